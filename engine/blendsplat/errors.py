@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that a user may see: one sentence that names the thing and the way out, a code for machines, optional detail."""
+
+from __future__ import annotations
+
+
+class BlendsplatError(Exception):
+    """Base of every expected failure.
+
+    sentence: one plain sentence (what, which file or value, how to mend it); detail: anything longer, for the log.
+    ``code`` is stable and travels through the protocol; ``exit_code`` is the command line's.
+    """
+
+    code = "error"
+    exit_code = 1
+
+    def __init__(self, sentence: str, detail: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.detail = detail
+
+
+class InputError(BlendsplatError):
+    """The user's file, value or option cannot be used."""
+
+    code = "input"
+    exit_code = 2
+
+
+class VideoError(InputError):
+    """A video or image sequence cannot be read."""
+
+    code = "video"
+
+
+class NoFaceError(InputError):
+    """No face (or too few frames with one) was found."""
+
+    code = "no-face"
+    exit_code = 3
+
+
+class FormatError(InputError):
+    """A file of ours is damaged, or comes from a newer version."""
+
+    code = "format"
+
+
+class UnsafeFileError(InputError):
+    """A pickle asks for more than plain arrays; it was not executed."""
+
+    code = "unsafe-file"
+
+
+class StorageError(BlendsplatError):
+    """Writing failed (disk full, no permission); what existed before is untouched."""
+
+    code = "storage"
+    exit_code = 4
+
+
+class Cancelled(BlendsplatError):
+    """The user cancelled; what was finished so far has been kept."""
+
+    code = "cancelled"
+    exit_code = 130
+
+    def __init__(self, sentence: str = "Cancelled.", detail: str = "") -> None:
+        super().__init__(sentence, detail)

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parametric heads behind one interface: load_head("builtin" | path) -> HeadModel."""
+
+from blendsplat.heads.model import HeadModel, HeadParams, LandmarkEmbedding
+
+__all__ = ["HeadModel", "HeadParams", "LandmarkEmbedding"]

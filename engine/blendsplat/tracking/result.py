@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tracking knows of a clip, and its file ``tracking.npz``: also the performance that drives an avatar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blendsplat.errors import FormatError
+from blendsplat.files import read_npz, write_npz
+from blendsplat.heads.model import HeadParams
+
+FORMAT = "blendsplat-tracking"
+VERSION = 1
+_PER_FRAME = {
+    "timestamps": (), "valid": (), "expression": (None,), "root_pose": (3,), "neck_pose": (3,), "jaw_pose": (3,),
+    "eyes_pose": (2, 3), "eyelids": (2,), "translation": (3,),
+}  # fmt: skip
+_PER_CLIP = {"shape": (None,), "vertex_offsets": (None, 3), "K": (3, 3), "viewmat": (4, 4)}
+
+
+@dataclass
+class Tracking:
+    """Numpy float32 arrays; row i belongs to image i of the clip. Frames that are not ``valid`` hold the nearest valid
+    frame's values and must be neither trained on nor scored.
+
+    The camera is one pinhole for the clip: K [3,3] in pixels of the clip's images, viewmat [4,4] world-to-camera
+    (OpenCV axes). The torso's orientation is root_pose (constant over a clip), the head's rotation is neck_pose.
+    """
+
+    head: str  # name of the HeadModel
+    head_source: str  # "builtin", or the path it was loaded from
+    width: int
+    height: int
+    timestamps: np.ndarray  # [F] float64, seconds from the clip's start
+    valid: np.ndarray  # [F] bool
+    shape: np.ndarray  # [S]
+    vertex_offsets: np.ndarray  # [V,3]
+    expression: np.ndarray  # [F,E]
+    root_pose: np.ndarray  # [F,3]
+    neck_pose: np.ndarray  # [F,3]
+    jaw_pose: np.ndarray  # [F,3]
+    eyes_pose: np.ndarray  # [F,2,3]
+    eyelids: np.ndarray  # [F,2]
+    translation: np.ndarray  # [F,3]
+    K: np.ndarray  # [3,3]
+    viewmat: np.ndarray  # [4,4]
+    expression_names: tuple[str, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)  # landmark error, jitter, frames per second, ...
+
+    @property
+    def frame_count(self) -> int:
+        return len(self.timestamps)
+
+    def params(self, device: torch.device | str = "cpu") -> HeadParams:
+        """As HeadParams of F frames (shape has one row)."""
+
+        def tensor(value: np.ndarray) -> torch.Tensor:
+            return torch.as_tensor(value, dtype=torch.float32, device=device)
+
+        return HeadParams(
+            tensor(self.shape)[None], tensor(self.expression), tensor(self.root_pose), tensor(self.neck_pose),
+            tensor(self.jaw_pose), tensor(self.eyes_pose), tensor(self.eyelids), tensor(self.translation),
+        )  # fmt: skip
+
+    def save(self, path: Path | str) -> None:
+        """Write the .npz atomically."""
+        meta = {
+            "format": FORMAT, "version": VERSION, "head": self.head, "head_source": self.head_source, "width": self.width,
+            "height": self.height, "expression_names": list(self.expression_names), "figures": self.figures,
+        }  # fmt: skip
+        write_npz(path, meta, {name: getattr(self, name) for name in (*_PER_FRAME, *_PER_CLIP)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Tracking:
+        """Read and check a tracking.npz (or the one inside a clip's folder). Raises FormatError."""
+        path = Path(path)
+        if path.is_dir():
+            path = path / "tracking.npz"
+        meta, arrays = read_npz(path, FORMAT, VERSION)
+        frames = len(arrays.get("timestamps", ()))
+        for name, want in (*((n, (frames, *s)) for n, s in _PER_FRAME.items()), *_PER_CLIP.items()):
+            if name not in arrays:
+                raise FormatError(f"{path} lacks the array {name!r}; track the clip again.")
+            have = arrays[name].shape
+            if len(have) != len(want) or any(w is not None and w != h for w, h in zip(want, have, strict=True)):
+                raise FormatError(f"{path}: the array {name!r} has shape {have} instead of {want}; track the clip again.")
+            if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+                raise FormatError(f"{path}: the array {name!r} holds values that are not finite; track the clip again.")
+        try:
+            return cls(
+                head=str(meta["head"]), head_source=str(meta["head_source"]), width=int(meta["width"]),
+                height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
+                figures=dict(meta["figures"]), **{name: arrays[name] for name in (*_PER_FRAME, *_PER_CLIP)},
+            )  # fmt: skip
+        except KeyError as error:
+            raise FormatError(f"{path} lacks {error} in its header; track the clip again.") from error

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared fixtures: where real test data lies, and a skip that says so when it is absent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Callable[[str], Path]:
+    """test_data("video/d18.mp4") -> its path, or skips the test."""
+    folder = Path(os.environ.get("BLENDSPLAT_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            pytest.skip(f"real test data {name!r} is not on this machine (set BLENDSPLAT_TEST_DATA)")
+        return path
+
+    return find
