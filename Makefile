@@ -1,0 +1,57 @@
+# Two commands, each from nothing: make demo, make test. The rest is for working on the code (see CONTRIBUTING.md).
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+OUT    ?= out/demo
+# torch first and alone: any other order lets pip choose a torch of its own.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' -o -name '*.toml' -o -name '*.npz' 2>/dev/null)
+
+.PHONY: demo test gpu-test bench build lint addon clean
+
+demo: $(VENV)/installed
+	$(BIN)/python -m blendsplat demo -o $(OUT) --addon blender_addon
+
+test: $(VENV)/installed .venv-bpy42/ready .venv-bpy50/ready addon
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest -q --durations=15
+	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy42/bin/python -m pytest -q tests/blender
+	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy50/bin/python -m pytest -q tests/blender
+
+gpu-test: $(VENV)/installed
+	$(BIN)/python -m pytest -q -m gpu
+
+addon: $(VENV)/installed
+	$(BIN)/python build_addon.py --wheel-dir dist
+
+lint: $(VENV)/tools
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m mypy
+
+# Kernels compiled into engine/blendsplat, for working in the tree without installing.
+build: $(VENV)/tools
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/dev
+	cmake --install build/dev --prefix engine
+
+$(VENV)/tools: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) scikit-build-core pybind11 cmake ninja ruff mypy
+	touch $@
+
+$(VENV)/installed: $(VENV)/tools CMakeLists.txt $(SOURCES)
+	rm -f dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	$(PIP) "$$(ls $(abspath dist)/blendsplat-*.whl)[test,blender]"
+	$(PIP) --force-reinstall --no-deps dist/blendsplat-*.whl
+	touch $@
+
+.venv-bpy42/ready .venv-bpy50/ready: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "bpy==$(if $(findstring 42,$@),4.2,5.0).*" pytest
+	touch $@
+
+clean:
+	rm -rf build dist out .venv-bpy42 .venv-bpy50 $(VENV)
