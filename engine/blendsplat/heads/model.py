@@ -199,5 +199,5 @@ def joint_transforms(rotations: Tensor, joints: Tensor) -> Tensor:
 
 def _blend(coefficients: Tensor, directions: Tensor) -> Tensor:
     """Coefficients [B,C], directions [C,V,3] -> [B,V,3] as one matrix product."""
-    flat = coefficients.to(directions.dtype) @ directions.reshape(directions.shape[0], -1)
+    flat = coefficients.to(directions.dtype) @ directions.flatten(1)
     return flat.reshape(coefficients.shape[0], *directions.shape[1:])
