@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures that let a person judge a run at a glance: video, overlay and avatar beside each other, held-out frames only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from blendsplat.avatars import load_avatar
+from blendsplat.avatars.rendering import render_performance
+from blendsplat.files import atomic_path
+from blendsplat.tracking.result import Tracking
+from blendsplat.video import Clip
+from blendsplat.video.decode import open_video
+
+ROWS = 4
+CAPTION = 22
+
+
+def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path, target: Path) -> None:
+    """Write a PNG of ROWS held-out frames: the clip, the overlay of the mesh, the avatar, and Blender's render if present."""
+    frames = np.linspace(0.72 * clip.frame_count, clip.frame_count - 1, ROWS).astype(int)
+    avatar = load_avatar(avatar_path)
+    overlay = _video_frames(folder / "overlay.mp4", frames)
+    columns = ["video (never trained on)", "tracked mesh", "avatar"]
+    size = clip.width
+    rows = []
+    for row, frame in enumerate(frames):
+        rgba, _ = next(iter(render_performance(avatar, tracking, size, size, frames=[int(frame)])))
+        backdrop = np.full((size, size, 3), 0.5, np.float32)
+        drawn = np.clip(rgba[..., :3] + backdrop * (1 - rgba[..., 3:]), 0, 1)
+        rows.append([clip.image(int(frame)), _fit(overlay[row], size), (drawn * 255 + 0.5).astype(np.uint8)])
+    rendered = sorted((folder / "render").glob("*.png"))
+    if rendered:
+        columns.append("Blender render")
+        for row, index in enumerate(np.linspace(0, len(rendered) - 1, ROWS).astype(int)):
+            rows[row].append(_on_grey(rendered[index], size))
+    _grid(columns, rows, size, target)
+
+
+def _grid(columns: list[str], rows: list[list[np.ndarray]], size: int, target: Path) -> None:
+    sheet = Image.new("RGB", (size * len(columns), size * len(rows) + CAPTION), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(columns):
+        draw.text((column * size + 6, 5), title, fill="black")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(Image.fromarray(picture), (x * size, y * size + CAPTION))
+    with atomic_path(target) as path:
+        sheet.save(path, format="PNG")
+
+
+def _video_frames(path: Path, wanted: np.ndarray) -> list[np.ndarray]:
+    with open_video(path) as video:
+        return [frame.image for index, frame in enumerate(video) if index in set(wanted.tolist())]
+
+
+def _fit(picture: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _on_grey(path: Path, size: int) -> np.ndarray:
+    picture = Image.open(path).convert("RGBA")
+    sheet = Image.new("RGBA", picture.size, (128, 128, 128, 255))
+    return _fit(np.asarray(Image.alpha_composite(sheet, picture).convert("RGB")), size)
