@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A quick look over the clip, and from it one fixed square around the head: who is followed, how far the head moves.
+
+One square for the whole clip, because a moving crop would move the camera that tracking solves for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from blendsplat.errors import InputError, NoFaceError
+from blendsplat.progress import Progress
+from blendsplat.tracking.landmarks import LandmarkDetector, box_distance, box_size, make_detector
+from blendsplat.video.decode import Frame, Source
+
+Crop = tuple[int, int, int]  # x, y, size in pixels of the upright picture
+
+SAMPLES = 48  # pictures looked at
+HEAD_SIDE = 2.3  # side of the square in face heights (face mesh box: hair line to chin); holds hair and neck
+_REACH = 1.05  # how far the head and its hair reach from the face's centre, in face heights
+_LIFT = 0.06  # the head's centre above the face's centre, in face heights: hair is taller than the wanted neck
+_LONGEST = 1280  # pixels; larger pictures are shrunk for the look
+_TILED_LOOKS = 12  # how many pictures without a face are searched again, enlarged piece by piece
+_ALPHA_USED = 0.01  # share of see-through pixels from which a file's alpha is taken for a matte
+
+
+@dataclass
+class Survey:
+    """What the quick look found. boxes [S,4] at times [S]: the followed face in the upright picture's pixels."""
+
+    crop: Crop
+    times: np.ndarray
+    boxes: np.ndarray
+    most_faces: int
+    alpha_used: bool
+    spacing: float  # seconds between the looks
+    notes: list[str] = field(default_factory=list)
+
+    def box_at(self, time: float) -> np.ndarray | None:
+        """The followed face's box [4] at ``time``, interpolated; None when it was out of sight then."""
+        near = np.abs(self.times - time).min() if len(self.times) else np.inf
+        if near > max(0.75, 1.5 * self.spacing):
+            return None
+        return np.array([np.interp(time, self.times, self.boxes[:, side]) for side in range(4)])
+
+
+def survey(
+    source: Source, start: float, end: float | None, crop: Crop | None = None, bundle: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Survey:  # fmt: skip
+    """Look at some dozens of pictures between start and end (seconds) and decide the square (or check the user's).
+
+    Raises NoFaceError when no picture shows a face, VideoError and InputError as reading and the crop do.
+    """
+    progress = progress or Progress()
+    length = max((end if end is not None else source.duration or 20.0) - start, 0.04)
+    spacing = max(length / SAMPLES, 0.04)
+    notes: list[str] = []
+    if crop is not None:
+        crop = clamp_crop(crop, source.width, source.height, notes)
+    with make_detector(bundle, max_faces=4, moving=False) as detector:
+        find = _FaceFinder(detector, crop)
+        looks, alpha_used = [], False
+        for frame in source.frames(start, end, every=spacing):
+            progress.check()
+            looks.append((frame.timestamp, find(frame)))
+            alpha_used = alpha_used or _uses_alpha(frame.alpha)
+            progress.update("find head", min(len(looks), SAMPLES), SAMPLES)
+    people = link_faces(looks)
+    if not looks or not people:
+        where = "in the chosen crop" if crop is not None else f"in {source.path}"
+        raise NoFaceError(f"No face was found {where}: the face must be seen from the front, well lit, and not too small.")
+    times, boxes = people[0]
+    most = max(len(faces) for _, faces in looks)
+    if most > 1:
+        notes.append(f"Up to {most} faces are in the picture; the larger one is followed.")
+    if crop is None:
+        crop = head_square(boxes, source.width, source.height, notes)
+    return Survey(crop, times, boxes, most, alpha_used, spacing, notes)
+
+
+class _FaceFinder:
+    """Face boxes [4] in a picture (within the user's crop); enlarges pieces of it when the whole shows none."""
+
+    def __init__(self, detector: LandmarkDetector, crop: Crop | None) -> None:
+        self._detector, self._crop = detector, crop
+        self._tile: Crop | None = None
+        self._tiled_looks = 0
+
+    def __call__(self, frame: Frame) -> list[np.ndarray]:
+        height, width = frame.image.shape[:2]
+        x, y, w, h = (0, 0, width, height) if self._crop is None else (*self._crop[:2], self._crop[2], self._crop[2])
+        found = self._search(frame, x, y, w, h)
+        if not found and self._tile is not None:
+            found = self._search(frame, self._tile[0], self._tile[1], self._tile[2], self._tile[2])
+        if not found and self._tiled_looks < _TILED_LOOKS:
+            self._tiled_looks += 1
+            for tile in tiles(x, y, w, h):
+                found = self._search(frame, tile[0], tile[1], tile[2], tile[2])
+                if found:
+                    self._tile = tile
+                    break
+        return found
+
+    def _search(self, frame: Frame, x: int, y: int, width: int, height: int) -> list[np.ndarray]:
+        piece = frame.image[y : y + height, x : x + width]
+        scale = min(1.0, _LONGEST / max(piece.shape[:2]))
+        if scale < 1:
+            piece = cv2.resize(piece, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        faces = self._detector.detect_all(piece, frame.timestamp)
+        return [face.box / scale + np.array([x, y, x, y]) for face in faces]
+
+
+def tiles(x: int, y: int, width: int, height: int) -> list[Crop]:
+    """Overlapping squares over a picture, the large ones first, the upper middle (where heads are) before the rest."""
+    result: list[Crop] = []
+    for share in (1.0, 0.6, 0.4):
+        side = max(16, int(min(width, height) * share))
+        columns = np.linspace(0, width - side, max(1, int(np.ceil(width / side * 2)) - 1)).astype(int)
+        rows = np.linspace(0, height - side, max(1, int(np.ceil(height / side * 2)) - 1)).astype(int)
+        squares = [(x + int(c), y + int(r), side) for c in columns for r in rows]
+        middle = np.array([x + width / 2 - side / 2, y + height * 0.4 - side / 2])
+        result += sorted(squares, key=lambda s: float(np.hypot(s[0] - middle[0], s[1] - middle[1])))
+    return [tile for tile in dict.fromkeys(result) if tile[2] < max(width, height)]
+
+
+def link_faces(looks: list[tuple[float, list[np.ndarray]]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Link boxes over time into people: (times [S], boxes [S,4]) each, the one with the most picture area first."""
+    people: list[list[tuple[float, np.ndarray]]] = []
+    for time, boxes in looks:
+        free = list(people)
+        for box in sorted(boxes, key=box_size, reverse=True):
+            best = min(free, key=lambda person: box_distance(person[-1][1], box), default=None)
+            if best is not None and box_distance(best[-1][1], box) < 1.0:
+                best.append((time, box))
+                free.remove(best)
+            else:
+                people.append([(time, box)])
+    people.sort(key=lambda person: -sum(box_size(box) ** 2 for _, box in person))
+    return [(np.array([t for t, _ in person]), np.array([b for _, b in person])) for person in people]
+
+
+def head_square(boxes: np.ndarray, width: int, height: int, notes: list[str] | None = None) -> Crop:
+    """One square that holds the head (hair and neck) at all the face boxes [S,4], inside the picture.
+
+    The square never leaves the picture: invented pixels would be learned. Where the head does not fit, the square
+    shrinks to the picture's shorter side and centres on the head. The outermost 3 % of positions are disregarded.
+    """
+    notes = notes if notes is not None else []
+    sizes = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    face = float(np.median(sizes))
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centre[:, 1] -= _LIFT * sizes
+    low = np.percentile(centre - _REACH * sizes[:, None], 3, axis=0)
+    high = np.percentile(centre + _REACH * sizes[:, None], 97, axis=0)
+    side = max(HEAD_SIDE * face, *(high - low))
+    middle = (low + high) / 2
+    if side > min(width, height):
+        if min(width, height) < 1.6 * face:
+            notes.append("The head is larger than the picture, so parts of it are cut off.")
+        side = min(width, height)
+    side = int(round(side))
+    if face < 100:
+        notes.append(f"The face is only {face:.0f} pixels tall; fine detail cannot be learned from it.")
+    corner = np.clip(np.round(middle - side / 2), 0, [width - side, height - side]).astype(int)
+    return int(corner[0]), int(corner[1]), side
+
+
+def clamp_crop(crop: Crop, width: int, height: int, notes: list[str] | None = None) -> Crop:
+    """The user's square moved and shrunk into the picture. Raises InputError when it lies outside or is tiny."""
+    x, y, size = (int(value) for value in crop)
+    if size < 32 or x >= width or y >= height or x + size <= 0 or y + size <= 0:
+        raise InputError(
+            f"The crop x={x} y={y} size={size} does not fit a picture of {width}x{height}: give x, y of the upper left "
+            "corner and a size of at least 32 pixels."
+        )
+    side = min(size, width, height)
+    clamped = (min(max(x, 0), width - side), min(max(y, 0), height - side), side)
+    if clamped != (x, y, size) and notes is not None:
+        notes.append(f"The crop was moved into the picture: x={clamped[0]} y={clamped[1]} size={clamped[2]}.")
+    return clamped
+
+
+def cropper(crop: Crop, size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that cuts the square out of [H,W] or [H,W,C] and resizes it to size x size (area down, cubic up)."""
+    x, y, side = crop
+    filter_ = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+
+    def cut(image: np.ndarray) -> np.ndarray:
+        piece = image[y : y + side, x : x + side]
+        return np.ascontiguousarray(piece) if side == size else cv2.resize(piece, (size, size), interpolation=filter_)
+
+    return cut
+
+
+def _uses_alpha(alpha: np.ndarray | None) -> bool:
+    """Whether an alpha channel cuts something out (and leaves something)."""
+    if alpha is None:
+        return False
+    clear = float((alpha < 128).mean())
+    return _ALPHA_USED < clear < 1 - _ALPHA_USED

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image sequences and single pictures behind the interface of video files: natural order, orientation tags, alpha."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from blendsplat.errors import VideoError
+from blendsplat.video.decode import Frame, Source, VideoFile, check_trim
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".tga", ".ppm", ".jp2"}
+_DEFAULT_FPS = 25.0
+
+
+def open_source(path: Path | str, fps: float | None = None) -> Source:
+    """A video file, a GIF, a picture, or a folder of pictures. fps holds for pictures only. Raises VideoError."""
+    path = Path(path)
+    if path.is_dir():
+        return ImageSequence(path, list_images(path), fps or _DEFAULT_FPS)
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        return ImageSequence(path, [path], fps or _DEFAULT_FPS)
+    return VideoFile(path)
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sorting key by which frame2 comes before frame10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"([0-9]+)", name) if part]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The folder's pictures in natural order; of several kinds of files the most frequent. Raises VideoError if none."""
+    try:
+        found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    except OSError as error:
+        raise VideoError(f"The folder {folder} cannot be read: {error.strerror}.", repr(error)) from error
+    if not found:
+        raise VideoError(f"The folder {folder} holds no pictures (png, jpg, tif, ...); choose a video file or such a folder.")
+    suffix = Counter(p.suffix.lower() for p in found).most_common(1)[0][0]
+    return sorted((p for p in found if p.suffix.lower() == suffix), key=lambda p: natural_key(p.name))
+
+
+@dataclass
+class ImageSequence:
+    """Pictures at a constant rate. The first readable one sets the size; another size is an error, damage is skipped."""
+
+    path: Path
+    files: list[Path]
+    fps: float
+    width: int = field(init=False)
+    height: int = field(init=False)
+    duration: float | None = field(init=False)
+    has_alpha: bool = field(init=False)
+    skipped: int = field(init=False, default=0)
+    notes: list[str] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        first = next((pair for file in self.files if (pair := read_image(file)) is not None), None)
+        if first is None:
+            raise VideoError(f"No picture of {self.path} can be read: the files are damaged.")
+        image, alpha = first
+        self.height, self.width = image.shape[:2]
+        self.has_alpha = alpha is not None
+        self.duration = len(self.files) / self.fps
+
+    def frames(self, start: float = 0.0, end: float | None = None, every: float = 0.0) -> Iterator[Frame]:
+        """See Source.frames."""
+        check_trim(start, end)
+        self.skipped = 0
+        wanted = start - 1e-6
+        for index, file in enumerate(self.files):
+            timestamp = index / self.fps
+            if timestamp < wanted or (end is not None and timestamp >= end - 1e-6):
+                continue
+            pair = read_image(file)
+            if pair is None:
+                self.skipped += 1
+                log.warning("%s is damaged and was skipped", file)
+                continue
+            wanted = timestamp + every - 1e-6
+            image, alpha = pair
+            if image.shape[:2] != (self.height, self.width):
+                raise VideoError(
+                    f"{file} is {image.shape[1]}x{image.shape[0]} but the first picture is {self.width}x{self.height}: "
+                    "a sequence must have one size."
+                )
+            yield Frame(image, alpha if self.has_alpha else None, timestamp)
+
+
+def read_image(file: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """(image [H,W,3] uint8, alpha [H,W] uint8 or None), upright; None when the file is damaged."""
+    try:
+        with Image.open(file) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode.startswith("I") or picture.mode == "F":  # 16 bit grey: Pillow would clip, not scale
+                grey = np.asarray(picture, dtype=np.float64)
+                picture = Image.fromarray((grey / (65535 if grey.max() > 255 else 255) * 255).round().astype(np.uint8))
+            if picture.has_transparency_data:
+                rgba = np.array(picture.convert("RGBA"))
+                return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+            return np.array(picture.convert("RGB")), None
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        log.debug("%s: %s", file, error)
+        return None

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a video to a clip folder in one decoding pass: crop, landmarks, matte, shots; written aside, then put in place.
+
+Decoding, analysis (in order) and refining + writing run side by side in threads; all of it releases the interpreter.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from blendsplat.errors import InputError, NoFaceError, VideoError
+from blendsplat.progress import Progress
+from blendsplat.tracking.landmarks import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
+from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
+from blendsplat.video.crop import Crop, Survey, cropper, survey
+from blendsplat.video.decode import Frame, Source, check_trim
+from blendsplat.video.images import open_source
+from blendsplat.video.matte import MaskFolder, Segmenter, refine_matte
+from blendsplat.video.prefetch import prefetch
+from blendsplat.video.shots import ShotFinder
+from blendsplat.video.staging import staging
+
+log = logging.getLogger(__name__)
+
+_IN_FLIGHT = 8  # frames waiting to be written
+_PREVIEW_EVERY = 15  # frames
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How to import. start, end: seconds of the source. crop: x, y, size in the upright picture, None finds the head.
+
+    size: pixels of the clip's square images. matte: "auto" (the file's alpha if it has one, else segmentation),
+    "alpha", "none", or a folder of masks in natural order, one per frame of the source. detector: a FaceLandmarker
+    bundle, None for the models inside mediapipe. fps: of image sequences. overwrite: replace the clip in the folder.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+    crop: Crop | None = None
+    size: int = 512
+    matte: str | Path = "auto"
+    detector: Path | str | None = None
+    fps: float | None = None
+    overwrite: bool = False
+
+
+def import_clip(
+    source: Path | str, directory: Path | str, options: ClipOptions | None = None, progress: Progress | None = None
+) -> Clip:
+    """Import a video file or a folder of images into ``directory`` and open the clip.
+
+    Raises VideoError (unreadable, empty), NoFaceError, InputError (options, or the folder holds something), StorageError,
+    Cancelled. Until the import has succeeded, nothing that was in the folder is touched.
+    """
+    options, progress = options or ClipOptions(), progress or Progress()
+    directory = Path(directory)
+    _check_options(options)
+    opened = open_source(source, options.fps)
+    with staging(directory, options.overwrite) as stage:
+        progress.update("find head", 0, 1)
+        look = survey(opened, options.start, options.end, options.crop, options.detector, progress)
+        for note in look.notes:
+            progress.update("find head", 1, 1, note)
+        with ExitStack() as stack:
+            run = _Import(opened, look, options, stage, stack)
+            info = run(progress)
+        write_info(stage, info)
+    progress.update("import frames", len(info.timestamps), len(info.timestamps), " ".join(info.notes))
+    return Clip.open(directory)
+
+
+def _check_options(options: ClipOptions) -> None:
+    check_trim(options.start, options.end)
+    if not 32 <= options.size <= 4096:
+        raise InputError(f"The clip's size must be 32 to 4096 pixels, not {options.size}.")
+    if options.fps is not None and not 0 < options.fps <= 1000:
+        raise InputError(f"The frame rate must be above 0 and at most 1000, not {options.fps}.")
+
+
+class _Import:
+    """One import under way: the models, the threads, and the rows collected so far."""
+
+    def __init__(self, source: Source, look: Survey, options: ClipOptions, stage: Path, stack: ExitStack) -> None:
+        self.source, self.look, self.options, self.stage = source, look, options, stage
+        self.cut = cropper(look.crop, options.size)
+        self.mode = _matte_mode(options.matte, source, look)
+        self.detector = stack.enter_context(make_detector(options.detector, max_faces=3 if look.most_faces > 1 else 1))
+        self.segmenter = Segmenter() if self.mode == Segmenter.name else None
+        if self.segmenter:
+            stack.callback(self.segmenter.close)
+        self.masks = MaskFolder(Path(options.matte), source.width, source.height) if self.mode == "folder" else None
+        self.pool = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="blendsplat-write"))
+        self.shots = ShotFinder()
+        self.times: list[float] = []
+        self.points: list[np.ndarray | None] = []
+        for folder in ("images", "mattes") if self.mode != "none" else ("images",):
+            (stage / folder).mkdir(exist_ok=True)
+
+    def __call__(self, progress: Progress) -> ClipInfo:
+        """Import every frame; the landmarks are written, clip.json is not."""
+        total = self._expected()
+        waiting: deque[Future[None]] = deque()
+        with prefetch(self._frames()) as frames:
+            for number, frame in frames:
+                progress.check()
+                waiting.append(self._one(number, frame))
+                if len(waiting) >= _IN_FLIGHT:
+                    waiting.popleft().result()
+                count = len(self.times)
+                progress.update("import frames", count, max(total, count), faces=sum(p is not None for p in self.points))
+                if count % _PREVIEW_EVERY == 1:
+                    progress.preview(self.cut(frame.image))
+        while waiting:
+            waiting.popleft().result()
+        if not self.times:
+            raise VideoError(f"{self.source.path} has no readable frame between {self._trim_words()}.")
+        self._write_landmarks()
+        return self._info()
+
+    def _frames(self) -> Iterator[tuple[int, Frame]]:
+        """(number in the source, frame); without masks to number them by, reading starts at the trim."""
+        start, end = self.options.start, self.options.end
+        if self.masks is None:
+            yield from enumerate(self.source.frames(start, end))
+            return
+        for number, frame in enumerate(self.source.frames(0.0, end)):
+            if frame.timestamp >= start - 1e-6:
+                yield number, frame
+
+    def _one(self, number: int, frame: Frame) -> Future[None]:
+        """Analyse one frame and hand it on to be refined and written."""
+        index = len(self.times)
+        image = self.cut(frame.image)
+        if self.shots.is_cut(image):
+            self._forget()
+            self.shots.starts.append(index)
+        face = self._face(image, frame.timestamp)
+        if self.shots.jumped(face):
+            self.shots.starts.append(index)
+        self.times.append(frame.timestamp)
+        self.points.append(None if face is None else face.points)
+        if self.segmenter:
+            return self.pool.submit(self._write, index, image, self.segmenter(image), True)
+        if self.mode == "alpha":
+            return self.pool.submit(self._write, index, image, self.cut(frame.alpha), False)
+        if self.masks:
+            return self.pool.submit(self._write, index, image, self.cut(self.masks(number)), False)
+        return self.pool.submit(self._write, index, image, None, False)
+
+    def _face(self, image: np.ndarray, time: float) -> Landmarks | None:
+        if self.look.most_faces == 1:
+            return self.detector.detect(image, time)
+        box = self.look.box_at(time)
+        if box is None:  # only others are in the picture
+            return None
+        x, y, side = self.look.crop
+        box = (box - np.array([x, y, x, y])) * (self.options.size / side)
+        self.detector.follow(box, time)
+        face = self.detector.detect(image, time)
+        return face if face is not None and box_distance(face.box, box) < 1.0 else None
+
+    def _write(self, index: int, image: np.ndarray, mask: np.ndarray | None, refine: bool) -> None:
+        write_png(frame_path(self.stage, "images", index), image)
+        if mask is not None:
+            write_png(frame_path(self.stage, "mattes", index), refine_matte(image, mask) if refine else mask)
+
+    def _forget(self) -> None:
+        self.detector.forget()
+        if self.segmenter:
+            self.segmenter.forget()
+
+    def _expected(self) -> int:
+        end = self.options.end if self.options.end is not None else self.source.duration or 0.0
+        return max(1, round((min(end, self.source.duration or end) - self.options.start) * self.source.fps))
+
+    def _write_landmarks(self) -> None:
+        found = np.array([p is not None for p in self.points])
+        if not found.any():
+            raise NoFaceError(f"No face was found in {self.source.path} between {self._trim_words()}.")
+        empty = np.zeros((LANDMARK_COUNT, 3), np.float32)
+        points = np.stack([empty if p is None else p for p in self.points])
+        save_landmarks(self.stage / "landmarks.npz", points, found, self.detector.name)
+
+    def _info(self) -> ClipInfo:
+        times = np.array(self.times) - self.times[0]
+        notes = [*self.source.notes, *self.look.notes]
+        lost = sum(p is None for p in self.points)
+        if lost:
+            notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")
+        if self.source.skipped:
+            notes.append(f"{self.source.skipped} damaged frames or packets of the source were skipped.")
+        if len(self.shots.starts) > 1:
+            notes.append(f"The clip has cuts at the frames {', '.join(map(str, self.shots.starts[1:]))}.")
+        for note in notes:
+            log.info("%s", note)
+        return ClipInfo(
+            source=str(self.source.path.resolve()), source_size=(self.source.width, self.source.height),
+            trim_start=self.times[0], trim_end=self.options.end, crop=self.look.crop, width=self.options.size,
+            height=self.options.size, fps=_rate(times, self.source.fps), timestamps=[round(t, 6) for t in times.tolist()],
+            matte=self.mode, detector=self.detector.name, shots=self.shots.starts, skipped=self.source.skipped, notes=notes,
+        )  # fmt: skip
+
+    def _trim_words(self) -> str:
+        end = self.options.end
+        return f"{self.options.start:g} s and {'its end' if end is None else f'{end:g} s'}"
+
+
+def _matte_mode(matte: str | Path, source: Source, look: Survey) -> str:
+    """Resolve the option to "mediapipe-selfie", "alpha", "folder" or "none"."""
+    choice = str(matte)
+    if choice == "none":
+        return "none"
+    if choice == "alpha" and not source.has_alpha:
+        raise InputError(f"{source.path} has no alpha channel: choose another matte (auto, a folder of masks, none).")
+    if choice == "alpha" or (choice == "auto" and look.alpha_used):
+        return "alpha"
+    if choice == "auto":
+        return Segmenter.name
+    if not Path(matte).is_dir():
+        raise InputError(f"The matte {choice!r} is not auto, alpha, none, or an existing folder of masks.")
+    return "folder"
+
+
+def _rate(times: np.ndarray, nominal: float) -> float:
+    """Frames per second of time stamps [F]; the nominal rate when that agrees (it is exact), the mean otherwise."""
+    if len(times) < 2:
+        return nominal
+    mean = (len(times) - 1) / float(times[-1])
+    return nominal if abs(mean / nominal - 1) < 0.01 else mean
