@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every avatar can do, whichever system learned it: head parameters in, world-space Gaussians out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from blendsplat.avatars.file import read_avatar
+from blendsplat.errors import FormatError, InputError
+from blendsplat.heads.model import HeadModel, HeadParams
+
+
+@dataclass
+class Gaussians:
+    """World-space Gaussians of B frames: means [B,N,3] metres, quats [B,N,4] wxyz (any length), scales [B,N,3] metres,
+    opacities [B,N] in [0,1], colors [B,N,3] display-referred RGB, not below 0 (above 1 is possible)."""
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    colors: Tensor
+
+    def __getitem__(self, rows: slice) -> Gaussians:
+        """Some of the frames."""
+        return Gaussians(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def detach(self) -> Gaussians:
+        return Gaussians(*(getattr(self, f.name).detach() for f in fields(self)))
+
+
+@dataclass
+class TrainingCamera:
+    """The camera an avatar was trained with: K [3,3] in pixels of width x height, viewmat [4,4] world-to-camera."""
+
+    K: Tensor
+    viewmat: Tensor
+    width: int
+    height: int
+
+
+class Avatar(ABC):
+    """A trained avatar. ``head`` is the person's own head (no shape parameters left)."""
+
+    name: str
+    head: HeadModel
+    camera: TrainingCamera
+
+    @abstractmethod
+    def weights(self, params: HeadParams) -> Tensor:
+        """Blendshape weights [B,K] of B frames' head parameters."""
+
+    @abstractmethod
+    def gaussians(self, weights: Tensor, vertices: Tensor) -> Gaussians:
+        """Gaussians of weights [B,K] on the head's posed vertices [B,V,3]."""
+
+    def vertices(self, params: HeadParams) -> Tensor:
+        """The avatar's own head in the pose and expression of ``params`` [B,V,3]; their shape is not used, so another
+        person's performance moves this person's face."""
+        have, want = params.expression.shape[-1], self.head.expression_count
+        if have != want:
+            raise InputError(
+                f"The avatar {self.name!r} was trained on the head {self.head.name!r} with {want} expression values, but "
+                f"the performance has {have}; track the performance with the same head."
+            )
+        return self.head(replace(params, shape=params.expression.new_zeros(1, 0)))
+
+    def drive(self, params: HeadParams) -> Gaussians:
+        """Gaussians of B frames' head parameters."""
+        return self.gaussians(self.weights(params), self.vertices(params))
+
+
+def load_avatar(path: Path | str, device: torch.device | str = "cpu") -> Avatar:
+    """Read an avatar file. Raises FormatError for a damaged or newer file and for a system this version lacks."""
+    from blendsplat.avatars.rgbavatar import RGBAvatar  # here, because every system builds on this module
+
+    meta, arrays = read_avatar(path)
+    if meta["system"] != "rgbavatar":
+        raise FormatError(f"{path} holds an avatar of the system {meta['system']!r}, which this Blendsplat lacks: update it.")
+    return RGBAvatar.from_file(meta, arrays).to(device)

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RGBAvatar (Li et al. 2025): base Gaussians in UV space, K learned Gaussian blendshapes and a small MLP that weighs them.
+
+One Gaussian per covered UV texel, carried by its triangle's tangent frame; everything is batched over frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import blendsplat
+from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
+from blendsplat.avatars.features import feature_layout, frame_features
+from blendsplat.avatars.file import write_avatar
+from blendsplat.avatars.rig import head_of_rig, rig_arrays
+from blendsplat.geometry import quat_multiply
+from blendsplat.heads.frames import tangent_frames
+from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.uv import rasterize_uv
+
+SH_DC = 0.28209479  # the constant spherical harmonic: rgb = SH_DC * feature + 0.5
+_GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
+_DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
+
+
+class RGBAvatar(nn.Module, Avatar):
+    """The learnable avatar. Parameters: positions, log_scales [N,3], quats [N,4], opacity_logits [N], colors [N,3] (base),
+    delta_positions, delta_quats, delta_colors [K,N,3|4|3], and ``mlp``. Buffers bind Gaussian i to ``triangle[i]`` at
+    ``barycentrics[i]``; ``feature_shift`` and ``feature_scale`` [D] standardise the MLP's input (identity in the paper;
+    folded into its first layer when saved)."""
+
+    def __init__(
+        self,
+        head: HeadModel,
+        triangle: Tensor,
+        barycentrics: Tensor,
+        camera: TrainingCamera,
+        *,
+        blendshapes: int = 20,
+        hidden: tuple[int, int] = (128, 128),
+        name: str = "avatar",
+    ) -> None:
+        super().__init__()
+        self.head, self.camera, self.name = head, camera, name
+        self.training_record: dict[str, Any] = {}
+        count = len(triangle)
+        self.layout = feature_layout(head)
+        inputs = sum(size for _, size in self.layout)
+        self.register_buffer("triangle", triangle.long())
+        self.register_buffer("barycentrics", barycentrics.float())
+        self.register_buffer("feature_origin", torch.zeros(3))
+        self.register_buffer("feature_shift", torch.zeros(inputs))
+        self.register_buffer("feature_scale", torch.ones(inputs))
+
+        self.positions = nn.Parameter(torch.zeros(count, 3))
+        self.log_scales = nn.Parameter(torch.full((count, 3), float(np.log(8e-4))))
+        self.quats = nn.Parameter(torch.tensor([1.0, 0, 0, 0]).repeat(count, 1))
+        self.opacity_logits = nn.Parameter(torch.zeros(count))
+        self.colors = nn.Parameter(torch.zeros(count, 3))
+        self.delta_positions = nn.Parameter(torch.zeros(blendshapes, count, 3))
+        self.delta_quats = nn.Parameter(torch.zeros(blendshapes, count, 4))
+        self.delta_colors = nn.Parameter(torch.zeros(blendshapes, count, 3))
+        self.mlp = nn.Sequential(
+            nn.Linear(inputs, hidden[0]), nn.ReLU(), nn.Linear(hidden[0], hidden[1]), nn.ReLU(),
+            nn.Linear(hidden[1], blendshapes),
+        )  # fmt: skip
+
+    @classmethod
+    def on_head(cls, head: HeadModel, uv_resolution: int, camera: TrainingCamera, **options: Any) -> RGBAvatar:
+        """One Gaussian per covered texel of a personalised head's UV layout (section 3.2, Initialization)."""
+        triangle, barycentrics = rasterize_uv(head, uv_resolution)
+        return cls(head, triangle, barycentrics, camera, **options)
+
+    @property
+    def gaussian_count(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def blendshape_count(self) -> int:
+        return self.delta_positions.shape[0]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> RGBAvatar:
+        """Module.to and its kin carry the head and the camera along."""
+        super()._apply(fn, recurse)
+        device = self.positions.device
+        self.head = self.head.to(device)
+        self.camera = replace(self.camera, K=self.camera.K.to(device), viewmat=self.camera.viewmat.to(device))
+        return self
+
+    def features(self, params: HeadParams) -> Tensor:
+        """The raw features [B,D] of B frames."""
+        return frame_features(params, self.feature_origin)
+
+    def weights_of(self, features: Tensor) -> Tensor:
+        """Raw features [B,D] -> blendshape weights [B,K] (eq. 2)."""
+        return self.mlp((features - self.feature_shift) * self.feature_scale)
+
+    def weights(self, params: HeadParams) -> Tensor:
+        return self.weights_of(self.features(params))
+
+    def gaussians(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
+        """Gaussians of weights [B,K] on posed vertices [B,V,3]. weights None: the base alone (all weights zero)."""
+        head = self.head
+        frames, frame_quats = tangent_frames(vertices, head.faces, head.uvs, head.uv_faces)
+        corners = vertices[:, head.faces[self.triangle]]
+        anchors = torch.einsum("nc,bncx->bnx", self.barycentrics, corners)
+        return self.bound_gaussians(weights, anchors, frames[:, self.triangle], frame_quats[:, self.triangle])
+
+    def bound_gaussians(self, weights: Tensor | None, anchors: Tensor, frames: Tensor, frame_quats: Tensor) -> Gaussians:
+        """Gaussians from their surface points [B,N,3], tangent frames [B,N,3,3] and frame rotations [B,N,4] (eq. 1, 4)."""
+        batch = anchors.shape[0]
+        positions = _blend(self.positions, self.delta_positions, weights)
+        quats = _blend(self.quats, self.delta_quats, weights)
+        features = _blend(self.colors, self.delta_colors, weights)
+        means = anchors + (frames @ positions[..., None])[..., 0]
+        return Gaussians(
+            means=means,
+            quats=quat_multiply(frame_quats, quats.expand(batch, -1, -1)),
+            scales=self.log_scales.exp().expand(batch, -1, -1),
+            opacities=self.opacity_logits.sigmoid().expand(batch, -1),
+            colors=colors_of(features).expand(batch, -1, -1),
+        )
+
+    @torch.no_grad()
+    def keep(self, kept: Tensor) -> RGBAvatar:
+        """A copy with only the Gaussians where ``kept`` [N] is true."""
+        copy = RGBAvatar(
+            self.head, self.triangle[kept], self.barycentrics[kept], self.camera, blendshapes=self.blendshape_count,
+            hidden=(self.mlp[0].out_features, self.mlp[2].out_features), name=self.name,
+        ).to(self.positions.device)  # fmt: skip
+        for name in _GAUSSIAN_ARRAYS:
+            getattr(copy, name).copy_(getattr(self, name)[kept])
+        for name in _DELTA_ARRAYS:
+            getattr(copy, name).copy_(getattr(self, name)[:, kept])
+        copy.mlp.load_state_dict(self.mlp.state_dict())
+        for name in ("feature_origin", "feature_shift", "feature_scale"):
+            getattr(copy, name).copy_(getattr(self, name))
+        copy.training_record = dict(self.training_record)
+        return copy
+
+    def save(self, path: Any) -> None:
+        """Write the avatar file of docs/formats.md, atomically."""
+        meta = {
+            "system": "rgbavatar", "name": self.name, "head": self.head.name, "blendshapes": self.blendshape_count,
+            "gaussians": self.gaussian_count, "expression_names": list(self.head.expression_names),
+            "expression_range": list(self.head.expression_range), "feature_layout": [list(part) for part in self.layout],
+            "background_trained": "random", "training": self.training_record, "engine": blendsplat.__version__,
+        }  # fmt: skip
+        write_avatar(path, meta, self._arrays())
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {name: getattr(self, name) for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "triangle", "barycentrics")}
+        first = self.mlp[0]
+        weight = first.weight.double() * self.feature_scale.double()
+        arrays |= {
+            "mlp.0.weight": weight, "mlp.0.bias": first.bias - (weight @ self.feature_shift.double()).float(),
+            "mlp.1.weight": self.mlp[2].weight, "mlp.1.bias": self.mlp[2].bias,
+            "mlp.2.weight": self.mlp[4].weight, "mlp.2.bias": self.mlp[4].bias,
+            "feature_origin": self.feature_origin, "camera.K": self.camera.K, "camera.viewmat": self.camera.viewmat,
+            "camera.size": torch.tensor([self.camera.width, self.camera.height]),
+        }  # fmt: skip
+        return rig_arrays(self.head) | {name: value.detach().cpu().numpy() for name, value in arrays.items()}
+
+    @classmethod
+    @torch.no_grad()
+    def from_file(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> RGBAvatar:
+        """The avatar of a file's checked header and arrays (avatars.file.read_avatar)."""
+
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(arrays[name])
+
+        width, height = (int(value) for value in arrays["camera.size"])
+        avatar = cls(
+            head_of_rig(meta, arrays), tensor("triangle"), tensor("barycentrics"),
+            TrainingCamera(tensor("camera.K"), tensor("camera.viewmat"), width, height),
+            blendshapes=arrays["mlp.2.weight"].shape[0],
+            hidden=(arrays["mlp.0.weight"].shape[0], arrays["mlp.1.weight"].shape[0]), name=str(meta["name"]),
+        )  # fmt: skip
+        for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "feature_origin"):
+            getattr(avatar, name).copy_(tensor(name))
+        for layer, index in enumerate((0, 2, 4)):
+            avatar.mlp[index].weight.copy_(tensor(f"mlp.{layer}.weight"))
+            avatar.mlp[index].bias.copy_(tensor(f"mlp.{layer}.bias"))
+        avatar.training_record = dict(meta["training"])
+        return avatar
+
+
+def colors_of(features: Tensor) -> Tensor:
+    """SH-DC features -> RGB, not below 0."""
+    return (SH_DC * features + 0.5).clamp_min(0)
+
+
+def features_of_colors(colors: Tensor) -> Tensor:
+    """RGB -> SH-DC features."""
+    return (colors - 0.5) / SH_DC
+
+
+def _blend(base: Tensor, deltas: Tensor, weights: Tensor | None) -> Tensor:
+    """base [N,C] + sum_k weights [B,K] deltas [K,N,C] -> [B,N,C] ([1,N,C] without weights): one matrix product for all."""
+    if weights is None:
+        return base[None]
+    return torch.addmm(base.reshape(1, -1), weights, deltas.flatten(1)).reshape(weights.shape[0], *base.shape)

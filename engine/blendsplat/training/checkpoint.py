@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: everything a training needs to go on exactly where it stopped, as one safetensors file beside the avatar.
+
+A checkpoint belongs to one clip and one preset; any other training starts fresh and puts the old file aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from blendsplat.avatars.file import SUFFIX
+from blendsplat.errors import StorageError
+from blendsplat.files import atomic_path
+from blendsplat.training.presets import Preset, training_identity
+
+FORMAT = "blendsplat-checkpoint"
+VERSION = "1"
+
+
+@dataclass
+class Snapshot:
+    """State of a training: tensors by name, and what JSON can hold (samplers, counters)."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    plain: dict[str, Any] = field(default_factory=dict)
+
+
+def checkpoint_path(output: Path | str) -> Path:
+    """NAME.avatar.npz -> NAME.checkpoint.safetensors in the same folder."""
+    output = Path(output)
+    stem = output.name[: -len(SUFFIX)] if output.name.endswith(SUFFIX) else output.stem
+    return output.with_name(f"{stem}.checkpoint.safetensors")
+
+
+def training_fingerprint(preset: Preset, clip_fingerprint: str) -> str:
+    """What a checkpoint is bound to."""
+    text = json.dumps([VERSION, training_identity(preset), clip_fingerprint], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_checkpoint(path: Path, snapshot: Snapshot, fingerprint: str) -> None:
+    """Write atomically. Raises StorageError, with the previous checkpoint untouched."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
+    metadata = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "plain": json.dumps(snapshot.plain)}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise StorageError(f"Could not write {path}. Free some space or choose another folder.", repr(error)) from error
+
+
+def load_checkpoint(path: Path, fingerprint: str) -> tuple[Snapshot | None, str]:
+    """(snapshot, "") to continue from; or (None, a sentence for the user, empty when there was no checkpoint).
+
+    A checkpoint of another preset or clip, or a damaged one, is renamed, not lost.
+    """
+    if not path.is_file():
+        return None, ""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("fingerprint") == fingerprint:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                return Snapshot(tensors, json.loads(metadata["plain"])), ""
+        label, reason = "other", "belongs to another preset or another tracking of the clip"
+    except (SafetensorError, OSError, ValueError, KeyError):
+        label, reason = "damaged", "is damaged"
+    aside = _free_name(path, label)
+    os.replace(path, aside)
+    return None, f"The checkpoint {path.name} {reason}; it was kept as {aside.name} and training starts fresh."
+
+
+def _free_name(path: Path, label: str) -> Path:
+    stem = path.name.removesuffix(".checkpoint.safetensors")
+    number = 1
+    while (candidate := path.with_name(f"{stem}.{label}-{number}.checkpoint.safetensors")).exists():
+        number += 1
+    return candidate
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
+    """An Adam's moments and step counts, named after their parameters."""
+    return {
+        f"optimiser.{names[parameter]}.{key}": torch.as_tensor(value)
+        for parameter, state in optimiser.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]) -> None:
+    """The reverse of optimiser_tensors. Parameters that had no state get none."""
+    for parameter, name in names.items():
+        prefix = f"optimiser.{name}."
+        state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+        if state:
+            optimiser.state[parameter] = {
+                key: value.clone() if key == "step" else value.to(parameter.device).clone() for key, value in state.items()
+            }

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tracked clip as training data: frames at training resolution in memory, split into training and held-out ones.
+
+Held-out frames are the clip's last ones (the papers' protocol); nothing of them is ever trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from blendsplat.avatars.avatar import TrainingCamera
+from blendsplat.avatars.rendering import fitted_intrinsics
+from blendsplat.errors import FormatError, InputError
+from blendsplat.heads import load_head
+from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.progress import Progress
+from blendsplat.tracking.result import Tracking
+from blendsplat.video import Clip
+
+_LOADERS = 2
+_FEWEST = 2
+
+
+@dataclass
+class FrameBatch:
+    """B frames: premultiplied [B,H,W,3] and alpha, valid [B,H,W,1] as floats in [0,1]."""
+
+    premultiplied: Tensor
+    alpha: Tensor
+    valid: Tensor
+
+    def target(self, backgrounds: Tensor) -> Tensor:
+        """The frames over backgrounds [B,3]: [B,H,W,3]."""
+        return self.premultiplied + backgrounds[:, None, None] * (1 - self.alpha)
+
+
+@dataclass
+class FrameSet:
+    """M frames, 8 bit, on one device: premultiplied [M,H,W,3], alpha and valid [M,H,W]; frame numbers in the clip."""
+
+    numbers: list[int]
+    premultiplied: Tensor
+    alpha: Tensor
+    valid: Tensor
+    params: HeadParams
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def batch(self, rows: list[int]) -> FrameBatch:
+        """Some of the frames, by row (not by number)."""
+        index = torch.as_tensor(rows, device=self.alpha.device)
+        return FrameBatch(
+            self.premultiplied[index].float() / 255,
+            self.alpha[index].float()[..., None] / 255,
+            self.valid[index].float()[..., None] / 255,
+        )
+
+
+@dataclass
+class TrackedClip:
+    """What the folder of a tracked clip holds, before any frame is read."""
+
+    clip: Clip
+    tracking: Tracking
+    head: HeadModel  # the person's own
+    fingerprint: str
+
+    @classmethod
+    def open(cls, directory: Path | str) -> TrackedClip:
+        """Raises InputError or FormatError when the folder is not a tracked clip."""
+        directory = Path(directory)
+        if not (directory / "tracking.npz").is_file():
+            raise InputError(f"{directory} holds no tracking.npz; track the clip first.")
+        clip, tracking = Clip.open(directory), Tracking.load(directory)
+        if clip.frame_count != tracking.frame_count:
+            raise FormatError(
+                f"{directory} has {clip.frame_count} images but {tracking.frame_count} tracked frames; track it again."
+            )
+        return cls(clip, tracking, personal_head(tracking), _fingerprint(directory))
+
+    def split(self, holdout: float) -> tuple[list[int], list[int]]:
+        """(training, held-out) frame numbers; frames without a tracked face are in neither."""
+        return split_frames(self.tracking.valid, holdout)
+
+    def camera(self, size: int) -> TrainingCamera:
+        """The tracked camera for images whose longer side is ``size`` (never larger than the clip's own)."""
+        width, height = training_size(self.tracking.width, self.tracking.height, size)
+        K = torch.as_tensor(self.tracking.K, dtype=torch.float32)
+        K = fitted_intrinsics(K, (self.tracking.width, self.tracking.height), (width, height))
+        return TrainingCamera(K, torch.as_tensor(self.tracking.viewmat, dtype=torch.float32), width, height)
+
+    def load(
+        self, numbers: list[int], width: int, height: int, device: torch.device | str = "cpu", progress: Progress | None = None
+    ) -> FrameSet:
+        """Read frames at width x height (area-averaged)."""
+        progress = progress or Progress()
+        planes = np.empty((len(numbers), height, width, 5), np.uint8)
+        with ThreadPoolExecutor(_LOADERS) as pool:
+            loaded = pool.map(lambda number: _planes(self.clip, number, width, height), numbers)
+            for row, frame in enumerate(loaded):
+                progress.check()
+                planes[row] = frame
+                progress.update("load", row + 1, len(numbers))
+        tensor = torch.from_numpy(planes).to(device)
+        params = self.tracking.params(device)[torch.as_tensor(numbers, dtype=torch.long, device=device)]
+        return FrameSet(
+            list(numbers), tensor[..., :3].contiguous(), tensor[..., 3].contiguous(), tensor[..., 4].contiguous(), params
+        )
+
+
+def personal_head(tracking: Tracking) -> HeadModel:
+    """The tracked person's head: shape and offsets built in."""
+    head = load_head(tracking.head_source)
+    if head.vertex_count != len(tracking.vertex_offsets) or head.shape_count != len(tracking.shape):
+        raise InputError(
+            f"The clip was tracked with the head {tracking.head!r}, and {tracking.head_source} is another one now; "
+            "track the clip again."
+        )
+    return head.personalise(torch.as_tensor(tracking.shape), torch.as_tensor(tracking.vertex_offsets), tracking.head)
+
+
+def split_frames(valid: np.ndarray, holdout: float) -> tuple[list[int], list[int]]:
+    """Valid frames [F] -> (training, held-out) numbers. holdout: last share of the clip if below 1, else last frames."""
+    frames = len(valid)
+    held = round(frames * holdout) if holdout < 1 else int(holdout)
+    border = max(frames - held, 0)
+    numbers = np.flatnonzero(valid)
+    training, test = numbers[numbers < border].tolist(), numbers[numbers >= border].tolist()
+    if len(training) < _FEWEST:
+        raise InputError(
+            f"Only {len(training)} of the clip's {frames} frames can be trained on (a face was found in {len(numbers)}, "
+            f"the last {held} are held out); use a longer clip or a smaller holdout."
+        )
+    return training, test
+
+
+def training_size(width: int, height: int, longer_side: int) -> tuple[int, int]:
+    """The clip's size brought down so that the longer side is at most ``longer_side``."""
+    scale = min(longer_side / max(width, height), 1.0)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def _planes(clip: Clip, number: int, width: int, height: int) -> np.ndarray:
+    """One frame [H,W,5] uint8: RGB premultiplied by the matte, the matte, the valid weight; premultiplied before it is
+    made smaller, so that no background colour bleeds in at the border."""
+    matte = clip.matte(number)
+    alpha = matte.astype(np.float32)[..., None] / 255
+    premultiplied = (clip.image(number) * alpha + 0.5).astype(np.uint8)
+    layers = [premultiplied, matte[..., None], clip.valid(number)[..., None]]
+    if matte.shape != (height, width):
+        layers = [_resize(layer, width, height) for layer in layers]
+    return np.concatenate(layers, -1)
+
+
+def _resize(layer: np.ndarray, width: int, height: int) -> np.ndarray:
+    image = Image.fromarray(layer if layer.shape[-1] == 3 else layer[..., 0])
+    return np.asarray(image.resize((width, height), Image.Resampling.BOX)).reshape(height, width, -1)
+
+
+def _fingerprint(directory: Path) -> str:
+    """Changes when the clip is imported or tracked anew: hash of the tracking and of every image's name and size."""
+    digest = hashlib.sha256((directory / "tracking.npz").read_bytes())
+    listing = [
+        [folder, sorted((path.name, path.stat().st_size) for path in (directory / folder).glob("*.png"))]
+        for folder in ("images", "mattes", "valid")
+    ]
+    digest.update(json.dumps(listing).encode())
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An untrained avatar on a tracked head: Gaussians on the surface, default values, and their first colours from pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blendsplat.avatars.avatar import Gaussians, TrainingCamera
+from blendsplat.avatars.rgbavatar import RGBAvatar, features_of_colors
+from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.topology import face_normals
+from blendsplat.splatting import gaussian_pixel_weights
+from blendsplat.training.data import FrameBatch
+from blendsplat.training.presets import Preset
+
+PIXEL_WEIGHT = 0.1  # a pixel counts for a Gaussian that shows with at least this weight (alpha times transmittance)
+TOTAL_WEIGHT = 0.1  # a Gaussian is initialised once the weights of a batch exceed this
+FOREGROUND = 0.5  # only pixels whose matte is above this
+
+
+def new_avatar(head: HeadModel, camera: TrainingCamera, preset: Preset, params: HeadParams, name: str) -> RGBAvatar:
+    """The avatar before training (section 3.2). params: the training frames, for the features' origin and spread."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(preset.seed)
+        avatar = RGBAvatar.on_head(
+            head, preset.uv_resolution, camera, blendshapes=preset.blendshapes,
+            hidden=(preset.mlp_width, preset.mlp_width), name=name,
+        )  # fmt: skip
+    with torch.no_grad():
+        avatar.log_scales.copy_(initial_scales(avatar, preset).log()[:, None].expand(-1, 3))
+        avatar.opacity_logits.fill_(float(np.log(preset.initial_opacity / (1 - preset.initial_opacity))))
+        avatar.feature_origin.copy_(params.translation[0])
+        if preset.standardise_features:
+            features = avatar.features(params)
+            avatar.feature_shift.copy_(features.mean(0))
+            avatar.feature_scale.copy_(1 / part_spread(features, avatar.layout))
+    return avatar
+
+
+def initial_scales(avatar: RGBAvatar, preset: Preset) -> Tensor:
+    """[N] metres: the preset's, or its multiple of the width that a texel has on the head's surface."""
+    if not preset.texel_scale:
+        return torch.full((avatar.gaussian_count,), preset.initial_scale)
+    head = avatar.head
+    area = face_normals(head.template[None], head.faces)[0].norm(dim=-1) / 2  # [F] square metres
+    corners = head.uvs[head.uv_faces]
+    edges = corners[:, 1:] - corners[:, :1]
+    uv_area = (edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).abs() / 2
+    width = (area / uv_area.clamp_min(1e-12)).sqrt() / preset.uv_resolution
+    return (width * preset.texel_scale)[avatar.triangle].clamp(1e-4, 2e-2)
+
+
+def part_spread(features: Tensor, layout: list[tuple[str, int]]) -> Tensor:
+    """[D]: one standard deviation per part of the layout, so that values within a part keep their proportions and what
+    hardly moves in the clip is not blown up."""
+    spreads, start = [], 0
+    for _, size in layout:
+        part = features[:, start : start + size]
+        spread = part.std(0, unbiased=False).square().mean().sqrt() if size else features.new_tensor(1.0)
+        spreads.append(spread.clamp_min(0.02).expand(size))
+        start += size
+    return torch.cat(spreads)
+
+
+@torch.no_grad()
+def initialise_colors(
+    avatar: RGBAvatar, initialised: Tensor, gaussians: Gaussians, frames: FrameBatch, viewmats: Tensor, Ks: Tensor
+) -> int:
+    """Set, once, the colours of Gaussians that this batch sees well enough, to the weighted mean of their pixels (eq. 3).
+
+    initialised [N] bool is updated. Returns how many were set.
+    """
+    mask = ((frames.alpha > FOREGROUND) & (frames.valid > FOREGROUND))[..., 0]
+    straight = frames.premultiplied / frames.alpha.clamp_min(1 / 255)
+    weight, weighted = gaussian_pixel_weights(
+        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, viewmats, Ks,
+        straight.clamp(0, 1), mask, PIXEL_WEIGHT,
+    )  # fmt: skip
+    fresh = (weight > TOTAL_WEIGHT) & ~initialised
+    avatar.colors[fresh] = features_of_colors(weighted[fresh] / weight[fresh, None])
+    initialised |= fresh
+    return int(fresh.sum())

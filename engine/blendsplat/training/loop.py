@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train_avatar: from a tracked clip's folder to an avatar file, with progress, previews, checkpoints and cancelling."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blendsplat.avatars.file import SUFFIX
+from blendsplat.errors import Cancelled
+from blendsplat.progress import Progress
+from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, training_fingerprint
+from blendsplat.training.data import FrameSet, TrackedClip
+from blendsplat.training.evaluate import score_frames
+from blendsplat.training.presets import Preset
+from blendsplat.training.trainer import StepReport, Trainer
+
+_REPORT_SECONDS = 0.25
+_MEMORY = 0.95  # smoothing of the reported figures
+_SCORED = 24  # held-out frames scored at the end, spread over all of them
+
+
+@dataclass
+class TrainResult:
+    """What a training left behind."""
+
+    avatar: Path
+    checkpoint: Path
+    images: int
+    seconds: float  # of this run
+    resumed_from: int  # images that an earlier run had trained
+    gaussians: int
+    figures: dict[str, float] = field(default_factory=dict)  # loss, train_psnr, and psnr, ssim on held-out frames
+    notes: list[str] = field(default_factory=list)  # sentences for the user
+
+
+def train_avatar(
+    directory: Path | str,
+    preset: Preset,
+    output: Path | str,
+    progress: Progress | None = None,
+    device: torch.device | str = "cpu",
+) -> TrainResult:
+    """Train an avatar on the tracked clip in ``directory`` and write it to ``output`` (NAME.avatar.npz).
+
+    Continues by itself from the checkpoint beside ``output`` when it belongs to the same clip and preset. When the user
+    cancels, the avatar so far and the checkpoint are written and Cancelled is raised.
+    """
+    progress, output, begun = progress or Progress(), Path(output), time.monotonic()
+    tracked = TrackedClip.open(directory)
+    training, held_out = tracked.split(preset.holdout)
+    camera = tracked.camera(preset.image_size)
+    data = tracked.load(training, camera.width, camera.height, device, progress)
+    trainer = Trainer(tracked.head, camera, data, preset, output.name.removesuffix(SUFFIX), device)
+
+    run = _Run(trainer, preset, output, training_fingerprint(preset, tracked.fingerprint), progress)
+    run.resume()
+    try:
+        run.train()
+    except Cancelled:
+        run.save(held_out=len(held_out))
+        raise Cancelled(
+            f"Cancelled after {trainer.images} of {preset.images} images. The avatar so far is {output.name}; "
+            "starting the same training again continues from here."
+        ) from None
+    figures = run.figures()
+    if held_out:
+        scored = [held_out[round(i)] for i in np.linspace(0, len(held_out) - 1, min(_SCORED, len(held_out)))]
+        frames = tracked.load(scored, camera.width, camera.height, device)
+        figures |= _held_out_figures(trainer, frames, progress)
+    run.save(held_out=len(held_out), figures=figures)
+    return TrainResult(
+        output, run.checkpoint, trainer.images, time.monotonic() - begun, run.resumed_from,
+        trainer.finished_avatar().gaussian_count, figures, run.notes,
+    )  # fmt: skip
+
+
+class _Run:
+    """One call of train_avatar: the clock, the reports and the files around a Trainer."""
+
+    def __init__(self, trainer: Trainer, preset: Preset, output: Path, fingerprint: str, progress: Progress) -> None:
+        self.trainer, self.preset, self.output, self.progress = trainer, preset, output, progress
+        self.fingerprint = fingerprint
+        self.checkpoint = checkpoint_path(output)
+        self.resumed_from = 0
+        self.notes: list[str] = []
+        self._smooth: dict[str, float] = {}
+        self._begun = self._reported = self._previewed = self._saved = time.monotonic()
+
+    def resume(self) -> None:
+        snapshot, note = load_checkpoint(self.checkpoint, self.fingerprint)
+        if snapshot is not None:
+            self.trainer.restore(snapshot)
+            self.resumed_from = self.trainer.images
+            note = f"Continuing after {self.resumed_from} of {self.preset.images} images."
+        if note:
+            self.notes.append(note)
+            self.progress.update("train", self.trainer.images, self.preset.images, note)
+
+    def train(self) -> None:
+        self._begun = self._saved = time.monotonic()
+        while not self.trainer.done:
+            self.progress.check()
+            self._take_in(self.trainer.step())
+            now = time.monotonic()
+            if now - self._reported >= _REPORT_SECONDS or self.trainer.done:
+                self._report(now)
+            if now - self._previewed >= self.preset.preview_seconds:
+                self._preview()
+            if now - self._saved >= self.preset.checkpoint_seconds:
+                save_checkpoint(self.checkpoint, self.trainer.snapshot(), self.fingerprint)
+                self._saved = time.monotonic()
+        self._preview()
+
+    def figures(self) -> dict[str, float]:
+        """Running means over the last batches of this run."""
+        return {key: round(value, 5) for key, value in self._smooth.items()}
+
+    def save(self, held_out: int, figures: dict[str, float] | None = None) -> None:
+        """Checkpoint first, then the avatar file."""
+        save_checkpoint(self.checkpoint, self.trainer.snapshot(), self.fingerprint)
+        avatar = self.trainer.finished_avatar()
+        avatar.training_record = {
+            "preset": self.preset.name, "images": self.trainer.images, "holdout": self.preset.holdout,
+            "training_frames": len(self.trainer.data), "held_out_frames": held_out,
+            "figures": figures if figures is not None else self.figures(),
+        }  # fmt: skip
+        avatar.save(self.output)
+
+    def _take_in(self, report: StepReport) -> None:
+        for key, value in (("loss", report.loss), ("train_psnr", report.psnr)):
+            before = self._smooth.get(key, value)
+            self._smooth[key] = _MEMORY * before + (1 - _MEMORY) * value
+
+    def _report(self, now: float) -> None:
+        images = self.trainer.images
+        rate = (images - self.resumed_from) / max(now - self._begun, 1e-6)
+        left = (self.preset.images - images) / max(rate, 1e-6)
+        self.progress.update(
+            "train", images, self.preset.images, f"{rate:.0f} images/s", loss=self._smooth["loss"],
+            psnr=self._smooth["train_psnr"], eta_s=left,
+        )  # fmt: skip
+        self._reported = now
+
+    def _preview(self) -> None:
+        """Target and render of the middle training frame, side by side."""
+        both = torch.cat(self.trainer.preview(len(self.trainer.data) // 2), 1)
+        self.progress.preview((both.clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy())
+        self._previewed = time.monotonic()
+
+
+def _held_out_figures(trainer: Trainer, frames: FrameSet, progress: Progress) -> dict[str, float]:
+    rows = score_frames(trainer.finished_avatar(), frames, progress=progress)
+    return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}

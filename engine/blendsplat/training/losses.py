@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rendered batch is compared by: L1 (the paper's only term), SSIM and LPIPS, each ignoring pixels of weight 0."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from blendsplat.training.lpips import Lpips
+from blendsplat.training.metrics import ssim, weighted_mean
+from blendsplat.training.presets import Preset
+
+
+def image_loss(
+    images: Tensor, targets: Tensor, valid: Tensor, preset: Preset, lpips: Lpips | None = None, seen: int = 0
+) -> Tensor:
+    """Scalar loss of images and targets [B,H,W,3] with pixel weights valid [B,H,W,1]; seen: images trained so far."""
+    loss = preset.l1_weight * weighted_mean((images - targets).abs(), valid).mean()
+    if preset.ssim_weight:
+        loss = loss + preset.ssim_weight * (1 - ssim(images, targets, valid)).mean()
+    if lpips is not None and preset.lpips_weight and seen >= preset.lpips_after:
+        loss = loss + preset.lpips_weight * lpips(images * valid, targets * valid).mean()
+    return loss

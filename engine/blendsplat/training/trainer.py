@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training as an object: an avatar, its optimiser, its sampler and its random numbers; ``step`` trains one batch.
+
+It knows nothing of files, progress or time; loop.py does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blendsplat.avatars.avatar import Gaussians, TrainingCamera
+from blendsplat.avatars.rendering import render_gaussians
+from blendsplat.avatars.rgbavatar import RGBAvatar
+from blendsplat.heads.model import HeadModel
+from blendsplat.training.checkpoint import Snapshot, optimiser_tensors, restore_optimiser
+from blendsplat.training.corrections import Corrections
+from blendsplat.training.data import FrameBatch, FrameSet
+from blendsplat.training.initialise import initialise_colors, new_avatar
+from blendsplat.training.losses import image_loss
+from blendsplat.training.lpips import Lpips
+from blendsplat.training.metrics import psnr
+from blendsplat.training.presets import Preset
+from blendsplat.training.sampler import OfflineSampler, OnlineSampler, Sampler
+from blendsplat.training.schedules import learning_rates
+
+_GEOMETRY_CHUNK = 64  # frames whose vertices are computed at once
+
+
+@dataclass
+class StepReport:
+    """What one step measured."""
+
+    loss: float
+    psnr: float
+
+
+class Trainer:
+    """Trains one RGBAvatar on the frames of ``data``. All counting is in images."""
+
+    def __init__(
+        self, head: HeadModel, camera: TrainingCamera, data: FrameSet, preset: Preset, name: str = "avatar",
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
+        self.preset, self.data, self.device = preset, data, torch.device(device)
+        self.avatar = new_avatar(head, camera, preset, data.params.to("cpu"), name).to(device)
+        self.features = self.avatar.features(data.params)
+        self.vertices = self._all_vertices()
+        self.initialised = torch.zeros(self.avatar.gaussian_count, dtype=torch.bool, device=device)
+        self.corrections = Corrections(len(data), self.vertices[0].mean(0)).to(device)
+        self.sampler = make_sampler(preset, len(data))
+        self.generator = torch.Generator().manual_seed(preset.seed + 1)
+        self.lpips = Lpips(preset.lpips_weights).to(device) if preset.lpips_weight else None
+        self.images = 0
+        self._arrived = 0  # frames that an online sampler has been shown
+        self._names = _parameter_names(self.avatar, self.corrections, preset)
+        self.optimiser = torch.optim.Adam(_groups(self._names, preset), lr=1e-3, eps=1e-15, fused=True)
+
+    @property
+    def done(self) -> bool:
+        return self.images >= self.preset.images
+
+    def step(self) -> StepReport:
+        """Train on the next batch."""
+        self._receive_frames()
+        rows = self.sampler.next_batch(min(self.preset.batch, self.preset.images - self.images))
+        frames = self.data.batch(rows)
+        backgrounds = torch.rand(len(rows), 3, generator=self.generator).to(self.device)
+        self._set_rates()
+
+        weights, gaussians = self._gaussians(rows)
+        if self._colors_open():
+            initialise_colors(self.avatar, self.initialised, gaussians.detach(), frames, *self._cameras(len(rows)))
+            weights, gaussians = self._gaussians(rows)  # with the colours just set
+        image = self._render(gaussians, rows, backgrounds)
+        target = frames.target(backgrounds)
+        loss = image_loss(image, target, frames.valid, self.preset, self.lpips, self.images)
+        if weights is not None and self.preset.weight_sparsity:
+            loss = loss + self.preset.weight_sparsity * weights.square().mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.images += len(rows)
+        return StepReport(float(loss.detach()), float(psnr(image.detach(), target, frames.valid).mean()))
+
+    @torch.no_grad()
+    def preview(self, row: int) -> tuple[Tensor, Tensor]:
+        """(target, render) [H,W,3] of one training frame over mid grey."""
+        frames: FrameBatch = self.data.batch([row])
+        grey = torch.full((1, 3), 0.5, device=self.device)
+        _, gaussians = self._gaussians([row])
+        return frames.target(grey)[0], self._render(gaussians, [row], grey)[0]
+
+    def finished_avatar(self) -> RGBAvatar:
+        """The avatar to save: without the Gaussians that no training frame ever showed."""
+        if not self.preset.drop_uninitialised or not self.initialised.any():
+            return self.avatar
+        return self.avatar.keep(self.initialised)
+
+    def snapshot(self) -> Snapshot:
+        """Everything ``restore`` needs."""
+        tensors = {f"parameter.{name}": parameter for parameter, name in self._names.items()}
+        tensors |= {f"buffer.{name}": value for name, value in self.avatar.named_buffers()}
+        tensors |= optimiser_tensors(self.optimiser, self._names)
+        tensors |= {"initialised": self.initialised, "generator": self.generator.get_state()}
+        plain: dict[str, Any] = {"images": self.images, "arrived": self._arrived, "sampler": self.sampler.state()}
+        return Snapshot(tensors, plain)
+
+    @torch.no_grad()
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continue exactly where ``snapshot`` was taken. Raises KeyError or RuntimeError when it does not fit."""
+        for parameter, name in self._names.items():
+            parameter.copy_(snapshot.tensors[f"parameter.{name}"])
+        for name, value in self.avatar.named_buffers():
+            value.copy_(snapshot.tensors[f"buffer.{name}"])
+        restore_optimiser(self.optimiser, self._names, snapshot.tensors)
+        self.initialised.copy_(snapshot.tensors["initialised"])
+        self.generator.set_state(snapshot.tensors["generator"])
+        self.images, self._arrived = int(snapshot.plain["images"]), int(snapshot.plain["arrived"])
+        self.sampler.restore(snapshot.plain["sampler"])
+
+    def _gaussians(self, rows: list[int]) -> tuple[Tensor | None, Gaussians]:
+        weights = None
+        if self.images >= self.preset.blendshapes_after:
+            weights = self.avatar.weights_of(self.features[rows])
+        gaussians = self.avatar.gaussians(weights, self.vertices[rows])
+        return weights, self.corrections.move(gaussians, rows) if self.preset.refine_pose else gaussians
+
+    def _render(self, gaussians: Gaussians, rows: list[int], backgrounds: Tensor) -> Tensor:
+        camera = self.avatar.camera
+        if not self.preset.fit_exposure:
+            return render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height, backgrounds)[0]
+        image, alpha, _ = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)
+        return self.corrections.expose(image, alpha, rows) + backgrounds[:, None, None] * (1 - alpha)
+
+    def _cameras(self, batch: int) -> tuple[Tensor, Tensor]:
+        return self.avatar.camera.viewmat.expand(batch, 4, 4), self.avatar.camera.K.expand(batch, 3, 3)
+
+    def _colors_open(self) -> bool:
+        limit = self.preset.color_init_images
+        return not limit or self.images < limit
+
+    def _set_rates(self) -> None:
+        rates = learning_rates(self.preset, self.images)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rates[group["name"]]
+
+    def _receive_frames(self) -> None:
+        """A streaming sampler sees one more frame every ``online_images_per_frame`` images."""
+        if self.preset.sampler == "offline":
+            return
+        due = OnlineSampler.FIRST + int(self.images / self.preset.online_images_per_frame)
+        while self._arrived < min(due, len(self.data)):
+            self.sampler.observe(self._arrived)
+            self._arrived += 1
+
+    @torch.no_grad()
+    def _all_vertices(self) -> Tensor:
+        """The head's vertices in every training frame [M,V,3]."""
+        every = torch.arange(len(self.data), device=self.device)
+        return torch.cat([self.avatar.vertices(self.data.params[rows]) for rows in every.split(_GEOMETRY_CHUNK)])
+
+
+def make_sampler(preset: Preset, frames: int) -> Sampler:
+    """The preset's sampler over the rows 0 .. frames - 1."""
+    if preset.sampler == "offline":
+        return OfflineSampler(range(frames), preset.seed)
+    return OnlineSampler(
+        preset.seed, preset.online_local_pool, preset.online_global_pool, preset.online_global_share
+    )
+
+
+def _parameter_names(avatar: RGBAvatar, corrections: Corrections, preset: Preset) -> dict[Tensor, str]:
+    names = {parameter: name for name, parameter in avatar.named_parameters()}
+    if preset.refine_pose:
+        names[corrections.pose] = "pose"
+    if preset.fit_exposure:
+        names[corrections.exposure] = "exposure"
+    return names
+
+
+def _groups(names: dict[Tensor, str], preset: Preset) -> list[dict[str, Any]]:
+    """One Adam group per learning rate; its name is the key of schedules.learning_rates."""
+    groups: dict[str, dict[str, Any]] = {}
+    for parameter, name in names.items():
+        key = name.split(".")[0]
+        decay = preset.mlp_weight_decay if key == "mlp" else 0.0
+        groups.setdefault(key, {"name": key, "params": [], "weight_decay": decay})["params"].append(parameter)
+    return list(groups.values())
