@@ -1,1 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Rasterizers: 3D Gaussians (differentiable) and triangle meshes (forward), and the choice of backend."""
+
+from blendsplat.splatting.gaussians import gaussian_pixel_weights, rasterize_gaussians
+from blendsplat.splatting.mesh import rasterize_mesh
+
+__all__ = ["gaussian_pixel_weights", "rasterize_gaussians", "rasterize_mesh"]

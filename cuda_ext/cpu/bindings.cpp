@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Python module blendsplat._kernels_cpu: raw addresses and sizes in, nothing out but numbers. It knows neither
+// torch nor numpy; blendsplat/splatting/backend.py owns the buffers and checks them.
+#include <pybind11/pybind11.h>
+
+#include <new>
+
+#include "dispatch.h"
+
+namespace py = pybind11;
+using namespace blendsplat;
+
+namespace {
+
+template <class T>
+T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
+
+Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float near_plane, int threads, uintptr_t means,
+                 uintptr_t quats, uintptr_t scales, uintptr_t opacities, uintptr_t colors, uintptr_t viewmats, uintptr_t Ks) {
+  Scene s;
+  s.images = images;
+  s.gaussians = gaussians;
+  s.width = width;
+  s.height = height;
+  s.threads = threads < 1 ? 1 : threads;
+  s.near_plane = near_plane;
+  s.means = at<float>(means);
+  s.quats = at<float>(quats);
+  s.scales = at<float>(scales);
+  s.opacities = at<float>(opacities);
+  s.colors = at<float>(colors);
+  s.viewmats = at<float>(viewmats);
+  s.Ks = at<float>(Ks);
+  return s;
+}
+
+Bins make_bins(uintptr_t records, uintptr_t offsets, uintptr_t entries) {
+  return {at<float>(records), at<int64_t>(offsets), at<int32_t>(entries)};
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_kernels_cpu, m) {
+  using release = py::call_guard<py::gil_scoped_release>;
+  m.attr("TILE_SIZE") = kTileSize;
+  m.attr("RECORD_SIZE") = 16;
+  m.attr("GRADIENT_SIZE") = 16;
+  m.def("instruction_set", [] { return operations().name; });
+  m.def("use_instruction_set", &use_operations);
+
+  py::class_<Scene>(m, "Scene").def(
+      py::init(&make_scene), py::arg("images"), py::arg("gaussians"), py::arg("width"), py::arg("height"),
+      py::arg("near_plane"), py::arg("threads"), py::arg("means"), py::arg("quats"), py::arg("scales"),
+      py::arg("opacities"), py::arg("colors"), py::arg("viewmats"), py::arg("Ks"));
+  py::class_<BinScratch>(m, "BinScratch")
+      .def(py::init([](int chunks, uintptr_t keys, uintptr_t order, uintptr_t pairs, uintptr_t histograms,
+                       uintptr_t chunk_info, uintptr_t visible) {
+             return BinScratch{chunks, at<uint64_t>(keys), at<uint32_t>(order), at<uint64_t>(pairs),
+                               at<int32_t>(histograms), at<int64_t>(chunk_info), at<int64_t>(visible)};
+           }),
+           py::arg("chunks"), py::arg("keys"), py::arg("order"), py::arg("pairs"), py::arg("histograms"),
+           py::arg("chunk_info"), py::arg("visible"));
+
+  m.def("project", [](const Scene& s, uintptr_t records, uintptr_t tile_bounds) {
+    operations().project(s, at<float>(records), at<int32_t>(tile_bounds));
+  }, release());
+  m.def("bin_count", [](const Scene& s, uintptr_t records, uintptr_t tile_bounds, const BinScratch& scratch, uintptr_t offsets) {
+    return bin_count(s, at<float>(records), at<int32_t>(tile_bounds), scratch, at<int64_t>(offsets));
+  }, release());
+  m.def("bin_fill", [](const Scene& s, const BinScratch& scratch, uintptr_t offsets, uintptr_t entries) {
+    bin_fill(s, scratch, at<int64_t>(offsets), at<int32_t>(entries));
+  }, release());
+  m.def("blend_forward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
+                            uintptr_t image, uintptr_t alpha, uintptr_t depth) {
+    operations().blend_forward(s, make_bins(records, offsets, entries),
+                               {at<float>(backgrounds), at<float>(image), at<float>(alpha), at<float>(depth)});
+  }, release());
+  m.def("blend_backward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
+                             uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, int parts, uintptr_t rows,
+                             uintptr_t grad_backgrounds) {
+    const BlendBackward b = {at<float>(backgrounds), at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth),
+                             parts, at<float>(rows), at<float>(grad_backgrounds)};
+    if (!operations().blend_backward(s, make_bins(records, offsets, entries), b)) throw std::bad_alloc();
+  }, release());
+  m.def("project_backward", [](const Scene& s, uintptr_t records, uintptr_t rows, int parts, uintptr_t means, uintptr_t quats,
+                               uintptr_t scales, uintptr_t opacities, uintptr_t colors) {
+    operations().project_backward(s, {at<float>(records), at<float>(rows), parts, at<float>(means), at<float>(quats),
+                                      at<float>(scales), at<float>(opacities), at<float>(colors)});
+  }, release());
+  m.def("pixel_weights", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t targets,
+                            uintptr_t mask, float threshold, int parts, uintptr_t sums) {
+    operations().pixel_weights(s, make_bins(records, offsets, entries),
+                               {at<float>(targets), at<uint8_t>(mask), threshold, parts, at<float>(sums)});
+  }, release());
+  m.def("rasterize_mesh", [](int64_t images, int64_t vertices, int64_t faces, int width, int height, float near_plane, int threads,
+                             uintptr_t positions, uintptr_t indices, uintptr_t viewmats, uintptr_t Ks, uintptr_t face_ids,
+                             uintptr_t barycentrics, uintptr_t depth) {
+    rasterize_mesh({images, vertices, faces, width, height, threads < 1 ? 1 : threads, near_plane, at<float>(positions),
+                    at<int32_t>(indices), at<float>(viewmats), at<float>(Ks), at<int32_t>(face_ids),
+                    at<float>(barycentrics), at<float>(depth)});
+  }, release());
+  m.def("exponential2", [](uintptr_t in, uintptr_t out, int64_t count) {
+    operations().exponential2_array(at<float>(in), at<float>(out), count);
+  }, release());
+}

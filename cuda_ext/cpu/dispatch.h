@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses, once, the best instruction set of this processor among those that were compiled.
+#pragma once
+
+#include "operations.h"
+
+namespace blendsplat {
+
+struct Operations {
+  const char* name;
+  decltype(&generic::project) project;
+  decltype(&generic::blend_forward) blend_forward;
+  decltype(&generic::blend_backward) blend_backward;
+  decltype(&generic::project_backward) project_backward;
+  decltype(&generic::pixel_weights) pixel_weights;
+  decltype(&generic::exponential2_array) exponential2_array;
+};
+
+// The set in use. BLENDSPLAT_CPU=generic|avx2|avx512 in the environment asks for a lesser one.
+const Operations& operations();
+
+// Uses the named set from now on; false if it was not compiled or this processor lacks it. For tests.
+bool use_operations(const char* name);
+
+}  // namespace blendsplat

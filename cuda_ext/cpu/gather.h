@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sixteen Gaussians of one image from the caller's arrays into lanes, and back. Rows past the end repeat the last one.
+#pragma once
+
+#include "blendsplat/projection.h"
+#include "operations.h"
+#include "simd.h"
+
+BS_BEGIN
+
+constexpr int kBlock = kLanes;
+
+template <int Size>
+BS_FN void gather_rows(const float* base, int count, Lanes* out) {
+  float columns[Size][kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const float* row = base + (lane < count ? lane : count - 1) * Size;
+    for (int i = 0; i < Size; ++i) columns[i][lane] = row[i];
+  }
+  for (int i = 0; i < Size; ++i) out[i] = load(columns[i]);
+}
+
+template <int Size>
+BS_FN void scatter_rows(float* base, int count, const Lanes* in, const Mask& where) {
+  float columns[Size][kLanes];
+  for (int i = 0; i < Size; ++i) store(columns[i], only(where, in[i]));
+  for (int lane = 0; lane < count; ++lane) {
+    for (int i = 0; i < Size; ++i) base[lane * Size + i] = columns[i][lane];
+  }
+}
+
+// first: index over all images, image * N + i.
+BS_FN Gaussian3<Lanes> gather_gaussians(const Scene& scene, int64_t first, int count) {
+  Gaussian3<Lanes> g;
+  gather_rows<3>(scene.means + first * 3, count, g.mean);
+  gather_rows<4>(scene.quats + first * 4, count, g.quat);
+  gather_rows<3>(scene.scales + first * 3, count, g.scale);
+  gather_rows<1>(scene.opacities + first, count, &g.opacity);
+  gather_rows<3>(scene.colors + first * 3, count, g.color);
+  return g;
+}
+
+BS_END

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations of the CPU backend and the views of the caller's buffers that they work on. Every buffer is allocated
+// by the caller; each operation exists once per instruction set, in a namespace of that name.
+#pragma once
+
+#include <cstdint>
+
+namespace blendsplat {
+
+constexpr int kTileShift = 2;  // tiles of 4x4 pixels: one Lanes. Small tiles evaluate few pixels outside the ellipse
+constexpr int kTileSize = 1 << kTileShift;
+
+struct Scene {
+  int64_t images, gaussians;       // B, N
+  int width, height, threads;
+  float near_plane;
+  const float *means, *quats, *scales, *opacities, *colors;  // [B,N,3] [B,N,4] [B,N,3] [B,N] [B,N,3]
+  const float *viewmats, *Ks;                                // [B,4,4] [B,3,3]
+
+  int tile_columns() const { return (width + kTileSize - 1) >> kTileShift; }
+  int tile_rows() const { return (height + kTileSize - 1) >> kTileShift; }
+  int64_t tiles() const { return static_cast<int64_t>(tile_columns()) * tile_rows(); }
+};
+
+// Gaussians per tile, front to back: entries[offsets[b * tiles + t] .. offsets[b * tiles + t + 1]).
+struct Bins {
+  const float* records;            // [B,N,16], see RecordSlot
+  const int64_t* offsets;          // [B * tiles + 1]
+  const int32_t* entries;          // index of a Gaussian within its image
+};
+
+struct BlendForward {
+  const float* backgrounds;        // [B,3] or null for black
+  float *image, *alpha, *depth;    // [B,H,W,3] [B,H,W] [B,H,W]
+};
+
+struct BlendBackward {
+  const float* backgrounds;                             // [B,3] or null
+  const float *grad_image, *grad_alpha, *grad_depth;    // as the outputs; each may be null
+  int parts;                       // each image's tiles are cut into so many runs, each with gradients of its own
+  float* rows;                     // [parts,B,N,16] zeroed, see GradientSlot
+  float* grad_backgrounds;         // [parts,B,3] zeroed, or null
+};
+
+struct ProjectBackward {
+  const float* records;
+  const float* rows;
+  int parts;
+  float *means, *quats, *scales, *opacities, *colors;   // as the parameters; every element is written
+};
+
+struct PixelWeights {
+  const float* targets;            // [B,H,W,3]
+  const uint8_t* mask;             // [B,H,W], nonzero counts
+  float threshold;
+  int parts;
+  float* sums;                     // [parts,B,N,4] zeroed: weight, weight * rgb
+};
+
+// Scratch for the sort, all the caller's. `chunks` runs per image may work at once.
+struct BinScratch {
+  int chunks;
+  uint64_t* keys;                  // [2,B,N]
+  uint32_t* order;                 // [B,N]
+  uint64_t* pairs;                 // [bound of entries]
+  int32_t* histograms;             // [B,chunks,tiles]
+  int64_t* chunk_info;             // [B,chunks,2]: first pair, number of pairs
+  int64_t* visible;                // [B]
+};
+
+#define BLENDSPLAT_DECLARE(target)                                                                                  \
+  namespace target {                                                                                                \
+  void project(const Scene&, float* records, int32_t* tile_bounds);                                                 \
+  void blend_forward(const Scene&, const Bins&, const BlendForward&);                                               \
+  bool blend_backward(const Scene&, const Bins&, const BlendBackward&);  /* false: out of memory */                  \
+  void project_backward(const Scene&, const ProjectBackward&);                                                      \
+  void pixel_weights(const Scene&, const Bins&, const PixelWeights&);                                               \
+  void exponential2_array(const float* in, float* out, int64_t count);                                              \
+  }
+BLENDSPLAT_DECLARE(generic)
+BLENDSPLAT_DECLARE(avx2)
+BLENDSPLAT_DECLARE(avx512)
+
+// Sorts by (image, tile, depth). bin_count fills the scratch and offsets and returns the number of entries; bin_fill
+// then writes them.
+int64_t bin_count(const Scene&, const float* records, const int32_t* tile_bounds, const BinScratch&, int64_t* offsets);
+void bin_fill(const Scene&, const BinScratch&, const int64_t* offsets, int32_t* entries);
+
+struct Mesh {
+  int64_t images, vertices, faces;
+  int width, height, threads;
+  float near_plane;
+  const float* positions;          // [B,V,3]
+  const int32_t* indices;          // [F,3]
+  const float *viewmats, *Ks;
+  int32_t* face_ids;               // [B,H,W]
+  float *barycentrics, *depth;     // [B,H,W,3] [B,H,W]
+};
+void rasterize_mesh(const Mesh&);
+
+}  // namespace blendsplat

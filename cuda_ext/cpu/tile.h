@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// One 4x4 tile of pixels as sixteen lanes: where they lie, which are inside the image, and the walk through its list.
+#pragma once
+
+#include "blendsplat/blend.h"
+#include "operations.h"
+#include "simd.h"
+
+BS_BEGIN
+
+struct Tile {
+  int left, top, columns, rows;      // columns, rows: how many pixels lie inside the image
+  int64_t pixel;                     // index of the first pixel within all images
+  Lanes x, y;                        // pixel centres
+  Mask inside;
+  const int32_t *begin, *end;        // its Gaussians
+  const float* records;              // of its image
+};
+
+BS_FN Tile make_tile(const Scene& scene, const Bins& bins, int64_t image, int64_t index) {
+  alignas(64) static const float offset_x[kLanes] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
+  alignas(64) static const float offset_y[kLanes] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+  Tile tile;
+  tile.left = static_cast<int>(index % scene.tile_columns()) * kTileSize;
+  tile.top = static_cast<int>(index / scene.tile_columns()) * kTileSize;
+  tile.columns = scene.width - tile.left < kTileSize ? scene.width - tile.left : kTileSize;
+  tile.rows = scene.height - tile.top < kTileSize ? scene.height - tile.top : kTileSize;
+  tile.pixel = (image * scene.height + tile.top) * scene.width + tile.left;
+  tile.x = load(offset_x) + Lanes(static_cast<float>(tile.left) + 0.5f);
+  tile.y = load(offset_y) + Lanes(static_cast<float>(tile.top) + 0.5f);
+  tile.inside = both(Lanes(static_cast<float>(scene.width)) > tile.x, Lanes(static_cast<float>(scene.height)) > tile.y);
+  const int64_t slot = image * scene.tiles() + index;
+  tile.begin = bins.entries + bins.offsets[slot];
+  tile.end = bins.entries + bins.offsets[slot + 1];
+  tile.records = bins.records + image * scene.gaussians * kRecordSize;
+  return tile;
+}
+
+BS_FN const float* record_of(const Tile& tile, int32_t entry) { return tile.records + static_cast<int64_t>(entry) * kRecordSize; }
+
+// Transmittance of sixteen pixels and which of them still take Gaussians.
+struct Transmittance {
+  Lanes value;
+  Mask live;
+};
+
+// Alpha where the Gaussian is drawn, zero elsewhere; pixels it would bring below kTransmittanceStop end before it.
+BS_FN Lanes step_alpha(const Tile& tile, const float* record, Transmittance& t) {
+  const Lanes alpha = splat_alpha<Lanes>(record, tile.x - Lanes(record[kMeanX]), tile.y - Lanes(record[kMeanY]));
+  const Mask candidate = both(t.live, alpha >= Lanes(kAlphaMin));
+  const Mask stopped = both(candidate, Lanes(kTransmittanceStop) > t.value - t.value * alpha);
+  t.live = without(t.live, stopped);
+  return only(without(candidate, stopped), alpha);
+}
+
+// Lanes <-> a plane of `Channels` interleaved floats per pixel, pixels outside the image left out (or read as zero).
+template <int Channels>
+BS_FN void write_pixels(const Scene& scene, const Tile& tile, const Lanes* values, float* plane) {
+  float columns[Channels][kLanes];
+  for (int c = 0; c < Channels; ++c) store(columns[c], values[c]);
+  for (int row = 0; row < tile.rows; ++row) {
+    float* out = plane + (tile.pixel + static_cast<int64_t>(row) * scene.width) * Channels;
+    for (int column = 0; column < tile.columns; ++column) {
+      for (int c = 0; c < Channels; ++c) out[column * Channels + c] = columns[c][row * kTileSize + column];
+    }
+  }
+}
+
+template <int Channels>
+BS_FN void read_pixels(const Scene& scene, const Tile& tile, const float* plane, Lanes* values) {
+  float columns[Channels][kLanes] = {};
+  for (int row = 0; row < tile.rows && plane; ++row) {
+    const float* in = plane + (tile.pixel + static_cast<int64_t>(row) * scene.width) * Channels;
+    for (int column = 0; column < tile.columns; ++column) {
+      for (int c = 0; c < Channels; ++c) columns[c][row * kTileSize + column] = in[column * Channels + c];
+    }
+  }
+  for (int c = 0; c < Channels; ++c) values[c] = load(columns[c]);
+}
+
+// An image's tiles are cut into `parts` runs of about equally many entries; a run is one thread's work and owns its
+// output, so sums need no locks and do not depend on which thread did them.
+BS_FN int64_t part_start(const Scene& scene, const Bins& bins, int64_t image, int part, int parts) {
+  const int64_t* offsets = bins.offsets + image * scene.tiles();
+  if (part >= parts) return scene.tiles();
+  const int64_t wanted = offsets[0] + (offsets[scene.tiles()] - offsets[0]) * part / parts;
+  int64_t low = 0, high = scene.tiles();
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (offsets[middle] < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return part == 0 ? 0 : low;
+}
+
+BS_END

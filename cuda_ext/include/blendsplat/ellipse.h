@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which tiles does a splat touch? Exactly those that hold a point where opacity * exp(-q/2) reaches kAlphaMin: an
+// ellipse whose size depends on the opacity (cf. Speedy-Splat's SnugBox and AccuTile), cut row of tiles by row of tiles.
+#pragma once
+
+#include "blendsplat/projection.h"
+
+BS_BEGIN
+
+// The level set is q <= t. At height dy it spans x = slope dy -+ sqrt(P - Q dy^2); its rightmost point is at dy = turn.
+template <class F>
+struct Ellipse {
+  F extent_x, extent_y, span_p, span_q, slope, turn;
+};
+
+// A little slack on the level keeps rounding from dropping a pixel exactly at the cut-off.
+constexpr float kLevelSlack = 2e-3f;
+
+template <class F>
+BS_FN Ellipse<F> make_ellipse(const Projection<F>& p, F opacity) {
+  Ellipse<F> e;
+  const F level = F(kTwoLn2) * logarithm2(opacity * F(1.0f / kAlphaMin)) + F(kLevelSlack);
+  const F inverse_yy = F(1.0f) / p.cov_yy;
+  const F conditional = p.determinant * inverse_yy;
+  const F root_x = square_root(level * p.cov_xx);
+  e.extent_x = root_x;
+  e.extent_y = square_root(level * p.cov_yy);
+  e.slope = p.cov_xy * inverse_yy;
+  e.span_p = conditional * level;
+  e.span_q = conditional * inverse_yy;
+  e.turn = root_x * p.cov_xy / p.cov_xx;
+  return e;
+}
+
+// First and last tile along one axis whose pixel centres the interval [centre - extent, centre + extent] can hold;
+// last < first when there is none.
+struct TileRange {
+  int first, last;
+};
+
+BS_FN TileRange tile_range(float low, float high, int size, int shift) {
+  const float limit = static_cast<float>(size);
+  const int first_pixel = static_cast<int>(ceilf(minimum(maximum(low - 0.5f, 0.0f), limit)));
+  const int last_pixel = static_cast<int>(floorf(minimum(maximum(high - 0.5f, -1.0f), limit - 1.0f)));
+  if (last_pixel < first_pixel) return {1, 0};
+  return {first_pixel >> shift, last_pixel >> shift};
+}
+
+// Columns of tiles that the ellipse touches in one row of tiles. An ellipse cut by a strip is convex, so its columns are
+// an interval, and the interval's ends lie at the ellipse's own extremes or on the strip's nearer edge.
+BS_FN TileRange row_span(const float* record, int tile_row, int width, int shift) {
+  const float top = static_cast<float>(tile_row << shift) + 0.5f - record[kMeanY];
+  const float bottom = top + static_cast<float>((1 << shift) - 1);
+  const float turn = record[kSpanTurn];
+  const float right_y = minimum(maximum(turn, top), bottom);
+  const float left_y = minimum(maximum(-turn, top), bottom);
+  const float right = record[kSpanSlope] * right_y + sqrtf(maximum(record[kSpanP] - record[kSpanQ] * right_y * right_y, 0.0f));
+  const float left = record[kSpanSlope] * left_y - sqrtf(maximum(record[kSpanP] - record[kSpanQ] * left_y * left_y, 0.0f));
+  return tile_range(record[kMeanX] + left, record[kMeanX] + right, width, shift);
+}
+
+BS_END
