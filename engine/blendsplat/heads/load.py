@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One entrance for every head: the built-in one, the user's FLAME pickle, the user's ICT-FaceKit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from blendsplat.errors import InputError
+from blendsplat.heads.model import HeadModel
+
+_KINDS = "'builtin', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
+
+
+def load_head(source: str | Path, *, landmarks: bool = True) -> HeadModel:
+    """``source`` -> HeadModel with its landmark embedding (landmarks=False leaves it out and needs no detector).
+
+    source: "builtin"; a path to FLAME 2020, 2023 or 2023 Open (.pkl); ICT-FaceKit's folder or packed .npz. An embedding
+    is detected once per head, some ten seconds, and then comes from the user's cache folder. Raises InputError,
+    FormatError, UnsafeFileError with the way out.
+    """
+    head = _read(source)
+    if not landmarks or head.landmarks is not None:
+        return head
+    from blendsplat.heads.embedding import cached_embedding  # needs splatting and the detector; heads alone need neither
+
+    return replace(head, landmarks=cached_embedding(head))
+
+
+def _read(source: str | Path) -> HeadModel:
+    if str(source) == "builtin":
+        from blendsplat.heads.builtin import builtin_head
+
+        return builtin_head()
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise InputError(f"The head {str(source)!r} does not exist. Give {_KINDS}.")
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".npz":
+        from blendsplat.heads.ict import load_ict
+
+        return load_ict(path)
+    if suffix in (".pkl", ".pickle"):
+        from blendsplat.heads.flame import load_flame
+
+        return load_flame(path)
+    raise InputError(f"{path} is not a head this program knows. Give {_KINDS}.")
