@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads the engine's files (docs/formats.md) with numpy alone: tracked performances, avatars, clips.
+
+Pickles are never loaded, versions and shapes are checked, and what is wrong is said in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TRACKING, TRACKING_VERSION = "blendsplat-tracking", 1
+AVATAR, AVATAR_VERSION = "blendsplat-avatar", 1
+
+
+class FileError(Exception):
+    """A file cannot be used; the text is a sentence that names it and the way out."""
+
+
+@dataclass
+class Rig:
+    """A person's head, shape built in (arrays of the avatar file's ``rig.*``, engine space, float32)."""
+
+    template: np.ndarray  # [V,3]
+    faces: np.ndarray  # [F,3]
+    uvs: np.ndarray  # [T,2]
+    uv_faces: np.ndarray  # [F,3]
+    expression_directions: np.ndarray  # [E,V,3]
+    eyelid_directions: np.ndarray  # [2,V,3]
+    pose_directions: np.ndarray  # [36,V,3]
+    joints: np.ndarray  # [5,3]
+    joint_expression_directions: np.ndarray  # [E,5,3]
+    skin_weights: np.ndarray  # [V,5]
+    expression_names: tuple[str, ...] = ()
+    expression_range: tuple[float, float] = (0.0, 1.0)
+
+
+_RIG_SHAPES = {
+    "template": ("V", 3), "faces": ("F", 3), "uvs": ("T", 2), "uv_faces": ("F", 3), "expression_directions": ("E", "V", 3),
+    "eyelid_directions": (2, "V", 3), "pose_directions": (36, "V", 3), "joints": (5, 3),
+    "joint_expression_directions": ("E", 5, 3), "skin_weights": ("V", 5),
+}  # fmt: skip
+_AVATAR_SHAPES = {
+    "triangle": ("N",), "barycentrics": ("N", 3), "positions": ("N", 3), "log_scales": ("N", 3), "quats": ("N", 4),
+    "opacity_logits": ("N",), "colors": ("N", 3), "delta_positions": ("K", "N", 3), "delta_quats": ("K", "N", 4),
+    "delta_colors": ("K", "N", 3), "feature_origin": (3,), "camera.K": (3, 3), "camera.viewmat": (4, 4), "camera.size": (2,),
+}  # fmt: skip
+_TRACKING_SHAPES = {
+    "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
+    "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3), "viewmat": (4, 4),
+}  # fmt: skip
+
+
+@dataclass
+class AvatarFile:
+    """NAME.avatar.npz in memory. ``layers``: the MLP's (weight, bias) pairs in order."""
+
+    path: Path
+    meta: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    rig: Rig
+    layers: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    @property
+    def gaussians(self) -> int:
+        return len(self.arrays["positions"])
+
+    @property
+    def blendshapes(self) -> int:
+        return len(self.arrays["delta_positions"])
+
+
+@dataclass
+class Performance:
+    """tracking.npz in memory: what a clip's head does, frame by frame (engine space)."""
+
+    path: Path
+    meta: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        try:
+            return self.__dict__["arrays"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def frame_count(self) -> int:
+        return len(self.arrays["timestamps"])
+
+    @property
+    def valid_rows(self) -> np.ndarray:
+        """Rows with a tracked face; the curves run straight through what lies between."""
+        return np.flatnonzero(self.arrays["valid"])
+
+    @property
+    def fps(self) -> float:
+        """Mean frame rate of the clip."""
+        times = self.arrays["timestamps"]
+        return float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 and times[-1] > times[0] else 25.0
+
+
+def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(meta, arrays) of one of the engine's .npz files. Raises FileError."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"{path} does not exist.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(archive["meta"].tobytes().decode())
+            arrays = {name: archive[name] for name in archive.files if name != "meta"}
+    except Exception as error:  # zip, zlib, json and numpy each raise their own on damaged input
+        raise FileError(f"{path} is damaged or not a {format_name} file; make it again. ({error})") from error
+    if not isinstance(meta, dict) or meta.get("format") != format_name:
+        raise FileError(f"{path} is not a {format_name} file.")
+    if not isinstance(meta.get("version"), int) or meta["version"] > newest:
+        raise FileError(f"{path} comes from a newer Blendsplat (version {meta.get('version')} of its format): update the add-on.")
+    return meta, arrays
+
+
+def read_avatar(path: Path | str) -> AvatarFile:
+    """Read and check an avatar file. Raises FileError."""
+    path = Path(path)
+    meta, arrays = read_npz(path, AVATAR, AVATAR_VERSION)
+    rig = rig_from(meta, arrays, path)
+    sizes = _check(path, arrays, _AVATAR_SHAPES)
+    _check_indices(path, arrays, "triangle", len(rig.faces))
+    layers = []
+    while f"mlp.{len(layers)}.weight" in arrays:
+        index = len(layers)
+        weight, bias = arrays[f"mlp.{index}.weight"], arrays.get(f"mlp.{index}.bias")
+        if bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1] or (layers and weight.shape[1] != len(layers[-1][1])):
+            raise FileError(f"{path}: layer {index} of the network does not fit; train the avatar again.")
+        layers.append((weight, bias))
+    features = sum(int(size) for _, size in meta.get("feature_layout", ()))
+    if not layers or layers[0][0].shape[1] != features or len(layers[-1][1]) != sizes["K"]:
+        raise FileError(f"{path}: the network does not fit the features or the blendshapes; train the avatar again.")
+    return AvatarFile(path, meta, arrays, rig, layers)
+
+
+def rig_from(meta: dict[str, Any], arrays: dict[str, np.ndarray], path: Path | str) -> Rig:
+    """The ``rig.*`` arrays as a Rig. Raises FileError."""
+    sizes = _check(path, arrays, {f"rig.{name}": shape for name, shape in _RIG_SHAPES.items()})
+    _check_indices(path, arrays, "rig.faces", sizes["V"])
+    _check_indices(path, arrays, "rig.uv_faces", sizes["T"])
+    names = tuple(str(name) for name in meta.get("expression_names", ()))
+    if len(names) != sizes["E"]:
+        names = tuple(f"expression {index + 1:02d}" for index in range(sizes["E"]))
+    low, high = meta.get("expression_range", (0.0, 1.0))
+    return Rig(**{name: arrays[f"rig.{name}"] for name in _RIG_SHAPES}, expression_names=names, expression_range=(float(low), float(high)))
+
+
+def read_performance(path: Path | str) -> Performance:
+    """Read and check a tracking.npz, or the one in a clip's folder. Raises FileError."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "tracking.npz"
+    meta, arrays = read_npz(path, TRACKING, TRACKING_VERSION)
+    _check(path, arrays, _TRACKING_SHAPES)
+    performance = Performance(path, meta, arrays)
+    if not len(performance.valid_rows):
+        raise FileError(f"{path} has no frame with a tracked face.")
+    return performance
+
+
+def _check(path: Path | str, arrays: dict[str, np.ndarray], shapes: dict[str, tuple]) -> dict[str, int]:
+    """Check names, shapes (equal letters are equal sizes) and finite values; returns the letters' sizes."""
+    sizes: dict[str, int] = {}
+    for name, want in shapes.items():
+        if name not in arrays:
+            raise FileError(f"{path} lacks the array {name!r}; make it again.")
+        have = arrays[name].shape
+        fits = len(have) == len(want) and all(
+            (sizes.setdefault(w, h) == h) if isinstance(w, str) else w == h for w, h in zip(want, have, strict=True)
+        )
+        if not fits:
+            raise FileError(f"{path}: the array {name!r} has shape {have}, which does not fit; make it again.")
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise FileError(f"{path}: the array {name!r} holds values that are not finite; make it again.")
+    return sizes
+
+
+def _check_indices(path: Path | str, arrays: dict[str, np.ndarray], name: str, count: int) -> None:
+    values = arrays[name]
+    if values.dtype.kind not in "iu" or (values.size and (values.min() < 0 or values.max() >= count)):
+        raise FileError(f"{path}: the array {name!r} points outside of the head; make it again.")

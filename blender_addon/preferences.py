@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the engine lives: installed by the add-on into its own folder, or a command line that starts an existing one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, StringProperty
+
+PACKAGE = __package__
+
+
+class BlendsplatPreferences(bpy.types.AddonPreferences):
+    """Engine, device, package index."""
+
+    bl_idname = PACKAGE
+
+    engine_kind: EnumProperty(
+        name="Engine",
+        items=[
+            ("INSTALLED", "Installed Here", "The engine that this add-on installs into its own folder"),
+            ("COMMAND", "Existing Engine", "A command line that starts an engine, on this machine or through ssh"),
+        ],
+    )
+    engine_command: StringProperty(
+        name="Command",
+        description="Words that start the engine, for example:  ssh gpu-box blendsplat serve",
+    )
+    device: StringProperty(name="Device", description="cpu, cuda, cuda:1, ...; empty: the engine's best")
+    package_index: StringProperty(
+        name="Package Index", description="Install the engine's libraries from this index instead of the public one"
+    )
+    path_here: StringProperty(name="Folder Here", subtype="DIR_PATH", description="A folder that both machines share, as this machine calls it")
+    path_there: StringProperty(name="Folder There", description="The same folder as the engine's machine calls it")
+    add_results: BoolProperty(
+        name="Add Results to the Scene", default=True, description="When tracking or training ends, add the head or the avatar at once"
+    )
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "engine_kind", expand=True)
+        if self.engine_kind == "COMMAND":
+            layout.prop(self, "engine_command")
+            layout.prop(self, "path_here")
+            layout.prop(self, "path_there")
+        else:
+            layout.prop(self, "package_index")
+            layout.operator("blendsplat.engine_install")
+        layout.prop(self, "device")
+        layout.prop(self, "add_results")
+        row = layout.row()
+        row.operator("blendsplat.engine_check")
+        row.operator("blendsplat.engine_log")
+
+
+class _Defaults:
+    """What holds when the add-on runs without being enabled (scripts, tests)."""
+
+    engine_kind, engine_command, device, package_index = "INSTALLED", "", "", ""
+    path_here = path_there = ""
+    add_results = True
+
+
+_defaults = _Defaults()
+
+
+def get() -> Any:
+    """The add-on's preferences."""
+    addon = bpy.context.preferences.addons.get(PACKAGE)
+    return addon.preferences if addon is not None and addon.preferences is not None else _defaults
+
+
+def user_directory() -> Path:
+    """The only folder that the add-on writes to by itself."""
+    try:
+        return Path(bpy.utils.extension_path_user(PACKAGE, create=True))
+    except ValueError:  # not installed as an extension
+        return Path(bpy.utils.user_resource("DATAFILES", path="blendsplat", create=True))
+
+
+def environment_directory() -> Path:
+    """The installed engine's own Python environment."""
+    return user_directory() / "engine"
+
+
+def environment_python() -> Path:
+    """Its interpreter (which need not exist yet)."""
+    folder = environment_directory()
+    return folder / "Scripts" / "python.exe" if sys.platform == "win32" else folder / "bin" / "python"
+
+
+def installed_command() -> list[str]:
+    """The words that start the installed engine; [] when it is not installed. -I: Blender's PYTHONPATH is not its own."""
+    python = environment_python()
+    complete = environment_directory() / "complete.json"
+    return [str(python), "-I", "-m", "blendsplat", "serve"] if python.exists() and complete.exists() else []
+
+
+def register() -> None:
+    bpy.utils.register_class(BlendsplatPreferences)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_class(BlendsplatPreferences)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small made-up heads, avatars and performances in the engine's file formats, written with numpy alone.
+
+They let the add-on's tests (and the fake engine) run where neither torch nor the engine is installed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+EXPRESSIONS = ("jawOpen", "mouthSmileLeft", 'odd "name" ä')
+
+
+def grid_head(size: int = 12, seed: int = 3) -> tuple[dict, dict[str, np.ndarray]]:
+    """(meta, rig arrays) of a bent sheet with every feature of a head: expressions that move joints, lids, correctives."""
+    rng = np.random.default_rng(seed)
+    u, v = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
+    template = np.stack([0.2 * (u - 0.5), 0.25 * (v - 0.5), 0.1 - 0.3 * (u - 0.5) ** 2], -1).reshape(-1, 3)
+    template += rng.normal(0, 0.002, template.shape)
+    index = np.arange(size * size).reshape(size, size)
+    quads = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]], -1).reshape(-1, 4)
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    uvs = np.stack([u, v], -1).reshape(-1, 2) + rng.normal(0, 0.01, (size * size, 2))
+    uvs[:, 0] = np.where(uvs[:, 0] > 0.5, 1.5 - uvs[:, 0], uvs[:, 0])  # half of the layout is mirrored
+    count = len(template)
+    weights = rng.random((count, 5)) ** 4
+    arrays = {
+        "template": template, "faces": faces, "uvs": uvs, "uv_faces": faces,
+        "expression_directions": rng.normal(0, 0.01, (len(EXPRESSIONS), count, 3)),
+        "eyelid_directions": rng.normal(0, 0.005, (2, count, 3)),
+        "pose_directions": rng.normal(0, 0.003, (36, count, 3)) * (np.arange(36) % 5 != 0)[:, None, None],
+        "joints": np.array([[0, -0.1, 0], [0, -0.06, 0.0], [0, -0.02, 0.02], [0.03, 0.03, 0.06], [-0.03, 0.03, 0.06]]),
+        "joint_expression_directions": rng.normal(0, 0.003, (len(EXPRESSIONS), 5, 3)),
+        "skin_weights": weights / weights.sum(1, keepdims=True),
+    }  # fmt: skip
+    typed = {f"rig.{k}": np.asarray(a, np.int32 if "faces" in k else np.float32) for k, a in arrays.items()}
+    return {"head": "grid", "expression_names": list(EXPRESSIONS), "expression_range": [0.0, 1.0]}, typed
+
+
+def performance_arrays(frames: int = 20, seed: int = 5, fps: float = 25.0) -> dict[str, np.ndarray]:
+    """The arrays of a tracking.npz; frame 3 has no face."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(frames) / fps
+    wave = np.sin(2 * np.pi * time[:, None] * rng.uniform(0.3, 2, (1, 16)) + rng.uniform(0, 6, (1, 16)))
+    valid = np.ones(frames, dtype=bool)
+    if frames > 4:
+        valid[3] = False
+    width = 256.0
+    view = np.diag([1.0, -1.0, -1.0, 1.0])
+    view[:3, 3] = [0.01, -0.02, 1.0]
+    arrays = {
+        "timestamps": time, "valid": valid, "expression": 0.5 + 0.5 * wave[:, :3], "root_pose": np.zeros((frames, 3)) + [0.05, 0.1, 0],
+        "neck_pose": 0.4 * wave[:, 3:6], "jaw_pose": 0.3 * wave[:, 6:9], "eyes_pose": 0.3 * wave[:, 9:15].reshape(frames, 2, 3),
+        "eyelids": 0.5 + 0.5 * wave[:, [15, 14]], "translation": 0.02 * wave[:, :3], "shape": np.zeros(4),
+        "vertex_offsets": np.zeros((144, 3)), "K": np.array([[500, 0, width / 2 - 7], [0, 500, width / 2 + 11], [0, 0, 1.0]]),
+        "viewmat": view,
+    }  # fmt: skip
+    return {k: a if k in ("timestamps", "valid") else np.asarray(a, np.float32) for k, a in arrays.items()}
+
+
+def write(path: Path, meta: dict, arrays: dict[str, np.ndarray]) -> Path:
+    """An .npz with a JSON header, as blendsplat.files.write_npz makes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    with open(path, "wb") as file:
+        np.savez(file, meta=header, **arrays)
+    return path
+
+
+def write_performance(path: Path, frames: int = 20, fps: float = 25.0, seed: int = 5) -> Path:
+    """A tracking.npz."""
+    meta = {
+        "format": "blendsplat-tracking", "version": 1, "head": "grid", "head_source": "grid", "width": 256, "height": 256,
+        "expression_names": list(EXPRESSIONS), "figures": {},
+    }  # fmt: skip
+    return write(path, meta, performance_arrays(frames, seed, fps))
+
+
+def write_avatar(path: Path, gaussians: int = 500, blendshapes: int = 6, seed: int = 7, size: int = 12) -> Path:
+    """An avatar file with random Gaussians on the grid head."""
+    rng = np.random.default_rng(seed)
+    meta, arrays = grid_head(size)
+    n, k, d, h = gaussians, blendshapes, len(EXPRESSIONS) + 6 * 4 + 2 + 3, 16
+    barycentrics = rng.dirichlet([1, 1, 1], n)
+    quats = rng.normal(size=(n, 4)) + [2, 0, 0, 0]
+    extra = {
+        "triangle": rng.integers(0, len(arrays["rig.faces"]), n).astype(np.int32), "barycentrics": barycentrics,
+        "positions": rng.normal(0, 0.003, (n, 3)), "log_scales": np.log(rng.uniform(0.001, 0.004, (n, 3))), "quats": quats,
+        "opacity_logits": rng.normal(1, 1, n), "colors": rng.normal(0, 1, (n, 3)),
+        "delta_positions": rng.normal(0, 0.001, (k, n, 3)), "delta_quats": rng.normal(0, 0.1, (k, n, 4)),
+        "delta_colors": rng.normal(0, 0.2, (k, n, 3)),
+        "mlp.0.weight": rng.normal(0, 0.3, (h, d)), "mlp.0.bias": rng.normal(0, 0.3, h), "mlp.1.weight": rng.normal(0, 0.3, (h, h)),
+        "mlp.1.bias": rng.normal(0, 0.3, h), "mlp.2.weight": rng.normal(0, 0.3, (k, h)), "mlp.2.bias": rng.normal(0, 0.3, k),
+        "feature_origin": np.array([0.01, 0.02, -0.03]), "camera.K": np.array([[500, 0, 128], [0, 500, 128], [0, 0, 1.0]]),
+        "camera.viewmat": np.eye(4), "camera.size": np.array([256, 256], np.int32),
+    }  # fmt: skip
+    arrays |= {name: a if a.dtype == np.int32 else a.astype(np.float32) for name, a in extra.items()}
+    meta |= {
+        "format": "blendsplat-avatar", "version": 1, "system": "rgbavatar", "name": "synthetic", "blendshapes": k, "gaussians": n,
+        "feature_layout": [["expression", len(EXPRESSIONS)], ["head_rotation", 6], ["jaw", 6], ["left_eye", 6], ["right_eye", 6],
+                           ["eyelids", 2], ["translation", 3]],
+        "background_trained": "random", "training": {}, "engine": "0",
+    }  # fmt: skip
+    return write(path, meta, arrays)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Head and avatar in Blender against the formulas: what Blender evaluates is what the engine would compute."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import oracle
+import pytest
+import synthetic
+
+from blender_addon import avatar_rig, formats, gather, head_rig, space
+
+FPS = 25.0
+
+
+def evaluated_positions(item: bpy.types.Object) -> np.ndarray:
+    mesh = item.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    values = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.attributes["position"].data.foreach_get("vector", values)
+    return values.reshape(-1, 3)
+
+
+def set_frame(scene: bpy.types.Scene, frame: float) -> None:
+    scene.frame_set(int(np.floor(frame)), subframe=float(frame - np.floor(frame)))
+
+
+@pytest.fixture
+def avatar(scene, tmp_path):
+    file = formats.read_avatar(synthetic.write_avatar(tmp_path / "a.avatar.npz"))
+    return avatar_rig.build_avatar(bpy.context, file, "Ann"), file
+
+
+def test_head_follows_the_head_model(scene, tmp_path):
+    meta, arrays = synthetic.grid_head()
+    head = head_rig.build_head(bpy.context, formats.rig_from(meta, arrays, "x"), "Ann")
+    performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
+    frames = head_rig.apply_performance(head, performance, 10, FPS)
+    assert len(frames) == 19 and frames[0] == 10
+    for row in (0, 7, 19):
+        set_frame(scene, 10 + row)
+        want = space.to_blender(oracle.head_vertices(arrays, performance.arrays, row))
+        assert np.abs(evaluated_positions(head) - want).max() < 1e-5
+
+
+def test_gaussians_follow_the_triangle_frames(scene, avatar, tmp_path):
+    carrier, file = avatar
+    performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
+    head_rig.apply_performance(carrier.blendsplat.head, performance, 1, FPS)
+    assert avatar_rig.apply_performance(carrier, performance, 1, FPS) == 19
+    for row in (0, 11):
+        set_frame(scene, 1 + row)
+        weights = oracle.mlp(file.arrays, oracle.features(performance.arrays, row, file.arrays["feature_origin"]))
+        values = [key.value for key in avatar_rig.blendshape_keys(carrier)]
+        np.testing.assert_allclose(values, weights, atol=2e-5)
+        vertices = space.to_blender(oracle.head_vertices(file.arrays, performance.arrays, row))
+        want = oracle.gaussians(file.arrays, weights, vertices)
+        have = gather.gather(bpy.context.evaluated_depsgraph_get())
+        assert len(have) == file.gaussians
+        assert np.abs(have.means - want["means"]).max() < 1e-5
+        np.testing.assert_allclose(have.scales, want["scales"], rtol=1e-5)
+        np.testing.assert_allclose(have.opacities, want["opacities"], atol=1e-6)
+        np.testing.assert_allclose(have.colors, want["colors"], atol=1e-5)
+        # random barycentrics and slivers make badly conditioned frames: most must be exact, all close
+        error = np.abs(space.quat_to_matrix(have.quats.astype(float)) - want["rotations"]).max((1, 2))
+        assert np.median(error) < 1e-5 and error.max() < 1e-3
+
+
+def test_moving_the_rig_moves_the_gaussians(scene, avatar):
+    carrier, _ = avatar
+    before = gather.gather(bpy.context.evaluated_depsgraph_get())
+    rig = carrier.blendsplat.head.blendsplat.rig
+    rig.location, rig.scale, rig.rotation_euler = (1, 2, 3), (2, 2, 2), (0, 0, np.pi / 2)
+    bpy.context.view_layer.update()
+    after = gather.gather(bpy.context.evaluated_depsgraph_get())
+    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    np.testing.assert_allclose(after.means, 2 * before.means @ turn.T + [1, 2, 3], atol=1e-5)
+    np.testing.assert_allclose(after.scales, 2 * before.scales, rtol=1e-5)
+    have, want = space.quat_to_matrix(after.quats.astype(float)), turn @ space.quat_to_matrix(before.quats.astype(float))
+    np.testing.assert_allclose(have, want, atol=1e-5)
+
+
+def test_camera_matches_the_clip(scene, tmp_path):
+    from blender_addon import camera
+
+    performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
+    item = head_rig.add_camera(bpy.context, performance, "Ann", None, 1)
+    head_rig.match_scene(scene, performance, 1)
+    bpy.context.view_layer.update()
+    view = camera.view_of(scene, bpy.context.evaluated_depsgraph_get(), item)
+    assert (view.width, view.height) == (256, 256)
+    np.testing.assert_allclose(view.K, performance.K, atol=1e-3)
+    point = np.array([0.03, 0.05, 0.1, 1.0])
+    world = np.append(space.to_blender(point[:3]), 1.0)
+    np.testing.assert_allclose(view.viewmat @ world, performance.viewmat @ point, atol=1e-6)
+    assert (scene.frame_start, scene.frame_end, scene.render.fps) == (1, 20, 25)
+
+
+def test_a_tracked_head_is_used_by_its_avatar(scene, tmp_path):
+    meta, arrays = synthetic.grid_head()
+    head = head_rig.build_head(bpy.context, formats.rig_from(meta, arrays, "x"), "Ann")
+    file = formats.read_avatar(synthetic.write_avatar(tmp_path / "a.avatar.npz"))
+    carrier = avatar_rig.build_avatar(bpy.context, file, "Ann")
+    assert carrier.blendsplat.head == head
