@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any exception as what the user is told: a code, one sentence and a detail for the log. Shared by server and command line."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from blendsplat.errors import BlendsplatError
+from blendsplat.serving.protocol import EXPECTED_ERROR, INTERNAL_ERROR
+
+
+@dataclass
+class Told:
+    """What a failure looks like from outside."""
+
+    code: str
+    sentence: str
+    detail: str
+    exit_code: int
+    expected: bool  # False: a fault of ours, whose traceback belongs into the log
+
+    def as_json(self) -> dict[str, Any]:
+        """The error object of docs/formats.md, the same in answers and in ``job.finished``."""
+        rpc = EXPECTED_ERROR if self.expected else INTERNAL_ERROR
+        return {"code": rpc, "message": self.sentence, "data": {"code": self.code, "detail": self.detail}}
+
+
+def tell(error: BaseException, doing: str, log: str | None = None) -> Told:
+    """``doing`` names the work ("training"); ``log`` is the file that has more."""
+    if isinstance(error, BlendsplatError):
+        return Told(error.code, error.sentence, error.detail, error.exit_code, True)
+    detail = "".join(traceback.format_exception(error))
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+        sentence = f"The graphics card ran out of memory while {doing}. Choose a smaller size or the device 'cpu'."
+        return Told("memory", sentence, detail, 5, False)
+    if isinstance(error, MemoryError):
+        return Told("memory", f"The memory ran out while {doing}. Close other programs or choose a smaller size.", detail, 5, False)
+    where = f" The log {log} has the details." if log else ""
+    what = " ".join(str(error).split())
+    short = f"{type(error).__name__}: {what}" if what else type(error).__name__
+    return Told("internal", f"An error in Blendsplat stopped it while {doing} ({short[:300]}).{where}", detail, 70, False)

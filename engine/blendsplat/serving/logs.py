@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the engine's log lies: one file per process in the platform's log folder, the newest few are kept.
+
+The command line and the server share it; its path is told to the user when something unexpected happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import logging.handlers
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TextIO
+
+_KEPT_FILES = 10
+_MAX_BYTES = 5 * 2**20
+_crash_file: TextIO | None = None  # faulthandler needs its file open as long as the process lives
+
+
+def log_directory() -> Path:
+    """The platform's folder for logs of this user ($BLENDSPLAT_LOG_DIR overrides it)."""
+    if chosen := os.environ.get("BLENDSPLAT_LOG_DIR"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "Blendsplat" / "Logs"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Logs" / "Blendsplat"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "blendsplat" / "logs"
+
+
+def start_log(name: str, to_stderr: bool, level: int = logging.INFO) -> Path | None:
+    """Log into a new file ``name-DATE-PID.log`` (and standard error), crashes of native code included.
+
+    Returns the file's path, or None when no folder can be written; logging never stops the work.
+    """
+    root = logging.getLogger()
+    root.setLevel(level)
+    layout = logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s")
+    if to_stderr:
+        stream = logging.StreamHandler(sys.stderr)
+        stream.setFormatter(layout)
+        root.addHandler(stream)
+    for folder in (log_directory, lambda: Path(tempfile.gettempdir()) / "blendsplat-logs"):
+        try:
+            return _open_log(folder(), name, root, layout)
+        except (OSError, RuntimeError):  # RuntimeError: there is no home folder
+            continue
+    return None
+
+
+def _open_log(folder: Path, name: str, root: logging.Logger, layout: logging.Formatter) -> Path:
+    global _crash_file
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_BYTES, backupCount=1, encoding="utf-8", errors="replace")
+    handler.setFormatter(layout)
+    root.addHandler(handler)
+    _crash_file = open(path.with_suffix(".crash"), "w", encoding="utf-8")  # noqa: SIM115
+    faulthandler.enable(_crash_file)
+    _prune(folder, name)
+    return path
+
+
+def _prune(folder: Path, name: str) -> None:
+    for pattern in (f"{name}-*.log*", f"{name}-*.crash"):
+        files = sorted(folder.glob(pattern), key=lambda path: path.name, reverse=True)
+        for old in files[_KEPT_FILES:]:
+            with contextlib.suppress(OSError):  # Windows refuses while another engine holds it
+                old.unlink()

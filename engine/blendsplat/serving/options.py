@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of every job kind, defined once: the protocol, the command line and their help texts all use these.
+
+Unknown keys are refused by name, with the nearest known one; values are refused with what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+
+from blendsplat.errors import InputError
+
+ABSOLUTE = {"absolute": True}  # validation context of the server, whose working folder nobody knows
+
+
+def _plain_path(path: Path, info: ValidationInfo) -> Path:
+    if "\0" in str(path) or not path.name and not path.anchor and str(path) != ".":
+        raise ValueError("is not a path")
+    path = path.expanduser() if str(path).startswith("~") else path
+    if (info.context or {}).get("absolute") and not path.is_absolute():
+        raise ValueError("must be an absolute path on the engine's machine")
+    return path
+
+
+AnyPath = Annotated[Path, AfterValidator(_plain_path)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:0, cuda:1, ...")]
+Size = Annotated[int, Field(ge=16, le=8192)]
+
+
+class Options(BaseModel):
+    """Base of all parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ImportOptions(Options):
+    """Decode, crop and matte a video into a clip folder."""
+
+    video: AnyPath = Field(description="the video, or a folder of images")
+    directory: AnyPath = Field(description="the clip folder to write")
+    start: float = Field(0.0, ge=0, allow_inf_nan=False, description="first second to import")
+    end: float | None = Field(None, gt=0, allow_inf_nan=False, description="second to stop before; none: the video's end")
+    crop: tuple[int, int, int] | None = Field(None, description="x, y and size of a square in pixels; none: found around the head")
+    size: int = Field(512, ge=64, le=4096, description="pixels of the clip's square images")
+    matte: str = Field("auto", description="auto, alpha, none, or a folder of masks, one per frame")
+    fps: float | None = Field(None, gt=0, le=1000, description="frames per second of an image folder")
+    landmarker: AnyPath | None = Field(None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe")
+    overwrite: bool = Field(False, description="replace a clip that is already in the folder")
+
+
+class TrackOptions(Options):
+    """Fit a parametric head to every frame of a clip folder."""
+
+    directory: AnyPath = Field(description="the clip folder")
+    head: str = Field("builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
+    device: Device = "auto"
+    landmarker: AnyPath | None = Field(None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe")
+
+
+class TrainOptions(Options):
+    """Train an avatar from a tracked clip folder; continues from its checkpoint when there is one."""
+
+    directory: AnyPath = Field(description="the tracked clip folder")
+    output: AnyPath = Field(description="the avatar file to write, NAME.avatar.npz")
+    preset: str = Field("rgbavatar", min_length=1, description="a preset's name, or a .toml file")
+    overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
+    device: Device = "auto"
+
+
+class RenderOptions(Options):
+    """Render an avatar driven by a performance into an mp4 or a folder of PNG files with alpha."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    performance: AnyPath = Field(description="a tracked clip folder or its tracking.npz")
+    output: AnyPath = Field(description="an .mp4 file, or a folder for PNG files with alpha")
+    width: Size | None = Field(None, description="pixels; none: as the performance's camera")
+    height: Size | None = Field(None, description="pixels; none: as the performance's camera")
+    background: str | tuple[float, float, float] | None = Field(
+        None, description="transparent, white, black, #rrggbb or r,g,b in 0..1; none: transparent for PNG, white for mp4"
+    )
+    first: int = Field(0, ge=0, description="first frame of the performance")
+    count: int | None = Field(None, ge=1, description="how many frames; none: all that follow")
+    device: Device = "auto"
+
+
+class EvaluateOptions(Options):
+    """Score an avatar on the held-out frames of a clip: PSNR, SSIM and, with its weights, LPIPS."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    directory: AnyPath = Field(description="the tracked clip folder")
+    lpips: AnyPath | None = Field(None, description="weights of LPIPS (squeeze), .npz")
+    device: Device = "auto"
+
+
+class ExportOptions(Options):
+    """Write one frame of a driven avatar as a world-space PLY that splat viewers open."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    performance: AnyPath = Field(description="a tracked clip folder or its tracking.npz")
+    frame: int = Field(0, ge=0, description="frame of the performance")
+    output: AnyPath = Field(description="the .ply file to write")
+    y_down: bool = Field(False, description="turn the axes for viewers that expect y down")
+    device: Device = "auto"
+
+
+class SelftestOptions(Options):
+    """A diagnostic job that only counts: does progress arrive, does cancel work, what happens when an engine dies."""
+
+    seconds: float = Field(1.0, ge=0, le=3600, description="how long it lasts")
+    steps: int = Field(20, ge=1, le=100_000, description="how many times it reports")
+    preview: bool = Field(False, description="also send preview images")
+    noise: str = Field("", max_length=10_000, description="written to standard output at every step, as a careless library would")
+    fail: Literal["", "expected", "unexpected", "memory", "exit"] = Field("", description="end halfway in this way")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], values: dict[str, Any], what: str, context: dict[str, Any] | None = None) -> Model:
+    """``values`` as a ``model``. Raises InputError, one sentence on the first fault; ``what`` names the options' owner."""
+    for key in values:
+        if key not in model.model_fields:
+            close = difflib.get_close_matches(str(key), model.model_fields, 1, 0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(model.model_fields)}."
+            raise InputError(f"{what} has no option {key!r}; {hint}")
+    try:
+        return model.model_validate(values, context=context)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"][:1])
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            raise InputError(f"{what} needs the option {where!r}.") from error
+        given = f"{first['input']!r}"[:120]
+        raise InputError(f"{what}: the option {where!r} cannot be {given}: {reason[:1].lower()}{reason[1:]}.", str(error)) from error

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers that carry arrays: one rasterized image for Blender's render engine, and a tracked head's rig.
+
+Everything that arrives is checked before a kernel sees an address.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from blendsplat.errors import InputError
+from blendsplat.serving.options import AnyPath, Device, Options
+from blendsplat.serving.system import resolve_device
+
+Arrays = dict[str, np.ndarray]
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "means": (None, 3), "quats": (None, 4), "scales": (None, 3), "opacities": (None,), "colors": (None, 3),
+    "viewmat": (4, 4), "K": (3, 3),
+}  # fmt: skip
+_PER_GAUSSIAN = ("means", "quats", "scales", "opacities", "colors")
+_MAX_PIXELS = 2**27  # about 11,600 x 11,600: the answer then stays below the protocol's 4 GiB
+Side = Annotated[int, Field(ge=1, le=16384, strict=True)]
+
+
+class RenderRequest(Options):
+    """Parameters of ``render.gaussians``."""
+
+    width: Side
+    height: Side
+    device: Device = "auto"
+
+
+class PathRequest(Options):
+    """Parameters of ``avatar.describe``."""
+
+    path: AnyPath
+
+
+class FolderRequest(Options):
+    """Parameters of ``head.rig``."""
+
+    directory: AnyPath
+
+
+def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
+    """One image of N Gaussians in world space: {image [H,W,3] premultiplied, alpha [H,W,1], depth [H,W,1]}, float32.
+
+    Raises InputError for missing, wrongly shaped or non-finite arrays and for images above the protocol's size.
+    """
+    width, height = request.width, request.height
+    if width * height > _MAX_PIXELS:
+        raise InputError(f"An image of {width} x {height} pixels is too large for one answer; render it in parts.")
+    checked = checked_gaussians(arrays)
+    if not len(checked["means"]):
+        return {name: np.zeros((height, width, depth), np.float32) for name, depth in (("image", 3), ("alpha", 1), ("depth", 1))}
+    import torch
+
+    from blendsplat.splatting import rasterize_gaussians
+
+    device = resolve_device(request.device)
+    tensors = [torch.from_numpy(checked[name])[None].to(device) for name in (*_PER_GAUSSIAN, "viewmat", "K")]
+    with torch.inference_mode():
+        outputs = rasterize_gaussians(*tensors, width, height)
+    return {name: tensor[0].cpu().numpy() for name, tensor in zip(("image", "alpha", "depth"), outputs, strict=True)}
+
+
+def checked_gaussians(arrays: Arrays) -> Arrays:
+    """The arrays as float32, C-order. Raises InputError that names the array at fault."""
+    missing = [name for name in _SHAPES if name not in arrays]
+    if missing:
+        raise InputError(f"render.gaussians needs the attachments {', '.join(missing)}.")
+    unknown = [name for name in arrays if name not in _SHAPES]
+    if unknown:
+        raise InputError(f"render.gaussians knows no attachment {unknown[0]!r}; known are {', '.join(_SHAPES)}.")
+    count = len(arrays["means"]) if arrays["means"].ndim else 0
+    checked = {}
+    for name, shape in _SHAPES.items():
+        array = arrays[name]
+        want = tuple(count if size is None else size for size in shape)
+        if array.shape != want:
+            raise InputError(f"The attachment {name!r} has shape {list(array.shape)} instead of {list(want)}.")
+        if array.dtype.kind != "f":
+            raise InputError(f"The attachment {name!r} has dtype {array.dtype} instead of float32.")
+        with np.errstate(over="ignore"):
+            checked[name] = np.ascontiguousarray(array, np.float32)
+        if not np.isfinite(checked[name]).all():
+            raise InputError(f"The attachment {name!r} holds values that are not finite.")
+    if not (checked["K"][0, 0] > 0 and checked["K"][1, 1] > 0):
+        raise InputError("The attachment 'K' needs focal lengths above zero.")
+    return checked
+
+
+def describe_avatar(request: PathRequest) -> dict[str, Any]:
+    """The header of an avatar file."""
+    from blendsplat.avatars import describe_avatar as describe
+
+    return describe(request.path)
+
+
+def head_rig(request: FolderRequest) -> tuple[dict[str, Any], Arrays]:
+    """The tracked person's head, shape and offsets built in: ({head, expression_names, expression_range}, rig.* arrays)."""
+    import torch
+
+    from blendsplat.avatars.rig import rig_arrays
+    from blendsplat.heads import load_head
+    from blendsplat.tracking.result import Tracking
+
+    tracking = Tracking.load(Path(request.directory))
+    head = load_head(tracking.head_source)
+    if tracking.shape.shape[0] != head.shape_count or tracking.vertex_offsets.shape[0] != head.vertex_count:
+        raise InputError(f"{request.directory} was tracked with another version of the head {tracking.head!r}; track it again.")
+    person = head.personalise(torch.from_numpy(tracking.shape).float(), torch.from_numpy(tracking.vertex_offsets).float())
+    described = {
+        "head": head.name, "expression_names": list(head.expression_names), "expression_range": list(head.expression_range),
+    }  # fmt: skip
+    return described, rig_arrays(person)
