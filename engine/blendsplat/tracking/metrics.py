@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How good a tracking is: against a known truth where there is one, and how much it jitters in any case."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from blendsplat.errors import InputError
+from blendsplat.geometry import matrix_to_rotvec, project_points, rotvec_to_matrix
+from blendsplat.heads.model import HeadModel
+from blendsplat.tracking.result import Tracking
+
+BATCH = 32
+
+
+def head_vertices(tracking: Tracking, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:
+    """Vertices [F,V,3] in the camera's axes, metres, of the given (or all) frames."""
+    rows = np.arange(tracking.frame_count) if frames is None else np.asarray(frames)
+    params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets, dtype=torch.float32)
+    view = torch.as_tensor(tracking.viewmat, dtype=torch.float32)
+    parts = []
+    for start in range(0, len(rows), BATCH):
+        world = head(params[torch.as_tensor(rows[start : start + BATCH])], offsets)
+        parts.append((world @ view[:3, :3].T + view[:3, 3]).numpy())
+    return np.concatenate(parts)
+
+
+def rigid_alignment(source: np.ndarray, target: np.ndarray, with_scale: bool = False) -> np.ndarray:
+    """Source points [F,V,3] moved onto target [F,V,3], frame by frame, by the best rotation and shift (Umeyama 1991)."""
+    source_mean, target_mean = source.mean(1, keepdims=True), target.mean(1, keepdims=True)
+    a, b = source - source_mean, target - target_mean
+    left, singular, right = np.linalg.svd(a.transpose(0, 2, 1) @ b)
+    sign = np.ones_like(singular)
+    sign[:, 2] = np.sign(np.linalg.det(left @ right))
+    rotation = (left * sign[:, None]) @ right
+    scale = (singular * sign).sum(1) / np.maximum((a * a).sum((1, 2)), 1e-12) if with_scale else np.ones(len(a))
+    return scale[:, None, None] * (a @ rotation) + target_mean
+
+
+def evaluate_tracking(tracking: Tracking, truth: Tracking, head: HeadModel) -> dict[str, float]:
+    """Compare with the truth of the same clip and head, over frames valid in both.
+
+    vertex_error_mm: mean distance of all vertices after aligning each frame rigidly; face_error_mm: of the region
+    "face" after the same alignment; similarity_error_mm: with scale aligned too (a single camera cannot see scale);
+    rotation_error_deg, gaze_error_deg: mean angles; landmark_error_percent: projected landmarks, of the distance between
+    the eyes; focal_error_percent; jitter_px, truth_jitter_px: mean second difference of projected vertices.
+    """
+    if tracking.frame_count != truth.frame_count:
+        raise InputError(f"The tracking has {tracking.frame_count} frames and the truth {truth.frame_count}: they are of different clips.")
+    frames = np.flatnonzero(tracking.valid & truth.valid)
+    if not len(frames):
+        raise InputError("The tracking and the truth have no valid frame in common.")
+    have, want = head_vertices(tracking, head, frames), head_vertices(truth, head, frames)
+    aligned = np.linalg.norm(rigid_alignment(have, want) - want, axis=-1)
+    scaled = np.linalg.norm(rigid_alignment(have, want, True) - want, axis=-1)
+    face = head.regions.get("face", np.arange(head.vertex_count))
+    figures = {
+        "frames_compared": float(len(frames)),
+        "vertex_error_mm": 1000 * float(aligned.mean()),
+        "face_error_mm": 1000 * float(aligned[:, face].mean()),
+        "similarity_error_mm": 1000 * float(scaled.mean()),
+        "rotation_error_deg": _mean_angle(_head_rotations(tracking, frames), _head_rotations(truth, frames)),
+        "gaze_error_deg": _mean_angle(_gaze(tracking, frames), _gaze(truth, frames)),
+        "focal_error_percent": 100 * abs(float(tracking.K[0, 0] / tracking.width / (truth.K[0, 0] / truth.width)) - 1),
+        "jitter_px": jitter(tracking, head),
+        "truth_jitter_px": jitter(truth, head),
+    }
+    if head.landmarks is not None:
+        figures["landmark_error_percent"] = _landmark_error(tracking, truth, head, have, want)
+    return figures
+
+
+def jitter(tracking: Tracking, head: HeadModel, vertices_used: int = 400) -> float:
+    """Mean length, in pixels, of the second difference of projected vertices over runs of valid frames."""
+    middle = np.flatnonzero(tracking.valid[1:-1] & tracking.valid[:-2] & tracking.valid[2:]) + 1
+    if not len(middle):
+        return 0.0
+    chosen = np.linspace(0, head.vertex_count - 1, min(vertices_used, head.vertex_count)).astype(int)
+    camera = head_vertices(tracking, head)[:, chosen]
+    pixels = _to_pixels(camera, tracking.K)
+    second = pixels[middle - 1] - 2 * pixels[middle] + pixels[middle + 1]
+    return float(np.linalg.norm(second, axis=-1).mean())
+
+
+def _to_pixels(camera: np.ndarray, K: np.ndarray) -> np.ndarray:
+    points = torch.as_tensor(camera)
+    count = len(points)
+    return project_points(points, torch.eye(4).expand(count, 4, 4), torch.as_tensor(K, dtype=torch.float32).expand(count, 3, 3)).numpy()
+
+
+def _landmark_error(tracking: Tracking, truth: Tracking, head: HeadModel, have: np.ndarray, want: np.ndarray) -> float:
+    """Per cent of the truth's projected distance between the eyeballs, were they seen from the front."""
+    ours = _to_pixels(head.landmarks_of(torch.as_tensor(have)).numpy(), tracking.K) / tracking.width
+    theirs = _to_pixels(head.landmarks_of(torch.as_tensor(want)).numpy(), truth.K) / truth.width
+    usable = head.landmarks.weights.numpy() > 0
+    left, right = (want[:, head.regions[name]].mean(1) for name in ("left_eyeball", "right_eyeball"))
+    eyes = np.linalg.norm(left - right, axis=-1) / (left + right)[:, 2] * 2 * truth.K[0, 0] / truth.width
+    return 100 * float((np.linalg.norm(ours - theirs, axis=-1)[:, usable].mean(1) / eyes).mean())
+
+
+def _head_rotations(tracking: Tracking, frames: np.ndarray) -> torch.Tensor:
+    """Head in the camera's axes [F,3,3]."""
+    params = tracking.params()
+    view = torch.as_tensor(tracking.viewmat, dtype=torch.float32)[:3, :3]
+    return (view @ rotvec_to_matrix(params.root_pose) @ rotvec_to_matrix(params.neck_pose))[torch.as_tensor(frames)]
+
+
+def _gaze(tracking: Tracking, frames: np.ndarray) -> torch.Tensor:
+    """Eyes in the head [2F,3,3]."""
+    return rotvec_to_matrix(tracking.params().eyes_pose)[torch.as_tensor(frames)].reshape(-1, 3, 3)
+
+
+def _mean_angle(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.rad2deg(matrix_to_rotvec(a.transpose(-1, -2) @ b).norm(dim=-1)).mean())

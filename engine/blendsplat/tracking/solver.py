@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The least-squares problem of fitting landmarks, and its solution frame by frame with Levenberg-Marquardt.
+
+Energy of a frame: rho * sum_l w_l c^2 log(1 + |r_l|^2 / c^2) + prior, with r in units of the detector's noise; Cauchy's
+loss is minimised by reweighting, bounds by projected steps (Bertsekas 1982). All frames of a call move together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from blendsplat.tracking import points as P
+from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
+
+NOISE = 0.012  # a detector's error, as a part of the distance between the eyes
+CAUCHY = 3.0  # residuals beyond this many sigmas stop counting fully
+INDEPENDENCE = 0.15  # landmark errors come in clumps: 478 points count as this part of them
+PAIR_WEIGHT = 2.0  # of the openings of lids and lips
+CHUNK = 48
+
+
+@dataclass
+class Problem:
+    """B frames to fit. The camera is at the origin, looking along -z; focal in pixels (a scalar tensor)."""
+
+    model: LandmarkModel
+    root: Tensor  # [3] rotation vector of the torso
+    focal: Tensor  # []
+    centre: Tensor  # [2]
+    pixels: Tensor  # [B,L,2] observed
+    sigma: Tensor  # [B] pixels that count as one unit of error
+    weights: Tensor  # [B,L]
+    precision: Tensor  # [P,P] of the prior, whose mean is zero
+    lower: Tensor  # [P]
+    upper: Tensor  # [P]
+    pairs: Tensor  # [N,2] landmark rows whose difference counts too
+    pair_weight: float = PAIR_WEIGHT
+
+    def frames(self, rows: Tensor | slice) -> Problem:
+        """The same problem for some frames."""
+        return replace(self, pixels=self.pixels[rows], sigma=self.sigma[rows], weights=self.weights[rows])
+
+
+@dataclass
+class System:
+    """Normal equations: cost [B], gradient [B,P], Gauss-Newton matrix [B,P,P]; with shape also those of the clip."""
+
+    cost: Tensor
+    gradient: Tensor
+    matrix: Tensor
+    clip_gradient: Tensor | None = None  # [S+1]
+    clip_matrix: Tensor | None = None  # [S+1,S+1]
+    cross: Tensor | None = None  # [B,P,S+1]
+
+
+def prior_precision(model: LandmarkModel, expression_sigma: Tensor) -> Tensor:
+    """[P,P]: what is believed of a frame before seeing it. expression_sigma [E]."""
+    diagonal = torch.full((model.parameter_count,), 1e-4)
+    diagonal[JAW] = torch.tensor([1 / 0.3**2, 1 / 0.03**2, 1 / 0.03**2])
+    diagonal[EYES] = 1 / 0.5**2
+    diagonal[EYELIDS] = 1.0
+    diagonal[EXPRESSION] = 1 / expression_sigma**2
+    precision = torch.diag(diagonal)
+    # Both eyes look at the same thing: they turn together, a little less exactly sideways than up and down.
+    for left, right, sigma in ((EYES.start, EYES.start + 2, 0.02), (EYES.start + 1, EYES.start + 3, 0.05)):
+        both = torch.tensor([left, right])
+        precision[both[:, None], both] += torch.tensor([[1.0, -1.0], [-1.0, 1.0]]) / sigma**2
+    return precision
+
+
+def landmark_pairs() -> Tensor:
+    """[N,2] rows of upper and lower lids and lips."""
+    return torch.tensor([*P.LID_PAIRS, *P.LIP_PAIRS])
+
+
+def linearise(problem: Problem, unknowns: Tensor, with_clip: bool = False, robust: bool = True) -> System:
+    """Residuals and normal equations of all frames at ``unknowns`` [B,P]."""
+    projected, jacobian, by_clip = project_with_jacobian(
+        problem.model, unknowns, problem.root, problem.focal, problem.centre, with_clip
+    )
+    residual = (projected - problem.pixels) / problem.sigma[:, None, None]
+    upper, lower = problem.pairs[:, 0], problem.pairs[:, 1]
+    gap = residual[:, upper] - residual[:, lower]
+    gap_weight = problem.pair_weight * torch.minimum(problem.weights[:, upper], problem.weights[:, lower])
+    cost, weight = _robust(residual, problem.weights, robust)
+    gap_cost, gap_weight = _robust(gap, gap_weight, robust)
+    cost = cost + gap_cost + torch.einsum("bp,pq,bq->b", unknowns, problem.precision, unknowns)
+
+    # A landmark's two rows share a weight, so weighting by square roots keeps the products symmetric.
+    scale = INDEPENDENCE**0.5 / problem.sigma[:, None, None, None]
+    jacobian, by_clip = jacobian * scale, None if by_clip is None else by_clip * scale
+    rows = _weighted_rows(jacobian, weight, gap_weight, upper, lower)
+    values = _weighted_rows(residual[..., None] * INDEPENDENCE**0.5, weight, gap_weight, upper, lower)
+    system = System(
+        cost=cost,
+        gradient=(rows.transpose(1, 2) @ values)[..., 0] + unknowns @ problem.precision,
+        matrix=rows.transpose(1, 2) @ rows + problem.precision,
+    )
+    if by_clip is not None:
+        clip_rows = _weighted_rows(by_clip, weight, gap_weight, upper, lower)
+        flat = clip_rows.reshape(-1, clip_rows.shape[-1])
+        system.cross = rows.transpose(1, 2) @ clip_rows
+        system.clip_matrix = flat.T @ flat
+        system.clip_gradient = flat.T @ values.reshape(-1)
+    return system
+
+
+def _robust(residual: Tensor, weights: Tensor, robust: bool) -> tuple[Tensor, Tensor]:
+    """Cost [B] and reweighted weights [B,N] of residuals [B,N,2]."""
+    squared = (residual * residual).sum(-1)
+    if not robust:
+        return INDEPENDENCE * (weights * squared).sum(1), weights
+    ratio = squared / CAUCHY**2
+    return INDEPENDENCE * (weights * CAUCHY**2 * torch.log1p(ratio)).sum(1), weights / (1 + ratio)
+
+
+def _weighted_rows(values: Tensor, weight: Tensor, gap_weight: Tensor, upper: Tensor, lower: Tensor) -> Tensor:
+    """[B,L,2,X] -> [B,2(L+N),X]: landmark rows, then those of the pairs, each times the root of its weight."""
+    gaps = (values[:, upper] - values[:, lower]) * gap_weight.sqrt()[..., None, None]
+    return torch.cat([values * weight.sqrt()[..., None, None], gaps], 1).flatten(1, 2)
+
+
+def free_unknowns(problem: Problem, unknowns: Tensor, gradient: Tensor, active: Tensor) -> Tensor:
+    """[B,P] 1 where an unknown may move: wanted, and not pressed against a bound."""
+    pressed = ((unknowns <= problem.lower + 1e-6) & (gradient > 0)) | ((unknowns >= problem.upper - 1e-6) & (gradient < 0))
+    return (active & ~pressed).to(unknowns.dtype)
+
+
+def damped_step(matrix: Tensor, gradient: Tensor, free: Tensor, damping: Tensor) -> Tensor:
+    """Solve (H + damping diag H) x = -g on the free unknowns: matrix [B,P,P], others [B,P], damping [B]."""
+    matrix = matrix * free[:, :, None] * free[:, None, :]
+    diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
+    matrix = matrix + torch.diag_embed(diagonal * damping[:, None] + (1 - free))
+    scale = torch.diagonal(matrix, dim1=1, dim2=2).clamp_min(1e-12).rsqrt()
+    factor, info = torch.linalg.cholesky_ex((matrix * scale[:, :, None] * scale[:, None, :]).double())
+    step = torch.cholesky_solve(-(gradient * free * scale)[..., None].double(), factor)[..., 0].to(gradient.dtype) * scale
+    return torch.where((info > 0)[:, None], torch.zeros_like(step), step) * free
+
+
+def fit_frames(problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool = True) -> tuple[Tensor, Tensor]:
+    """Minimise every frame's energy over the ``active`` [P] unknowns: (unknowns [B,P], cost [B])."""
+    parts = [
+        _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust)
+        for rows in (slice(start, start + CHUNK) for start in range(0, len(unknowns), CHUNK))
+    ]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def _fit_chunk(problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool) -> tuple[Tensor, Tensor]:
+    unknowns = unknowns.clamp(problem.lower, problem.upper)
+    system = linearise(problem, unknowns, robust=robust)
+    damping = torch.full_like(system.cost, 1e-3)
+    for _ in range(iterations):
+        free = free_unknowns(problem, unknowns, system.gradient, active)
+        tried = (unknowns + damped_step(system.matrix, system.gradient, free, damping)).clamp(problem.lower, problem.upper)
+        after = linearise(problem, tried, robust=robust)
+        better = after.cost <= system.cost
+        unknowns = torch.where(better[:, None], tried, unknowns)
+        system = System(
+            cost=torch.where(better, after.cost, system.cost),
+            gradient=torch.where(better[:, None], after.gradient, system.gradient),
+            matrix=torch.where(better[:, None, None], after.matrix, system.matrix),
+        )
+        damping = torch.where(better, damping * 0.2, damping * 20).clamp(1e-7, 1e6)
+    return unknowns, system.cost
