@@ -21,7 +21,7 @@ _DROP_ABOVE = 64  # waiting messages beyond which progress and previews are drop
 
 
 class Outbox:
-    """Sends messages in the order they were posted, from its own thread. ``on_broken`` is called once if the pipe breaks."""
+    """Sends messages in the order they were posted, from its own thread; ``on_broken`` is called if the pipe breaks."""
 
     def __init__(self, stream: BinaryIO, on_broken: Callable[[], None]) -> None:
         self._stream = stream
@@ -76,7 +76,7 @@ def _write_all(stream: BinaryIO, chunk: bytes | memoryview) -> None:
 
 
 def take_standard_streams() -> tuple[BinaryIO, BinaryIO]:
-    """The real standard input and output for the protocol alone; afterwards input reads nothing and output is the log's.
+    """The real standard input and output, for the protocol alone; what stays in their place is empty and the log's.
 
     Works on file descriptors, so C libraries and child processes are kept out too.
     """

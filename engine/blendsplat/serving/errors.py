@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any exception as what the user is told: a code, one sentence and a detail for the log. Shared by server and command line."""
+"""Any exception as what the user is told: a code, one sentence and a detail for the log.
+
+Shared by the server and the command line.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,10 @@ def tell(error: BaseException, doing: str, log: str | None = None) -> Told:
         sentence = f"The graphics card ran out of memory while {doing}. Choose a smaller size or the device 'cpu'."
         return Told("memory", sentence, detail, 5, False)
     if isinstance(error, MemoryError):
-        return Told("memory", f"The memory ran out while {doing}. Close other programs or choose a smaller size.", detail, 5, False)
+        sentence = f"The memory ran out while {doing}. Close other programs or choose a smaller size."
+        return Told("memory", sentence, detail, 5, False)
     where = f" The log {log} has the details." if log else ""
     what = " ".join(str(error).split())
     short = f"{type(error).__name__}: {what}" if what else type(error).__name__
-    return Told("internal", f"An error in Blendsplat stopped it while {doing} ({short[:300]}).{where}", detail, 70, False)
+    sentence = f"An error in Blendsplat stopped it while {doing} ({short[:300]}).{where}"
+    return Told("internal", sentence, detail, 70, False)

@@ -93,7 +93,8 @@ class JobProgress(Progress):
         self._sent = (now, stage, complete)
         params = {
             "job": self._job.id, "kind": self._job.kind.name, "stage": stage, "done": done, "total": total,
-            "message": message, "eta_s": _finite(eta), "figures": {name: _finite(value) for name, value in figures.items()},
+            "message": message, "eta_s": _finite(eta),
+            "figures": {name: _finite(value) for name, value in figures.items()},
         }  # fmt: skip
         self._notify("job.progress", params, droppable=True)
 
@@ -160,7 +161,7 @@ class JobQueue:
         self._finish(job, "cancelled", None, tell(Cancelled(), "waiting").as_json())
         return "cancelled"
 
-    def list(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         """Every job still remembered, oldest first."""
         with self._lock:
             return [job.as_json() for job in self._jobs.values()]
@@ -197,7 +198,8 @@ class JobQueue:
             self._finish(job, "cancelled", None, tell(error, job.kind.doing).as_json())
         except BaseException as error:  # SystemExit too: a library must not end the worker
             told = tell(error, job.kind.doing, self._log_path)
-            _log.log(logging.WARNING if told.expected else logging.ERROR, "%s failed: %s\n%s", job.id, told.sentence, told.detail)
+            level = logging.WARNING if told.expected else logging.ERROR
+            _log.log(level, "%s failed: %s\n%s", job.id, told.sentence, told.detail)
             self._finish(job, "failed", None, told.as_json())
         else:
             self._finish(job, "done", result, None)

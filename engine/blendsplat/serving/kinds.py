@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from blendsplat.tracking.result import Tracking
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v")
+_PER_FRAME = (
+    "timestamps", "valid", "expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation",
+)  # fmt: skip
 _OTHER_FILES = (".mov", ".mkv", ".avi", ".webm", ".gif", ".png", ".jpg", ".jpeg", ".exr", ".npz")
+Color = tuple[float, float, float]
 _COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
@@ -38,7 +42,7 @@ class JobKind:
 
     name: str
     doing: str
-    options: type[BaseModel]
+    options: type[opt.Options]
     run: Callable[[Any, Progress], dict[str, Any]]
 
 
@@ -72,14 +76,14 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
 
 
 def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
-    """-> {avatar, figures}."""
+    """-> {avatar, checkpoint, images, seconds, gaussians, figures, notes}."""
     from blendsplat.training import load_preset, train_avatar
 
     _need_tracking(options.directory)
     output = avatar_name(options.output)
     preset = load_preset(options.preset, options.overrides)
     result = train_avatar(options.directory, preset, output, progress, resolve_device(options.device))
-    return {"avatar": str(output), "figures": plain(result)}
+    return {**plain(result), "avatar": str(output)}
 
 
 def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, Any]:
@@ -87,16 +91,15 @@ def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, 
     from blendsplat.training import evaluate_avatar
 
     _need_tracking(options.directory)
-    return plain(
-        evaluate_avatar(options.avatar, options.directory, options.lpips, resolve_device(options.device), progress=progress)
-    )
+    device = resolve_device(options.device)
+    return plain(evaluate_avatar(options.avatar, options.directory, options.lpips, device, progress=progress))
 
 
 def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]:
     """-> {output, frames, width, height, seconds}."""
     suffix = options.output.suffix.lower()
     if suffix in _OTHER_FILES:
-        raise InputError(f"{options.output.name} cannot be written; choose an .mp4 file, or a folder for PNG files, as output.")
+        raise InputError(f"{options.output.name} cannot be written; choose an .mp4 file, or a folder for PNG files.")
     is_video = suffix in _VIDEO_SUFFIXES
     background = parse_background(options.background, is_video)
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
@@ -180,7 +183,7 @@ def avatar_name(output: Path) -> Path:
     return output.with_name(stem + ".avatar.npz")
 
 
-def parse_background(given: str | tuple[float, float, float] | None, is_video: bool) -> tuple[float, float, float] | None:
+def parse_background(given: str | Color | None, is_video: bool) -> Color | None:
     """RGB in 0..1, or None for transparent. Raises InputError (unknown; transparent video)."""
     if given is None:
         return _COLORS["white"] if is_video else None
@@ -189,12 +192,14 @@ def parse_background(given: str | tuple[float, float, float] | None, is_video: b
         color = given
     elif given == "transparent":
         if is_video:
-            raise InputError("A video file has no transparency; choose a background colour, or a folder of PNG files as output.")
+            raise InputError("A video file has no transparency; choose a background colour, or a folder of PNG files.")
         return None
     else:
         color = _COLORS.get(given) or _parse_color(given)
     if color is None or len(color) != 3 or not all(0 <= c <= 1 for c in color):
-        raise InputError(f"The background {given!r} is not known; use transparent, white, black, #rrggbb or r,g,b between 0 and 1.")
+        raise InputError(
+            f"The background {given!r} is unknown; use transparent, white, black, #rrggbb or r,g,b in 0..1."
+        )
     return color[0], color[1], color[2]
 
 
@@ -213,8 +218,7 @@ def part_of(performance: Tracking, first: int, count: int | None) -> Tracking:
     if first >= frames:
         raise InputError(f"The performance has {frames} frames (0 to {frames - 1}); frame {first} does not exist.")
     rows = slice(first, None if count is None else first + count)
-    names = ("timestamps", "valid", "expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
-    return replace(performance, **{name: getattr(performance, name)[rows] for name in names})
+    return replace(performance, **{name: getattr(performance, name)[rows] for name in _PER_FRAME})
 
 
 def performance_fps(performance: Tracking) -> float:
@@ -254,7 +258,7 @@ def plain(value: Any) -> Any:
 
 
 def _rendered(
-    avatar: Avatar, performance: Tracking, width: int, height: int, background: tuple[float, ...] | None, device: str,
+    avatar: Avatar, performance: Tracking, width: int, height: int, background: Color | None, device: str,
     progress: Progress,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Rendered RGBA frames, with progress and previews."""

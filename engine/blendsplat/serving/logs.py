@@ -57,10 +57,12 @@ def _open_log(folder: Path, name: str, root: logging.Logger, layout: logging.For
     global _crash_file
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_MAX_BYTES, backupCount=1, encoding="utf-8", errors="replace")
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=_MAX_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
     handler.setFormatter(layout)
     root.addHandler(handler)
-    _crash_file = open(path.with_suffix(".crash"), "w", encoding="utf-8")  # noqa: SIM115
+    _crash_file = path.with_suffix(".crash").open("w", encoding="utf-8")
     faulthandler.enable(_crash_file)
     _prune(folder, name)
     return path

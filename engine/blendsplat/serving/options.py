@@ -18,7 +18,7 @@ ABSOLUTE = {"absolute": True}  # validation context of the server, whose working
 
 
 def _plain_path(path: Path, info: ValidationInfo) -> Path:
-    if "\0" in str(path) or not path.name and not path.anchor and str(path) != ".":
+    if "\0" in str(path) or (not path.name and not path.anchor and str(path) != "."):
         raise ValueError("is not a path")
     path = path.expanduser() if str(path).startswith("~") else path
     if (info.context or {}).get("absolute") and not path.is_absolute():
@@ -27,7 +27,9 @@ def _plain_path(path: Path, info: ValidationInfo) -> Path:
 
 
 AnyPath = Annotated[Path, AfterValidator(_plain_path)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:0, cuda:1, ...")]
+Device = Annotated[
+    str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:0, cuda:1, ...")
+]
 Size = Annotated[int, Field(ge=16, le=8192)]
 
 
@@ -43,12 +45,18 @@ class ImportOptions(Options):
     video: AnyPath = Field(description="the video, or a folder of images")
     directory: AnyPath = Field(description="the clip folder to write")
     start: float = Field(0.0, ge=0, allow_inf_nan=False, description="first second to import")
-    end: float | None = Field(None, gt=0, allow_inf_nan=False, description="second to stop before; none: the video's end")
-    crop: tuple[int, int, int] | None = Field(None, description="x, y and size of a square in pixels; none: found around the head")
+    end: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="second to stop before; none: the video's end"
+    )
+    crop: tuple[int, int, int] | None = Field(
+        None, description="x, y and size of a square in pixels; none: found around the head"
+    )
     size: int = Field(512, ge=64, le=4096, description="pixels of the clip's square images")
     matte: str = Field("auto", description="auto, alpha, none, or a folder of masks, one per frame")
     fps: float | None = Field(None, gt=0, le=1000, description="frames per second of an image folder")
-    landmarker: AnyPath | None = Field(None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe")
+    landmarker: AnyPath | None = Field(
+        None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
+    )
     overwrite: bool = Field(False, description="replace a clip that is already in the folder")
 
 
@@ -56,9 +64,13 @@ class TrackOptions(Options):
     """Fit a parametric head to every frame of a clip folder."""
 
     directory: AnyPath = Field(description="the clip folder")
-    head: str = Field("builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
+    head: str = Field(
+        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
+    )
     device: Device = "auto"
-    landmarker: AnyPath | None = Field(None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe")
+    landmarker: AnyPath | None = Field(
+        None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
+    )
 
 
 class TrainOptions(Options):
@@ -80,7 +92,8 @@ class RenderOptions(Options):
     width: Size | None = Field(None, description="pixels; none: as the performance's camera")
     height: Size | None = Field(None, description="pixels; none: as the performance's camera")
     background: str | tuple[float, float, float] | None = Field(
-        None, description="transparent, white, black, #rrggbb or r,g,b in 0..1; none: transparent for PNG, white for mp4"
+        None,
+        description="transparent, white, black, #rrggbb or r,g,b in 0..1; none: transparent for PNG, white for mp4",
     )
     first: int = Field(0, ge=0, description="first frame of the performance")
     count: int | None = Field(None, ge=1, description="how many frames; none: all that follow")
@@ -113,7 +126,9 @@ class SelftestOptions(Options):
     seconds: float = Field(1.0, ge=0, le=3600, description="how long it lasts")
     steps: int = Field(20, ge=1, le=100_000, description="how many times it reports")
     preview: bool = Field(False, description="also send preview images")
-    noise: str = Field("", max_length=10_000, description="written to standard output at every step, as a careless library would")
+    noise: str = Field(
+        "", max_length=10_000, description="written to standard output at every step, as a careless library would"
+    )
     fail: Literal["", "expected", "unexpected", "memory", "exit"] = Field("", description="end halfway in this way")
 
 
@@ -121,7 +136,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], values: dict[str, Any], what: str, context: dict[str, Any] | None = None) -> Model:
-    """``values`` as a ``model``. Raises InputError, one sentence on the first fault; ``what`` names the options' owner."""
+    """``values`` as a ``model``. Raises InputError, a sentence on the first fault; ``what`` names the options' owner."""
     for key in values:
         if key not in model.model_fields:
             close = difflib.get_close_matches(str(key), model.model_fields, 1, 0.5)
@@ -136,4 +151,6 @@ def validated(model: type[Model], values: dict[str, Any], what: str, context: di
         if first["type"] == "missing":
             raise InputError(f"{what} needs the option {where!r}.") from error
         given = f"{first['input']!r}"[:120]
-        raise InputError(f"{what}: the option {where!r} cannot be {given}: {reason[:1].lower()}{reason[1:]}.", str(error)) from error
+        raise InputError(
+            f"{what}: the option {where!r} cannot be {given}: {reason[:1].lower()}{reason[1:]}.", str(error)
+        ) from error

@@ -20,7 +20,8 @@ from blendsplat.errors import BlendsplatError
 PROTOCOL_VERSION = 1
 MAX_JSON_BYTES = 16 * 2**20
 MAX_ATTACHMENT_BYTES = 4 * 2**30
-DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float16", "float32", "float64", "bool")}
+_DTYPE_NAMES = ("uint8", "int32", "int64", "float16", "float32", "float64", "bool")
+DTYPES = {name: np.dtype(name).newbyteorder("<") for name in _DTYPE_NAMES}
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR, EXPECTED_ERROR = (
     -32700, -32600, -32601, -32602, -32603, -32000,
@@ -38,7 +39,7 @@ class FramingError(BlendsplatError):
 
 
 class MessageError(BlendsplatError):
-    """One message was bad while the framing survived. ``rpc_code`` is JSON-RPC's, ``request_id`` the sender's or None."""
+    """One message was bad, the framing survived. ``rpc_code`` is JSON-RPC's, ``request_id`` the sender's or None."""
 
     code = "protocol"
 
@@ -74,7 +75,7 @@ def encode_message(body: dict[str, Any], arrays: dict[str, np.ndarray] | None = 
             raise TypeError(f"The attachment {name!r} has dtype {array.dtype}, which the protocol does not carry.")
         plain = np.asarray(array, dtype=DTYPES[array.dtype.name], order="C")
         listed.append({"name": name, "dtype": array.dtype.name, "shape": list(plain.shape)})
-        payload.append(memoryview(plain.reshape(-1).view(np.uint8)))
+        payload.append(plain.reshape(-1).view(np.uint8).data)
     if listed:
         body = {**body, "attachments": listed}
     # ASCII escapes: a lone surrogate in a file name must not make an answer impossible
@@ -96,8 +97,8 @@ def read_message(stream: ByteSource) -> Message | None:
     json_size, attachment_size = _HEADER.unpack(header)
     if json_size > MAX_JSON_BYTES or attachment_size > MAX_ATTACHMENT_BYTES:
         raise FramingError(
-            f"A message announced {json_size} bytes of JSON and {attachment_size} of attachments, more than the protocol "
-            "allows: the other side does not speak it, or something else was written into the pipe."
+            f"A message announced {json_size} bytes of JSON and {attachment_size} of attachments, more than the "
+            "protocol allows: the other side does not speak it, or something else was written into the pipe."
         )
     text = _read_exactly(stream, json_size)
     payload = _read_exactly(stream, attachment_size)
@@ -170,8 +171,14 @@ def _checked_entry(entry: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
     name, dtype, shape = entry["name"], entry.get("dtype"), entry.get("shape")
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise MessageError(f"The attachment {name!r} has dtype {dtype!r}; known are {', '.join(DTYPES)}.")
-    plain = isinstance(shape, list) and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape)
-    # numpy's own limits: its index type, and the number of axes
-    if not plain or len(shape) > _MAX_DIMENSIONS or math.prod(max(n, 1) for n in shape) >= 2**48:
+    if not isinstance(shape, list) or not _is_shape(shape):
         raise MessageError(f"The attachment {name!r} has the shape {str(shape)[:80]}, which is not one of an array.")
     return name, DTYPES[dtype], tuple(shape)
+
+
+def _is_shape(shape: list[Any]) -> bool:
+    """Within numpy's own limits too: the number of axes, and its index type."""
+    if len(shape) > _MAX_DIMENSIONS:
+        return False
+    plain = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
+    return plain and math.prod(max(size, 1) for size in shape) < 2**48

@@ -21,6 +21,7 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "means": (None, 3), "quats": (None, 4), "scales": (None, 3), "opacities": (None,), "colors": (None, 3),
     "viewmat": (4, 4), "K": (3, 3),
 }  # fmt: skip
+_OUTPUTS = {"image": 3, "alpha": 1, "depth": 1}
 _PER_GAUSSIAN = ("means", "quats", "scales", "opacities", "colors")
 _MAX_PIXELS = 2**27  # about 11,600 x 11,600: the answer then stays below the protocol's 4 GiB
 Side = Annotated[int, Field(ge=1, le=16384, strict=True)]
@@ -56,7 +57,7 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
         raise InputError(f"An image of {width} x {height} pixels is too large for one answer; render it in parts.")
     checked = checked_gaussians(arrays)
     if not len(checked["means"]):
-        return {name: np.zeros((height, width, depth), np.float32) for name, depth in (("image", 3), ("alpha", 1), ("depth", 1))}
+        return {name: np.zeros((height, width, channels), np.float32) for name, channels in _OUTPUTS.items()}
     import torch
 
     from blendsplat.splatting import rasterize_gaussians
@@ -65,7 +66,7 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
     tensors = [torch.from_numpy(checked[name])[None].to(device) for name in (*_PER_GAUSSIAN, "viewmat", "K")]
     with torch.inference_mode():
         outputs = rasterize_gaussians(*tensors, width, height)
-    return {name: tensor[0].cpu().numpy() for name, tensor in zip(("image", "alpha", "depth"), outputs, strict=True)}
+    return {name: tensor[0].cpu().numpy() for name, tensor in zip(_OUTPUTS, outputs, strict=True)}
 
 
 def checked_gaussians(arrays: Arrays) -> Arrays:
@@ -102,7 +103,7 @@ def describe_avatar(request: PathRequest) -> dict[str, Any]:
 
 
 def head_rig(request: FolderRequest) -> tuple[dict[str, Any], Arrays]:
-    """The tracked person's head, shape and offsets built in: ({head, expression_names, expression_range}, rig.* arrays)."""
+    """The tracked person's head, shape and offsets built in -> ({head, expression_names, ...}, rig.* arrays)."""
     import torch
 
     from blendsplat.avatars.rig import rig_arrays
@@ -112,9 +113,14 @@ def head_rig(request: FolderRequest) -> tuple[dict[str, Any], Arrays]:
     tracking = Tracking.load(Path(request.directory))
     head = load_head(tracking.head_source)
     if tracking.shape.shape[0] != head.shape_count or tracking.vertex_offsets.shape[0] != head.vertex_count:
-        raise InputError(f"{request.directory} was tracked with another version of the head {tracking.head!r}; track it again.")
-    person = head.personalise(torch.from_numpy(tracking.shape).float(), torch.from_numpy(tracking.vertex_offsets).float())
+        raise InputError(
+            f"{request.directory} was tracked with another head than today's {tracking.head!r}; track it again."
+        )
+    offsets = torch.from_numpy(tracking.vertex_offsets).float()
+    person = head.personalise(torch.from_numpy(tracking.shape).float(), offsets)
     described = {
-        "head": head.name, "expression_names": list(head.expression_names), "expression_range": list(head.expression_range),
-    }  # fmt: skip
+        "head": head.name,
+        "expression_names": list(head.expression_names),
+        "expression_range": list(head.expression_range),
+    }
     return described, rig_arrays(person)

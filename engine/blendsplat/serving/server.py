@@ -31,12 +31,20 @@ from blendsplat.serving.kinds import KINDS
 from blendsplat.serving.logs import start_log
 from blendsplat.serving.options import ABSOLUTE, Options, validated
 from blendsplat.serving.protocol import (
-    INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PROTOCOL_VERSION, FramingError, Message, MessageError, read_message,
-)  # fmt: skip
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PROTOCOL_VERSION,
+    FramingError,
+    Message,
+    MessageError,
+    read_message,
+)
 from blendsplat.serving.system import describe_engine
 
 _log = logging.getLogger(__name__)
 
+_Slow = Callable[[Any, rendering.Arrays], tuple[dict[str, Any], rendering.Arrays]]
 EXIT_END, EXIT_PROTOCOL = 0, 65
 CHECKPOINT_SECONDS = 30.0  # how long a cancelled job may take to keep what it has
 _FLUSH_SECONDS = 2.0
@@ -79,15 +87,18 @@ class Server:
         self._jobs = JobQueue(self._notify, self._log_path)
         self._renders: queue.Queue[Callable[[], None]] = queue.Queue(_WAITING_RENDERS)
         self._quick: dict[str, tuple[type[Options], Callable[[Any], dict[str, Any]]]] = {
-            "hello": (HelloRequest, self._hello),
             "ping": (NoParameters, lambda _: {"time": time.time(), "jobs": self._jobs.active()}),
             "job.cancel": (JobRequest, lambda request: {"state": self._jobs.cancel(request.job)}),
-            "job.list": (NoParameters, lambda _: {"jobs": self._jobs.list()}),
+            "job.list": (NoParameters, lambda _: {"jobs": self._jobs.listed()}),
         }
-        self._slow: dict[str, tuple[type[Options], Callable[[Any, rendering.Arrays], tuple[dict[str, Any], rendering.Arrays]]]] = {
+        self._slow: dict[str, tuple[type[Options], _Slow]] = {
+            "hello": (HelloRequest, lambda request, _: (self._hello(request), {})),
             "avatar.describe": (rendering.PathRequest, lambda request, _: (rendering.describe_avatar(request), {})),
             "head.rig": (rendering.FolderRequest, lambda request, _: rendering.head_rig(request)),
-            "render.gaussians": (rendering.RenderRequest, lambda request, arrays: ({}, rendering.render_gaussians(request, arrays))),
+            "render.gaussians": (
+                rendering.RenderRequest,
+                lambda request, arrays: ({}, rendering.render_gaussians(request, arrays)),
+            ),
         }
 
     def run(self) -> int:
@@ -134,7 +145,7 @@ class Server:
         body = message.body
         identity, method, params = body.get("id"), body.get("method"), body.get("params", {})
         if not isinstance(method, str) or not isinstance(params, dict) or isinstance(identity, (bool, list, dict)):
-            error = InputError("A request needs a method (text), parameters by name, and an id that is a number or text.")
+            error = InputError("A request needs a method (text), parameters by name, and an id (number or text).")
             return self._answer_error(None, error, INVALID_REQUEST)
         try:
             if method == "job.start":
@@ -148,11 +159,12 @@ class Server:
             elif method in self._slow:
                 self._queue_slow(identity, method, params, message.arrays)
             else:
-                raise MessageError(f"This engine knows no method {method[:100]!r}; update it, or the add-on.", METHOD_NOT_FOUND)
+                sentence = f"This engine knows no method {method[:100]!r}; update it, or the add-on."
+                raise MessageError(sentence, METHOD_NOT_FOUND)
         except MessageError as error:
             self._answer_error(identity, error, error.rpc_code)
         except Exception as error:
-            self._answer_error(identity, error, INVALID_PARAMS)
+            self._answer_error(identity, error)
 
     @staticmethod
     def _validated(model: type[Options], params: dict[str, Any], method: str) -> Any:
@@ -169,7 +181,7 @@ class Server:
 
     def _hello(self, request: HelloRequest) -> dict[str, Any]:
         if request.protocol != PROTOCOL_VERSION:
-            _log.warning("%s speaks protocol %s, this engine %s", request.client[:100], request.protocol, PROTOCOL_VERSION)
+            _log.warning("%s speaks protocol %s, we %s", request.client[:100], request.protocol, PROTOCOL_VERSION)
         return describe_engine(self._log_path)
 
     def _queue_slow(self, identity: Any, method: str, params: dict[str, Any], arrays: rendering.Arrays) -> None:
@@ -180,12 +192,14 @@ class Server:
             try:
                 self._answer(identity, *act(request, arrays))
             except Exception as error:
-                self._answer_error(identity, error, INVALID_PARAMS)
+                self._answer_error(identity, error)
 
         try:
             self._renders.put_nowait(work)
         except queue.Full:
-            raise InputError(f"The engine has {_WAITING_RENDERS} unanswered requests already; wait for an answer first.") from None
+            raise InputError(
+                f"The engine has {_WAITING_RENDERS} unanswered requests; wait for an answer first."
+            ) from None
 
     def _render(self) -> None:
         while True:
@@ -195,14 +209,16 @@ class Server:
         if identity is not None:
             self._outbox.post({"jsonrpc": "2.0", "id": identity, "result": result}, arrays)
 
-    def _answer_error(self, identity: Any, error: Exception, rpc_code: int) -> None:
+    def _answer_error(self, identity: Any, error: Exception, rpc_code: int | None = None) -> None:
         """Also for messages whose id could not be read: the answer's id is then null."""
         told = tell(error, "answering a request", self._log_path)
         if not told.expected:
             _log.error("%s\n%s", told.sentence, told.detail)
         described = told.as_json()
-        if told.expected and not (rpc_code == INVALID_PARAMS and not isinstance(error, InputError)):
+        if rpc_code is not None:
             described["code"] = rpc_code
+        elif isinstance(error, InputError):
+            described["code"] = INVALID_PARAMS
         self._outbox.post({"jsonrpc": "2.0", "id": identity, "error": described})
 
     def _notify(
@@ -212,7 +228,7 @@ class Server:
 
 
 def serve() -> None:
-    """Serve the protocol on this process's standard streams; never returns, exits with 0 (ended) or 65 (protocol broken)."""
+    """Serve on this process's standard streams; never returns, exits with 0 (ended) or 65 (the protocol broke)."""
     source, sink = take_standard_streams()
     log_path = start_log("engine", to_stderr=True)
     server = Server(source, sink, log_path)

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this engine is and what the machine offers, found without importing torch: the first answer must be quick."""
+"""What this engine is and what the machine offers: the answer to ``hello`` and the command ``info``.
+
+It imports torch on purpose: an installation counts as good only when its hello could.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import importlib.metadata
+import importlib
 import importlib.util
 import platform
-import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import blendsplat
+from blendsplat.errors import BlendsplatError, InputError
 from blendsplat.serving.protocol import PROTOCOL_VERSION
 
 HEADS = (
@@ -24,31 +24,32 @@ HEADS = (
 
 
 def describe_engine(log: str | None) -> dict[str, Any]:
-    """The result of ``hello``: versions, devices, kernels, presets, heads."""
+    """Versions, devices, kernels, presets, heads. Raises BlendsplatError when torch cannot be imported."""
     return {
-        "protocol": PROTOCOL_VERSION, "version": blendsplat.__version__, "python": platform.python_version(),
-        "torch": torch_version(), "devices": devices(), "kernels": kernels(), "log": log, "presets": presets(),
+        "protocol": PROTOCOL_VERSION,
+        "version": blendsplat.__version__,
+        "python": platform.python_version(),
+        "torch": str(_torch().__version__),
+        "devices": devices(),
+        "kernels": kernels(),
+        "log": log,
+        "presets": presets(),
         "heads": list(HEADS),
-    }  # fmt: skip
-
-
-def torch_version() -> str | None:
-    """Installed torch, or None."""
-    try:
-        return importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    }
 
 
 def kernels() -> dict[str, bool]:
-    """Which compiled kernel modules are there."""
-    return {name: importlib.util.find_spec(f"blendsplat._kernels_{name}") is not None for name in ("cpu", "cuda")}
+    """Which compiled kernel modules can be used here."""
+    return {"cpu": _importable("_kernels_cpu"), "cuda": _has_cuda() and _importable("_kernels_cuda")}
 
 
 def devices() -> list[dict[str, str]]:
-    """[{id, name}] of what torch can use: always the processor, and CUDA devices if this torch was built for them."""
-    found = [{"id": "cpu", "name": f"{_processor_name()} (processor)"}]
-    return found + [{"id": f"cuda:{i}", "name": name} for i, name in enumerate(_cuda_names())]
+    """[{id, name}]: always the processor, and the CUDA devices that torch sees."""
+    found = [{"id": "cpu", "name": _processor_name()}]
+    if _has_cuda():
+        cuda = _torch().cuda
+        found += [{"id": f"cuda:{i}", "name": str(cuda.get_device_name(i))} for i in range(cuda.device_count())]
+    return found
 
 
 def presets() -> list[dict[str, str]]:
@@ -59,50 +60,43 @@ def presets() -> list[dict[str, str]]:
 
 
 def resolve_device(device: str) -> str:
-    """The device ids as they are, and "auto" as the first CUDA device or else the processor."""
-    if device != "auto":
-        return device
-    return "cuda:0" if _cuda_names() else "cpu"
+    """The device's id; "auto" is the first CUDA device or else the processor. Raises InputError for what is not there."""
+    if device == "auto":
+        return "cuda:0" if _has_cuda() and kernels()["cuda"] else "cpu"
+    known = [entry["id"] for entry in devices()]
+    full = "cuda:0" if device == "cuda" else device
+    if full not in known:
+        raise InputError(f"There is no device {device!r} on this machine; it has {', '.join(known)}.")
+    return full
+
+
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
+        raise BlendsplatError(f"PyTorch cannot be loaded ({error}); install the engine again.", repr(error)) from error
+
+
+def _has_cuda() -> bool:
+    return bool(_torch().cuda.is_available())
+
+
+def _importable(module: str) -> bool:
+    name = f"blendsplat.{module}"
+    if importlib.util.find_spec(name) is None:
+        return False
+    try:
+        importlib.import_module(name)
+    except ImportError:  # built for another Python or processor
+        return False
+    return True
 
 
 def _processor_name() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _built_for_cuda() -> bool:
-    """Whether the installed torch has CUDA, read from its version file."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or not spec.submodule_search_locations:
-        return False
-    try:
-        text = (Path(spec.submodule_search_locations[0]) / "version.py").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return re.search(r"^cuda\b.*=\s*['\"]", text, re.MULTILINE) is not None
-
-
-@functools.cache
-def _cuda_names() -> tuple[str, ...]:
-    """Names of the CUDA devices, asked of the driver itself (cuInit, cuDeviceGetName)."""
-    if not _built_for_cuda():
-        return ()
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return ()
-    count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return ()
-    names = []
-    for index in range(count.value):
-        handle, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        driver.cuDeviceGet(ctypes.byref(handle), index)
-        driver.cuDeviceGetName(name, len(name), handle)
-        names.append(name.value.decode("utf-8", "replace"))
-    return tuple(names)
