@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws a textured head as a soft studio portrait: for the demo's clip, for pictures, and to detect landmarks on.
+
+Light is gathered per vertex (a key light and a ring of sky directions, each with a small depth map, so that chins, lids and
+lips cast soft shadows that follow the expression); normals, texture and highlights are evaluated per pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, normalize
+
+from blendsplat.heads.model import HeadModel
+from blendsplat.splatting import rasterize_mesh
+
+_GAMMA = 2.2
+_SKY_DIRECTIONS = 14
+_MAP_SIZE = 144  # pixels of a depth map over _MAP_EXTENT metres
+_MAP_EXTENT = 0.46
+_MAP_DISTANCE = 12.0  # far enough that the pinhole is as good as parallel
+_MAP_BIAS = 0.0035
+
+
+@dataclass(frozen=True)
+class Light:
+    """A key light and a sky, in world space (it does not turn with the head). Colours are linear."""
+
+    direction: tuple[float, float, float] = (-0.42, 0.50, 0.76)  # towards the light
+    key: tuple[float, float, float] = (1.75, 1.66, 1.55)
+    fill_direction: tuple[float, float, float] = (0.85, 0.05, 0.5)
+    fill: tuple[float, float, float] = (0.26, 0.29, 0.34)
+    sky: tuple[float, float, float] = (0.58, 0.61, 0.66)
+    ground: tuple[float, float, float] = (0.34, 0.30, 0.27)
+    softness: float = 0.22  # how far light wraps round into the shadow
+
+
+@torch.no_grad()
+def render_head(
+    head: HeadModel,
+    vertices: Tensor,
+    texture: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    width: int,
+    height: int,
+    light: Light = Light(),  # noqa: B008 (frozen)
+    supersample: int = 2,
+) -> Tensor:
+    """Vertices [B,V,3] (posed, metres), texture [H,W,3] sRGB in [0,1] with v = 1 in its first row, cameras [B,...]
+    -> RGBA float32 [B,height,width,4], display-referred sRGB, premultiplied."""
+    texture = texture.to(torch.float32)
+    linear = texture.clamp(0, 1).pow(_GAMMA).permute(2, 0, 1)[None].contiguous()
+    scale = torch.diag(torch.tensor([supersample, supersample, 1.0]))
+    surface = _surface_of(head)
+    faces = head.faces.to(torch.int32)
+    images = []
+    for points, viewmat, K in zip(vertices.float(), viewmats.float(), Ks.float(), strict=True):
+        size = (width * supersample, height * supersample)
+        ids, barycentrics, _ = rasterize_mesh(points[None], faces, viewmat[None], (scale @ K)[None], *size)
+        rgb = _shade(head, points, surface, linear, viewmat, light, ids[0], barycentrics[0])
+        images.append(_encode(rgb, ids[0] >= 0, supersample))
+    return torch.stack(images)
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Area-weighted unit normals [V,3] of one mesh."""
+    corners = vertices[faces]
+    across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = torch.zeros_like(vertices)
+    for corner in range(3):
+        normals.index_add_(0, faces[:, corner], across)
+    return normalize(normals, dim=-1)
+
+
+def _surface_of(head: HeadModel) -> Tensor:
+    """Per vertex [V,4]: broad gloss, sharp gloss, openness to light, wetness of eyes."""
+    surface = torch.zeros(head.vertex_count, 4)
+    surface[:, 0], surface[:, 2] = 0.30, 1.0
+    for name, broad, sharp, wet in (
+        ("scalp", 0.22, 0.0, 0.0), ("lips", 0.35, 0.25, 0.0), ("mouth_interior", 0.1, 0.1, 0.0), ("tongue", 0.3, 0.25, 0.0),
+        ("teeth_upper", 0.2, 0.5, 0.0), ("teeth_lower", 0.2, 0.5, 0.0), ("left_eyeball", 0.0, 0.0, 1.0), ("right_eyeball", 0.0, 0.0, 1.0),
+    ):  # fmt: skip
+        if name in head.regions:
+            rows = torch.from_numpy(head.regions[name])
+            surface[rows, 0], surface[rows, 1], surface[rows, 3] = broad, sharp, wet
+    for name in ("mouth_interior", "teeth_upper", "teeth_lower", "tongue"):
+        if name in head.regions and len(head.regions[name]):
+            # What little light enters the mouth fades with depth; the depth maps are too coarse to say so.
+            rows = torch.from_numpy(head.regions[name])
+            behind = head.template[rows, 2].max() - head.template[rows, 2]
+            surface[rows, 2] = torch.exp(-behind / (0.02 if name.startswith("teeth") else 0.012)).clamp(0.08, 0.92)
+    return surface
+
+
+def _shade(
+    head: HeadModel, points: Tensor, surface: Tensor, texture: Tensor, viewmat: Tensor, light: Light, ids: Tensor, barycentrics: Tensor
+) -> Tensor:
+    """Linear colour [H,W,3] of every pixel; 0 where there is no head."""
+    normals = vertex_normals(points, head.faces)
+    key_seen, ambient = _gather_light(head, points, normals, light)
+    openness = surface[:, 2:3]
+    packed = torch.cat([normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points], -1)
+
+    covered = (ids >= 0).flatten().nonzero()[:, 0]
+    face = ids.flatten()[covered].long()
+    weights = barycentrics.reshape(-1, 3)[covered]
+    pixel = _interpolate(packed, head.faces[face], weights)
+    uv = _interpolate(head.uvs, head.uv_faces[face], weights)
+    grid = torch.stack([uv[:, 0] * 2 - 1, 1 - uv[:, 1] * 2], -1)[None, None]
+    albedo = grid_sample(texture, grid, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0].T
+
+    normal, seen = normalize(pixel[:, :3], dim=-1), pixel[:, 6:7]
+    towards_key = normalize(torch.tensor(light.direction), dim=0)
+    facing = (normal @ towards_key)[:, None]
+    # Blood scatters red light further: the terminator is softer in red.
+    wrap = light.softness * torch.tensor([1.0, 0.55, 0.4])
+    diffuse = ((facing + wrap) / (1 + wrap)).clamp_min(0).pow(1.15) * seen * torch.tensor(light.key)
+    eye = -viewmat[:3, :3].T @ viewmat[:3, 3]
+    halfway = normalize(normalize(eye - pixel[:, 10:13], dim=-1) + towards_key, dim=-1)
+    cosine = (normal * halfway).sum(-1, keepdim=True).clamp_min(0)
+    highlight = pixel[:, 7:8] * 0.10 * cosine.pow(14) + pixel[:, 8:9] * 0.35 * cosine.pow(70)
+    highlight = highlight * seen + pixel[:, 9:10] * 3.0 * torch.sigmoid((cosine - 0.9915) * 2200)
+    colour = torch.zeros(ids.numel(), 3)
+    colour[covered] = albedo * (diffuse + pixel[:, 3:6]) * 0.62 + highlight * torch.tensor(light.key) * 0.5
+    return colour.reshape(*ids.shape, 3)
+
+
+def _interpolate(values: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
+    """Values [V,C] at pixels: corners [P,3], weights [P,3] -> [P,C]."""
+    total = values[corners[:, 0]] * weights[:, :1]
+    total.addcmul_(values[corners[:, 1]], weights[:, 1:2])
+    return total.addcmul_(values[corners[:, 2]], weights[:, 2:])
+
+
+def _gather_light(head: HeadModel, points: Tensor, normals: Tensor, light: Light) -> tuple[Tensor, Tensor]:
+    """How much of the key light every vertex sees [V], and the colour of all other light [V,3]."""
+    sky = _sphere_directions(_SKY_DIRECTIONS)
+    directions = normalize(torch.cat([torch.tensor([light.direction, light.fill_direction]), sky]), dim=-1)
+    seen = _visibility(points, normals, head.faces, directions)
+    facing = (normals @ directions.T).clamp_min(0)
+    upwards = 0.5 + 0.5 * sky[:, 1:2]
+    colours = torch.tensor(light.ground) * (1 - upwards) + torch.tensor(light.sky) * upwards
+    ambient = (facing[:, 2:] * seen[:, 2:]) @ colours * (4.0 / _SKY_DIRECTIONS)
+    fill = (facing[:, 1] * seen[:, 1])[:, None] * torch.tensor(light.fill)
+    return seen[:, 0], ambient + fill
+
+
+def _sphere_directions(count: int) -> Tensor:
+    """Unit vectors [count,3] spread evenly over the sphere (a golden spiral)."""
+    index = torch.arange(count) + 0.5
+    y = 1 - 2 * index / count
+    around = index * 2.399963
+    radius = (1 - y * y).sqrt()
+    return torch.stack([radius * around.cos(), y, radius * around.sin()], -1)
+
+
+def _visibility(points: Tensor, normals: Tensor, faces: Tensor, directions: Tensor) -> Tensor:
+    """Soft visibility [V,D] of distant points in D directions, from one small depth map each."""
+    centre = 0.5 * (points.amax(0) + points.amin(0))
+    views = torch.stack([_look_from(centre, direction) for direction in directions])
+    focal = _MAP_SIZE * _MAP_DISTANCE / _MAP_EXTENT
+    K = torch.tensor([[focal, 0, _MAP_SIZE / 2], [0, focal, _MAP_SIZE / 2], [0, 0, 1]])
+    count = len(directions)
+    _, _, depth = rasterize_mesh(points.expand(count, -1, -1), faces.to(torch.int32), views, K.expand(count, 3, 3), _MAP_SIZE, _MAP_SIZE)
+    depth = torch.where(depth > 0, depth, torch.full_like(depth, 1e6))
+    lifted = points + 0.0015 * normals
+    camera = lifted @ views[:, :3, :3].transpose(1, 2) + views[:, None, :3, 3]
+    pixel = camera[..., :2] / camera[..., 2:] * focal + _MAP_SIZE / 2 - 0.5
+    base = pixel.floor()
+    part = pixel - base
+    rows = torch.arange(count)[:, None]
+    total = torch.zeros(count, len(points))
+    for down in (0, 1):
+        for right in (0, 1):
+            column = (base[..., 0].long() + right).clamp(0, _MAP_SIZE - 1)
+            row = (base[..., 1].long() + down).clamp(0, _MAP_SIZE - 1)
+            clear = ((depth[rows, row, column] - camera[..., 2] + _MAP_BIAS) / _MAP_BIAS).clamp(0, 1)
+            weight = (part[..., 0] if right else 1 - part[..., 0]) * (part[..., 1] if down else 1 - part[..., 1])
+            total += clear * weight
+    return total.T
+
+
+def _look_from(centre: Tensor, direction: Tensor) -> Tensor:
+    """World-to-camera matrix of an eye far away in a direction, looking at the centre."""
+    forward = -direction
+    helper = torch.tensor([0.0, 1.0, 0.0]) if forward[1].abs() < 0.9 else torch.tensor([1.0, 0.0, 0.0])
+    right = normalize(torch.linalg.cross(forward, helper), dim=0)
+    rotation = torch.stack([right, torch.linalg.cross(forward, right), forward])
+    view = torch.eye(4)
+    view[:3, :3] = rotation
+    view[:3, 3] = -rotation @ (centre + direction * _MAP_DISTANCE)
+    return view
+
+
+def _encode(linear: Tensor, covered: Tensor, supersample: int) -> Tensor:
+    """Linear colour [H,W,3] and coverage -> premultiplied display-referred RGBA, averaged over the subpixels in light."""
+    stacked = torch.cat([linear, covered[..., None].float()], -1)
+    height, width = covered.shape[0] // supersample, covered.shape[1] // supersample
+    small = stacked.reshape(height, supersample, width, supersample, 4).mean((1, 3))
+    alpha = small[..., 3:]
+    colour = (small[..., :3] / alpha.clamp_min(1e-6)).clamp(0, 4)
+    # A shoulder instead of clipping, so that highlights keep their colour.
+    colour = torch.where(colour > 0.7, 0.7 + 0.3 * torch.tanh((colour - 0.7) / 0.3), colour).pow(1 / _GAMMA)
+    return torch.cat([colour * alpha, alpha], -1)
