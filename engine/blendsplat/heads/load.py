@@ -22,7 +22,9 @@ def load_head(source: str | Path, *, landmarks: bool = True) -> HeadModel:
     head = _read(source)
     if not landmarks or head.landmarks is not None:
         return head
-    from blendsplat.heads.embedding import cached_embedding  # needs splatting and the detector; heads alone need neither
+    from blendsplat.heads.embedding import (
+        cached_embedding,
+    )  # needs splatting and the detector; heads alone need neither
 
     return replace(head, landmarks=cached_embedding(head))
 

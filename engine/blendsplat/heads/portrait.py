@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of any head, painted just enough for a face detector: skin, lips, brows, hair, eyes with iris and pupil.
+
+The paint is a function of the point on the resting head, so it sticks to the surface in every pose, and is evaluated
+per pixel, never per vertex.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.topology import vertex_normals
+from blendsplat.splatting import rasterize_mesh
+
+_SKIN, _LIPS, _HAIR, _INSIDE = (0.80, 0.60, 0.50), (0.66, 0.33, 0.31), (0.22, 0.15, 0.11), (0.30, 0.08, 0.08)
+_WHITE, _IRIS, _TEETH, _BACKDROP = (0.90, 0.88, 0.86), (0.30, 0.20, 0.13), (0.88, 0.85, 0.78), (0.55, 0.58, 0.60)
+_LIGHT = (0.25, 0.55, 0.80)
+
+
+@dataclass
+class Portrait:
+    """One picture and what each of its pixels shows."""
+
+    image: np.ndarray  # [H,W,3] uint8 sRGB
+    face_ids: np.ndarray  # [H,W] int32, -1 where nothing
+    barycentrics: np.ndarray  # [H,W,3]
+    facing: np.ndarray  # [H,W]: cosine between the normal and the direction to the camera
+    viewmat: np.ndarray  # [4,4]
+    K: np.ndarray  # [3,3]
+
+
+def look_at(target: np.ndarray, distance: float, yaw: float, pitch: float) -> np.ndarray:
+    """World-to-camera [4,4] (OpenCV axes) of a camera at ``distance`` in the direction yaw, pitch (radians) from +z."""
+    outward = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
+    forward = -outward
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = rotation
+    viewmat[:3, 3] = -rotation @ (target + distance * outward)
+    return viewmat
+
+
+def eye_distance(head: HeadModel) -> float:
+    """Metres between the centres of the eyeballs: the unit in which faces are measured."""
+    return float((head.joints[3] - head.joints[4]).norm())
+
+
+def portrait_camera(head: HeadModel, yaw: float, pitch: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(viewmat [4,4], K [3,3]) of a camera 1 m or so before the face; the eyes are about a fifth of the picture apart."""
+    unit = eye_distance(head)
+    target = head.joints[3:5].mean(0).double().numpy() + unit * np.array([0.0, -0.35, -0.3])
+    distance = 15 * unit
+    focal = 0.17 * size * distance / unit
+    K = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
+    return look_at(target, distance, yaw, pitch), K
+
+
+def take_portrait(
+    head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int, light: float = 0.0
+) -> Portrait:
+    """Draw one frame of params (B = 1) at size x size pixels. light: the lamp's turn to the side, radians."""
+    vertices = head(params)
+    fine = 2 * size  # 2 x 2 samples a pixel
+    K_fine = K * np.array([[2.0], [2.0], [1.0]])
+    cameras = [torch.from_numpy(array.astype(np.float32))[None] for array in (viewmat, K_fine)]
+    ids, barycentrics, _ = (plane[0].numpy() for plane in rasterize_mesh(vertices, head.faces, *cameras, fine, fine))
+    normals = vertex_normals(vertices, head.faces)[0].numpy()
+    centre = -viewmat[:3, :3].T @ viewmat[:3, 3]
+
+    seen = ids >= 0
+    corners = head.faces.numpy()[ids[seen]]
+    weights = barycentrics[seen][:, :, None]
+    rest = (head.template.numpy()[corners] * weights).sum(1)
+    normal = _unit((normals[corners] * weights).sum(1))
+    to_camera = _unit(centre - (vertices[0].numpy()[corners] * weights).sum(1))
+    facing = (normal * to_camera).sum(1)
+    albedo = (vertex_paint(head)[corners] * weights).sum(1)
+    albedo = _paint_brows(head, rest, albedo, corners)
+    albedo, is_eye = _paint_eyes(head, rest, albedo, corners)
+    colour = np.broadcast_to(np.array(_BACKDROP), (fine, fine, 3)).copy()
+    colour[seen] = _shade(albedo, np.where(facing < 0, -1, 1)[:, None] * normal, to_camera, is_eye, light)
+    image = colour.reshape(size, 2, size, 2, 3).mean((1, 3))
+    facing_map = np.zeros((fine, fine))
+    facing_map[seen] = facing
+    pick = (slice(0, None, 2), slice(0, None, 2))  # one of the four samples tells where the pixel lies
+    return Portrait(
+        (image.clip(0, 1) * 255 + 0.5).astype(np.uint8), ids[pick], barycentrics[pick], facing_map[pick], viewmat, K
+    )
+
+
+def vertex_paint(head: HeadModel) -> np.ndarray:
+    """Base colours [V,3] by region."""
+    paint = np.tile(np.array(_SKIN), (head.vertex_count, 1))
+    for names, colour in (
+        (("scalp",), _HAIR),
+        (("lips",), _LIPS),
+        (("mouth_interior", "tongue"), _INSIDE),
+        (("teeth_upper", "teeth_lower"), _TEETH),
+        (("left_eyeball", "right_eyeball"), _WHITE),
+    ):
+        for name in names:
+            if name in head.regions:
+                paint[head.regions[name]] = colour
+    return paint
+
+
+def region_mask(head: HeadModel, *names: str) -> np.ndarray:
+    """[V] bool: vertices in any of the regions (absent regions are empty)."""
+    mask = np.zeros(head.vertex_count, bool)
+    for name in names:
+        mask[head.regions.get(name, np.zeros(0, np.int64))] = True
+    return mask
+
+
+def _paint_brows(head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Dark strokes a third of the eyes' distance above the eyes, on the front of the face."""
+    unit = eye_distance(head)
+    on_face = region_mask(head, "face")[corners].all(1)
+    strength = np.zeros(len(rest))
+    for joint, side in ((3, 1.0), (4, -1.0)):
+        centre = head.joints[joint].numpy()
+        across = (rest[:, 0] - centre[0]) * side / unit  # grows outwards
+        up = (rest[:, 1] - centre[1]) / unit
+        line = 0.37 + 0.05 * np.clip(across, -1, 1) - 0.45 * np.clip(across - 0.05, 0, 1) ** 2
+        half = 0.055 - 0.05 * np.clip(across, 0, 0.5)
+        inside = np.clip((half - np.abs(up - line)) / 0.02 + 0.5, 0, 1)
+        ends = np.clip((across + 0.32) / 0.06, 0, 1) * np.clip((0.42 - across) / 0.1, 0, 1)
+        strength = np.maximum(strength, inside * ends)
+    strength = 0.8 * strength * on_face * (rest[:, 2] > head.joints[3, 2].item())
+    return albedo * (1 - strength[:, None]) + np.array(_HAIR) * strength[:, None]
+
+
+def _paint_eyes(
+    head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Iris (29 degrees seen from the eyeball's centre, as in people), dark rim, pupil; returns also who is eyeball."""
+    albedo = albedo.copy()
+    is_eye = np.zeros(len(rest), bool)
+    for joint, name in ((3, "left_eyeball"), (4, "right_eyeball")):
+        mine = region_mask(head, name)[corners].all(1)
+        is_eye |= mine
+        away = np.degrees(np.arccos(_unit(rest[mine] - head.joints[joint].numpy())[:, 2].clip(-1, 1)))
+        iris = np.clip((29.5 - away) / 1.5, 0, 1)[:, None]
+        rim = np.clip(1 - np.abs(away - 27.5) / 3, 0, 1)[:, None]
+        pupil = np.clip((11.5 - away) / 1.5, 0, 1)[:, None]
+        colour = albedo[mine] * (1 - iris) + np.array(_IRIS) * iris * (1 - 0.7 * rim)
+        albedo[mine] = colour * (1 - pupil) + 0.02 * pupil
+    return albedo, is_eye
+
+
+def _shade(
+    albedo: np.ndarray, normal: np.ndarray, to_camera: np.ndarray, is_eye: np.ndarray, light: float
+) -> np.ndarray:
+    """A soft lamp from above, a fill from the camera; eyes are shaded less, as if lit by the whole room."""
+    lamp = _unit(np.array(_LIGHT) + [np.tan(light), 0, 0])
+    key = np.clip((normal @ lamp) * 0.5 + 0.5, 0, 1) ** 2
+    fill = np.clip((normal * to_camera).sum(1), 0, 1)
+    lit = np.where(is_eye, 0.55 + 0.35 * key, 0.18 + 0.62 * key + 0.30 * fill)
+    return albedo * lit[:, None]
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def opened_mouth(head: HeadModel, amount: float = 1.0) -> HeadParams:
+    """Neutral (B = 1) with the mouth open about a finger wide (times ``amount``): by the jaw joint, or by a shape."""
+    params = head.neutral()
+    if float(head.skin_weights[:, 2].sum()) > 0:
+        params.jaw_pose = params.jaw_pose + params.jaw_pose.new_tensor([0.2 * amount, 0.0, 0.0])
+    elif "jawOpen" in head.expression_names:
+        expression: Tensor = params.expression.clone()
+        expression[0, head.expression_names.index("jawOpen")] = 0.4 * amount
+        params.expression = expression
+    return params
