@@ -62,17 +62,22 @@ class Avatar(ABC):
     def vertices(self, params: HeadParams) -> Tensor:
         """The avatar's own head in the pose and expression of ``params`` [B,V,3]; their shape is not used, so another
         person's performance moves this person's face."""
+        self.check(params)
+        return self.head(replace(params, shape=params.expression.new_zeros(1, 0)))
+
+    def check(self, params: HeadParams) -> None:
+        """Raise InputError when ``params`` are of another head."""
         have, want = params.expression.shape[-1], self.head.expression_count
         if have != want:
             raise InputError(
-                f"The avatar {self.name!r} was trained on the head {self.head.name!r} with {want} expression values, but "
-                f"the performance has {have}; track the performance with the same head."
+                f"The avatar {self.name!r} was trained on the head {self.head.name!r} with {want} expression values, "
+                f"but the performance has {have}; track the performance with the same head."
             )
-        return self.head(replace(params, shape=params.expression.new_zeros(1, 0)))
 
     def drive(self, params: HeadParams) -> Gaussians:
         """Gaussians of B frames' head parameters."""
-        return self.gaussians(self.weights(params), self.vertices(params))
+        vertices = self.vertices(params)
+        return self.gaussians(self.weights(params), vertices)
 
 
 def load_avatar(path: Path | str, device: torch.device | str = "cpu") -> Avatar:
@@ -81,5 +86,7 @@ def load_avatar(path: Path | str, device: torch.device | str = "cpu") -> Avatar:
 
     meta, arrays = read_avatar(path)
     if meta["system"] != "rgbavatar":
-        raise FormatError(f"{path} holds an avatar of the system {meta['system']!r}, which this Blendsplat lacks: update it.")
+        raise FormatError(
+            f"{path} holds an avatar of the system {meta['system']!r}, which this Blendsplat lacks: update it."
+        )
     return RGBAvatar.from_file(meta, arrays).to(device)

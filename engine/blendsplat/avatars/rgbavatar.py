@@ -6,7 +6,7 @@ One Gaussian per covered UV texel, carried by its triangle's tangent frame; ever
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,19 @@ from blendsplat.heads.uv import rasterize_uv
 SH_DC = 0.28209479  # the constant spherical harmonic: rgb = SH_DC * feature + 0.5
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
+
+
+@dataclass
+class Surface:
+    """A head's posed surface in B frames: vertices [B,V,3], tangent frames [B,F,3,3] and their rotations [B,F,4] wxyz."""
+
+    vertices: Tensor
+    frames: Tensor
+    quats: Tensor
+
+    def __getitem__(self, rows: list[int]) -> Surface:
+        """Some of the frames."""
+        return Surface(self.vertices[rows], self.frames[rows], self.quats[rows])
 
 
 class RGBAvatar(nn.Module, Avatar):
@@ -101,19 +114,24 @@ class RGBAvatar(nn.Module, Avatar):
         return self.mlp((features - self.feature_shift) * self.feature_scale)
 
     def weights(self, params: HeadParams) -> Tensor:
+        self.check(params)
         return self.weights_of(self.features(params))
 
     def gaussians(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
         """Gaussians of weights [B,K] on posed vertices [B,V,3]. weights None: the base alone (all weights zero)."""
-        head = self.head
-        frames, frame_quats = tangent_frames(vertices, head.faces, head.uvs, head.uv_faces)
-        corners = vertices[:, head.faces[self.triangle]]
-        anchors = torch.einsum("nc,bncx->bnx", self.barycentrics, corners)
-        return self.bound_gaussians(weights, anchors, frames[:, self.triangle], frame_quats[:, self.triangle])
+        return self.bound_gaussians(weights, self.surface(vertices))
 
-    def bound_gaussians(self, weights: Tensor | None, anchors: Tensor, frames: Tensor, frame_quats: Tensor) -> Gaussians:
-        """Gaussians from their surface points [B,N,3], tangent frames [B,N,3,3] and frame rotations [B,N,4] (eq. 1, 4)."""
-        batch = anchors.shape[0]
+    def surface(self, vertices: Tensor) -> Surface:
+        """What carries the Gaussians in B frames: of posed vertices [B,V,3]."""
+        head = self.head
+        return Surface(vertices, *tangent_frames(vertices, head.faces, head.uvs, head.uv_faces))
+
+    def bound_gaussians(self, weights: Tensor | None, surface: Surface) -> Gaussians:
+        """Gaussians of weights [B,K] on the surface of B frames (eq. 1, 4)."""
+        batch = surface.vertices.shape[0]
+        corners = surface.vertices[:, self.head.faces[self.triangle]]
+        anchors = (corners * self.barycentrics[:, :, None]).sum(2)
+        frames, frame_quats = surface.frames[:, self.triangle], surface.quats[:, self.triangle]
         positions = _blend(self.positions, self.delta_positions, weights)
         quats = _blend(self.quats, self.delta_quats, weights)
         features = _blend(self.colors, self.delta_colors, weights)

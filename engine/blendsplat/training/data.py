@@ -40,7 +40,7 @@ class FrameBatch:
 
     def target(self, backgrounds: Tensor) -> Tensor:
         """The frames over backgrounds [B,3]: [B,H,W,3]."""
-        return self.premultiplied + backgrounds[:, None, None] * (1 - self.alpha)
+        return torch.addcmul(self.premultiplied, 1 - self.alpha, backgrounds[:, None, None])
 
 
 @dataclass

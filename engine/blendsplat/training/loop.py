@@ -20,7 +20,7 @@ from blendsplat.training.presets import Preset
 from blendsplat.training.trainer import StepReport, Trainer
 
 _REPORT_SECONDS = 0.25
-_MEMORY = 0.95  # smoothing of the reported figures
+_MEMORY = 0.8  # smoothing of the reported figures
 _SCORED = 24  # held-out frames scored at the end, spread over all of them
 
 
@@ -105,10 +105,10 @@ class _Run:
         self._begun = self._saved = time.monotonic()
         while not self.trainer.done:
             self.progress.check()
-            self._take_in(self.trainer.step())
+            report = self.trainer.step()
             now = time.monotonic()
             if now - self._reported >= _REPORT_SECONDS or self.trainer.done:
-                self._report(now)
+                self._report(report, now)
             if now - self._previewed >= self.preset.preview_seconds:
                 self._preview()
             if now - self._saved >= self.preset.checkpoint_seconds:
@@ -131,12 +131,10 @@ class _Run:
         }  # fmt: skip
         avatar.save(self.output)
 
-    def _take_in(self, report: StepReport) -> None:
-        for key, value in (("loss", report.loss), ("train_psnr", report.psnr)):
+    def _report(self, report: StepReport, now: float) -> None:
+        for key, value in (("loss", float(report.loss)), ("train_psnr", report.psnr())):
             before = self._smooth.get(key, value)
             self._smooth[key] = _MEMORY * before + (1 - _MEMORY) * value
-
-    def _report(self, now: float) -> None:
         images = self.trainer.images
         rate = (images - self.resumed_from) / max(now - self._begun, 1e-6)
         left = (self.preset.images - images) / max(rate, 1e-6)

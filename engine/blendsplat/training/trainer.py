@@ -6,7 +6,7 @@ It knows nothing of files, progress or time; loop.py does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians, TrainingCamera
 from blendsplat.avatars.rendering import render_gaussians
-from blendsplat.avatars.rgbavatar import RGBAvatar
+from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
 from blendsplat.heads.model import HeadModel
 from blendsplat.training.checkpoint import Snapshot, optimiser_tensors, restore_optimiser
 from blendsplat.training.corrections import Corrections
@@ -27,15 +27,22 @@ from blendsplat.training.presets import Preset
 from blendsplat.training.sampler import OfflineSampler, OnlineSampler, Sampler
 from blendsplat.training.schedules import learning_rates
 
-_GEOMETRY_CHUNK = 64  # frames whose vertices are computed at once
+_GEOMETRY_CHUNK = 16  # frames whose surface is computed at once
+_SURFACE_BUDGET = 3 * 2**30  # bytes of posed surfaces to keep in memory; larger clips pose the head in every step
 
 
 @dataclass
 class StepReport:
-    """What one step measured."""
+    """One step's batch: the loss, and what its PSNR is computed from if somebody wants to know."""
 
-    loss: float
-    psnr: float
+    loss: Tensor
+    image: Tensor
+    target: Tensor
+    valid: Tensor
+
+    def psnr(self) -> float:
+        """Mean PSNR of the batch in dB."""
+        return float(psnr(self.image, self.target, self.valid).mean())
 
 
 class Trainer:
@@ -48,9 +55,10 @@ class Trainer:
         self.preset, self.data, self.device = preset, data, torch.device(device)
         self.avatar = new_avatar(head, camera, preset, data.params.to("cpu"), name).to(device)
         self.features = self.avatar.features(data.params)
-        self.vertices = self._all_vertices()
+        self.surfaces: Surface | None = None
+        self.surfaces = self._all_surfaces()
         self.initialised = torch.zeros(self.avatar.gaussian_count, dtype=torch.bool, device=device)
-        self.corrections = Corrections(len(data), self.vertices[0].mean(0)).to(device)
+        self.corrections = Corrections(len(data), self._surface([0]).vertices[0].mean(0)).to(device)
         self.sampler = make_sampler(preset, len(data))
         self.generator = torch.Generator().manual_seed(preset.seed + 1)
         self.lpips = Lpips(preset.lpips_weights).to(device) if preset.lpips_weight else None
@@ -84,7 +92,7 @@ class Trainer:
         loss.backward()
         self.optimiser.step()
         self.images += len(rows)
-        return StepReport(float(loss.detach()), float(psnr(image.detach(), target, frames.valid).mean()))
+        return StepReport(loss.detach(), image.detach(), target, frames.valid)
 
     @torch.no_grad()
     def preview(self, row: int) -> tuple[Tensor, Tensor]:
@@ -126,7 +134,7 @@ class Trainer:
         weights = None
         if self.images >= self.preset.blendshapes_after:
             weights = self.avatar.weights_of(self.features[rows])
-        gaussians = self.avatar.gaussians(weights, self.vertices[rows])
+        gaussians = self.avatar.bound_gaussians(weights, self._surface(rows))
         return weights, self.corrections.move(gaussians, rows) if self.preset.refine_pose else gaussians
 
     def _render(self, gaussians: Gaussians, rows: list[int], backgrounds: Tensor) -> Tensor:
@@ -158,10 +166,22 @@ class Trainer:
             self._arrived += 1
 
     @torch.no_grad()
-    def _all_vertices(self) -> Tensor:
-        """The head's vertices in every training frame [M,V,3]."""
-        every = torch.arange(len(self.data), device=self.device)
-        return torch.cat([self.avatar.vertices(self.data.params[rows]) for rows in every.split(_GEOMETRY_CHUNK)])
+    def _surface(self, rows: list[int]) -> Surface:
+        """The head's posed surface in some training frames."""
+        if self.surfaces is not None:
+            return self.surfaces[rows]
+        index = torch.as_tensor(rows, device=self.device)
+        return self.avatar.surface(self.avatar.vertices(self.data.params[index]))
+
+    @torch.no_grad()
+    def _all_surfaces(self) -> Surface | None:
+        """The surface in every training frame; None where that would take too much memory."""
+        head, frames = self.avatar.head, len(self.data)
+        if 4 * frames * (3 * head.vertex_count + 13 * len(head.faces)) > _SURFACE_BUDGET:
+            return None
+        every = torch.arange(frames, device=self.device).split(_GEOMETRY_CHUNK)
+        parts = [self.avatar.surface(self.avatar.vertices(self.data.params[rows])) for rows in every]
+        return Surface(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Surface)))
 
 
 def make_sampler(preset: Preset, frames: int) -> Sampler:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training data: the split, the resolution, soft mattes, and folders that are not tracked clips."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_clip import tiny_head, write_tiny_clip
+
+from blendsplat.errors import FormatError, InputError
+from blendsplat.tracking.result import Tracking
+from blendsplat.training.data import TrackedClip, split_frames, training_size
+from blendsplat.video import Clip
+
+
+def test_the_last_part_is_held_out_and_invalid_frames_are_in_neither() -> None:
+    valid = np.ones(100, bool)
+    valid[[3, 80]] = False
+    training, held = split_frames(valid, 0.3)
+    assert training == [i for i in range(70) if i != 3] and held == [i for i in range(70, 100) if i != 80]
+    assert len(split_frames(valid, 35)[1]) == 34
+    assert split_frames(valid, 0)[1] == []
+    with pytest.raises(InputError, match="holdout"):
+        split_frames(valid, 350)
+    with pytest.raises(InputError, match="face was found in 0"):
+        split_frames(np.zeros(100, bool), 0.3)
+
+
+def test_frames_at_a_smaller_size_are_area_means_of_premultiplied_colours(tiny_clip: Path) -> None:
+    tracked = TrackedClip.open(tiny_clip)
+    full, half = tracked.load([5], 32, 32), tracked.load([5], 16, 16)
+    mean = full.premultiplied.float().reshape(1, 16, 2, 16, 2, 3).mean((2, 4))
+    assert (mean - half.premultiplied.float()).abs().max() <= 1
+    batch = half.batch([0])
+    backgrounds = torch.tensor([[1.0, 0.5, 0.0]])
+    target = batch.target(backgrounds)
+    torch.testing.assert_close(target, batch.premultiplied + (1 - batch.alpha) * backgrounds)
+    assert float(target.max()) <= 1 + 1 / 255
+    camera = tracked.camera(16)
+    torch.testing.assert_close(camera.K[:2] * 2, torch.as_tensor(tracked.tracking.K[:2]))
+
+
+def test_size_is_never_enlarged_and_keeps_the_aspect() -> None:
+    assert training_size(480, 480, 512) == (480, 480)
+    assert training_size(640, 480, 320) == (320, 240)
+    assert training_size(3, 2000, 16) == (1, 16)
+
+
+def test_fingerprint_follows_tracking_and_images(tmp_path: Path) -> None:
+    write_tiny_clip(tmp_path, 4)
+    first = TrackedClip.open(tmp_path).fingerprint
+    assert TrackedClip.open(tmp_path).fingerprint == first
+    Clip.open(tmp_path).write_valid(2, np.zeros((32, 32), np.uint8))
+    second = TrackedClip.open(tmp_path).fingerprint
+    tracking = Tracking.load(tmp_path)
+    tracking.translation = tracking.translation + np.float32(0.01)
+    tracking.save(tmp_path / "tracking.npz")
+    assert len({first, second, TrackedClip.open(tmp_path).fingerprint}) == 3
+
+
+def test_folders_that_cannot_be_trained_on(tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="track the clip first"):
+        TrackedClip.open(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_clip, copy)
+    write_tiny_clip(tmp_path / "short", 3)
+    shutil.copy(tmp_path / "short" / "tracking.npz", copy)
+    with pytest.raises(FormatError, match="16 images but 3 tracked"):
+        TrackedClip.open(copy)
+    monkeypatch.setattr("blendsplat.training.data.load_head", lambda source: tiny_head(rows=7))
+    with pytest.raises(InputError, match="track the clip again"):
+        TrackedClip.open(tiny_clip)
+
+
+def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
+    write_tiny_clip(tmp_path, 3)
+    (tmp_path / "images" / "000001.png").write_bytes(b"no picture")
+    with pytest.raises(FormatError, match=r"000001\.png"):
+        TrackedClip.open(tmp_path).load([0, 1], 32, 32)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training learns the tiny truth; interrupted and resumed it gives the very same avatar; cancelling loses nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_clip import tiny_tracking, write_tiny_clip
+
+from blendsplat.avatars import load_avatar, read_avatar
+from blendsplat.errors import Cancelled, InputError, StorageError
+from blendsplat.progress import Progress
+from blendsplat.training import Preset, evaluate_avatar, train_avatar
+from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint
+from blendsplat.training.data import TrackedClip
+from blendsplat.training.presets import make_preset
+from blendsplat.training.trainer import Trainer
+
+SMALL = {
+    "uv_resolution": 14, "image_size": 32, "images": 320, "batch": 4, "blendshapes": 4, "mlp_width": 16, "texel_scale": 0.7,
+    "blendshapes_after": 40, "decay_images": 0, "rate_end_factor": 0.1, "color_init_images": 100,
+}  # fmt: skip
+
+
+def small(**changes) -> Preset:
+    return make_preset(SMALL | changes)
+
+
+class Recorder(Progress):
+    """Keeps what was reported; cancels after so many images."""
+
+    def __init__(self, cancel_after: float = np.inf) -> None:
+        super().__init__()
+        self.cancel_after, self.reports, self.previews, self.checks = cancel_after, [], [], 0
+
+    def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
+        self.reports.append((stage, done, total, message, figures))
+
+    def preview(self, image: np.ndarray) -> None:
+        self.previews.append(image)
+
+
+def cancel_at(trainer_images: int, monkeypatch: pytest.MonkeyPatch, progress: Progress) -> None:
+    """The user cancels once the trainer has seen so many images."""
+    step = Trainer.step
+
+    def stepping(self: Trainer):
+        report = step(self)
+        progress.cancelled = self.images >= trainer_images
+        return report
+
+    monkeypatch.setattr(Trainer, "step", stepping)
+
+
+def test_training_learns_what_it_never_saw(tiny_clip: Path, tmp_path: Path, test_data) -> None:
+    output, recorder = tmp_path / "out ü" / "tiny.avatar.npz", Recorder()
+    result = train_avatar(tiny_clip, small(), output, recorder)
+    assert result.images == 320 and result.resumed_from == 0
+    assert result.figures["psnr"] > 29, result.figures
+    figures = evaluate_avatar(output, tiny_clip)
+    assert figures["frames"] == 5 and [row["frame"] for row in figures["rows"]] == [11, 12, 13, 14, 15]
+    assert figures["psnr"] == pytest.approx(result.figures["psnr"], abs=1e-3) and figures["ssim"] > 0.95
+    stage, done, total, message, reported = recorder.reports[-1]
+    done_reports = [report for report in recorder.reports if report[0] == "train"]
+    assert done_reports[-1][1:3] == (320, 320) and {"loss", "psnr", "eta_s"} <= set(done_reports[-1][4])
+    assert recorder.previews and recorder.previews[-1].shape == (32, 64, 3) and recorder.previews[-1].dtype == np.uint8
+    target, render = np.split(recorder.previews[-1].astype(float), 2, axis=1)
+    assert np.abs(target - render).mean() < 12
+    meta, arrays = read_avatar(output)
+    assert meta["training"]["images"] == 320 and meta["training"]["held_out_frames"] == 5
+    assert meta["gaussians"] == result.gaussians == len(arrays["triangle"])
+
+
+def test_a_mirrored_truth_is_not_learned_by_accident(tiny_clip: Path, tmp_path: Path) -> None:
+    """The metric sees mirrored frames: an avatar of the clip scores badly on the mirrored clip."""
+    output = tmp_path / "a.avatar.npz"
+    train_avatar(tiny_clip, small(images=160), output)
+    mirrored = tmp_path / "mirrored"
+    shutil.copytree(tiny_clip, mirrored)
+    from PIL import Image, ImageOps
+
+    for path in (*mirrored.glob("images/*.png"), *mirrored.glob("mattes/*.png")):
+        ImageOps.mirror(Image.open(path)).save(path)
+    assert evaluate_avatar(output, mirrored)["psnr"] < evaluate_avatar(output, tiny_clip)["psnr"] - 6
+
+
+@pytest.mark.parametrize("sampler", ["offline", "online"])
+def test_resumed_training_is_the_same_as_uninterrupted(
+    sampler: str, tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = small(
+        images=80, sampler=sampler, online_local_pool=4, online_images_per_frame=8, fit_exposure=True, refine_pose=True
+    )
+    whole, parts = tmp_path / "whole.avatar.npz", tmp_path / "parts.avatar.npz"
+    train_avatar(tiny_clip, preset, whole)
+    progress = Recorder()
+    with monkeypatch.context() as patch, pytest.raises(Cancelled, match="40 of 80"):
+        cancel_at(40, patch, progress)
+        train_avatar(tiny_clip, preset, parts, progress)
+    assert read_avatar(parts)[0]["training"]["images"] == 40, "cancelling leaves a usable avatar"
+    result = train_avatar(tiny_clip, preset, parts)
+    assert result.resumed_from == 40 and "Continuing after 40" in result.notes[0]
+    (_, first), (_, second) = read_avatar(whole), read_avatar(parts)
+    assert first["positions"].any() and first["delta_colors"].any()
+    for name in first:
+        np.testing.assert_allclose(second[name], first[name], atol=1e-6, rtol=1e-5, err_msg=name)
+
+
+def test_a_killed_training_resumes_from_its_last_checkpoint(tiny_clip: Path, tmp_path: Path, monkeypatch) -> None:
+    """No clean-up ran: only the checkpoint of the clock is there."""
+    output, step = tmp_path / "a.avatar.npz", Trainer.step
+    preset = small(images=80, checkpoint_seconds=1e-9)
+
+    def dying(self: Trainer):
+        if self.images >= 40:
+            raise KeyboardInterrupt
+        return step(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", dying)
+        train_avatar(tiny_clip, preset, output)
+    assert not output.exists() and checkpoint_path(output).exists()
+    assert train_avatar(tiny_clip, preset, output).resumed_from == 40
+    assert train_avatar(tiny_clip, preset, output).resumed_from == 80, "a finished training is not trained again"
+    assert load_avatar(output).gaussian_count > 0
+
+
+def test_a_checkpoint_of_another_training_is_put_aside(tiny_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.avatar.npz"
+    train_avatar(tiny_clip, small(images=8), output)
+    result = train_avatar(tiny_clip, small(images=8, seed=4), output)
+    assert result.resumed_from == 0 and "another preset" in result.notes[0]
+    assert (tmp_path / "a.other-1.checkpoint.safetensors").exists()
+    checkpoint_path(output).write_bytes(b"\x10\0\0\0\0\0\0\0 no json at all")
+    result = train_avatar(tiny_clip, small(images=8, seed=4), output)
+    assert result.resumed_from == 0 and "damaged" in result.notes[0]
+    other = tmp_path / "clip"
+    write_tiny_clip(other, 12)
+    assert "another" in train_avatar(other, small(images=8, seed=4), output).notes[0]
+    assert (tmp_path / "a.other-2.checkpoint.safetensors").exists()
+
+
+def test_checkpoint_names() -> None:
+    assert checkpoint_path("x/Zoë.avatar.npz").name == "Zoë.checkpoint.safetensors"
+    assert checkpoint_path("x/other.npz").name == "other.checkpoint.safetensors"
+    assert load_checkpoint(Path("nowhere/x.checkpoint.safetensors"), "") == (None, "")
+
+
+def test_a_full_disk_is_said_and_keeps_the_old_checkpoint(tiny_clip: Path, tmp_path: Path, monkeypatch) -> None:
+    output = tmp_path / "a.avatar.npz"
+    train_avatar(tiny_clip, small(images=8, decay_images=100), output)
+    before = checkpoint_path(output).read_bytes()
+
+    def full(*_args) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("blendsplat.training.checkpoint.save_file", full)
+    with pytest.raises(StorageError, match="No space left"):
+        train_avatar(tiny_clip, small(images=16, decay_images=100), output)
+    assert checkpoint_path(output).read_bytes() == before
+
+
+def test_colours_are_initialised_once_from_what_is_seen(tiny_clip: Path) -> None:
+    tracked = TrackedClip.open(tiny_clip)
+    preset = small(position_rate=0, opacity_rate=0, scale_rate=0, rotation_rate=0, color_rate=0, mlp_rate=0)
+    trainer = Trainer(tracked.head, tracked.camera(32), tracked.load(list(range(8)), 32, 32), preset)
+    trainer.step()
+    assert trainer.initialised.float().mean() > 0.9
+    colors = trainer.avatar.colors.detach().clone()
+    assert (colors[trainer.initialised].abs().sum(1) > 0).all() and (colors[~trainer.initialised] == 0).all()
+    before = trainer.initialised.clone()
+    trainer.step()
+    torch.testing.assert_close(trainer.avatar.colors[before], colors[before])
+
+
+def test_ignored_pixels_teach_nothing(tmp_path: Path) -> None:
+    """Half the picture is spoiled and marked as ignored: the avatar is as good there where it counts."""
+    write_tiny_clip(tmp_path, 8)
+    tracked = TrackedClip.open(tmp_path)
+    data = tracked.load(list(range(8)), 32, 32)
+    data.valid[:, 16:] = 0
+    data.premultiplied[:, 16:] = 255
+    trainer = Trainer(tracked.head, tracked.camera(32), data, small(images=60))
+    while not trainer.done:
+        report = trainer.step()
+    assert report.psnr() > 24
+    assert not trainer.initialised.all(), "what is only seen in ignored pixels is never initialised"
+    assert trainer.finished_avatar().gaussian_count == int(trainer.initialised.sum())
+
+
+def test_posing_in_every_step_gives_the_same_as_posing_before(tiny_clip: Path, monkeypatch) -> None:
+    tracked = TrackedClip.open(tiny_clip)
+    losses = []
+    for budget in (2**30, 0):
+        monkeypatch.setattr("blendsplat.training.trainer._SURFACE_BUDGET", budget)
+        trainer = Trainer(tracked.head, tracked.camera(32), tracked.load(list(range(8)), 32, 32), small())
+        assert (trainer.surfaces is None) == (budget == 0)
+        losses.append([float(trainer.step().loss) for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_other_losses_train_too(tiny_clip: Path, test_data) -> None:
+    tracked = TrackedClip.open(tiny_clip)
+    weights = str(test_data("perceptual/lpips_squeeze.npz"))
+    preset = small(l1_weight=0.8, ssim_weight=0.2, lpips_weight=0.05, lpips_after=20, lpips_weights=weights, images=60)
+    trainer = Trainer(tracked.head, tracked.camera(32), tracked.load(list(range(8)), 32, 32), preset)
+    first = float(trainer.step().loss)
+    while not trainer.done:
+        last = float(trainer.step().loss)
+    assert last < first
+
+
+def test_evaluating_what_does_not_fit(tiny_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.avatar.npz"
+    train_avatar(tiny_clip, small(images=4), output)
+    with pytest.raises(InputError, match="held out"):
+        evaluate_avatar(output, tiny_clip, holdout=0)
+    other = tmp_path / "other"
+    shutil.copytree(tiny_clip, other)
+    tracking = tiny_tracking(TrackedClip.open(tiny_clip).head, 16)
+    tracking.head = "flame"
+    tracking.save(other / "tracking.npz")
+    with pytest.raises(InputError, match="flame"):
+        evaluate_avatar(output, other)
