@@ -81,7 +81,7 @@ def test_shape_of_the_performer_does_not_leak(avatar: RGBAvatar) -> None:
 
 
 def test_another_head_is_refused(avatar: RGBAvatar) -> None:
-    with pytest.raises(InputError, match="5 "):
+    with pytest.raises(InputError, match="performance has 5"):
         avatar.drive(tiny_tracking(tiny_head(expressions=5), 2).params())
 
 

@@ -120,7 +120,7 @@ class TrackedClip:
 
 def personal_head(tracking: Tracking) -> HeadModel:
     """The tracked person's head: shape and offsets built in."""
-    head = load_head(tracking.head_source)
+    head = load_head(tracking.head_source, landmarks=False)
     if head.vertex_count != len(tracking.vertex_offsets) or head.shape_count != len(tracking.shape):
         raise InputError(
             f"The clip was tracked with the head {tracking.head!r}, and {tracking.head_source} is another one now; "
