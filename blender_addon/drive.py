@@ -45,6 +45,11 @@ class Driver:
     layers: list[tuple[np.ndarray, np.ndarray]]
     origin: np.ndarray  # [3]
 
+    @property
+    def expression_count(self) -> int:
+        """E: what the network's input holds beside head, jaw and eyes (4 x 6D), eyelids and translation."""
+        return self.layers[0][0].shape[1] - 4 * 6 - 2 - 3
+
     def features(self, state: HeadState) -> np.ndarray:
         """[B,D]: expression, head 6D (root times neck), jaw 6D, eyes 2 x 6D, eyelids, translation minus origin."""
         count = len(state.expression)

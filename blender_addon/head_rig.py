@@ -118,15 +118,19 @@ def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = N
     return HeadState(expression, r[0], r[1], r[2], rotations[None, 3:5], eyelids, translation[None])
 
 
-def add_camera(context: bpy.types.Context, performance: Performance, name: str, clip_directory: Path | None, start: int) -> bpy.types.Object:
-    """A camera that matches the clip's, with the clip as its background; made the scene's camera."""
-    data = bpy.data.cameras.new(f"{name} Camera")
+def add_camera(context: bpy.types.Context, performance: Performance, collection: bpy.types.Collection, clip_directory: Path | None, start: int) -> bpy.types.Object:
+    """A camera that matches the clip's, with the clip as its background; made the scene's camera.
+
+    An earlier one of the same collection is replaced (a clip that was tracked again).
+    """
+    for old in [item for item in collection.objects if item.blendsplat.kind == "CAMERA"]:
+        bpy.data.objects.remove(old)
+    data = bpy.data.cameras.new(f"{collection.name} Camera")
     width, height = int(performance.meta["width"]), int(performance.meta["height"])
     set_pinhole(data, performance.K, width, height)
     camera = bpy.data.objects.new(data.name, data)
     camera.matrix_world = camera_matrix_world(performance.viewmat).T.tolist()
     camera.blendsplat.kind = "CAMERA"
-    collection = bpy.data.collections.get(name) or context.scene.collection
     collection.objects.link(camera)
     context.scene.camera = camera
     if clip_directory is not None:

@@ -33,6 +33,11 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
     package_index: StringProperty(
         name="Package Index", description="Install the engine's libraries from this index instead of the public one"
     )
+    landmarker: StringProperty(
+        name="Landmark Model",
+        subtype="FILE_PATH",
+        description="A FaceLandmarker bundle (.task). Only needed with an engine on Python 3.13, whose mediapipe has no models inside",
+    )
     path_here: StringProperty(name="Folder Here", subtype="DIR_PATH", description="A folder that both machines share, as this machine calls it")
     path_there: StringProperty(name="Folder There", description="The same folder as the engine's machine calls it")
     add_results: BoolProperty(
@@ -51,6 +56,7 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
             layout.prop(self, "package_index")
             layout.operator("blendsplat.engine_install")
         layout.prop(self, "device")
+        layout.prop(self, "landmarker")
         layout.prop(self, "add_results")
         row = layout.row()
         row.operator("blendsplat.engine_check")
@@ -61,7 +67,7 @@ class _Defaults:
     """What holds when the add-on runs without being enabled (scripts, tests)."""
 
     engine_kind, engine_command, device, package_index = "INSTALLED", "", "", ""
-    path_here = path_there = ""
+    path_here = path_there = landmarker = ""
     add_results = True
 
 

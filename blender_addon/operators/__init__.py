@@ -1,2 +1,18 @@
-def register(): pass
-def unregister(): pass
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operators, one file per step of the work."""
+
+from __future__ import annotations
+
+from . import avatar, engine, export, import_video, track, train
+
+_MODULES = (engine, import_video, track, train, avatar, export)
+
+
+def register() -> None:
+    for module in _MODULES:
+        module.register()
+
+
+def unregister() -> None:
+    for module in reversed(_MODULES):
+        module.unregister()

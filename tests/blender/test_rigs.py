@@ -84,7 +84,7 @@ def test_camera_matches_the_clip(scene, tmp_path):
     from blender_addon import camera
 
     performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
-    item = head_rig.add_camera(bpy.context, performance, "Ann", None, 1)
+    item = head_rig.add_camera(bpy.context, performance, scene.collection, None, 1)
     head_rig.match_scene(scene, performance, 1)
     bpy.context.view_layer.update()
     view = camera.view_of(scene, bpy.context.evaluated_depsgraph_get(), item)
