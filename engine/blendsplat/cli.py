@@ -1,11 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``blendsplat COMMAND``."""
+"""The command line ``blendsplat``: puts the commands together. Heavy modules load when a command needs them."""
 
-import sys
+from __future__ import annotations
 
-from blendsplat.serving import serve
+from typing import Annotated
+
+import typer
+
+import blendsplat
+from blendsplat.commands import machine, making, using
+
+app = typer.Typer(
+    name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong input, 3 no face, 4 writing failed, 5 out of memory, 70 an error in "
+    "Blendsplat, 130 cancelled.",
+)  # fmt: skip
+
+for _command in (
+    making.track, making.train, using.render, using.evaluate, using.export, machine.info, machine.demo, machine.serve,
+):  # fmt: skip
+    app.command()(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"blendsplat {blendsplat.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def blendsplat_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From a video of a person talking to a keyframable Gaussian head avatar.
+
+    \b
+    blendsplat track talk.mp4 -o talk/
+    blendsplat train talk/ --preset draft -o talk.avatar.npz
+    blendsplat render talk.avatar.npz --performance talk/ -o talk_avatar.mp4
+    """
 
 
 def main() -> None:
-    if sys.argv[1:] == ["serve"]:
-        serve()
+    """Entry point of the console script."""
+    app()

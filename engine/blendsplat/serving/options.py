@@ -136,7 +136,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(model: type[Model], values: dict[str, Any], what: str, context: dict[str, Any] | None = None) -> Model:
-    """``values`` as a ``model``. Raises InputError, a sentence on the first fault; ``what`` names the options' owner."""
+    """``values`` as a ``model``. Raises InputError, a sentence on the first fault; ``what`` owns the options."""
     for key in values:
         if key not in model.model_fields:
             close = difflib.get_close_matches(str(key), model.model_fields, 1, 0.5)

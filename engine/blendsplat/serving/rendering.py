@@ -22,7 +22,6 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "viewmat": (4, 4), "K": (3, 3),
 }  # fmt: skip
 _OUTPUTS = {"image": 3, "alpha": 1, "depth": 1}
-_PER_GAUSSIAN = ("means", "quats", "scales", "opacities", "colors")
 _MAX_PIXELS = 2**27  # about 11,600 x 11,600: the answer then stays below the protocol's 4 GiB
 Side = Annotated[int, Field(ge=1, le=16384, strict=True)]
 
@@ -63,9 +62,11 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
     from blendsplat.splatting import rasterize_gaussians
 
     device = resolve_device(request.device)
-    tensors = [torch.from_numpy(checked[name])[None].to(device) for name in (*_PER_GAUSSIAN, "viewmat", "K")]
+    means, quats, scales, opacities, colors, viewmats, Ks = (
+        torch.from_numpy(checked[name])[None].to(device) for name in _SHAPES
+    )
     with torch.inference_mode():
-        outputs = rasterize_gaussians(*tensors, width, height)
+        outputs = rasterize_gaussians(means, quats, scales, opacities, colors, viewmats, Ks, width, height)
     return {name: tensor[0].cpu().numpy() for name, tensor in zip(_OUTPUTS, outputs, strict=True)}
 
 

@@ -60,7 +60,7 @@ def presets() -> list[dict[str, str]]:
 
 
 def resolve_device(device: str) -> str:
-    """The device's id; "auto" is the first CUDA device or else the processor. Raises InputError for what is not there."""
+    """The device's id; "auto" is the first CUDA device or else the processor. Raises InputError if it is not there."""
     if device == "auto":
         return "cuda:0" if _has_cuda() and kernels()["cuda"] else "cpu"
     known = [entry["id"] for entry in devices()]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that make an avatar: track a video, train on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from blendsplat.commands.running import AsJson, Device, Verbose, described, report, run_command, run_job
+from blendsplat.errors import InputError
+from blendsplat.progress import Progress
+from blendsplat.serving.kinds import avatar_name
+from blendsplat.serving.options import ImportOptions, TrackOptions, TrainOptions
+
+
+def _option(model: type[ImportOptions] | type[TrackOptions] | type[TrainOptions], field: str, *names: str) -> Any:
+    return typer.Option(*names, help=described(model, field))
+
+
+def parse_crop(text: str | None) -> tuple[int, int, int] | None:
+    """ "x,y,size" -> numbers. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    try:
+        x, y, size = (int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not x,y,size in pixels, for example 120,40,480.") from None
+    return x, y, size
+
+
+def parse_settings(settings: list[str]) -> dict[str, str]:
+    """["key=value", ...] -> dictionary. Raises typer.BadParameter."""
+    pairs = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"{text!r} is not key=value, for example images=2000.")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def track(
+    video: Annotated[Path, typer.Argument(help="the video, a folder of images, or a clip folder to track again")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="the clip folder to write")] = None,
+    start: Annotated[float | None, _option(ImportOptions, "start")] = None,
+    end: Annotated[float | None, _option(ImportOptions, "end")] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="x,y,size of a square in pixels; none: found around the head")
+    ] = None,
+    size: Annotated[int | None, _option(ImportOptions, "size")] = None,
+    matte: Annotated[str | None, _option(ImportOptions, "matte")] = None,
+    fps: Annotated[float | None, _option(ImportOptions, "fps")] = None,
+    head: Annotated[str | None, _option(TrackOptions, "head")] = None,
+    landmarker: Annotated[Path | None, _option(ImportOptions, "landmarker")] = None,
+    overwrite: Annotated[bool, _option(ImportOptions, "overwrite", "--overwrite")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Import a video of a talking person and track the head in it.
+
+    Afterwards look at OUTPUT/overlay.mp4: the mesh must sit on the face, because everything later stands on it.
+
+    \b
+    blendsplat track talk.mp4 -o talk/
+    blendsplat track talk.mp4 -o talk/ --start 2 --end 12.5 --head flame2023.pkl
+    blendsplat track talk/ --head builtin        # track an imported clip again
+    """
+    again = output is None
+    folder = video if output is None else output
+    settings = {"start": start, "end": end, "crop": parse_crop(crop), "size": size, "matte": matte, "fps": fps}
+
+    def work(progress: Progress) -> dict[str, Any]:
+        if not again:
+            values = {**settings, "video": video, "directory": folder, "landmarker": landmarker, "overwrite": overwrite}
+            run_job("import", values, progress)
+        elif not (folder / "clip.json").is_file():
+            raise InputError(
+                f"{folder} is not a clip folder; name the one to write with -o, as in: track {video} -o clip/"
+            )
+        elif any(value is not None for value in settings.values()):
+            raise InputError("An imported clip keeps its trim, crop, size and matte; import the video again with -o.")
+        values = {"directory": folder, "head": head, "device": device, "landmarker": landmarker}
+        return run_job("track", values, progress)
+
+    kept = f"If the clip was imported already it is kept: continue with: blendsplat track {folder}"
+    result = run_command("tracking", work, verbose, as_json, kept)
+    report(
+        result, as_json,
+        f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
+        f"  blendsplat train {folder} --preset draft -o {folder.resolve().name}.avatar.npz",
+    )  # fmt: skip
+
+
+def train(
+    directory: Annotated[Path, typer.Argument(help=described(TrainOptions, "directory"))],
+    output: Annotated[Path, _option(TrainOptions, "output", "--output", "-o")],
+    preset: Annotated[str | None, _option(TrainOptions, "preset")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train an avatar on a tracked clip.
+
+    Ctrl-C keeps the avatar so far; the same command then continues where it stopped. `blendsplat info` lists the
+    presets.
+
+    \b
+    blendsplat train talk/ --preset draft -o talk.avatar.npz
+    blendsplat train talk/ -o talk.avatar.npz --set images=20000 --set uv_resolution=192
+    """
+    values = {
+        "directory": directory, "output": output, "preset": preset, "overrides": parse_settings(settings or []),
+        "device": device,
+    }  # fmt: skip
+    kept = "What was trained so far is kept; the same command continues."
+    result = run_command("training", lambda progress: run_job("train", values, progress), verbose, as_json, kept)
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in result["figures"].items() if value is not None)
+    report(result, as_json, *result.get("notes", ()), f"{avatar_name(output)} is trained. {figures}")

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress in a terminal: a bar per stage with the time left, or plain lines where nobody watches (logs of a farm)."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from blendsplat.progress import Progress
+
+_LINE_SECONDS = 10.0
+
+
+def describe_figures(figures: dict[str, float]) -> str:
+    """loss 0.0123  psnr 29.1"""
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if math.isfinite(value))
+
+
+class BarProgress(Progress):
+    """Bars on standard error. Use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._bars = RichProgress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[figures]}"), console=console,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._told: set[str] = set()
+
+    def __enter__(self) -> BarProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
+        if stage not in self._tasks:
+            # a resumed stage starts where it was: the time left must not count that as this run's work
+            self._tasks[stage] = self._bars.add_task(stage, total=_whole(total), completed=_whole(done), figures="")
+        shown = describe_figures(figures)
+        fields = {"figures": shown} if shown else {}
+        self._bars.update(self._tasks[stage], completed=_whole(done), total=_whole(total), **fields)
+        if message and message not in self._told:
+            self._told.add(message)
+            self._console.print(message, style="dim", markup=False, highlight=False)
+
+
+class LineProgress(Progress):
+    """A line when a stage begins, ends, and every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._stage = ""
+        self._printed = -math.inf
+        self._told: set[str] = set()
+
+    def __enter__(self) -> LineProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
+        now = time.monotonic()
+        complete = total > 0 and done >= total
+        news = message if message not in self._told else ""
+        if stage == self._stage and not complete and not news and now - self._printed < _LINE_SECONDS:
+            return
+        self._stage, self._printed = stage, now
+        self._told.add(message)
+        parts = [f"{stage}: {done:g} of {total:g}", describe_figures(figures), news]
+        self._console.print("  ".join(filter(None, parts)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _whole(value: float) -> int | float:
+    return int(value) if float(value).is_integer() else value
+
+
+def progress_for(console: Console) -> BarProgress | LineProgress:
+    """Bars where somebody watches, lines elsewhere."""
+    return BarProgress(console) if console.is_terminal else LineProgress(console)

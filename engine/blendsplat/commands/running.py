@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a piece of work for a command: progress, Ctrl-C, one sentence per failure, exit codes, results as text or JSON.
+
+Exit codes: 0 done, 1 failed, 2 wrong input, 3 no face, 4 writing failed, 5 out of memory, 70 an error of ours,
+130 cancelled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from blendsplat.errors import Cancelled
+from blendsplat.progress import Progress
+from blendsplat.serving.errors import tell
+from blendsplat.serving.kinds import KINDS
+from blendsplat.serving.logs import start_log
+from blendsplat.serving.options import Options, validated
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log and, after an error, where it happened.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, for programs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0, cuda:1, ...", rich_help_panel="Machine")]
+
+
+def described(model: type[Options], field: str) -> str:
+    """The help text of an option, from its one definition."""
+    text = model.model_fields[field].description or ""
+    return text[:1].upper() + text[1:] + "."
+
+
+def run_command(
+    doing: str, work: Callable[[Progress], dict[str, Any]], verbose: bool, as_json: bool, kept: str = ""
+) -> dict[str, Any]:
+    """Run ``work`` and return its result; on failure tell it and exit. ``kept`` says what a cancelled run leaves."""
+    console = Console(stderr=True)
+    log = start_log("command", to_stderr=verbose)
+    try:
+        from blendsplat.commands.progress import progress_for
+
+        with progress_for(console) as progress, _interruptible(progress):
+            return work(progress)
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, KeyboardInterrupt):
+            error = Cancelled()
+        told = tell(error, doing, str(log) if log else None)
+        sentence = told.sentence
+        if told.code == Cancelled.code and sentence == "Cancelled.":
+            sentence = f"Cancelled. {kept}".strip()
+        console.print(sentence, style="red" if told.code != Cancelled.code else "yellow", markup=False, highlight=False)
+        _log_failure(told.sentence, told.detail)
+        if verbose and told.detail:
+            console.print(told.detail, style="dim", markup=False, highlight=False)
+        if as_json:
+            print_json({"error": told.as_json()})
+        raise typer.Exit(told.exit_code) from None
+
+
+def run_job(
+    name: str, values: dict[str, Any], progress: Progress
+) -> dict[str, Any]:  # fmt: skip
+    """Run a job kind with options as typed by the user (None: left out, so that the definition's default holds)."""
+    kind = KINDS[name]
+    given = {key: value for key, value in values.items() if value is not None}
+    return kind.run(validated(kind.options, given, f"The command {name!r}"), progress)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One line of JSON on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=True) + "\n")
+    sys.stdout.flush()
+
+
+def report(result: dict[str, Any], as_json: bool, *lines: str) -> None:
+    """The result as JSON, or as the given lines."""
+    if as_json:
+        return print_json(result)
+    console = Console()
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _log_failure(sentence: str, detail: str) -> None:
+    import logging
+
+    logging.getLogger("blendsplat").error("%s\n%s", sentence, detail)
+
+
+@contextlib.contextmanager
+def _interruptible(progress: Progress) -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM): finish the step and keep what there is. Second: stop at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if progress.cancelled:
+            raise KeyboardInterrupt
+        progress.cancelled = True
+
+    before = {}
+    with contextlib.suppress(ValueError):  # only the main thread may set handlers
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
