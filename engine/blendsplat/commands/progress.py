@@ -21,16 +21,34 @@ def describe_figures(figures: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if math.isfinite(value))
 
 
-class BarProgress(Progress):
-    """Bars on standard error. Use as a context manager."""
+class ConsoleProgress(Progress):
+    """What both kinds have in common: they are context managers."""
+
+    def __enter__(self) -> ConsoleProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to close."""
+
+
+class BarProgress(ConsoleProgress):
+    """Bars on standard error, one per stage; messages are printed above them, once."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
         self._bars = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("[dim]{task.fields[figures]}"), console=console,
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[figures]}"),
+            console=console,
+        )
         self._tasks: dict[str, TaskID] = {}
         self._told: set[str] = set()
 
@@ -46,16 +64,16 @@ class BarProgress(Progress):
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
         if stage not in self._tasks:
             # a resumed stage starts where it was: the time left must not count that as this run's work
-            self._tasks[stage] = self._bars.add_task(stage, total=_whole(total), completed=_whole(done), figures="")
-        shown = describe_figures(figures)
-        fields = {"figures": shown} if shown else {}
-        self._bars.update(self._tasks[stage], completed=_whole(done), total=_whole(total), **fields)
+            self._tasks[stage] = self._bars.add_task(stage, total=_whole(total), completed=int(done), figures="")
+        self._bars.update(self._tasks[stage], completed=_whole(done), total=_whole(total))
+        if shown := describe_figures(figures):
+            self._bars.update(self._tasks[stage], figures=shown)
         if message and message not in self._told:
             self._told.add(message)
             self._console.print(message, style="dim", markup=False, highlight=False)
 
 
-class LineProgress(Progress):
+class LineProgress(ConsoleProgress):
     """A line when a stage begins, ends, and every ten seconds."""
 
     def __init__(self, console: Console) -> None:
@@ -64,14 +82,6 @@ class LineProgress(Progress):
         self._stage = ""
         self._printed = -math.inf
         self._told: set[str] = set()
-
-    def __enter__(self) -> LineProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
         now = time.monotonic()
@@ -89,6 +99,6 @@ def _whole(value: float) -> int | float:
     return int(value) if float(value).is_integer() else value
 
 
-def progress_for(console: Console) -> BarProgress | LineProgress:
+def progress_for(console: Console) -> ConsoleProgress:
     """Bars where somebody watches, lines elsewhere."""
     return BarProgress(console) if console.is_terminal else LineProgress(console)

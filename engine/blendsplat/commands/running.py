@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from blendsplat.commands.progress import progress_for
 from blendsplat.errors import Cancelled
 from blendsplat.progress import Progress
 from blendsplat.serving.errors import tell
@@ -32,8 +34,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0, cuda:1, ..
 
 def described(model: type[Options], field: str) -> str:
     """The help text of an option, from its one definition."""
-    text = model.model_fields[field].description or ""
-    return text[:1].upper() + text[1:] + "."
+    return model.model_fields[field].description or ""
 
 
 def run_command(
@@ -43,8 +44,6 @@ def run_command(
     console = Console(stderr=True)
     log = start_log("command", to_stderr=verbose)
     try:
-        from blendsplat.commands.progress import progress_for
-
         with progress_for(console) as progress, _interruptible(progress):
             return work(progress)
     except (KeyboardInterrupt, Exception) as error:
@@ -54,10 +53,9 @@ def run_command(
         sentence = told.sentence
         if told.code == Cancelled.code and sentence == "Cancelled.":
             sentence = f"Cancelled. {kept}".strip()
-        console.print(sentence, style="red" if told.code != Cancelled.code else "yellow", markup=False, highlight=False)
-        _log_failure(told.sentence, told.detail)
-        if verbose and told.detail:
-            console.print(told.detail, style="dim", markup=False, highlight=False)
+        style = "yellow" if told.code == Cancelled.code else "red"
+        console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+        logging.getLogger("blendsplat").error("%s\n%s", told.sentence, told.detail)
         if as_json:
             print_json({"error": told.as_json()})
         raise typer.Exit(told.exit_code) from None
@@ -85,12 +83,6 @@ def report(result: dict[str, Any], as_json: bool, *lines: str) -> None:
     console = Console()
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _log_failure(sentence: str, detail: str) -> None:
-    import logging
-
-    logging.getLogger("blendsplat").error("%s\n%s", sentence, detail)
 
 
 @contextlib.contextmanager
