@@ -130,7 +130,9 @@ def import_mediapipe():
         with quiet_native_logs():
             import mediapipe
     except ImportError as error:
-        raise InputError("mediapipe is not installed in the engine's Python; install the engine again.", repr(error)) from error
+        raise InputError(
+            "mediapipe is not installed in the engine's Python; install the engine again.", repr(error)
+        ) from error
     return mediapipe
 
 
@@ -229,7 +231,7 @@ def has_builtin_models() -> bool:
 
 
 def make_detector(bundle: Path | str | None = None, max_faces: int = 1, moving: bool = True) -> LandmarkDetector:
-    """The bundle's detector when a bundle (a path) is given, else the one inside mediapipe's wheel. Raises InputError."""
+    """The bundle's detector when a bundle (a path) is given, else the one in mediapipe's wheel. Raises InputError."""
     if bundle:
         return FaceLandmarkerDetector(bundle, max_faces, moving)
     return FaceMeshDetector(max_faces, moving)
@@ -242,7 +244,7 @@ def save_landmarks(path: Path | str, points: np.ndarray, found: np.ndarray, dete
 
 
 def load_landmarks(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """Read landmarks.npz (or the one in a clip's folder): points [F,478,3] float32, found [F] bool. Raises FormatError."""
+    """Read landmarks.npz (of a clip's folder): points [F,478,3] float32, found [F] bool. Raises FormatError."""
     path = Path(path)
     if path.is_dir():
         path = path / "landmarks.npz"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mediapipe's C++ side writes notices to standard error at every start; this keeps those out and lets all else through."""
+"""mediapipe's C++ side writes notices to standard error at every start; here they are kept out, all else passes."""
 
 from __future__ import annotations
 

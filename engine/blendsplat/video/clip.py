@@ -58,7 +58,9 @@ class Clip:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise FormatError(f"{directory} is not an imported clip (it has no clip.json); import the video first.") from error
+            raise FormatError(
+                f"{directory} is not an imported clip (it has no clip.json); import the video first."
+            ) from error
         except (OSError, ValueError) as error:
             raise FormatError(f"{path} is damaged; import the video again.", repr(error)) from error
         return cls(directory, _parse_info(data, path))
@@ -107,7 +109,9 @@ class Clip:
     def write_valid(self, index: int, array: np.ndarray) -> None:
         """Write the weights of picture ``index``, [H,W] uint8, atomically."""
         if array.shape != (self.height, self.width) or array.dtype != np.uint8:
-            raise InputError(f"A valid map must be uint8 [{self.height},{self.width}], not {array.dtype} {list(array.shape)}.")
+            raise InputError(
+                f"A valid map must be uint8 [{self.height},{self.width}], not {array.dtype} {list(array.shape)}."
+            )
         write_bytes(self._path("valid", index), encode_png(array))
 
     def _path(self, folder: str, index: int) -> Path:
@@ -157,7 +161,9 @@ def _parse_info(data: Any, path: Path) -> ClipInfo:
     if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("version"), int):
         raise FormatError(f"{path} is not the description of a Blendsplat clip.")
     if data["version"] > VERSION:
-        raise FormatError(f"{path} has version {data['version']} and this Blendsplat reads up to {VERSION}: update Blendsplat.")
+        raise FormatError(
+            f"{path} has version {data['version']} and this Blendsplat reads up to {VERSION}: update Blendsplat."
+        )
     try:
         known = {f.name: data[f.name] for f in fields(ClipInfo) if f.name in data}
         info = ClipInfo(**known)
@@ -166,6 +172,12 @@ def _parse_info(data: Any, path: Path) -> ClipInfo:
         times = np.array(info.timestamps, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path} is damaged; import the video again.", repr(error)) from error
-    if times.ndim != 1 or not len(times) or not np.isfinite(times).all() or min(info.width, info.height) < 1 or info.fps <= 0:
+    if (
+        times.ndim != 1
+        or not len(times)
+        or not np.isfinite(times).all()
+        or min(info.width, info.height) < 1
+        or info.fps <= 0
+    ):
         raise FormatError(f"{path} is damaged (sizes or time stamps make no sense); import the video again.")
     return info

@@ -25,7 +25,9 @@ HEAD_SIDE = 2.3  # side of the square in face heights (face mesh box: hair line 
 _REACH = 1.05  # how far the head and its hair reach from the face's centre, in face heights
 _LIFT = 0.06  # the head's centre above the face's centre, in face heights: hair is taller than the wanted neck
 _LONGEST = 1280  # pixels; larger pictures are shrunk for the look
-_TILED_LOOKS = 12  # how many pictures without a face are searched again, enlarged piece by piece
+_WIDE = 1.25  # longer side over shorter from which a picture is searched in squares, too
+_SAME_SIZE = 0.5  # log of the ratio of the sizes
+_TILED_LOOKS = 12  # how many pictures without a face are searched again in small squares
 _ALPHA_USED = 0.01  # share of see-through pixels from which a file's alpha is taken for a matte
 
 
@@ -74,9 +76,11 @@ def survey(
     people = link_faces(looks)
     if not looks or not people:
         where = "in the chosen crop" if crop is not None else f"in {source.path}"
-        raise NoFaceError(f"No face was found {where}: the face must be seen from the front, well lit, and not too small.")
-    times, boxes = people[0]
+        raise NoFaceError(
+            f"No face was found {where}: the face must be seen from the front, well lit, and not too small."
+        )
     most = max(len(faces) for _, faces in looks)
+    times, boxes = people[0] if most > 1 else _merge_returns(people)
     if most > 1:
         notes.append(f"Up to {most} faces are in the picture; the larger one is followed.")
     if crop is None:
@@ -85,30 +89,37 @@ def survey(
 
 
 class _FaceFinder:
-    """Face boxes [4] in a picture (within the user's crop); enlarges pieces of it when the whole shows none."""
+    """Face boxes [4] in a picture (or in the user's crop of it).
+
+    The detector sees a picture shrunk to a small square, so besides the whole, overlapping squares of it are searched;
+    and where none of them shows a face, smaller ones, in the first few such pictures.
+    """
 
     def __init__(self, detector: LandmarkDetector, crop: Crop | None) -> None:
         self._detector, self._crop = detector, crop
-        self._tile: Crop | None = None
+        self._lucky: list[Crop] = []
         self._tiled_looks = 0
 
     def __call__(self, frame: Frame) -> list[np.ndarray]:
         height, width = frame.image.shape[:2]
         x, y, w, h = (0, 0, width, height) if self._crop is None else (*self._crop[:2], self._crop[2], self._crop[2])
         found = self._search(frame, x, y, w, h)
-        if not found and self._tile is not None:
-            found = self._search(frame, self._tile[0], self._tile[1], self._tile[2], self._tile[2])
+        if max(w, h) > _WIDE * min(w, h):
+            for tile in tiles(x, y, w, h, 1.0):
+                _add_new(found, self._search(frame, *tile))
+        for tile in self._lucky if not found else ():
+            _add_new(found, self._search(frame, *tile))
         if not found and self._tiled_looks < _TILED_LOOKS:
             self._tiled_looks += 1
-            for tile in tiles(x, y, w, h):
-                found = self._search(frame, tile[0], tile[1], tile[2], tile[2])
+            for tile in (*tiles(x, y, w, h, 0.6), *tiles(x, y, w, h, 0.4)):
+                _add_new(found, self._search(frame, *tile))
                 if found:
-                    self._tile = tile
+                    self._lucky.append(tile)
                     break
         return found
 
-    def _search(self, frame: Frame, x: int, y: int, width: int, height: int) -> list[np.ndarray]:
-        piece = frame.image[y : y + height, x : x + width]
+    def _search(self, frame: Frame, x: int, y: int, width: int, height: int | None = None) -> list[np.ndarray]:
+        piece = frame.image[y : y + (height or width), x : x + width]
         scale = min(1.0, _LONGEST / max(piece.shape[:2]))
         if scale < 1:
             piece = cv2.resize(piece, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -116,17 +127,34 @@ class _FaceFinder:
         return [face.box / scale + np.array([x, y, x, y]) for face in faces]
 
 
-def tiles(x: int, y: int, width: int, height: int) -> list[Crop]:
-    """Overlapping squares over a picture, the large ones first, the upper middle (where heads are) before the rest."""
-    result: list[Crop] = []
-    for share in (1.0, 0.6, 0.4):
-        side = max(16, int(min(width, height) * share))
-        columns = np.linspace(0, width - side, max(1, int(np.ceil(width / side * 2)) - 1)).astype(int)
-        rows = np.linspace(0, height - side, max(1, int(np.ceil(height / side * 2)) - 1)).astype(int)
-        squares = [(x + int(c), y + int(r), side) for c in columns for r in rows]
-        middle = np.array([x + width / 2 - side / 2, y + height * 0.4 - side / 2])
-        result += sorted(squares, key=lambda s: float(np.hypot(s[0] - middle[0], s[1] - middle[1])))
-    return [tile for tile in dict.fromkeys(result) if tile[2] < max(width, height)]
+def _add_new(found: list[np.ndarray], boxes: list[np.ndarray]) -> None:
+    """Add the boxes that are not of a face already found (another square may show it cut off)."""
+    for box in boxes:
+        centre, size = (box[:2] + box[2:]) / 2, box_size(box)
+        near = [np.hypot(*((b[:2] + b[2:]) / 2 - centre)) < 0.6 * max(size, box_size(b)) for b in found]
+        if not any(near):
+            found.append(box)
+
+
+def tiles(x: int, y: int, width: int, height: int, share: float) -> list[Crop]:
+    """Squares over a picture that overlap by half, of ``share`` of its shorter side; where heads are comes first."""
+    side = max(16, int(min(width, height) * share))
+    columns = np.linspace(0, width - side, max(1, int(np.ceil(width / side * 2)) - 1)).astype(int)
+    rows = np.linspace(0, height - side, max(1, int(np.ceil(height / side * 2)) - 1)).astype(int)
+    squares = [(x + int(column), y + int(row), side) for column in columns for row in rows]
+    middle = np.array([x + width / 2 - side / 2, y + height * 0.4 - side / 2])
+    return sorted(squares, key=lambda square: float(np.hypot(square[0] - middle[0], square[1] - middle[1])))
+
+
+def _merge_returns(people: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The first person's looks, with those of "others" of about the same size: one who left and returned elsewhere."""
+    times, boxes = people[0]
+    size = np.median([box_size(box) for box in boxes])
+    for more_times, more in people[1:]:
+        if abs(np.log(np.median([box_size(box) for box in more]) / size)) < _SAME_SIZE:
+            times, boxes = np.concatenate([times, more_times]), np.concatenate([boxes, more])
+    order = np.argsort(times)
+    return times[order], boxes[order]
 
 
 def link_faces(looks: list[tuple[float, list[np.ndarray]]]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -164,7 +192,7 @@ def head_square(boxes: np.ndarray, width: int, height: int, notes: list[str] | N
         if min(width, height) < 1.6 * face:
             notes.append("The head is larger than the picture, so parts of it are cut off.")
         side = min(width, height)
-    side = int(round(side))
+    side = round(side)
     if face < 100:
         notes.append(f"The face is only {face:.0f} pixels tall; fine detail cannot be learned from it.")
     corner = np.clip(np.round(middle - side / 2), 0, [width - side, height - side]).astype(int)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a video file, one at a time, as a viewer would see them: right colours, upright, square pixels, true time stamps.
+"""Frames of a video file, one at a time, as a viewer sees them: colours, upright, square pixels, true time stamps.
 
 Phones, editors and downloads differ in all four and trackers assume all four, so it is settled here, once.
 """
@@ -57,7 +57,9 @@ class Source(Protocol):
 def check_trim(start: float, end: float | None) -> None:
     """Raise InputError unless 0 <= start < end."""
     if start < 0 or not np.isfinite(start) or (end is not None and not end > start):
-        raise InputError(f"The trim from {start:g} s to {end if end is None else f'{end:g}'} s is empty: start must come before end.")
+        raise InputError(
+            f"The trim from {start:g} s to {end if end is None else f'{end:g}'} s is empty: start must come before end."
+        )
 
 
 @dataclass
@@ -88,7 +90,7 @@ class VideoFile:
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
             self.duration = _duration(container, stream)
-            self.has_alpha = any(component.is_alpha for component in first.format.components)
+            self.has_alpha = any(part.is_alpha for part in first.format.components) and not hdr_transfer(first)
             self._describe(first)
 
     def frames(self, start: float = 0.0, end: float | None = None, every: float = 0.0) -> Iterator[Frame]:
@@ -96,13 +98,16 @@ class VideoFile:
         check_trim(start, end)
         self.skipped = 0
         wanted = start - _TIME_EPSILON
+        times: list[float] = []
         for timestamp, frame in self._timed(start):
+            times.append(timestamp)
             if end is not None and timestamp >= end - _TIME_EPSILON:
                 break
             if timestamp < wanted:
                 continue
             wanted = timestamp + every - _TIME_EPSILON if every else wanted
             yield self._convert(frame, timestamp)
+        self.skipped = max(self.skipped, missing_frames(times))
         if self.skipped:
             log.warning("%s: %d damaged frames or packets were skipped", self.path, self.skipped)
 
@@ -181,16 +186,16 @@ class VideoFile:
 
     def _convert(self, frame: av.VideoFrame, timestamp: float) -> Frame:
         width, height = self._grid
+        transfer = hdr_transfer(frame)
         rgba = frame.to_ndarray(
-            format="rgba" if self.has_alpha else "rgb24",
+            format="rgb48" if transfer else "rgba" if self.has_alpha else "rgb24",
             width=width, height=height, src_colorspace=source_matrix(frame),
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
         )  # fmt: skip
         rgba = _reorient(rgba, self._orientation)
-        image = np.ascontiguousarray(rgba[..., :3])
-        transfer = hdr_transfer(frame)
         if transfer:
-            image = hdr_to_sdr(image, transfer)
+            return Frame(hdr_to_sdr(rgba, transfer), None, timestamp)
+        image = np.ascontiguousarray(rgba[..., :3])
         return Frame(image, np.ascontiguousarray(rgba[..., 3]) if self.has_alpha else None, timestamp)
 
     def _open(self):
@@ -201,7 +206,9 @@ class VideoFile:
         try:
             return av.open("file:" + str(self.path), options=_OPTIONS, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
-            raise VideoError(f"{self.path} is not a video that can be read, or it is cut off or damaged.", repr(error)) from error
+            raise VideoError(
+                f"{self.path} is not a video that can be read, or it is cut off or damaged.", repr(error)
+            ) from error
 
     def _stream(self, container):
         streams = [s for s in container.streams.video if not _is_cover(s) and s.codec_context is not None]
@@ -217,6 +224,21 @@ class VideoFile:
             self.notes.append(f"The video is HDR ({transfer}); it was mapped to standard range.")
         if first.interlaced_frame:
             self.notes.append("The video is interlaced; deinterlace it first for the best result.")
+
+
+def missing_frames(times: list[float]) -> int:
+    """How many frames a few gaps in otherwise even time stamps [F] stand for: some containers drop damage silently.
+
+    A file whose time stamps are uneven by nature (screen recordings, phones) has none.
+    """
+    steps = np.diff(times)
+    if len(steps) < 20:
+        return 0
+    usual = float(np.median(steps))
+    uneven = steps[np.abs(steps - usual) > 0.2 * usual]
+    if len(uneven) > max(1, len(steps) // 50) or (uneven < usual).any():
+        return 0
+    return int(np.round(uneven / usual - 1).sum())
 
 
 def _is_cover(stream) -> bool:
@@ -235,7 +257,7 @@ def _alpha_decoder(stream) -> av.CodecContext | None:
 
 
 def _square_pixel_size(frame: av.VideoFrame, stream) -> tuple[int, int]:
-    """Width, height of the frame with square pixels; the shorter side of the pixel is stretched, so no detail is lost."""
+    """Width, height of the frame with square pixels; the pixel's shorter side is stretched, so no detail is lost."""
     aspect = float(stream.sample_aspect_ratio or 1) or 1.0
     if not 0.1 < aspect < 10:
         aspect = 1.0

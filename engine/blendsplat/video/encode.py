@@ -15,7 +15,13 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from blendsplat.errors import InputError, StorageError
 from blendsplat.files import atomic_path, write_bytes
 
-_ENCODERS = (("libx264", {"preset": "veryfast"}), ("libopenh264", {}), ("h264_mf", {}), ("h264_videotoolbox", {}), ("mpeg4", {}))
+_ENCODERS = (
+    ("libx264", {"preset": "veryfast"}),
+    ("libopenh264", {}),
+    ("h264_mf", {}),
+    ("h264_videotoolbox", {}),
+    ("mpeg4", {}),
+)
 
 
 def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float, crf: int = 17) -> int:
@@ -52,7 +58,9 @@ def write_png_sequence(directory: Path | str, frames: Iterable[np.ndarray], patt
     count = 0
     for count, image in enumerate(frames, 1):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
-            raise InputError(f"Frame {count - 1} must be uint8 [H,W,3] or [H,W,4], not {image.dtype} {list(image.shape)}.")
+            raise InputError(
+                f"Frame {count - 1} must be uint8 [H,W,3] or [H,W,4], not {image.dtype} {list(image.shape)}."
+            )
         write_bytes(Path(directory) / pattern.format(count - 1), encode_png(image))
     return count
 

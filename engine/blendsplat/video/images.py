@@ -34,24 +34,30 @@ def open_source(path: Path | str, fps: float | None = None) -> Source:
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sorting key by which frame2 comes before frame10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"([0-9]+)", name) if part]
+    return [
+        (0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part.lower())
+        for part in re.split(r"([0-9]+)", name)
+        if part
+    ]
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The folder's pictures in natural order; of several kinds of files the most frequent. Raises VideoError if none."""
+    """The folder's pictures in natural order; of several kinds of files the most frequent. Raises VideoError."""
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     except OSError as error:
         raise VideoError(f"The folder {folder} cannot be read: {error.strerror}.", repr(error)) from error
     if not found:
-        raise VideoError(f"The folder {folder} holds no pictures (png, jpg, tif, ...); choose a video file or such a folder.")
+        raise VideoError(
+            f"The folder {folder} holds no pictures (png, jpg, tif, ...); choose a video file or such a folder."
+        )
     suffix = Counter(p.suffix.lower() for p in found).most_common(1)[0][0]
     return sorted((p for p in found if p.suffix.lower() == suffix), key=lambda p: natural_key(p.name))
 
 
 @dataclass
 class ImageSequence:
-    """Pictures at a constant rate. The first readable one sets the size; another size is an error, damage is skipped."""
+    """Pictures at a constant rate. The first readable one sets the size; another size is an error, damage skipped."""
 
     path: Path
     files: list[Path]

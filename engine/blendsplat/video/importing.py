@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from blendsplat.errors import InputError, NoFaceError, VideoError
@@ -59,7 +58,7 @@ def import_clip(
 ) -> Clip:
     """Import a video file or a folder of images into ``directory`` and open the clip.
 
-    Raises VideoError (unreadable, empty), NoFaceError, InputError (options, or the folder holds something), StorageError,
+    Raises VideoError (unreadable, empty), NoFaceError, InputError (options; the folder holds something), StorageError,
     Cancelled. Until the import has succeeded, nothing that was in the folder is touched.
     """
     options, progress = options or ClipOptions(), progress or Progress()
@@ -103,6 +102,7 @@ class _Import:
         self.shots = ShotFinder()
         self.times: list[float] = []
         self.points: list[np.ndarray | None] = []
+        self.faces = 0
         for folder in ("images", "mattes") if self.mode != "none" else ("images",):
             (stage / folder).mkdir(exist_ok=True)
 
@@ -117,7 +117,7 @@ class _Import:
                 if len(waiting) >= _IN_FLIGHT:
                     waiting.popleft().result()
                 count = len(self.times)
-                progress.update("import frames", count, max(total, count), faces=sum(p is not None for p in self.points))
+                progress.update("import frames", count, max(total, count), faces=self.faces)
                 if count % _PREVIEW_EVERY == 1:
                     progress.preview(self.cut(frame.image))
         while waiting:
@@ -149,6 +149,7 @@ class _Import:
             self.shots.starts.append(index)
         self.times.append(frame.timestamp)
         self.points.append(None if face is None else face.points)
+        self.faces += face is not None
         if self.segmenter:
             return self.pool.submit(self._write, index, image, self.segmenter(image), True)
         if self.mode == "alpha":
@@ -194,7 +195,7 @@ class _Import:
     def _info(self) -> ClipInfo:
         times = np.array(self.times) - self.times[0]
         notes = [*self.source.notes, *self.look.notes]
-        lost = sum(p is None for p in self.points)
+        lost = len(times) - self.faces
         if lost:
             notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")
         if self.source.skipped:
@@ -204,11 +205,21 @@ class _Import:
         for note in notes:
             log.info("%s", note)
         return ClipInfo(
-            source=str(self.source.path.resolve()), source_size=(self.source.width, self.source.height),
-            trim_start=self.times[0], trim_end=self.options.end, crop=self.look.crop, width=self.options.size,
-            height=self.options.size, fps=_rate(times, self.source.fps), timestamps=[round(t, 6) for t in times.tolist()],
-            matte=self.mode, detector=self.detector.name, shots=self.shots.starts, skipped=self.source.skipped, notes=notes,
-        )  # fmt: skip
+            source=str(self.source.path.resolve()),
+            source_size=(self.source.width, self.source.height),
+            trim_start=self.times[0],
+            trim_end=self.options.end,
+            crop=self.look.crop,
+            width=self.options.size,
+            height=self.options.size,
+            fps=_rate(times, self.source.fps),
+            timestamps=[round(time, 6) for time in times.tolist()],
+            matte=self.mode,
+            detector=self.detector.name,
+            shots=self.shots.starts,
+            skipped=self.source.skipped,
+            notes=notes,
+        )
 
     def _trim_words(self) -> str:
         end = self.options.end

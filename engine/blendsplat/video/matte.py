@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mattes: which pixels are the person. From mediapipe's selfie segmentation, from the file's alpha, or the user's masks.
+"""Mattes: which pixels are the person, by mediapipe's selfie segmentation or the user's masks.
 
-The network's mask is soft and 256 pixels wide; a guided filter (He et al. 2010) lays its border onto the picture's edges.
+The network's mask is 256 pixels wide; a guided filter (He et al. 2010) lays its border onto the picture's edges.
 """
 
 from __future__ import annotations
@@ -100,4 +100,6 @@ class MaskFolder:
             raise InputError(f"The mask {file} is {width}x{height}, but the video is {self._width}x{self._height}.")
         if (width, height) == (self._width, self._height):
             return mask
-        return cv2.resize(mask, (self._width, self._height), interpolation=cv2.INTER_AREA if width > self._width else cv2.INTER_LINEAR)
+        return cv2.resize(
+            mask, (self._width, self._height), interpolation=cv2.INTER_AREA if width > self._width else cv2.INTER_LINEAR
+        )

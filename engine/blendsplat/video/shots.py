@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a clip is cut: frames that differ from the one before far more than frames of the same shot do, or faces that jump.
+"""Where a clip is cut: frames that differ from the one before far more than is usual, or faces that jump.
 
 Tracking must not smooth across a cut, nor a matte be steadied across it.
 """

@@ -20,7 +20,7 @@ _PREFIX = ".blendsplat-import-"
 
 @contextlib.contextmanager
 def staging(directory: Path, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty folder to write the clip into; when the block succeeds its contents replace those of ``directory``.
+    """Yield an empty folder to write the clip into; if the block succeeds, its contents replace those of ``directory``.
 
     Raises InputError when ``directory`` holds a clip (unless ``overwrite``) or something else under a clip's names,
     StorageError when the disk refuses. Only files and folders with a clip's names are ever replaced.
@@ -32,7 +32,9 @@ def staging(directory: Path, overwrite: bool) -> Iterator[Path]:
         _remove_leftovers(directory)
         stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))
     except OSError as error:
-        raise StorageError(f"The folder {directory} cannot be written: {error.strerror}. Choose another one.", repr(error)) from error
+        raise StorageError(
+            f"The folder {directory} cannot be written: {error.strerror}. Choose another one.", repr(error)
+        ) from error
     try:
         yield stage
         try:
@@ -56,7 +58,9 @@ def _check_target(directory: Path, overwrite: bool) -> None:
         return
     foreign = [name for name in CONTENTS if (directory / name).exists()]
     if foreign and not any(directory.glob(_PREFIX + "*/old")):
-        raise InputError(f"{directory} holds {', '.join(foreign)} that no import made; choose another folder for the clip.")
+        raise InputError(
+            f"{directory} holds {', '.join(foreign)} that no import made; choose another folder for the clip."
+        )
 
 
 def _remove_leftovers(directory: Path) -> None:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The square around the head and the finding of cuts, without any video: properties over random faces and pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from blendsplat.errors import InputError
+from blendsplat.tracking.landmarks import Landmarks
+from blendsplat.video.crop import Survey, clamp_crop, cropper, head_square, link_faces, tiles
+from blendsplat.video.shots import ShotFinder
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def box(x: float, y: float, size: float) -> np.ndarray:
+    return np.array([x - 0.4 * size, y - size / 2, x + 0.4 * size, y + size / 2])
+
+
+@given(
+    width=st.integers(64, 4000),
+    height=st.integers(64, 4000),
+    x=st.floats(0, 1),
+    y=st.floats(0, 1),
+    size=st.floats(0.05, 1.5),
+    sway=st.floats(0, 0.5),
+    seed=st.integers(0, 9),
+)
+def test_the_square_lies_in_the_picture_and_holds_the_face(width, height, x, y, size, sway, seed):
+    rng = np.random.default_rng(seed)
+    face = size * min(width, height)
+    boxes = np.stack([box(x * width + sway * face * rng.normal(), y * height, face) for _ in range(20)])
+    left, top, side = head_square(boxes, width, height)
+    assert left >= 0 and top >= 0 and side > 0 and left + side <= width and top + side <= height
+    assert side <= min(width, height)
+    if side < min(width, height):  # there was room: hair and neck are in
+        assert side >= 2.3 * face - 1
+
+
+def test_the_square_holds_hair_and_neck_and_follows_movement():
+    left, top, side = head_square(np.stack([box(960, 500, 200)] * 5), 1920, 1080)
+    assert 2.2 * 200 <= side <= 2.6 * 200
+    assert abs(left + side / 2 - 960) < 5 and top < 500 - 200 and top + side > 500 + 190
+    moving = head_square(np.stack([box(800, 500, 200), box(1100, 500, 200)] * 10), 1920, 1080)
+    assert moving[2] > side + 150
+    outlier = head_square(np.stack([box(960, 500, 200)] * 99 + [box(100, 100, 90)]), 1920, 1080)
+    assert abs(outlier[2] - side) < 5
+
+
+def test_the_users_crop_is_moved_inside_and_nonsense_refused():
+    notes: list[str] = []
+    assert clamp_crop((10, 20, 100), 640, 480, notes) == (10, 20, 100) and not notes
+    assert clamp_crop((600, -30, 100), 640, 480, notes) == (540, 0, 100) and notes
+    assert clamp_crop((-10, -10, 9000), 640, 480) == (0, 0, 480)
+    for crop in ((0, 0, 5), (640, 0, 100), (0, -200, 100)):
+        with pytest.raises(InputError, match="640x480"):
+            clamp_crop(crop, 640, 480)
+
+
+def test_resizing_keeps_places():
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[:, 200:] = 255
+    for size in (50, 100, 217, 400):
+        row = cropper((100, 50, 200), size)(image)[size // 2, :, 0].astype(float)
+        assert abs((255 - row).sum() / 255 - size / 2) < 0.6
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.4])
+def test_tiles_cover_the_picture(share):
+    seen = np.zeros((270, 480), bool)
+    for x, y, side in tiles(0, 0, 480, 270, share):
+        assert x >= 0 and y >= 0 and x + side <= 480 and y + side <= 270
+        seen[y : y + side, x : x + side] = True
+    assert seen.all()
+
+
+def test_people_are_told_apart_by_place():
+    looks = [(t / 10, [box(100 + 5 * t, 100, 60), box(400, 100, 120)][:: 1 if t % 2 else -1]) for t in range(10)]
+    people = link_faces(looks)
+    assert len(people) == 2 and all(len(times) == 10 for times, _ in people)
+    assert np.allclose(people[0][1][:, 0], 352)
+
+
+def test_where_the_face_is_between_the_looks():
+    look = Survey((0, 0, 10), np.array([0.0, 1.0]), np.stack([box(0, 0, 10), box(10, 0, 10)]), 2, False, 1.0)
+    np.testing.assert_allclose(look.box_at(0.5), box(5, 0, 10))
+    assert look.box_at(4.0) is None
+
+
+def test_cuts_by_colour_and_by_place():
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 255, (2, 64, 64, 3)).astype(np.int32)
+
+    def shot(which, brightness=0):
+        return np.clip(base[which] + rng.integers(-6, 6, (64, 64, 3)) + brightness, 0, 255).astype(np.uint8)
+
+    finder = ShotFinder()
+    cuts = [finder.is_cut(shot(0, 3 * i)) for i in range(12)]  # the exposure drifts
+    assert not any(cuts)
+    finder.jumped(Landmarks(np.full((478, 3), 5.0) + np.arange(478)[:, None] / 10))
+    assert finder.is_cut(shot(1))
+    assert not finder.is_cut(shot(1))
+    near, far = (Landmarks(np.full((478, 3), at) + np.arange(478)[:, None] / 10) for at in (5.0, 95.0))
+    assert not finder.jumped(near)
+    assert not finder.jumped(near)
+    assert finder.jumped(far) and not finder.jumped(None) and not finder.jumped(near)
