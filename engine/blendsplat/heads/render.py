@@ -46,7 +46,7 @@ def render_head(
     Ks: Tensor,
     width: int,
     height: int,
-    light: Light = Light(),  # noqa: B008 (frozen)
+    light: Light = Light(),
     supersample: int = 2,
 ) -> Tensor:
     """Vertices [B,V,3] (posed, metres), texture [H,W,3] sRGB in [0,1] with v = 1 in its first row, cameras [B,...]
@@ -96,13 +96,22 @@ def _surface_of(head: HeadModel) -> Tensor:
 
 
 def _shade(
-    head: HeadModel, points: Tensor, surface: Tensor, texture: Tensor, viewmat: Tensor, light: Light, ids: Tensor, barycentrics: Tensor
+    head: HeadModel,
+    points: Tensor,
+    surface: Tensor,
+    texture: Tensor,
+    viewmat: Tensor,
+    light: Light,
+    ids: Tensor,
+    barycentrics: Tensor,
 ) -> Tensor:
     """Linear colour [H,W,3] of every pixel; 0 where there is no head."""
     normals = vertex_normals(points, head.faces)
     key_seen, ambient = _gather_light(head, points, normals, light)
     openness = surface[:, 2:3]
-    packed = torch.cat([normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points], -1)
+    packed = torch.cat(
+        [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points], -1
+    )
 
     covered = (ids >= 0).flatten().nonzero()[:, 0]
     face = ids.flatten()[covered].long()
@@ -164,7 +173,9 @@ def _visibility(points: Tensor, normals: Tensor, faces: Tensor, directions: Tens
     focal = _MAP_SIZE * _MAP_DISTANCE / _MAP_EXTENT
     K = torch.tensor([[focal, 0, _MAP_SIZE / 2], [0, focal, _MAP_SIZE / 2], [0, 0, 1]])
     count = len(directions)
-    _, _, depth = rasterize_mesh(points.expand(count, -1, -1), faces.to(torch.int32), views, K.expand(count, 3, 3), _MAP_SIZE, _MAP_SIZE)
+    _, _, depth = rasterize_mesh(
+        points.expand(count, -1, -1), faces.to(torch.int32), views, K.expand(count, 3, 3), _MAP_SIZE, _MAP_SIZE
+    )
     depth = torch.where(depth > 0, depth, torch.full_like(depth, 1e6))
     lifted = points + 0.0015 * normals
     camera = lifted @ views[:, :3, :3].transpose(1, 2) + views[:, None, :3, 3]

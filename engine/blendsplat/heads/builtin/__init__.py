@@ -26,11 +26,11 @@ import torch
 
 from blendsplat.heads.builtin.chart import JOINTS_MM, make_chart
 from blendsplat.heads.builtin.expressions import ARKIT_JOINTS, expression_directions
-from blendsplat.heads.builtin.identity import hair_mask, identity_directions
+from blendsplat.heads.builtin.identity import identity_directions
 from blendsplat.heads.builtin.mesh import Mesh
 from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y
 from blendsplat.heads.builtin.rig import pose_directions, skin_weights
-from blendsplat.heads.builtin.skin import neutral_mesh
+from blendsplat.heads.builtin.skin import hair_mask, neutral_mesh
 from blendsplat.heads.model import HeadModel
 
 __all__ = ["ARKIT_JOINTS", "builtin_head"]

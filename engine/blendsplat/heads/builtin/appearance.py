@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from blendsplat.heads.builtin import eyes
+from blendsplat.heads.builtin import eyes, mouth
 from blendsplat.heads.builtin.curves import Array, band, bump, fade, spot
-from blendsplat.heads.builtin.identity import hair_mask
 from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y, lower_lip_height, upper_lip_height
+from blendsplat.heads.builtin.skin import hair_mask
 from blendsplat.heads.builtin.texels import Noise, Texels, texels
 
 RGB = tuple[float, float, float]
@@ -36,7 +36,7 @@ class Look:
 
 
 @lru_cache(maxsize=4)
-def head_texture(look: Look = Look(), size: int = 1024) -> np.ndarray:  # noqa: B008 (frozen)
+def head_texture(look: Look = Look(), size: int = 1024) -> np.ndarray:
     """Albedo float32 [size,size,3] of the built-in head's UV square (v = 1 in the first row; read-only)."""
     at = texels(size)
     paint = _Paint(at, look)
@@ -90,8 +90,8 @@ def _skin(p: _Paint) -> None:
     cheeks = spot(at.ax, at.y, (41, -34), (18, 15))
     nose = spot(at.ax, at.y, (0, -37), (14, 9))
     chin = spot(at.ax, at.y, (0, -98), (16, 10))
-    p.times(blush * p.front * (0.75 * cheeks + 0.75 * nose + 0.35 * chin) * (0.7 + 0.6 * p.mottled(6)), red)
-    p.times(0.7 * at.of("left_ear", "right_ear"), (1.04, 0.84, 0.80))
+    p.times(blush * p.front * (0.38 * cheeks + 0.45 * nose + 0.20 * chin) * (0.7 + 0.6 * p.mottled(6)), red)
+    p.times(0.4 * at.of("left_ear", "right_ear"), (1.04, 0.84, 0.80))
     p.times(0.35 * p.front * fade(30, 60, at.y), (1.02, 1.0, 0.96))
     p.times(0.6 * p.front * spot(at.ax, at.y, (30, 6), (17, 9)), (0.92, 0.84, 0.84))
     p.times(0.5 * p.front * spot(at.ax, at.y, (24, -12), (10, 4.5)), (0.88, 0.80, 0.86))
@@ -118,7 +118,11 @@ def _lips(p: _Paint) -> None:
     at = p.at
     upper, lower = np.maximum(upper_lip_height(at.x), 0.6), np.maximum(lower_lip_height(at.x), 0.6)
     wobble = 0.10 * (p.mottled(1.6) - 0.5)
-    inside = np.where(at.height >= MOUTH_Y - 0.005, fade(1.12, 0.90, (at.y - MOUTH_Y) / upper + wobble), fade(1.10, 0.86, (MOUTH_Y - at.y) / lower + wobble))
+    inside = np.where(
+        at.height >= MOUTH_Y - 0.005,
+        fade(1.12, 0.90, (at.y - MOUTH_Y) / upper + wobble),
+        fade(1.10, 0.86, (MOUTH_Y - at.y) / lower + wobble),
+    )
     inside = inside * p.front * (np.abs(at.y - MOUTH_Y) < 14) * fade(MOUTH_X + 0.8, MOUTH_X - 1.2, at.ax)
     p.over(0.78 * inside, p.look.lips)
     wrinkles = p.noise(at.x, at.height, 0.75, 6.0)
@@ -142,7 +146,9 @@ def _lids(p: _Paint) -> None:
 
 def _stubble(p: _Paint) -> None:
     at = p.at
-    beard = np.maximum(band(-118, -74, 9, at.height) * fade(95, 70, np.abs(at.angle)), spot(at.ax, at.height, (0, -56), (24, 5)))
+    beard = np.maximum(
+        band(-118, -74, 9, at.height) * fade(95, 70, np.abs(at.angle)), spot(at.ax, at.height, (0, -56), (24, 5))
+    )
     beard = np.maximum(beard, band(-110, -40, 12, at.height) * bump(np.abs(at.angle) - 74, 12)) * at.of("skin")
     dots = fade(0.45, 0.7, p.mottled(0.7))
     p.times(p.look.stubble * beard * (0.45 + 0.55 * dots), 0.35 + 0.5 * np.array(p.look.hair))
@@ -156,14 +162,18 @@ def _brows(p: _Paint) -> None:
     lean = at.ax - 0.9 * (at.y - spine)
     strokes = 0.5 * p.noise(lean, at.y, 0.55, 7.0) + 0.5 * p.noise(lean * 1.02 + 40, at.y, 1.1, 5.0)
     mask = np.exp(-(np.abs(across) ** 2.6)) * fade(6, 15, at.ax) * fade(52, 43, at.ax) * p.front
-    p.over(fade(0.18, 0.62, mask * (0.55 + 0.9 * strokes)) * 0.93, np.array(p.look.hair) * 0.92)
+    p.over(fade(0.12, 1.0, mask * (0.30 + 1.25 * strokes)) * 0.93, np.array(p.look.hair) * 0.92)
 
 
 def _hair(p: _Paint) -> None:
     at = p.at
-    strands = 0.45 * p.noise(p.arc, at.height, 0.9, 22.0) + 0.35 * p.noise(p.arc, at.height, 2.2, 16.0) + 0.2 * p.noise(p.arc, at.height, 0.45, 14.0)
-    ragged = 13 * (p.noise(p.arc, at.height, 1.4, 7.0) - 0.5) + 7 * (p.noise(p.arc, at.height, 0.7, 9.0) - 0.5)
-    mask = fade(0.30, 0.72, hair_mask(at.angle, at.height + ragged)) * at.of("skin")
+    strands = (
+        0.45 * p.noise(p.arc, at.height, 0.9, 22.0)
+        + 0.35 * p.noise(p.arc, at.height, 2.2, 16.0)
+        + 0.2 * p.noise(p.arc, at.height, 0.45, 14.0)
+    )
+    ragged = 7 * (p.noise(p.arc, at.height, 1.7, 9.0) - 0.5) + 12 * (p.noise(p.arc, at.height, 0.65, 14.0) - 0.5)
+    mask = fade(0.12, 0.85, hair_mask(at.angle, at.height + ragged)) * at.of("skin")
     locks = p.noise(p.arc, at.height, 6.0, 6.0)
     colour = np.array(p.look.hair) * (0.45 + 0.85 * strands + 0.35 * (locks - 0.5))[:, None]
     p.over(mask * 0.985, colour)
@@ -176,7 +186,7 @@ def _eyeballs(p: _Paint) -> None:
         dx, dy = at.x - side * eyes.EYE_X, at.y - eyes.EYE_Y
         r, around = np.hypot(dx, dy), np.arctan2(dy, dx)
         in_front = ball * (at.z > eyes.EYE_Z)
-        p.over(ball, (0.88, 0.86, 0.84))
+        p.over(ball, (0.80, 0.78, 0.76))
         veins = fade(0.60, 0.75, p.noise(6 * dy, 2 * dx, 2.0, 5.0))
         p.over(ball * (0.30 + 0.30 * veins) * fade(8, 12.5, np.abs(dx)), (0.80, 0.45, 0.41))
         p.times(in_front * 0.65 * fade(3.2, 6.5, dy), (0.55, 0.50, 0.50))
@@ -192,15 +202,15 @@ def _eyeballs(p: _Paint) -> None:
 def _inside_the_mouth(p: _Paint) -> None:
     at = p.at
     lining = at.of("mouth").astype(float)
-    p.over(lining, (0.60, 0.30, 0.29))
-    p.times(lining * fade(0.05, 0.5, at.depth), (0.55, 0.36, 0.36))
+    p.over(lining, (0.66, 0.34, 0.33))
+    p.times(lining * fade(0.05, 0.6, at.depth), (0.66, 0.48, 0.48))
     p.over(at.of("tongue"), np.array((0.74, 0.42, 0.41))[None] * (0.9 + 0.2 * p.noise(at.x, at.z, 1.2))[:, None])
-    for name, edge, up in (("teeth_upper", MOUTH_Y - 1.6, 1), ("teeth_lower", MOUTH_Y - 2.2, -1)):
+    for name, edge, up in (("teeth_upper", mouth.UPPER_EDGE, 1), ("teeth_lower", mouth.LOWER_EDGE, -1)):
         teeth = at.of(name).astype(float)
         rise = up * (at.y - edge)
         p.over(teeth, (0.90, 0.87, 0.79))
         # Crowns are as wide as the mesh has them: every second column of the arch.
-        place = np.arctan2(at.x, at.z - 60.5 + (0 if up > 0 else 2.2)) / 1.25
+        place = np.arctan2(at.x, at.z - mouth.ARCH_Z + (0 if up > 0 else 2.8)) / 1.25
         between = np.abs((place * 7.5 + 0.5) % 1 - 0.5)
         p.times(teeth * bump(between, 0.06) * 0.6, (0.62, 0.52, 0.45))
         gum = fade(7.4, 8.6, rise + 2.0 * (1 - np.abs(np.cos(np.pi * place * 7.5))))

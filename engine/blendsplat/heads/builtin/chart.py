@@ -13,11 +13,18 @@ import numpy as np
 from blendsplat.heads.builtin import ears, eyes
 from blendsplat.heads.builtin.curves import Array, fade
 from blendsplat.heads.builtin.mesh import Mesh
-from blendsplat.heads.builtin.relief import MOUTH_Y
+from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y
 from blendsplat.heads.builtin.skull import jaw_lift
 
 JOINTS_MM = np.array(
-    [[0, -195, -35], [0, -135, -30], [0, -18, 8], [eyes.EYE_X, eyes.EYE_Y, eyes.EYE_Z], [-eyes.EYE_X, eyes.EYE_Y, eyes.EYE_Z]], float
+    [
+        [0, -195, -35],
+        [0, -135, -30],
+        [0, -18, 8],
+        [eyes.EYE_X, eyes.EYE_Y, eyes.EYE_Z],
+        [-eyes.EYE_X, eyes.EYE_Y, eyes.EYE_Z],
+    ],
+    float,
 )
 _EYE_FRONT = 13.0  # the eyes' probes lie where their corneas are
 
@@ -39,7 +46,7 @@ class Chart:
     normal: Array  # [P,3]
     skin: Array  # skin, lid rims, and the probes on the skin
     front: Array  # skin, fading out towards the ears
-    below_mouth: Array  # 1 under the mouth's slit
+    below_mouth: Array  # 1 under the mouth's slit, 0 above it; smooth beside it
     mouth: Array  # lining of the mouth
     ears: Array  # the ears' own vertices
     jaw: Array  # weight of the jaw joint
@@ -56,6 +63,12 @@ class Chart:
     def right(self, softness: float = 7.0) -> Array:
         """The mirror image of ``left``."""
         return fade(softness, -softness, self.x)
+
+
+def _below_mouth(ax: Array, height: Array) -> Array:
+    """A step at the slit, which past the mouth's corners becomes a ramp."""
+    past_corner = fade(MOUTH_X - 9, MOUTH_X + 1, ax)
+    return (height < MOUTH_Y) * (1 - past_corner) + fade(MOUTH_Y + 12, MOUTH_Y - 12, height) * past_corner
 
 
 def vector(x: Array | float = 0.0, y: Array | float = 0.0, z: Array | float = 0.0) -> Array:
@@ -90,7 +103,7 @@ def make_chart(mesh: Mesh, jaw_weight: Array) -> Chart:
         normal=np.concatenate([vertex_normals(mesh.points, mesh.faces), np.zeros((7, 3))]),
         skin=skin,
         front=skin * fade(92, 62, angle),
-        below_mouth=(height < MOUTH_Y).astype(float),
+        below_mouth=_below_mouth(np.abs(x), height),
         mouth=is_mouth,
         ears=np.concatenate([mesh.of("left_ear", "right_ear"), np.zeros(7)]),
         jaw=np.concatenate([jaw_weight, np.zeros(7)]),

@@ -29,7 +29,9 @@ def bump(x: ArrayLike, width: ArrayLike, power: float = 2.0) -> Array:
     return np.exp(-((np.abs(x) / width) ** power))
 
 
-def spot(x: Array, y: Array, centre: tuple[float, float], radii: tuple[ArrayLike, ArrayLike], power: float = 2.0) -> Array:
+def spot(
+    x: Array, y: Array, centre: tuple[float, float], radii: tuple[ArrayLike, ArrayLike], power: float = 2.0
+) -> Array:
     """A two-dimensional bump around ``centre``."""
     return bump(x - centre[0], radii[0], power) * bump(y - centre[1], radii[1], power)
 

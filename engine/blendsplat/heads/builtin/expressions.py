@@ -105,7 +105,9 @@ def _smile(c: Chart, side: int, half: Array) -> Array:
     lid = _side_spot(c, side, (33, -10), (13, 5)) * c.front * half
     pull = vector(x=side * 6.5 * corner, y=6.5 * corner, z=-5.0 * corner)
     stretch = vector(x=side * 1.0 * lips, y=1.2 * lips, z=-1.6 * lips)
-    return pull + stretch + vector(x=side * 1.2 * cheek, y=4.5 * cheek + 0.5 * lid, z=2.4 * cheek - 1.2 * fold + 0.5 * lid)
+    return (
+        pull + stretch + vector(x=side * 1.2 * cheek, y=4.5 * cheek + 0.5 * lid, z=2.4 * cheek - 1.2 * fold + 0.5 * lid)
+    )
 
 
 def _frown(c: Chart, side: int, half: Array) -> Array:
@@ -171,7 +173,8 @@ def _brow_middle(c: Chart) -> Fields:
     knit = spot(c.ax, c.y, (13, 15), (8, 9)) * c.front
     return {
         "browInnerUp": _along_skin(c, vector(x=-c.side * 1.4 * knit, y=7.5 * row)),
-        "browKnit": _along_skin(c, vector(x=-c.side * 3.0 * knit * fade(0, 6, c.ax), y=-1.2 * knit)) + vector(z=1.4 * knit),
+        "browKnit": _along_skin(c, vector(x=-c.side * 3.0 * knit * fade(0, 6, c.ax), y=-1.2 * knit))
+        + vector(z=1.4 * knit),
     }
 
 
@@ -180,7 +183,10 @@ def _mouth(c: Chart) -> Fields:
     lips = spot(c.ax, c.flat_y, (0, MOUTH_Y), (27, 14)) * on_face
     seam = bump(c.ax, 24, 3) * on_face
     upper, lower = (1 - c.below_mouth), c.below_mouth
-    upper_lip, lower_lip = seam * upper * uneven(c.height, MOUTH_Y, 11, 40), seam * lower * uneven(c.height, MOUTH_Y, 40, 13)
+    upper_lip, lower_lip = (
+        seam * upper * uneven(c.height, MOUTH_Y, 11, 40),
+        seam * lower * uneven(c.height, MOUTH_Y, 40, 13),
+    )
     middle = bump(c.ax, 19, 3)
     corner = spot(c.ax, c.flat_y, (MOUTH_X, MOUTH_Y), (12, 13)) * on_face
     region = spot(c.x, c.flat_y, (0, MOUTH_Y), (38, 26)) * on_face
@@ -188,14 +194,23 @@ def _mouth(c: Chart) -> Fields:
     into = np.clip(c.x / 26, -1.2, 1.2)
     rolled = np.clip(np.abs(c.height - MOUTH_Y) / 8, 0, 1)
     return {
-        "mouthFunnel": vector(x=-6.0 * into * corner, y=(4.6 * upper_lip - 5.0 * lower_lip) * middle, z=5.5 * lips - 1.0 * corner),
-        "mouthPucker": vector(x=-10.5 * into * lips, y=-0.12 * (c.y - MOUTH_Y) * lips, z=6.5 * lips * bump(c.ax, 24) - 1.0 * corner),
+        "mouthFunnel": vector(
+            x=-6.0 * into * corner, y=(4.6 * upper_lip - 5.0 * lower_lip) * middle, z=5.5 * lips - 1.0 * corner
+        ),
+        "mouthPucker": vector(
+            x=-10.5 * into * lips, y=-0.12 * (c.y - MOUTH_Y) * lips, z=6.5 * lips * bump(c.ax, 24) - 1.0 * corner
+        ),
         "mouthLeft": vector(x=6.5 * region, z=-1.2 * np.clip(c.x / 25, -1, 1) * region),
         "mouthRight": vector(x=-6.5 * region, z=1.2 * np.clip(c.x / 25, -1, 1) * region),
         "mouthRollLower": vector(y=3.6 * lower_lip * rolled, z=-(4.2 - 2.0 * rolled) * lower_lip),
         "mouthRollUpper": vector(y=-3.2 * upper_lip * rolled, z=-(4.0 - 2.0 * rolled) * upper_lip),
-        "mouthShrugLower": vector(y=4.2 * spot(c.ax, c.flat_y, (0, -74), (24, 15)) * on_face * (0.8 + 0.2 * lower) + 2.0 * chin, z=1.8 * chin + 1.8 * lower_lip),
-        "mouthShrugUpper": vector(y=3.0 * spot(c.ax, c.flat_y, (0, MOUTH_Y), (22, 12)) * on_face, z=2.2 * upper_lip + 0.6 * lower_lip),
+        "mouthShrugLower": vector(
+            y=4.2 * spot(c.ax, c.flat_y, (0, -74), (24, 15)) * on_face * (0.8 + 0.2 * lower) + 2.0 * chin,
+            z=1.8 * chin + 1.8 * lower_lip,
+        ),
+        "mouthShrugUpper": vector(
+            y=3.0 * spot(c.ax, c.flat_y, (0, MOUTH_Y), (22, 12)) * on_face, z=2.2 * upper_lip + 0.6 * lower_lip
+        ),
         "lipsPart": vector(y=2.2 * upper_lip * middle - 3.4 * lower_lip * middle),
         "lipsTighten": vector(x=-2.2 * into * lips, y=-0.30 * (c.y - MOUTH_Y) * lips, z=-0.8 * lips),
         "chinRaise": vector(y=4.0 * chin, z=1.4 * chin - 1.0 * bump(c.ax, 18) * bump(c.flat_y + 83, 4) * c.front),
@@ -217,7 +232,9 @@ def _cheeks(c: Chart) -> Fields:
 
 def _tongue(c: Chart) -> Fields:
     probes = np.zeros(len(c.x) - c.vertex_count)
-    is_tongue = np.concatenate([(np.isclose(c.height[: c.vertex_count], MOUTH_Y - 5) & (c.skin[: c.vertex_count] == 0)), probes])
+    is_tongue = np.concatenate(
+        [(np.isclose(c.height[: c.vertex_count], MOUTH_Y - 5) & (c.skin[: c.vertex_count] == 0)), probes]
+    )
     tip = is_tongue * fade(38, 80, c.z)
     return {
         "tongueOut": vector(y=3.0 * tip - 4.0 * tip**2, z=34.0 * tip),
@@ -247,6 +264,6 @@ def _mouth_close(mesh: Mesh, c: Chart) -> Array:
     x = mesh.points[upper, 0]
     order = np.argsort(x)
     across = np.stack([np.interp(c.x, x[order], gap[order, k], left=0, right=0) for k in range(3)], -1)
-    fall = np.where(c.below_mouth > 0, uneven(c.height, MOUTH_Y, 40, 17), uneven(c.height, MOUTH_Y, 12, 40))
-    share = np.where(c.below_mouth > 0, -0.78, 0.22)
+    fall = uneven(c.height, MOUTH_Y, 12, 17)
+    share = np.where(c.height < MOUTH_Y, -0.78, 0.22)
     return (share * fall * c.soft * (c.z > 20))[:, None] * across

@@ -24,7 +24,9 @@ REACH = 19.0  # rows within this height move with the lid margin
 
 _SEGMENTS = 24
 _RINGS = np.concatenate([np.arcsin(np.array([1.2, 2.3, 3.9, 5.3, 6.2]) / EYE_RADIUS), [0.64, 0.82, 1.05, 1.35, 1.75]])
-_RING_UV = np.array([0.10, 0.19, 0.32, 0.44, 0.52, 0.60, 0.71, 0.82, 0.92, 1.0])  # the iris gets half of the island's width
+_RING_UV = np.array(
+    [0.10, 0.19, 0.32, 0.44, 0.52, 0.60, 0.71, 0.82, 0.92, 1.0]
+)  # the iris gets half of the island's width
 
 
 def upper_margin(ax: Array) -> Array:
@@ -91,7 +93,9 @@ def add_eyeball(builder: MeshBuilder, side: int) -> None:
     around = np.linspace(0, 2 * np.pi, _SEGMENTS + 1)
     polar, longitude = np.meshgrid(_RINGS, around[:-1], indexing="ij")
     radius = EYE_RADIUS + CORNEA * np.clip(1 - (np.sin(polar) * EYE_RADIUS / 6.2) ** 2, 0, 1) * (polar < 1.5)
-    direction = np.stack([side * np.sin(polar) * np.cos(longitude), np.sin(polar) * np.sin(longitude), np.cos(polar)], -1)
+    direction = np.stack(
+        [side * np.sin(polar) * np.cos(longitude), np.sin(polar) * np.sin(longitude), np.cos(polar)], -1
+    )
     rings = builder.vertices(centre + radius[..., None] * direction, part, 0.0, side * 26.0)
     rings = np.concatenate([rings, rings[:, :1]], 1)
     pole = int(builder.vertices((centre + [0, 0, EYE_RADIUS + CORNEA])[None], part, 0.0, side * 26.0)[0])

@@ -14,17 +14,33 @@ from blendsplat.heads.builtin.curves import Array, band, bump, fade, spot, uneve
 from blendsplat.heads.builtin.mesh import Mesh
 from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y, lower_lip_height, upper_lip_height
 from blendsplat.heads.builtin.rig import lid_direction
+from blendsplat.heads.builtin.skin import hair_mask
 
 Fields = dict[str, Array]
+
+# The fields are drawn as if each were alone; where several overlap, their variances add up, so all are taken down.
+_SPREAD = 0.8
 
 
 def identity_directions(mesh: Mesh, chart: Chart) -> tuple[tuple[str, ...], Array, Array]:
     """Names [S], vertex directions [S,V,3] and joint directions [S,5,3], in millimetres."""
     n = chart.vertex_count
     fields: Fields = {}
-    for group in (_cranium, _face, _jaw, _cheeks_and_age, _brow, _eyes, _nose, _mouth, _ears_and_neck, _hair, _asymmetry):
+    for group in (
+        _cranium,
+        _face,
+        _jaw,
+        _cheeks_and_age,
+        _brow,
+        _eyes,
+        _nose,
+        _mouth,
+        _ears_and_neck,
+        _hair,
+        _asymmetry,
+    ):
         fields |= group(chart)
-    carried = {name: _carry(mesh, chart, field) for name, field in fields.items()}
+    carried = {name: _SPREAD * _carry(mesh, chart, field) for name, field in fields.items()}
     carried |= {name: _slide_on_eyes(chart, field) for name, field in _eye_slits(chart).items()}
     for name, (upper, lower) in {"eye_opening": (-0.16, -0.10), "upper_lid_droop": (0.16, 0.0)}.items():
         lids = lid_direction(mesh, 1, upper, lower) + lid_direction(mesh, -1, upper, lower)
@@ -79,12 +95,16 @@ def _jaw(c: Chart) -> Fields:
         "jaw_width": vector(x=3.6 * c.side * fade(8, 50, c.ax) * below * fade(-40, 10, c.z)),
         "jaw_angle_height": vector(y=-5.0 * spot(c.angle, c.height, (74, -92), (24, 26)) * c.skin),
         "jaw_squareness": vector(x=3.0 * c.side * spot(c.ax, c.height, (36, -98), (12, 16)) * c.front),
-        "chin_length": vector(y=-4.0 * bump(c.ax, 30) * fade(-80, -108, c.height) * fade(-150, -116, c.height) * c.front),
+        "chin_length": vector(
+            y=-4.0 * bump(c.ax, 30) * fade(-80, -108, c.height) * fade(-150, -116, c.height) * c.front
+        ),
         "chin_width": vector(x=3.0 * c.x / 20 * bump(c.ax, 26) * uneven(c.height, -100, 14, 18) * c.front),
         "chin_projection": vector(z=4.0 * chin),
         "chin_cleft": vector(z=-1.6 * spot(c.ax, c.y, (0, -99), (3.6, 7)) * c.front),
         "mentolabial_depth": vector(z=-1.8 * bump(c.ax, 18) * bump(c.y + 84, 6) * c.front),
-        "submental_fullness": 5.0 * (uneven(c.height, -121, 9, 14) * fade(70, 15, c.angle) * c.skin)[:, None] * c.normal,
+        "submental_fullness": 5.0
+        * (uneven(c.height, -121, 9, 14) * fade(70, 15, c.angle) * c.skin)[:, None]
+        * c.normal,
         "overbite": vector(z=-2.5 * c.below_mouth * fade(-150, -100, c.height) * fade(30, 60, c.z) * c.soft),
     }
 
@@ -102,7 +122,10 @@ def _cheeks_and_age(c: Chart) -> Fields:
         "age_sagging": vector(y=-3.0 * jowl, z=1.8 * jowl - 1.2 * fold)
         + (-1.6 * hollow)[:, None] * c.normal
         + vector(y=-1.4 * spot(c.ax, c.y, (0, -36), (11, 9)) * c.front),
-        "eye_bags": vector(z=1.6 * spot(c.ax, c.y, (31, -13), (13, 4.5)) * c.front, y=-0.6 * spot(c.ax, c.y, (31, -13), (13, 4.5)) * c.front),
+        "eye_bags": vector(
+            z=1.6 * spot(c.ax, c.y, (31, -13), (13, 4.5)) * c.front,
+            y=-0.6 * spot(c.ax, c.y, (31, -13), (13, 4.5)) * c.front,
+        ),
     }
 
 
@@ -112,7 +135,9 @@ def _brow(c: Chart) -> Fields:
         "brow_height": vector(y=2.6 * row),
         "brow_ridge": vector(z=2.6 * bump(c.ax - 24, 24, 4) * bump(c.y - 19, 8) * c.front),
         "brow_tilt": vector(y=2.2 * row * np.clip((c.ax - 27) / 18, -1.2, 1.2)),
-        "brow_arch": vector(y=2.0 * (spot(c.ax, c.y, (32, 18), (10, 12)) - 0.6 * spot(c.ax, c.y, (14, 17), (8, 10))) * c.front),
+        "brow_arch": vector(
+            y=2.0 * (spot(c.ax, c.y, (32, 18), (10, 12)) - 0.6 * spot(c.ax, c.y, (14, 17), (8, 10))) * c.front
+        ),
         "glabella_depth": vector(z=-2.0 * spot(c.ax, c.y, (0, 14), (11, 11)) * c.front),
     }
 
@@ -124,7 +149,10 @@ def _eyes(c: Chart) -> Fields:
         "eye_height": vector(y=1.8 * near),
         "eye_depth": vector(z=-2.0 * near),
         "socket_depth": vector(z=-2.0 * band(7, 14, 4, c.y) * bump(c.ax - 28, 18, 4) * c.front),
-        "eyelid_fullness": vector(z=1.6 * spot(c.ax, c.y, (32, 11), (15, 4.0)) * c.front, y=-1.2 * spot(c.ax, c.y, (32, 11), (15, 4.5)) * c.front),
+        "eyelid_fullness": vector(
+            z=1.6 * spot(c.ax, c.y, (32, 11), (15, 4.0)) * c.front,
+            y=-1.2 * spot(c.ax, c.y, (32, 11), (15, 4.5)) * c.front,
+        ),
     }
 
 
@@ -164,7 +192,9 @@ def _nose(c: Chart) -> Fields:
         "nose_hump": vector(z=1.7 * bridge * bump(y + 17, 8)),
         "nose_root_height": vector(z=2.0 * spot(xn, y, (0, 5), (9, 9)) * f),
         "nose_tip_height": vector(y=2.4 * tip, z=-0.4 * tip),
-        "nose_tip_width": vector(x=1.3 * c.side * spot(xn, y, (6, -35.5), (5, 8)) * f, z=0.5 * spot(xn, y, (7, -35.5), (4, 6)) * f),
+        "nose_tip_width": vector(
+            x=1.3 * c.side * spot(xn, y, (6, -35.5), (5, 8)) * f, z=0.5 * spot(xn, y, (7, -35.5), (4, 6)) * f
+        ),
         "nose_wing_height": vector(y=1.5 * wings),
         "columella_drop": vector(y=-1.5 * bump(xn, 6) * bump(y + 44, 4) * f),
         "nose_base_depth": vector(z=-1.6 * base * fade(6, 14, xn)),
@@ -173,18 +203,25 @@ def _nose(c: Chart) -> Fields:
 
 def _mouth(c: Chart) -> Fields:
     around = spot(c.ax, c.y, (0, MOUTH_Y), (34, 15), 3) * c.soft * (c.z > 20)
-    up, down = (c.y - MOUTH_Y) / np.maximum(upper_lip_height(c.x), 2), (MOUTH_Y - c.y) / np.maximum(lower_lip_height(c.x), 2)
+    up, down = (
+        (c.y - MOUTH_Y) / np.maximum(upper_lip_height(c.x), 2),
+        (MOUTH_Y - c.y) / np.maximum(lower_lip_height(c.x), 2),
+    )
     inside = np.clip(1 - (c.ax / (MOUTH_X + 3)) ** 2, 0, 1) * c.soft * (c.z > 50)
     upper = inside * (1 - c.below_mouth) * bump(up - 0.85, 0.7)
     lower = inside * c.below_mouth * bump(down - 0.85, 0.7)
     philtrum = band(-57, -49, 4, c.y) * c.front
     return {
-        "mouth_width": vector(x=2.0 * c.side * fade(0, 25, c.ax) * fade(46, 27, c.ax) * bump(c.y - MOUTH_Y, 16) * c.soft * (c.z > 20)),
+        "mouth_width": vector(
+            x=2.0 * c.side * fade(0, 25, c.ax) * fade(46, 27, c.ax) * bump(c.y - MOUTH_Y, 16) * c.soft * (c.z > 20)
+        ),
         "mouth_height": vector(y=2.0 * around),
         "mouth_projection": vector(z=2.2 * spot(c.ax, c.y, (0, MOUTH_Y), (25, 15)) * c.soft * (c.z > 20)),
         "upper_lip_fullness": vector(y=1.1 * upper, z=1.3 * inside * (1 - c.below_mouth) * bump(up - 0.55, 0.5)),
         "lower_lip_fullness": vector(y=-1.1 * lower, z=1.4 * inside * c.below_mouth * bump(down - 0.5, 0.5)),
-        "cupids_bow": vector(y=0.8 * inside * (1 - c.below_mouth) * bump(up - 1, 0.5) * (bump(c.ax - 6, 3.5) - 1.1 * bump(c.ax, 3))),
+        "cupids_bow": vector(
+            y=0.8 * inside * (1 - c.below_mouth) * bump(up - 1, 0.5) * (bump(c.ax - 6, 3.5) - 1.1 * bump(c.ax, 3))
+        ),
         "philtrum_depth": vector(z=-1.0 * philtrum * (bump(c.ax, 2.8) - 0.6 * bump(c.ax - 5.5, 2.2))),
         "mouth_corner_height": vector(y=1.5 * spot(c.ax, c.y, (MOUTH_X, MOUTH_Y), (10, 10)) * c.soft * (c.z > 20)),
     }
@@ -212,26 +249,24 @@ def _hair(c: Chart) -> Fields:
     hair = hair_mask(c.angle, c.height)
     top = fade(35, 95, c.height)
     return {
-        "hair_volume": 7.0 * (hair * c.skin)[:, None] * c.normal,
-        "hair_top": vector(y=8.0 * hair * top * c.skin),
-        "hair_sides": vector(x=6.0 * c.side * hair * band(-10, 50, 25, c.height) * bump(c.angle - 100, 45) * c.skin),
-        "hair_back": vector(z=-8.0 * hair * fade(115, 165, c.angle) * c.skin),
-        "hair_fringe": vector(y=-2.0 * spot(c.ax, c.height, (0, 64), (40, 14)) * c.skin, z=5.0 * spot(c.ax, c.height, (0, 74), (45, 16)) * c.skin),
+        "hair_volume": 4.0 * (hair * c.skin)[:, None] * c.normal,
+        "hair_top": vector(y=5.0 * hair * top * c.skin),
+        "hair_sides": vector(x=3.5 * c.side * hair * band(-10, 50, 25, c.height) * bump(c.angle - 100, 45) * c.skin),
+        "hair_back": vector(z=-4.5 * hair * fade(115, 165, c.angle) * c.skin),
+        "hair_fringe": vector(
+            y=-1.5 * spot(c.ax, c.height, (0, 64), (40, 14)) * c.skin,
+            z=3.5 * spot(c.ax, c.height, (0, 74), (45, 16)) * c.skin,
+        ),
     }
-
-
-def hair_mask(angle: Array, height: Array) -> Array:
-    """1 where hair grows, fading over the hairline."""
-    a = np.abs(angle)
-    line = np.interp(a, (0, 15, 28, 40, 50, 58, 66, 74, 82, 90, 96, 112, 135, 180), (68, 68, 65, 56, 44, 32, 12, -4, -12, -10, 8, 2, -45, -72))
-    return fade(-4, 12, height - line)
 
 
 def _asymmetry(c: Chart) -> Fields:
     return {
         "asymmetry_jaw": vector(x=2.0 * fade(-60, -105, c.y) * fade(-150, -112, c.y) * fade(0, 50, c.z)),
         "asymmetry_nose": vector(x=1.4 * spot(c.ax, c.y, (0, -33), (18, 15)) * c.front),
-        "asymmetry_mouth": vector(y=1.2 * np.clip(c.x / 25, -1, 1) * spot(c.ax, c.y, (20, MOUTH_Y), (16, 14)) * c.soft * (c.z > 20)),
+        "asymmetry_mouth": vector(
+            y=1.2 * np.clip(c.x / 25, -1, 1) * spot(c.ax, c.y, (20, MOUTH_Y), (16, 14)) * c.soft * (c.z > 20)
+        ),
         "asymmetry_brows": vector(y=1.3 * c.side * bump(c.ax - 28, 22, 4) * uneven(c.y, 18, 16, 8) * c.front),
         "asymmetry_cheeks": 1.5 * (c.side * spot(c.ax, c.flat_y, (46, -50), (16, 26)) * c.front)[:, None] * c.normal,
     }

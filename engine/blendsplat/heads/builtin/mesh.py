@@ -89,7 +89,9 @@ class MeshBuilder:
     _vertex_count: int = 0
     _uv_count: int = 0
 
-    def vertices(self, points: Array, part: str, height: Array | float, angle: Array | float, depth: Array | float = 0.0) -> np.ndarray:
+    def vertices(
+        self, points: Array, part: str, height: Array | float, angle: Array | float, depth: Array | float = 0.0
+    ) -> np.ndarray:
         """Add points [...,3] with their chart; returns their indices [...]."""
         shape = points.shape[:-1]
         count = int(np.prod(shape))
@@ -100,7 +102,9 @@ class MeshBuilder:
         self._vertex_count += count
         return np.arange(self._vertex_count - count, self._vertex_count).reshape(shape)
 
-    def sheet(self, rows: np.ndarray, below: np.ndarray | None, s: Array, t: Array, island: str, inside_out: bool = False) -> None:
+    def sheet(
+        self, rows: np.ndarray, below: np.ndarray | None, s: Array, t: Array, island: str, inside_out: bool = False
+    ) -> None:
         """Quads between rows [R,C], the islands' coordinates s, t [R,C] beside them.
 
         below [R,C]: the vertices a row shows to the row under it, where a slit splits the row (else the same).
@@ -119,12 +123,23 @@ class MeshBuilder:
             for a, b, c in pairs:
                 self._add_faces([vertex[a], vertex[b], vertex[c]], [texture[a], texture[b], texture[c]], inside_out)
 
-    def fan(self, centre: int, ring: np.ndarray, centre_st: Array, ring_s: Array, ring_t: Array, island: str, inside_out: bool = False) -> None:
+    def fan(
+        self,
+        centre: int,
+        ring: np.ndarray,
+        centre_st: Array,
+        ring_s: Array,
+        ring_t: Array,
+        island: str,
+        inside_out: bool = False,
+    ) -> None:
         """Triangles from a centre to consecutive ring vertices [C]; centre_st [2], or [C-1,2] for one UV per triangle."""
         uv_ring = self._add_uvs(ring_s, ring_t, island, flip=inside_out)
         centres = np.broadcast_to(centre_st, (len(ring) - 1, 2))
         uv_centre = self._add_uvs(centres[:, 0], centres[:, 1], island, flip=inside_out)
-        self._add_faces([np.full(len(ring) - 1, centre), ring[:-1], ring[1:]], [uv_centre, uv_ring[:-1], uv_ring[1:]], inside_out)
+        self._add_faces(
+            [np.full(len(ring) - 1, centre), ring[:-1], ring[1:]], [uv_centre, uv_ring[:-1], uv_ring[1:]], inside_out
+        )
 
     def finish(self) -> Mesh:
         """The mesh of everything added, each island turned so that its UV triangles are counter-clockwise too."""

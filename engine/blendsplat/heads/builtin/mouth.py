@@ -9,6 +9,8 @@ from blendsplat.heads.builtin.curves import Array, bump, fade
 from blendsplat.heads.builtin.mesh import MeshBuilder
 from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y
 
+UPPER_EDGE, LOWER_EDGE = MOUTH_Y - 3.2, MOUTH_Y - 1.8  # biting edges: the upper teeth bite over the lower ones
+ARCH_Z = 60.5
 _ARCH = 1.25  # the teeth's arch reaches this angle (radians) to either side
 _ARCH_COLUMNS = 31
 
@@ -22,7 +24,9 @@ def add_lining(builder: MeshBuilder, points: Array, upper: np.ndarray, lower: np
     arch = np.sqrt(np.clip(1 - (lips[:, 0] / (MOUTH_X + 0.5)) ** 2, 0, 1))
     rows = [ring]
     depths = (0.12, 0.45, 1.0)
-    for (inwards, opening, widen), depth in zip(((5.0, 0.4, 1.0), (15.0, 14.0, 1.2), (52.0, 15.0, 1.15)), depths, strict=True):
+    for (inwards, opening, widen), depth in zip(
+        ((5.0, 0.4, 1.0), (15.0, 14.0, 1.2), (52.0, 15.0, 1.15)), depths, strict=True
+    ):
         row = lips.copy()
         row[:, 0] *= widen
         row[:, 1] += sign * opening * (arch if opening > 1 else 1.0)
@@ -46,8 +50,8 @@ def add_teeth(builder: MeshBuilder, upper: bool) -> None:
     t = np.linspace(-_ARCH, _ARCH, _ARCH_COLUMNS)
     narrow = 1.0 if upper else 0.94
     x = 23.0 * narrow * np.sin(t) / np.sin(_ARCH)
-    z = 60.5 + 27.5 * np.cos(t) - (0.0 if upper else 2.2)
-    edge = MOUTH_Y - 1.6 if upper else MOUTH_Y - 2.2
+    z = ARCH_Z + 27.5 * np.cos(t) - (0.0 if upper else 2.8)
+    edge = UPPER_EDGE if upper else LOWER_EDGE
     rise = np.array([13.0, 9.0, 5.0, 1.4, 0.0, 0.6])
     out = np.array([-1.5, 0.0, 0.5, 0.1, -0.8, -5.0])
     tooth = 0.5 + 0.5 * np.cos(2 * np.pi * np.arange(_ARCH_COLUMNS) / 2)  # a crown every second column
@@ -68,7 +72,12 @@ def add_tongue(builder: MeshBuilder) -> None:
     p, a = np.meshgrid(polar, around[:-1] + np.pi / 2, indexing="ij")
     on_top = np.sin(a) > 0
     x = 15.5 * np.sin(p) ** 0.8 * np.cos(a)
-    y = MOUTH_Y - 9.5 + np.sin(p) * np.sin(a) * np.where(on_top, 4.5, 6.0) - 1.2 * bump(np.cos(a), 0.25) * on_top * np.sin(p)
+    y = (
+        MOUTH_Y
+        - 9.5
+        + np.sin(p) * np.sin(a) * np.where(on_top, 4.5, 6.0)
+        - 1.2 * bump(np.cos(a), 0.25) * on_top * np.sin(p)
+    )
     z = 58 + 22 * np.cos(p)
     y = y + 3.5 * fade(62, 40, z)
     grid = builder.vertices(np.stack([x, y, z], -1), "tongue", MOUTH_Y - 5, 0.0, 0.5)

@@ -79,7 +79,11 @@ def _neck_girth(block: Array, chart: Chart) -> None:
     fold = (band(-150, -128, 12, chart.height) * fade(70, 20, chart.angle) * chart.skin)[:n, None]
     _about_x(block, 6.0 * fold * chart.normal[:n])
     # Turning the head stretches the muscle that ends behind the ear it turns away from.
-    strap = (bump(chart.angle - np.interp(-chart.height, (118, 200), (88, 16)), 15) * band(-192, -130, 14, chart.height) * chart.skin)[:n, None]
+    strap = (
+        bump(chart.angle - np.interp(-chart.height, (118, 200), (88, 16)), 15)
+        * band(-192, -130, 14, chart.height)
+        * chart.skin
+    )[:n, None]
     for side, entry, sign in ((1, (0, 2), -1), (-1, (0, 2), 1)):
         on_side = (chart.side[:n] == side)[:, None]
         block[entry] += sign * 3.0 * strap * on_side * chart.normal[:n]

@@ -17,6 +17,7 @@ from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y, relief
 from blendsplat.heads.builtin.skull import CHIN, half_width, jaw_lift, skull
 
 EYE_ROW = 0.0
+HAIR_THICKNESS = 4.5  # of the neutral head; identity makes it more or less
 
 ROWS = np.array([
     112, 107, 98.5, 88, 78, 68, 58, 49, 41, 34, 28.5, 24, 20.5, 17.5, 14.8, 12.2, 9.8, 7.8, 6.1, 4.4, 2.8, 1.3, EYE_ROW, -1.3, -2.9,
@@ -27,11 +28,15 @@ ROWS = np.array([
 
 
 def _column_angles() -> Array:
-    inner, outer = (np.rad2deg(np.arcsin(c / half_width(np.array(EYE_ROW)))) for c in (eyes.INNER_CANTHUS, eyes.OUTER_CANTHUS))
+    inner, outer = (
+        np.rad2deg(np.arcsin(c / half_width(np.array(EYE_ROW)))) for c in (eyes.INNER_CANTHUS, eyes.OUTER_CANTHUS)
+    )
     corner = np.rad2deg(np.arcsin(MOUTH_X / half_width(np.array(MOUTH_Y))))
     stops = (0, inner, corner, outer, 62, 85, 110, 180)
     counts = (6, 5, 7, 5, 4, 3, 5)
-    right = np.concatenate([np.linspace(a, b, n, endpoint=False) for a, b, n in zip(stops, stops[1:], counts, strict=False)])
+    right = np.concatenate(
+        [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(stops, stops[1:], counts, strict=False)]
+    )
     return np.concatenate([-np.array([180.0]), -right[:0:-1], right, [180.0]])
 
 
@@ -45,7 +50,21 @@ def bare_skin(angle: Array, height: Array) -> Array:
     # Features are drawn in front view, on rows that have not yet climbed towards the ears.
     feature_y = np.where(height > CHIN - 1, y - 0.65 * jaw_lift(angle, height), -300)
     z = z + relief(x, feature_y) * fade(92, 66, np.abs(angle))
-    return np.stack([x, y, z], -1) + _neck_relief(angle, height)
+    points = np.stack([x, y, z], -1)
+    outwards = points - np.array([0.0, 15.0, -12.0])
+    outwards = outwards / np.linalg.norm(outwards, axis=-1, keepdims=True)
+    return points + _neck_relief(angle, height) + HAIR_THICKNESS * hair_mask(angle, height)[..., None] * outwards
+
+
+def hair_mask(angle: Array, height: Array) -> Array:
+    """1 where hair grows, fading over the hairline."""
+    a = np.abs(angle)
+    line = np.interp(
+        a,
+        (0, 15, 28, 40, 50, 58, 66, 74, 82, 90, 96, 112, 135, 180),
+        (68, 68, 65, 56, 44, 32, 12, -4, -12, -10, 8, 2, -45, -72),
+    )
+    return fade(-4, 12, height - line)
 
 
 def _neck_relief(angle: Array, height: Array) -> Array:
@@ -93,7 +112,7 @@ def _add_skin(builder: MeshBuilder) -> None:
     wrap = [*range(grid.shape[1]), 0]
     s, t = _skin_uv()
     builder.sheet(grid[:, wrap], shown_below[:, wrap], s[None], t[1:, None], "skin")
-    crown = int(builder.vertices(np.array([[0.0, 113.3, -16.0]]), "skin", 113.0, 180.0)[0])
+    crown = int(builder.vertices(np.array([[0.0, 113.3 + HAIR_THICKNESS, -16.0]]), "skin", 113.0, 180.0)[0])
     middles = np.stack([(s[:-1] + s[1:]) / 2, np.ones(len(s) - 1)], -1)
     builder.fan(crown, grid[0, wrap], middles, s, np.full(len(s), t[1]), "skin")
     builder.named["neck_ring"] = grid[-1]
@@ -110,8 +129,8 @@ def _slits() -> list[tuple[str, int, np.ndarray]]:
     corner = np.rad2deg(np.arcsin(MOUTH_X / half_width(np.array(MOUTH_Y))))
     inner, outer = np.rad2deg(inner), np.rad2deg(outer)
     near = 1e-6
-    left = np.flatnonzero((ANGLES >= inner - near) & (ANGLES <= outer + near))
-    right = np.flatnonzero((-ANGLES >= inner - near) & (-ANGLES <= outer + near))
+    left = np.flatnonzero((inner - near <= ANGLES) & (outer + near >= ANGLES))
+    right = np.flatnonzero((inner - near <= -ANGLES) & (outer + near >= -ANGLES))
     lips = np.flatnonzero(np.abs(ANGLES) <= corner + near)
     eye_row, mouth_row = int(np.flatnonzero(ROWS == EYE_ROW)[0]), int(np.flatnonzero(ROWS == MOUTH_Y)[0])
     return [("left_eye", eye_row, left), ("right_eye", eye_row, right), ("mouth", mouth_row, lips)]
@@ -121,7 +140,9 @@ def _add_lid_rim(builder: MeshBuilder, points: Array, side: str) -> None:
     upper, lower = builder.named[f"{side}_eye_upper"], builder.named[f"{side}_eye_lower"]
     ring = np.concatenate([upper, lower[1:-1][::-1]])
     sign = np.concatenate([np.ones(len(upper)), -np.ones(len(ring) - len(upper))])
-    inner = builder.vertices(eyes.lid_rim(points[ring]), "lid_rims", EYE_ROW - 0.01 * (sign < 0), 26.0 if side == "left" else -26.0)
+    inner = builder.vertices(
+        eyes.lid_rim(points[ring]), "lid_rims", EYE_ROW - 0.01 * (sign < 0), 26.0 if side == "left" else -26.0
+    )
     rows = np.stack([np.append(ring, ring[0]), np.append(inner, inner[0])])
     around = np.linspace(0, 1, rows.shape[1])
     builder.sheet(rows, None, around[None], np.array([[1.0], [0.0]]), f"{side}_lid")

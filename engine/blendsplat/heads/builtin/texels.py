@@ -40,7 +40,9 @@ class Texels:
         image[self.pixels] = values
         empty = np.ones(self.size * self.size, bool)
         empty[self.pixels] = False
-        nearest = distance_transform_edt(empty.reshape(self.size, self.size), return_distances=False, return_indices=True)
+        nearest = distance_transform_edt(
+            empty.reshape(self.size, self.size), return_distances=False, return_indices=True
+        )
         return image.reshape(self.size, self.size, -1)[nearest[0], nearest[1]]
 
 
@@ -50,7 +52,9 @@ def texels(size: int) -> Texels:
     from blendsplat.splatting import rasterize_mesh
 
     mesh = neutral_mesh()
-    plane = torch.from_numpy(np.column_stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1], np.ones(len(mesh.uvs))]).astype(np.float32))
+    plane = torch.from_numpy(
+        np.column_stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1], np.ones(len(mesh.uvs))]).astype(np.float32)
+    )
     K = torch.diag(torch.tensor([float(size), float(size), 1.0]))
     uv_faces = torch.from_numpy(mesh.uv_faces.astype(np.int32))
     ids, barycentrics, _ = rasterize_mesh(plane[None], uv_faces, torch.eye(4)[None], K[None], size, size)
@@ -83,4 +87,6 @@ class Noise:
         # An odd offset for every spacing, so that octaves do not line up.
         shift = 37.7 / spacing
         coordinates = np.stack([u / spacing + shift, v / (spacing * stretch) + 2.3 * shift])
-        return map_coordinates(self._grid, coordinates, order=1 if spacing < 0.6 else 2, mode="grid-wrap", prefilter=False)
+        return map_coordinates(
+            self._grid, coordinates, order=1 if spacing < 0.6 else 2, mode="grid-wrap", prefilter=False
+        )
