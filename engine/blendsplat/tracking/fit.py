@@ -36,7 +36,7 @@ class FitOptions:
     """focal in pixels of the clip's images (None: solved, with a prior of ``field_of_view`` degrees across ``view_pixels``)."""
 
     focal: float | None = None
-    field_of_view: float = 28.0
+    field_of_view: float | None = None  # None: 28, the usual one of talking-head crops
     view_pixels: float | None = None  # None: the images' longer side
     focal_sigma: float = 0.35  # of log(focal)
     centre: tuple[float, float] | None = None  # principal point in pixels; None: the images' middle
@@ -61,9 +61,11 @@ class _Clip:
 def fit_clip(
     head: HeadModel, pixels: np.ndarray, found: np.ndarray, timestamps: np.ndarray, width: int, height: int,
     options: FitOptions | None = None, head_source: str = "builtin", progress: Progress | None = None,
+    shots: np.ndarray | None = None,
 ) -> Tracking:  # fmt: skip
     """Fit ``head`` to landmarks [F,478,2] (pixels of width x height images), found [F] bool, timestamps [F] seconds.
 
+    shots: frames at which a shot is known to begin; jumps of the face are found here too.
     Raises NoFaceError when no frame shows a face.
     """
     options, progress = options or FitOptions(), progress or Progress()
@@ -78,7 +80,9 @@ def fit_clip(
     problem, unknowns, shape, offsets = _fit_shape(head, problem, unknowns, clip, options)
     progress.check()
     progress.update("fit", 1, 3, "every frame")
-    problem, unknowns, valid, segments, together = _fit_all(head, problem, unknowns, clip, shown, len(found), pixels, timestamps, options)
+    cuts = np.zeros(len(found), bool)
+    cuts[np.asarray([] if shots is None else shots, int)] = True
+    problem, unknowns, valid, segments, together = _fit_all(head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options)
     progress.update("fit", 3, 3)
     return _result(
         head, head_source, problem, together, shape, offsets, valid, segments, clip, shown, timestamps, (width, height)
@@ -96,7 +100,7 @@ def _start(
 ) -> tuple[Problem, Tensor]:
     """The problem of all shown frames, and unknowns [B,P] from the rough poses."""
     span = options.view_pixels or max(width, height)
-    focal = options.focal or span / 2 / np.tan(np.radians(options.field_of_view) / 2)
+    focal = options.focal or span / 2 / np.tan(np.radians(options.field_of_view or 28.0) / 2)
     centre = np.array(options.centre or (width / 2, height / 2))
     root = _torso(clip.rotations)
     neck = torch.as_tensor(clip.rotations, dtype=torch.float32)
@@ -186,7 +190,7 @@ def _only(everything: Tensor, *parts: slice) -> Tensor:
 
 
 def _fit_all(
-    head: HeadModel, problem: Problem, unknowns: Tensor, clip: _Clip, shown: np.ndarray, frames: int, pixels: np.ndarray,
+    head: HeadModel, problem: Problem, unknowns: Tensor, clip: _Clip, shown: np.ndarray, cuts: np.ndarray, pixels: np.ndarray,
     timestamps: np.ndarray, options: FitOptions,
 ) -> tuple[Problem, Tensor, np.ndarray, np.ndarray, Tensor]:  # fmt: skip
     """Every frame by itself, then all together: (problem, unknowns of shown frames, valid [F], segments [F], smoothed)."""
@@ -200,11 +204,11 @@ def _fit_all(
     good = error < LOST
     if not good.any():
         raise NoFaceError("Faces were detected, but none could be fitted. Check that the clip shows a person's face, upright.")
-    valid = np.zeros(frames, bool)
+    valid = np.zeros(len(cuts), bool)
     valid[shown[good]] = True
-    eye_distance = np.ones(frames)
+    eye_distance = np.ones(len(cuts))
     eye_distance[shown] = clip.eye_distance
-    segments = prepare.segments_of(valid, prepare.shot_cuts(pixels, valid, eye_distance), timestamps)
+    segments = prepare.segments_of(valid, cuts | prepare.shot_cuts(pixels, valid, eye_distance), timestamps)
     together = unknowns
     if options.smoothing > 0:
         smooth = make_smoothness(segments[shown], timestamps[shown], usual_stiffness(head.expression_names, options.smoothing))
@@ -250,8 +254,8 @@ def _result(
         eyes_pose=eyes, eyelids=values[:, EYELIDS], translation=values[:, TRANSLATION], K=K, viewmat=viewmat,
         expression_names=tuple(head.expression_names),
         figures={
-            "landmark_error_percent": 100 * float(errors.mean()),
-            "landmark_error_worst_percent": 100 * float(errors.max()),
+            "landmark_error": float(errors.mean()),  # of the distance between the eyes
+            "landmark_error_worst": float(errors.max()),
             "frames_with_face": int(valid.sum()),
             "frames_without_face": int((~valid).sum()),
             "shots": int(segments.max()) + 1,

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracking of an imported clip's folder, from its landmarks to everything that training and Blender read.
+
+The fit itself lives in ``fit``; here is what touches the disk: landmarks in, tracking.npz, camera.json, the maps of
+valid pixels and the overlay video out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blendsplat.errors import InputError
+from blendsplat.files import write_json
+from blendsplat.geometry import rotvec_to_matrix
+from blendsplat.heads.model import HeadModel
+from blendsplat.progress import Progress
+from blendsplat.splatting import rasterize_mesh
+from blendsplat.tracking import neck_cut
+from blendsplat.tracking.fit import FitOptions, fit_clip
+from blendsplat.tracking.landmarks import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
+from blendsplat.tracking.metrics import jitter
+from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
+from blendsplat.tracking.result import Tracking
+from blendsplat.video import Clip, write_mp4
+from blendsplat.video.prefetch import prefetch
+
+MESH_BATCH = 8
+HAIR_FRAMES = 12
+PHONE_VIEW, EDITED_VIEW = 55.0, 27.0  # usual fields of view in degrees: of whole pictures, of square talking-head crops
+SQUARE = 1.15  # sources less elongated than this are taken for crops of edited footage
+
+
+@dataclass
+class TrackOptions:
+    """head: "builtin" or a path; head_model: an already loaded one; detector: a FaceLandmarker bundle for clips whose
+    landmarks are not there yet; fit: focal length, smoothing and priors; overlay, valid_maps: whether to write them.
+    device is accepted for every job's sake; the fit is small and runs on the CPU."""
+
+    head: str | Path = "builtin"
+    head_model: HeadModel | None = None
+    detector: Path | str | None = None
+    device: str = "cpu"
+    fit: FitOptions = field(default_factory=FitOptions)
+    overlay: bool = True
+    valid_maps: bool = True
+
+
+def track_clip(directory: Path | str, options: TrackOptions | None = None, progress: Progress | None = None) -> Tracking:
+    """Track the clip in ``directory`` and write landmarks.npz (if absent), tracking.npz, camera.json, valid/, overlay.mp4.
+
+    Raises FormatError (no clip there), NoFaceError, InputError (the head), StorageError, Cancelled.
+    """
+    options, progress = options or TrackOptions(), progress or Progress()
+    started = time.perf_counter()
+    clip = Clip.open(directory)
+    head = options.head_model or _load_head(options.head)
+    points, found = _landmarks(clip, options.detector, progress)
+    tracking = fit_clip(
+        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, _camera_prior(clip, options.fit),
+        str(options.head), progress, np.asarray(clip.info.shots),
+    )  # fmt: skip
+    tracking.figures["jitter_px"] = jitter(tracking, head)
+    if options.overlay or options.valid_maps:
+        frames = _finished_frames(clip, head, tracking, points[..., :2], options, progress)
+        with prefetch(frames) as pictures:
+            if options.overlay:
+                write_mp4(clip.directory / "overlay.mp4", pictures, clip.fps, crf=23)
+            else:
+                for _ in pictures:
+                    pass
+    tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
+    write_json(
+        clip.directory / "camera.json",
+        {"width": clip.width, "height": clip.height, "K": tracking.K.tolist(), "viewmat": tracking.viewmat.tolist()},
+    )
+    tracking.save(clip.directory / "tracking.npz")
+    return tracking
+
+
+def _load_head(source: str | Path) -> HeadModel:
+    from blendsplat.heads.load import load_head  # slow: brings the detector with it when a head is new
+
+    return load_head(source)
+
+
+def _landmarks(clip: Clip, bundle: Path | str | None, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """points [F,478,3], found [F]: the import's, or detected now and written beside the clip."""
+    path = clip.directory / "landmarks.npz"
+    if path.exists():
+        points, found = load_landmarks(path)
+        if len(points) != clip.frame_count:
+            raise InputError(f"{path} has {len(points)} frames and the clip {clip.frame_count}: delete it and track again.")
+        return points, found
+    points, found = np.zeros((clip.frame_count, LANDMARK_COUNT, 3), np.float32), np.zeros(clip.frame_count, bool)
+    with make_detector(bundle) as detector:
+        for index in range(clip.frame_count):
+            progress.check()
+            face = detector.detect(clip.image(index), float(clip.timestamps[index]))
+            if face is not None:
+                points[index], found[index] = face.points, True
+            progress.update("landmarks", index + 1, clip.frame_count)
+        save_landmarks(path, points, found, detector.name)
+    return points, found
+
+
+def _camera_prior(clip: Clip, wanted: FitOptions) -> FitOptions:
+    """The principal point is the source picture's middle; its shape tells a phone's whole picture from an edited crop."""
+    x, y, size = clip.info.crop
+    source_width, source_height = clip.info.source_size
+    scale = clip.width / max(size, 1)
+    centre = ((source_width / 2 - x) * scale, (source_height / 2 - y) * scale)
+    long, short = max(source_width, source_height), max(min(source_width, source_height), 1)
+    view = PHONE_VIEW if long / short > SQUARE else EDITED_VIEW
+    return FitOptions(
+        **{
+            **vars(wanted),
+            "centre": wanted.centre or centre,
+            "view_pixels": wanted.view_pixels or long * scale,
+            "field_of_view": wanted.field_of_view or view,
+        }
+    )
+
+
+@dataclass
+class _Drawn:
+    """One frame ready to be cut and painted."""
+
+    index: int
+    image: np.ndarray
+    matte: np.ndarray
+    camera_vertices: np.ndarray  # [V,3]
+    face_ids: np.ndarray  # [H,W]
+    neck: neck_cut.NeckGeometry
+
+
+def _finished_frames(
+    clip: Clip, head: HeadModel, tracking: Tracking, pixels: np.ndarray, options: TrackOptions, progress: Progress
+) -> Iterator[np.ndarray]:
+    """Write every frame's map of valid pixels and yield its overlay [H,W,3] uint8."""
+    painter = OverlayPainter(head)
+    hair = _learn_hair(clip, head, tracking) if options.valid_maps else None
+    for drawn in _drawn_frames(clip, head, tracking, np.arange(clip.frame_count)):
+        progress.check()
+        index = drawn.index
+        valid = neck_cut.valid_map(drawn.neck, drawn.face_ids >= 0, drawn.matte, drawn.image, hair)
+        if not tracking.valid[index]:
+            valid[:] = 0
+        if options.valid_maps:
+            clip.write_valid(index, valid)
+        progress.update("overlay", index + 1, clip.frame_count)
+        if tracking.valid[index]:
+            yield painter.paint(drawn.image, drawn.camera_vertices, drawn.face_ids, pixels[index], drawn.matte, valid)
+        else:
+            yield paint_without_face(drawn.image)
+
+
+def _drawn_frames(clip: Clip, head: HeadModel, tracking: Tracking, frames: np.ndarray) -> Iterator[_Drawn]:
+    """The mesh of each of ``frames`` in its picture, rasterized a few at a time."""
+    params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets)
+    view, K = torch.as_tensor(tracking.viewmat), torch.as_tensor(tracking.K)
+    template = (head.template + offsets + torch.einsum("s,svc->vc", torch.as_tensor(tracking.shape), head.shape_directions)).numpy()
+    ring_height, chin_height = neck_cut.neck_heights(head, template)
+    ring = head.regions["neck_ring"]
+    torso = rotvec_to_matrix(params.root_pose).numpy()
+    for start in range(0, len(frames), MESH_BATCH):
+        rows = frames[start : start + MESH_BATCH]
+        vertices = head(params[torch.as_tensor(rows)], offsets)
+        count = len(rows)
+        face_ids, _, _ = rasterize_mesh(
+            vertices, head.faces, view.expand(count, 4, 4), K.expand(count, 3, 3), tracking.width, tracking.height
+        )
+        camera = (vertices @ view[:3, :3].T + view[:3, 3]).numpy()
+        for row, index in enumerate(rows):
+            world = vertices[row, ring].numpy().astype(np.float64)
+            neck = neck_cut.neck_geometry(
+                world, world.mean(0), torso[min(index, len(torso) - 1)], chin_height - ring_height, tracking.K, tracking.viewmat
+            )
+            yield _Drawn(int(index), clip.image(index), clip.matte(index), camera[row], face_ids[row].numpy(), neck)
+
+
+def _learn_hair(clip: Clip, head: HeadModel, tracking: Tracking) -> neck_cut.HairColours | None:
+    """The hair's colours against the clothes', over a few spread frames of the clip."""
+    shown = np.flatnonzero(tracking.valid)
+    frames = np.unique(shown[np.linspace(0, len(shown) - 1, HAIR_FRAMES).astype(int)])
+    inside = np.zeros(head.vertex_count, bool)
+    inside[head.regions["scalp"]] = True
+    scalp = np.append(inside[head.faces.numpy()].all(1), False)
+    samples = []
+    for drawn in _drawn_frames(clip, head, tracking, frames):
+        hair, clothes = neck_cut.hair_and_clothes(drawn.neck, drawn.face_ids, scalp, drawn.matte)
+        samples.append((drawn.image, hair, clothes))
+    return neck_cut.learn_hair(samples)
