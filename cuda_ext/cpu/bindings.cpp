@@ -43,6 +43,7 @@ Bins make_bins(uintptr_t records, uintptr_t offsets, uintptr_t entries) {
 PYBIND11_MODULE(_kernels_cpu, m) {
   using release = py::call_guard<py::gil_scoped_release>;
   m.attr("TILE_SIZE") = kTileSize;
+  m.attr("ENTRY_SLACK") = kEntrySlack;
   m.attr("RECORD_SIZE") = 16;
   m.attr("GRADIENT_SIZE") = 16;
   m.def("instruction_set", [] { return operations().name; });

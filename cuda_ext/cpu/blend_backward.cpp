@@ -10,8 +10,8 @@ BS_BEGIN
 
 namespace {
 
-struct Step {
-  float alpha[kLanes], transmittance[kLanes];
+struct KeptStep {
+  float alpha[kLanes], before[kLanes];
 };
 
 // Per-thread scratch, the documented exception to "the caller allocates": its size is a tile's, known only here.
@@ -26,12 +26,12 @@ class Scratch {
     std::free(steps);
     std::free(entries);
     capacity = wanted + wanted / 2;
-    steps = static_cast<Step*>(std::malloc(sizeof(Step) * static_cast<size_t>(capacity)));
+    steps = static_cast<KeptStep*>(std::malloc(sizeof(KeptStep) * static_cast<size_t>(capacity)));
     entries = static_cast<int32_t*>(std::malloc(sizeof(int32_t) * static_cast<size_t>(capacity)));
     if (!steps || !entries) capacity = 0;
     return steps && entries;
   }
-  Step* steps = nullptr;
+  KeptStep* steps = nullptr;
   int32_t* entries = nullptr;
 
  private:
@@ -41,12 +41,12 @@ class Scratch {
 BS_FN int64_t replay(const Tile& tile, Scratch& scratch, Transmittance& t) {
   int64_t kept = 0;
   for (const int32_t* entry = tile.begin; entry != tile.end && any(t.live); ++entry) {
-    const Lanes alpha = step_alpha(tile, record_of(tile, *entry), t);
-    store(scratch.steps[kept].alpha, alpha);
-    store(scratch.steps[kept].transmittance, t.value);
+    prefetch_ahead(tile, entry);
+    const Step step = advance(tile, record_of(tile, *entry), t);
+    store(scratch.steps[kept].alpha, step.alpha);
+    store(scratch.steps[kept].before, step.before);
     scratch.entries[kept] = *entry;
-    kept += any(alpha > Lanes(0.0f));
-    t.value = t.value - alpha * t.value;
+    kept += any(step.alpha > Lanes(0.0f));
   }
   return kept;
 }
@@ -55,28 +55,81 @@ struct PixelGradient {
   Lanes color[3], depth, coverage;   // coverage: dL/d(alpha), the background's share included
 };
 
-BS_FN void add_step(const Tile& tile, const Step& step, const float* record, const PixelGradient& g, Lanes& behind, float* row) {
-  const Lanes alpha = load(step.alpha), transmittance = load(step.transmittance);
-  const Lanes weight = alpha * transmittance;
+// Up to sixteen Gaussians of a tile that wait for their sums over its pixels.
+struct Batch {
+  Lanes v[kLanes], weight[kLanes];   // v: dL/d(log alpha)
+  float mean_x[kLanes], mean_y[kLanes];
+  int32_t entries[kLanes];
+};
+
+BS_FN void add_step(const Tile& tile, const KeptStep& kept, int32_t entry, const PixelGradient& g, Lanes& behind, Batch& batch, int slot) {
+  const float* record = record_of(tile, entry);
+  const Lanes alpha = load(kept.alpha), before = load(kept.before);
   Lanes value = fma(g.color[0], Lanes(record[kRed]), g.coverage);
   value = fma(g.color[1], Lanes(record[kGreen]), value);
   value = fma(g.color[2], Lanes(record[kBlue]), value);
   value = fma(g.depth, Lanes(record[kDepth]), value);
-  const Lanes grad_alpha = alpha_gradient(transmittance, alpha, value, behind);
-  behind = fma(weight, value, behind);
-  const Lanes v = only(Lanes(kAlphaMax) > alpha, alpha * grad_alpha);  // the clamp passes no gradient
-  const Lanes dx = tile.x - Lanes(record[kMeanX]), dy = tile.y - Lanes(record[kMeanY]);
-  const Lanes vx = v * dx, vy = v * dy;
-  row[kSum] += total(v);
-  row[kSumX] += total(vx);
-  row[kSumY] += total(vy);
-  row[kSumXX] += total(vx * dx);
-  row[kSumXY] += total(vx * dy);
-  row[kSumYY] += total(vy * dy);
-  row[kGradRed] += total(weight * g.color[0]);
-  row[kGradGreen] += total(weight * g.color[1]);
-  row[kGradBlue] += total(weight * g.color[2]);
-  row[kGradDepth] += total(weight * g.depth);
+  const Lanes grad_alpha = alpha_gradient(before, alpha, value, behind);
+  batch.v[slot] = only(Lanes(kAlphaMax) > alpha, alpha * grad_alpha);  // the clamp passes no gradient
+  batch.weight[slot] = alpha * before;
+  batch.mean_x[slot] = record[kMeanX];
+  batch.mean_y[slot] = record[kMeanY];
+  batch.entries[slot] = entry;
+}
+
+// Moments of v about the tile's centre. Lanes are Gaussians now, v[4 r + c] is the pixel in row r and column c, so the
+// pixel coordinates are the constants -1.5, -0.5, 0.5, 1.5 and the sums separate into columns and rows.
+BS_FN void tile_moments(const Lanes* v, Lanes* sums) {
+  Lanes row_sum[4], row_x[4], row_xx(0.0f);
+  for (int r = 0; r < 4; ++r) {
+    const Lanes* p = v + 4 * r;
+    const Lanes outer = p[0] + p[3], inner = p[1] + p[2];
+    row_sum[r] = outer + inner;
+    row_x[r] = fma(Lanes(1.5f), p[3] - p[0], Lanes(0.5f) * (p[2] - p[1]));
+    row_xx = fma(Lanes(2.25f), outer, fma(Lanes(0.25f), inner, row_xx));
+  }
+  const Lanes outer = row_sum[0] + row_sum[3], inner = row_sum[1] + row_sum[2];
+  sums[kSum] = outer + inner;
+  sums[kSumX] = (row_x[0] + row_x[3]) + (row_x[1] + row_x[2]);
+  sums[kSumY] = fma(Lanes(1.5f), row_sum[3] - row_sum[0], Lanes(0.5f) * (row_sum[2] - row_sum[1]));
+  sums[kSumXX] = row_xx;
+  sums[kSumXY] = fma(Lanes(1.5f), row_x[3] - row_x[0], Lanes(0.5f) * (row_x[2] - row_x[1]));
+  sums[kSumYY] = fma(Lanes(2.25f), outer, Lanes(0.25f) * inner);
+}
+
+// From the tile's centre to each Gaussian's own; x, y: the tile's centre as seen from the Gaussian's.
+BS_FN void shift_moments(Lanes x, Lanes y, Lanes* sums) {
+  sums[kSumXX] = fma(x, fma(x, sums[kSum], sums[kSumX] + sums[kSumX]), sums[kSumXX]);
+  sums[kSumYY] = fma(y, fma(y, sums[kSum], sums[kSumY] + sums[kSumY]), sums[kSumYY]);
+  sums[kSumXY] = fma(x, fma(y, sums[kSum], sums[kSumY]), fma(y, sums[kSumX], sums[kSumXY]));
+  sums[kSumX] = fma(x, sums[kSum], sums[kSumX]);
+  sums[kSumY] = fma(y, sums[kSum], sums[kSumY]);
+}
+
+// Sums over the tile's sixteen pixels for sixteen Gaussians at once: a transpose turns pixels-in-lanes into
+// Gaussians-in-lanes, so the sums are plain additions; a second one turns the result into one row per Gaussian.
+BS_FN void flush(const Tile& tile, const float (*pixel_gradient)[kLanes], Batch& batch, int count, float* rows) {
+  Lanes sums[kLanes];
+  transpose(batch.v);
+  tile_moments(batch.v, sums);
+  const float half = 0.5f * kTileSize;
+  shift_moments(Lanes(static_cast<float>(tile.left) + half) - load(batch.mean_x),
+                Lanes(static_cast<float>(tile.top) + half) - load(batch.mean_y), sums);
+  transpose(batch.weight);
+  for (int channel = 0; channel < 4; ++channel) {
+    Lanes even(0.0f), odd(0.0f);
+    for (int pixel = 0; pixel < kLanes; pixel += 2) {
+      even = fma(batch.weight[pixel], Lanes(pixel_gradient[channel][pixel]), even);
+      odd = fma(batch.weight[pixel + 1], Lanes(pixel_gradient[channel][pixel + 1]), odd);
+    }
+    sums[kGradRed + channel] = even + odd;
+  }
+  for (int slot = kGradDepth + 1; slot < kLanes; ++slot) sums[slot] = Lanes(0.0f);
+  transpose(sums);
+  for (int i = 0; i < count; ++i) {
+    float* row = rows + static_cast<int64_t>(batch.entries[i]) * kGradientSize;
+    store(row, load(row) + sums[i]);
+  }
 }
 
 BS_FN PixelGradient read_gradient(const Scene& scene, const Tile& tile, const BlendBackward& b, int64_t image) {
@@ -99,11 +152,19 @@ bool backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b,
   int64_t kept = replay(tile, scratch, t);
   const PixelGradient g = read_gradient(scene, tile, b, image);
   for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] += total(t.value * g.color[c]);
+  alignas(64) float pixel_gradient[4][kLanes];
+  for (int c = 0; c < 3; ++c) store(pixel_gradient[c], g.color[c]);
+  store(pixel_gradient[3], g.depth);
   Lanes behind(0.0f);
+  Batch batch = {};
+  int waiting = 0;
   while (kept-- > 0) {
-    const int32_t entry = scratch.entries[kept];
-    add_step(tile, scratch.steps[kept], record_of(tile, entry), g, behind, rows + static_cast<int64_t>(entry) * kGradientSize);
+    add_step(tile, scratch.steps[kept], scratch.entries[kept], g, behind, batch, waiting);
+    if (++waiting < kLanes) continue;
+    flush(tile, pixel_gradient, batch, waiting, rows);
+    waiting = 0;
   }
+  if (waiting) flush(tile, pixel_gradient, batch, waiting, rows);
   return true;
 }
 

@@ -13,8 +13,9 @@ BS_FN void blend_tile(const Scene& scene, const Tile& tile, const BlendForward& 
   Lanes depth(0.0f);
   for (const int32_t* entry = tile.begin; entry != tile.end && any(t.live); ++entry) {
     const float* record = record_of(tile, *entry);
-    const Lanes weight = step_alpha(tile, record, t) * t.value;
-    t.value = t.value - weight;
+    prefetch_ahead(tile, entry);
+    const Step step = advance(tile, record, t);
+    const Lanes weight = step.alpha * step.before;
     color[0] = fma(weight, Lanes(record[kRed]), color[0]);
     color[1] = fma(weight, Lanes(record[kGreen]), color[1]);
     color[2] = fma(weight, Lanes(record[kBlue]), color[2]);

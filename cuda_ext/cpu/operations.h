@@ -9,6 +9,7 @@ namespace blendsplat {
 
 constexpr int kTileShift = 2;  // tiles of 4x4 pixels: one Lanes. Small tiles evaluate few pixels outside the ellipse
 constexpr int kTileSize = 1 << kTileShift;
+constexpr int kEntrySlack = 4;  // entries are read (never used) this far past the end, to prefetch: allocate that many more
 
 struct Scene {
   int64_t images, gaussians;       // B, N

@@ -19,8 +19,9 @@ BS_FN void weigh_tile(const Scene& scene, const Tile& tile, const PixelWeights& 
   const Mask counted = from_bits(wanted);
   Transmittance t = {Lanes(1.0f), tile.inside};
   for (const int32_t* entry = tile.begin; entry != tile.end && any(t.live); ++entry) {
-    const Lanes weight = step_alpha(tile, record_of(tile, *entry), t) * t.value;
-    t.value = t.value - weight;
+    prefetch_ahead(tile, entry);
+    const Step step = advance(tile, record_of(tile, *entry), t);
+    const Lanes weight = step.alpha * step.before;
     const Mask heavy = both(counted, weight > Lanes(w.threshold));
     if (!any(heavy)) continue;
     const Lanes kept = only(heavy, weight);

@@ -52,6 +52,27 @@ BS_FN Lanes times_power_of_two(Lanes a, Lanes whole) { return _mm512_scalef_ps(a
 BS_FN Lanes exponent_of(Lanes a) { return _mm512_getexp_ps(a.v); }
 BS_FN Lanes significand_of(Lanes a) { return _mm512_getmant_ps(a.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src); }
 
+// Rows become columns: pairs, then quadruples, then the four 128-bit quarters.
+BS_FN void transpose(Lanes* m) {
+  __m512 a[16];
+  for (int i = 0; i < 16; i += 4) {
+    const __m512 low01 = _mm512_unpacklo_ps(m[i].v, m[i + 1].v), high01 = _mm512_unpackhi_ps(m[i].v, m[i + 1].v);
+    const __m512 low23 = _mm512_unpacklo_ps(m[i + 2].v, m[i + 3].v), high23 = _mm512_unpackhi_ps(m[i + 2].v, m[i + 3].v);
+    a[i] = _mm512_shuffle_ps(low01, low23, 0x44);
+    a[i + 1] = _mm512_shuffle_ps(low01, low23, 0xee);
+    a[i + 2] = _mm512_shuffle_ps(high01, high23, 0x44);
+    a[i + 3] = _mm512_shuffle_ps(high01, high23, 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m512 even0 = _mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), odd0 = _mm512_shuffle_f32x4(a[i], a[i + 4], 0xdd);
+    const __m512 even1 = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0x88), odd1 = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0xdd);
+    m[i].v = _mm512_shuffle_f32x4(even0, even1, 0x88);
+    m[i + 4].v = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
+    m[i + 8].v = _mm512_shuffle_f32x4(even0, even1, 0xdd);
+    m[i + 12].v = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
+  }
+}
+
 #elif defined(BLENDSPLAT_AVX2)
 
 struct Mask {
@@ -116,6 +137,38 @@ BS_FN __m256 significand_half(__m256 a) {
 }
 BS_FN Lanes significand_of(Lanes a) { return {significand_half(a.low), significand_half(a.high)}; }
 
+BS_FN void transpose8(__m256* m) {
+  __m256 a[8];
+  for (int i = 0; i < 8; i += 4) {
+    const __m256 low01 = _mm256_unpacklo_ps(m[i], m[i + 1]), high01 = _mm256_unpackhi_ps(m[i], m[i + 1]);
+    const __m256 low23 = _mm256_unpacklo_ps(m[i + 2], m[i + 3]), high23 = _mm256_unpackhi_ps(m[i + 2], m[i + 3]);
+    a[i] = _mm256_shuffle_ps(low01, low23, 0x44);
+    a[i + 1] = _mm256_shuffle_ps(low01, low23, 0xee);
+    a[i + 2] = _mm256_shuffle_ps(high01, high23, 0x44);
+    a[i + 3] = _mm256_shuffle_ps(high01, high23, 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    m[i] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
+    m[i + 4] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
+  }
+}
+
+// Four 8x8 blocks, the two off the diagonal exchanged.
+BS_FN void transpose(Lanes* m) {
+  __m256 block[4][8];
+  for (int i = 0; i < 8; ++i) {
+    block[0][i] = m[i].low;
+    block[1][i] = m[i].high;
+    block[2][i] = m[i + 8].low;
+    block[3][i] = m[i + 8].high;
+  }
+  for (int b = 0; b < 4; ++b) transpose8(block[b]);
+  for (int i = 0; i < 8; ++i) {
+    m[i] = {block[0][i], block[2][i]};
+    m[i + 8] = {block[1][i], block[3][i]};
+  }
+}
+
 #else
 
 #define BS_EACH for (int i = 0; i < kLanes; ++i)
@@ -160,8 +213,27 @@ BS_FN Lanes times_power_of_two(const Lanes& a, const Lanes& whole) {
 }
 BS_FN Lanes exponent_of(const Lanes& a) { Lanes r; BS_EACH r.v[i] = static_cast<float>((bits_of(a.v[i]) >> 23) - 127); return r; }
 BS_FN Lanes significand_of(const Lanes& a) { Lanes r; BS_EACH r.v[i] = float_of((bits_of(a.v[i]) & 0x007fffff) | 0x3f800000); return r; }
+BS_FN void transpose(Lanes* m) {
+  for (int row = 0; row < kLanes; ++row) {
+    for (int column = 0; column < row; ++column) {
+      const float kept = m[row].v[column];
+      m[row].v[column] = m[column].v[row];
+      m[column].v[row] = kept;
+    }
+  }
+}
 
 #endif
+
+BS_FN void prefetch(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#elif defined(BLENDSPLAT_AVX2) || defined(BLENDSPLAT_AVX512)
+  _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0);
+#else
+  (void)address;
+#endif
+}
 
 constexpr float kExp2[6] = {1.0f, 0.6931470036506653f, 0.24022242426872253f, 0.05550733581185341f, 0.009671512991189957f, 0.001326472731307149f};
 constexpr float kLog2[5] = {-2.512854814529419f, 4.070091247558594f, -2.1206753253936768f, 0.6451423764228821f, -0.08161579817533493f};

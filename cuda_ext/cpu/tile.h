@@ -44,14 +44,27 @@ struct Transmittance {
   Mask live;
 };
 
-// Alpha where the Gaussian is drawn, zero elsewhere; pixels it would bring below kTransmittanceStop end before it.
-BS_FN Lanes step_alpha(const Tile& tile, const float* record, Transmittance& t) {
-  const Lanes alpha = splat_alpha<Lanes>(record, tile.x - Lanes(record[kMeanX]), tile.y - Lanes(record[kMeanY]));
-  const Mask candidate = both(t.live, alpha >= Lanes(kAlphaMin));
-  const Mask stopped = both(candidate, Lanes(kTransmittanceStop) > t.value - t.value * alpha);
-  t.live = without(t.live, stopped);
-  return only(without(candidate, stopped), alpha);
+struct Step {
+  Lanes alpha, before;               // alpha: zero where the Gaussian is not drawn; before: T in front of it
+};
+
+// One Gaussian further: pixels that it would bring below kTransmittanceStop end before it. That is rare, so it is a
+// branch, and the chain from one T to the next stays one multiply-add long.
+BS_FN Step advance(const Tile& tile, const float* record, Transmittance& t) {
+  const Lanes full = splat_alpha<Lanes>(record, tile.x - Lanes(record[kMeanX]), tile.y - Lanes(record[kMeanY]));
+  Step step = {only(both(t.live, full >= Lanes(kAlphaMin)), full), t.value};
+  t.value = step.before - step.before * step.alpha;
+  const Mask stopped = Lanes(kTransmittanceStop) > t.value;
+  if (any(stopped)) {
+    t.live = without(t.live, stopped);
+    step.alpha = only(t.live, step.alpha);
+    t.value = step.before - step.before * step.alpha;
+  }
+  return step;
 }
+
+// Asks for the record that the walk will need a few steps later; its index may lie past the list's end, see kEntrySlack.
+BS_FN void prefetch_ahead(const Tile& tile, const int32_t* entry) { prefetch(record_of(tile, entry[kEntrySlack])); }
 
 // Lanes <-> a plane of `Channels` interleaved floats per pixel, pixels outside the image left out (or read as zero).
 template <int Channels>

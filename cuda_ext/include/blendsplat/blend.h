@@ -14,11 +14,14 @@ BS_FN F splat_alpha(const S& record, F dx, F dy) {
   return minimum(F(record[kOpacity]) * exponential2(power), F(kAlphaMax));
 }
 
-// dL/dalpha for a Gaussian with weight T * alpha: what it adds itself, less what it hides behind it.
-// value: its colour, depth and coverage weighted with the pixel's gradient; behind: the same summed over all behind it.
+// The derivative walks back to front. value: a Gaussian's colour, depth and coverage, weighted with the pixel's gradient;
+// behind: the same of all that lies behind it, as seen with full transmittance. What a Gaussian adds replaces what it
+// hides, so dL/dalpha = T (value - behind), and one step forward "behind" is the mix of the two: no division by 1 - alpha.
 template <class F>
-BS_FN F alpha_gradient(F transmittance, F alpha, F value, F behind) {
-  return transmittance * value - behind / (F(1.0f) - alpha);
+BS_FN F alpha_gradient(F transmittance, F alpha, F value, F& behind) {
+  const F difference = value - behind;
+  behind = fma(alpha, difference, behind);
+  return transmittance * difference;
 }
 
 BS_END

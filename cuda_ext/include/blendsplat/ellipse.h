@@ -40,8 +40,12 @@ struct TileRange {
 
 BS_FN TileRange tile_range(float low, float high, int size, int shift) {
   const float limit = static_cast<float>(size);
-  const int first_pixel = static_cast<int>(ceilf(minimum(maximum(low - 0.5f, 0.0f), limit)));
-  const int last_pixel = static_cast<int>(floorf(minimum(maximum(high - 0.5f, -1.0f), limit - 1.0f)));
+  const float first_centre = minimum(maximum(low - 0.5f, 0.0f), limit);
+  const float last_centre = minimum(maximum(high + 0.5f, 0.0f), limit);
+  // Truncation rounds these non-negative numbers down; ceil and floor are library calls on the plainest targets.
+  const int truncated = static_cast<int>(first_centre);
+  const int first_pixel = truncated + (static_cast<float>(truncated) < first_centre ? 1 : 0);
+  const int last_pixel = static_cast<int>(last_centre) - 1;
   if (last_pixel < first_pixel) return {1, 0};
   return {first_pixel >> shift, last_pixel >> shift};
 }

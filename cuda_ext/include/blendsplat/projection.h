@@ -102,9 +102,9 @@ BS_FN auto drawable(const Gaussian3<F>& g, const Projection<F>& p, float near_pl
   for (int i = 0; i < 3; ++i) parameters = parameters + (g.mean[i] + g.scale[i] + g.color[i]) * F(0.0f);
   for (int i = 0; i < 4; ++i) parameters = parameters + g.quat[i] * F(0.0f);
   auto ok = both(finite(parameters), finite(p.quat_scale));
-  ok = both(ok, both(p.camera_mean[2] > F(near_plane), finite(p.camera_mean[2])));
+  ok = both(ok, both(p.camera_mean[2] > F(near_plane), p.camera_mean[2] < F(kFarthest)));
   ok = both(ok, both(finite(p.mean_x), finite(p.mean_y)));
-  ok = both(ok, both(finite(p.determinant), p.cov_xx * p.cov_yy < F(1e30f)));
+  ok = both(ok, both(finite(p.determinant), p.cov_xx * p.cov_yy < F(kWidest)));
   return both(ok, g.opacity >= F(kAlphaMin));
 }
 
@@ -112,6 +112,24 @@ template <class F>
 struct Gaussian3Gradient {
   F mean[3], quat[4], scale[3], opacity, color[3];
 };
+
+// Q B with Q the inverse covariance and B = screen_rotation, 2x3. Written with 2x2 minors: Q shrinks a needle's long axis,
+// and the product of the rounded matrices would leave little but rounding of it.
+template <class F>
+BS_FN void inverse_times_rotation(const Projection<F>& p, F inverse_determinant, F* out) {
+  for (int j = 0; j < 3; ++j) {
+    const F top = p.screen_rotation[j], bottom = p.screen_rotation[3 + j];
+    F sum_top = F(kLowPass) * top, sum_bottom = F(kLowPass) * bottom;
+    for (int step = 1; step < 3; ++step) {
+      const int k = (j + step) % 3;
+      const F minor = top * p.axes[3 + k] - bottom * p.axes[k];
+      sum_top = sum_top + p.axes[3 + k] * minor;
+      sum_bottom = sum_bottom - p.axes[k] * minor;
+    }
+    out[j] = sum_top * inverse_determinant;
+    out[3 + j] = sum_bottom * inverse_determinant;
+  }
+}
 
 // row: the sums of GradientSlot for this Gaussian. dL/d(covariance) = Q M Q / 2 with Q the inverse covariance and
 // M the second moments of v, so dL/dA = Q M Q A; from there it is the product rule back through A = J W R S.
@@ -125,19 +143,15 @@ BS_FN Gaussian3Gradient<F> project_backward(const Gaussian3<F>& g, const Project
   const F grad_mean_x = qa * row[kSumX] + qb * row[kSumY];
   const F grad_mean_y = qb * row[kSumX] + qc * row[kSumY];
 
-  const F mq_xx = row[kSumXX] * qa + row[kSumXY] * qb, mq_xy = row[kSumXX] * qb + row[kSumXY] * qc;
-  const F mq_yx = row[kSumXY] * qa + row[kSumYY] * qb, mq_yy = row[kSumXY] * qb + row[kSumYY] * qc;
-  const F h_xx = qa * mq_xx + qb * mq_yx;
-  const F h_xy = qa * mq_xy + qb * mq_yy;
-  const F h_yy = qb * mq_xy + qc * mq_yy;
-
-  F grad_screen_rotation[6];
+  F shrunk[6], grad_screen_rotation[6];
+  inverse_times_rotation(p, inverse_determinant, shrunk);
   for (int column = 0; column < 3; ++column) {
-    const F top = h_xx * p.axes[column] + h_xy * p.axes[3 + column];
-    const F bottom = h_xy * p.axes[column] + h_yy * p.axes[3 + column];
-    out.scale[column] = top * p.screen_rotation[column] + bottom * p.screen_rotation[3 + column];
-    grad_screen_rotation[column] = top * g.scale[column];
-    grad_screen_rotation[3 + column] = bottom * g.scale[column];
+    const F top = row[kSumXX] * shrunk[column] + row[kSumXY] * shrunk[3 + column];
+    const F bottom = row[kSumXY] * shrunk[column] + row[kSumYY] * shrunk[3 + column];
+    out.scale[column] = g.scale[column] * (shrunk[column] * top + shrunk[3 + column] * bottom);
+    const F variance = g.scale[column] * g.scale[column];
+    grad_screen_rotation[column] = variance * (qa * top + qb * bottom);
+    grad_screen_rotation[3 + column] = variance * (qb * top + qc * bottom);
   }
 
   F grad_rotation[9], grad_screen_world[6];

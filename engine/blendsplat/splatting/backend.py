@@ -134,7 +134,7 @@ class CpuBackend:
         )
         offsets = torch.empty(images * tiles + 1, dtype=torch.int64)
         total = kernels.bin_count(view, address(records), address(tile_bounds), scratch, address(offsets))
-        entries = torch.empty(total, dtype=torch.int32)
+        entries = torch.zeros(total + kernels.ENTRY_SLACK, dtype=torch.int32)
         kernels.bin_fill(view, scratch, address(offsets), address(entries))
         return Bins(records, offsets, entries)
 
