@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,14 +20,16 @@ from scipy.spatial import cKDTree
 
 from blendsplat.errors import BlendsplatError, FormatError, NoFaceError
 from blendsplat.files import read_npz, write_npz
-from blendsplat.heads.model import HeadModel, HeadParams, LandmarkEmbedding
+from blendsplat.heads.model import HeadModel, LandmarkEmbedding
 from blendsplat.heads.portrait import (
     Portrait,
+    Renderer,
     eye_distance,
     opened_mouth,
     portrait_camera,
     region_mask,
     take_portrait,
+    textured_portrait,
 )
 from blendsplat.heads.surface import closest_on_mesh
 from blendsplat.progress import Progress
@@ -69,20 +70,15 @@ _MIDDLE = (
     200,
 )
 _RIGHT_IRIS, _LEFT_IRIS = slice(468, 473), slice(473, 478)
+_TURNS = ((0, 0), (-12, 0), (12, 0), (-24, 0), (24, 0), (-36, 0), (36, 0), (0, 12), (0, -12), (-18, 10), (18, 10))
 # yaw, pitch (degrees), opening of the mouth, lamp (degrees): both sides alike
-_VIEWS = [
-    (yaw, pitch, mouth, 0.5 * yaw)
-    for mouth in (0.0, 0.7, 1.2)
-    for yaw, pitch in ((0, 0), (-12, 0), (12, 0), (-24, 0), (24, 0), (-36, 0), (36, 0), (0, 12), (0, -12), (-18, 10), (18, 10))
-]  # fmt: skip
-
-Renderer = Callable[[HeadModel, HeadParams, np.ndarray, np.ndarray, int, float], Portrait]
+_VIEWS = [(yaw, pitch, mouth, 0.5 * yaw) for mouth in (0.0, 0.7, 1.2) for yaw, pitch in _TURNS]
 
 
 class Detector(Protocol):
     """What is asked of blendsplat.tracking.landmarks.LandmarkDetector."""
 
-    def detect(self, image: np.ndarray, timestamp_s: float):
+    def detect(self, image: np.ndarray, timestamp_s: float) -> Any:
         """An object with ``points`` [478,3] in pixels, or None."""
 
 
@@ -130,8 +126,8 @@ def embed_landmarks(
         progress.update("embedding", number + 1, len(_VIEWS))
     if len(positions) < len(_VIEWS) // 3:
         raise NoFaceError(
-            f"A face was found in {len(positions)} of {len(_VIEWS)} pictures of the head {head.name!r}, which is too few "
-            "to place its landmarks: check that its eyeballs, lips and scalp are named in its regions."
+            f"A face was found in {len(positions)} of {len(_VIEWS)} pictures of the head {head.name!r}, too few to "
+            "place its landmarks: check that its eyeballs, lips and scalp are named in its regions."
         )
     return _combine(head, reference, np.stack(positions), np.stack(weights))
 
@@ -255,9 +251,12 @@ def cached_embedding(head: HeadModel, progress: Progress | None = None) -> Landm
 
 
 def renderer_of(head: HeadModel) -> Renderer:
-    """The painter that suits a head."""
-    del head
-    return take_portrait
+    """The painter that suits a head: the built-in one has a texture, the others are painted by region."""
+    if head.name != "builtin":
+        return take_portrait
+    from blendsplat.heads.builtin.appearance import head_texture
+
+    return textured_portrait(torch.tensor(head_texture()))
 
 
 def cache_folder() -> Path:

@@ -80,7 +80,7 @@ def load_ict(source: Path | str) -> HeadModel:
     arrays = _read_folder(source) if source.is_dir() else _read_packed(source)
     if arrays.vertices.shape != (VERTICES, 3):
         raise FormatError(
-            f"{source} has {len(arrays.vertices)} vertices where ICT-FaceKit has {VERTICES}: use the unchanged FaceXModel files."
+            f"{source} has {len(arrays.vertices)} vertices where ICT-FaceKit has {VERTICES}: use its own files."
         )
     return _build(arrays)
 
@@ -351,7 +351,7 @@ def _sphere_centre(points: np.ndarray) -> np.ndarray:
 
 
 def _skin_weights(template: np.ndarray, regions: dict[str, np.ndarray]) -> np.ndarray:
-    """[V,5]: the collar's ring stays with the root, the skull follows the neck joint, smooth between; rigid eyeballs."""
+    """[V,5]: the ring stays with the root, the skull follows the neck joint, smooth between; eyeballs are rigid."""
     along = np.clip((_height(template) - _CUT) / (_RIGID - _CUT), 0, 1)
     neck = along * along * (3 - 2 * along)
     neck[regions["neck_ring"]] = 0

@@ -9,6 +9,7 @@ person's left is +x. Loaders in this package fill the arrays; nothing else diffe
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,9 +42,11 @@ class HeadParams:
 
     def __getitem__(self, index: slice | list[int] | Tensor) -> HeadParams:
         """Select frames; fields that hold for all frames (one row) stay as they are."""
-        return HeadParams(**{f.name: v if (v := getattr(self, f.name)).shape[0] == 1 else v[index] for f in fields(self)})
+        return HeadParams(
+            **{f.name: v if (v := getattr(self, f.name)).shape[0] == 1 else v[index] for f in fields(self)}
+        )
 
-    def to(self, *args, **kwargs) -> HeadParams:
+    def to(self, *args: Any, **kwargs: Any) -> HeadParams:
         """Like Tensor.to, on every field."""
         return HeadParams(**{f.name: getattr(self, f.name).to(*args, **kwargs) for f in fields(self)})
 
@@ -54,7 +57,7 @@ class HeadParams:
 
 @dataclass
 class LandmarkEmbedding:
-    """Where each of L = 478 MediaPipe points lies on the mesh: face index [L], barycentrics [L,3], weight [L] (0 = unusable)."""
+    """Where each of L = 478 MediaPipe points lies: face [L], barycentrics [L,3], weight [L] (0 = unusable)."""
 
     faces: Tensor
     barycentrics: Tensor
@@ -99,7 +102,7 @@ class HeadModel:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> HeadModel:
         """Copy with every tensor on ``device`` (and floating ones as ``dtype``)."""
 
-        def move(value):
+        def move(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return value.to(device, dtype if value.is_floating_point() else None)
             if isinstance(value, LandmarkEmbedding):
@@ -115,7 +118,14 @@ class HeadModel:
             return self.template.new_zeros(batch, *size)
 
         return HeadParams(
-            zeros(self.shape_count), zeros(self.expression_count), zeros(3), zeros(3), zeros(3), zeros(2, 3), zeros(2), zeros(3)
+            zeros(self.shape_count),
+            zeros(self.expression_count),
+            zeros(3),
+            zeros(3),
+            zeros(3),
+            zeros(2, 3),
+            zeros(2),
+            zeros(3),
         )
 
     def __call__(self, params: HeadParams, vertex_offsets: Tensor | None = None) -> Tensor:

@@ -7,6 +7,7 @@ per pixel, never per vertex.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.render import Light, render_head
 from blendsplat.heads.topology import vertex_normals
 from blendsplat.splatting import rasterize_mesh
 
@@ -32,6 +34,9 @@ class Portrait:
     facing: np.ndarray  # [H,W]: cosine between the normal and the direction to the camera
     viewmat: np.ndarray  # [4,4]
     K: np.ndarray  # [3,3]
+
+
+Renderer = Callable[[HeadModel, HeadParams, np.ndarray, np.ndarray, int, float], Portrait]
 
 
 def look_at(target: np.ndarray, distance: float, yaw: float, pitch: float) -> np.ndarray:
@@ -53,7 +58,7 @@ def eye_distance(head: HeadModel) -> float:
 
 
 def portrait_camera(head: HeadModel, yaw: float, pitch: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(viewmat [4,4], K [3,3]) of a camera 1 m or so before the face; the eyes are about a fifth of the picture apart."""
+    """(viewmat [4,4], K [3,3]) of a camera 1 m or so before the face; the eyes are a sixth of the picture apart."""
     unit = eye_distance(head)
     target = head.joints[3:5].mean(0).double().numpy() + unit * np.array([0.0, -0.35, -0.3])
     distance = 15 * unit
@@ -66,33 +71,74 @@ def take_portrait(
     head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int, light: float = 0.0
 ) -> Portrait:
     """Draw one frame of params (B = 1) at size x size pixels. light: the lamp's turn to the side, radians."""
-    vertices = head(params)
-    fine = 2 * size  # 2 x 2 samples a pixel
-    K_fine = K * np.array([[2.0], [2.0], [1.0]])
-    cameras = [torch.from_numpy(array.astype(np.float32))[None] for array in (viewmat, K_fine)]
-    ids, barycentrics, _ = (plane[0].numpy() for plane in rasterize_mesh(vertices, head.faces, *cameras, fine, fine))
-    normals = vertex_normals(vertices, head.faces)[0].numpy()
-    centre = -viewmat[:3, :3].T @ viewmat[:3, 3]
-
-    seen = ids >= 0
-    corners = head.faces.numpy()[ids[seen]]
-    weights = barycentrics[seen][:, :, None]
+    shot = _shoot(head, params, viewmat, K, size)
+    normals = vertex_normals(shot.vertices, head.faces)[0].numpy()
+    seen, corners, weights = shot.seen, shot.corners, shot.weights
     rest = (head.template.numpy()[corners] * weights).sum(1)
     normal = _unit((normals[corners] * weights).sum(1))
-    to_camera = _unit(centre - (vertices[0].numpy()[corners] * weights).sum(1))
+    to_camera = _unit(shot.eye - (shot.vertices[0].numpy()[corners] * weights).sum(1))
     facing = (normal * to_camera).sum(1)
     albedo = (vertex_paint(head)[corners] * weights).sum(1)
     albedo = _paint_brows(head, rest, albedo, corners)
     albedo, is_eye = _paint_eyes(head, rest, albedo, corners)
-    colour = np.broadcast_to(np.array(_BACKDROP), (fine, fine, 3)).copy()
+    colour = np.broadcast_to(np.array(_BACKDROP), (*seen.shape, 3)).copy()
     colour[seen] = _shade(albedo, np.where(facing < 0, -1, 1)[:, None] * normal, to_camera, is_eye, light)
-    image = colour.reshape(size, 2, size, 2, 3).mean((1, 3))
-    facing_map = np.zeros((fine, fine))
-    facing_map[seen] = facing
-    pick = (slice(0, None, 2), slice(0, None, 2))  # one of the four samples tells where the pixel lies
-    return Portrait(
-        (image.clip(0, 1) * 255 + 0.5).astype(np.uint8), ids[pick], barycentrics[pick], facing_map[pick], viewmat, K
+    return _develop(shot, colour.reshape(size, 2, size, 2, 3).mean((1, 3)), facing)
+
+
+def textured_portrait(texture: torch.Tensor) -> Renderer:
+    """A renderer like take_portrait for a head with a texture [H,W,3] of its own (sRGB, v = 1 in the first row)."""
+
+    def draw(
+        head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int, light: float = 0.0
+    ) -> Portrait:
+        shot = _shoot(head, params, viewmat, K, size)
+        normals = vertex_normals(shot.vertices, head.faces)[0].numpy()
+        normal = _unit((normals[shot.corners] * shot.weights).sum(1))
+        to_camera = _unit(shot.eye - (shot.vertices[0].numpy()[shot.corners] * shot.weights).sum(1))
+        lamp = Light(direction=(_LIGHT[0] + float(np.tan(light)), _LIGHT[1], _LIGHT[2]))
+        view, intrinsics = (torch.from_numpy(array.astype(np.float32))[None] for array in (viewmat, K))
+        rgba = render_head(head, shot.vertices, texture, view, intrinsics, size, size, light=lamp)[0].numpy()
+        image = rgba[..., :3] + (1 - rgba[..., 3:]) * np.array(_BACKDROP)
+        return _develop(shot, image, (normal * to_camera).sum(1))
+
+    return draw
+
+
+@dataclass
+class _Shot:
+    """What a camera sees of a posed head, with 2 x 2 samples a pixel; the last four hold one row per covered sample."""
+
+    vertices: torch.Tensor  # [1,V,3]
+    ids: np.ndarray  # [2H,2W]
+    barycentrics: np.ndarray  # [2H,2W,3]
+    seen: np.ndarray  # [2H,2W] bool
+    corners: np.ndarray  # [P,3] vertices
+    weights: np.ndarray  # [P,3,1]
+    eye: np.ndarray  # [3] the camera's place
+    viewmat: np.ndarray
+    K: np.ndarray
+
+
+def _shoot(head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int) -> _Shot:
+    vertices = head(params)
+    view, fine = (
+        torch.from_numpy(array.astype(np.float32))[None] for array in (viewmat, K * np.array([[2.0], [2.0], [1.0]]))
     )
+    planes = rasterize_mesh(vertices, head.faces, view, fine, 2 * size, 2 * size)
+    ids, barycentrics = planes[0][0].numpy(), planes[1][0].numpy()
+    seen = ids >= 0
+    eye = -viewmat[:3, :3].T @ viewmat[:3, 3]
+    corners = head.faces.numpy()[ids[seen]]
+    return _Shot(vertices, ids, barycentrics, seen, corners, barycentrics[seen][:, :, None], eye, viewmat, K)
+
+
+def _develop(shot: _Shot, image: np.ndarray, facing: np.ndarray) -> Portrait:
+    facing_map = np.zeros(shot.seen.shape)
+    facing_map[shot.seen] = facing
+    pick = (slice(0, None, 2), slice(0, None, 2))  # one of the four samples tells where the pixel lies
+    colours = (image.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return Portrait(colours, shot.ids[pick], shot.barycentrics[pick], facing_map[pick], shot.viewmat, shot.K)
 
 
 def vertex_paint(head: HeadModel) -> np.ndarray:
@@ -159,7 +205,7 @@ def _shade(
     albedo: np.ndarray, normal: np.ndarray, to_camera: np.ndarray, is_eye: np.ndarray, light: float
 ) -> np.ndarray:
     """A soft lamp from above, a fill from the camera; eyes are shaded less, as if lit by the whole room."""
-    lamp = _unit(np.array(_LIGHT) + [np.tan(light), 0, 0])
+    lamp = _unit(np.array(_LIGHT) + np.array([np.tan(light), 0, 0]))
     key = np.clip((normal @ lamp) * 0.5 + 0.5, 0, 1) ** 2
     fill = np.clip((normal * to_camera).sum(1), 0, 1)
     lit = np.where(is_eye, 0.55 + 0.35 * key, 0.18 + 0.62 * key + 0.30 * fill)

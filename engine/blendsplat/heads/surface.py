@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The point of a triangle mesh nearest to given points: puts averaged landmarks, teeth and cut rings back on a surface."""
+"""The point of a triangle mesh nearest to given points; it puts averaged landmarks and teeth on a surface."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _barycentrics(corners: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, 
 
 
 def uv_overlap(uvs: np.ndarray, uv_faces: np.ndarray, resolution: int) -> float:
-    """Share of covered texels whose centre lies strictly inside more than one triangle: 0 for a layout without overlaps."""
+    """Share of covered texels whose centre lies strictly inside more than one triangle; 0 is without overlaps."""
     corners = uvs.astype(np.float64)[uv_faces] * resolution - 0.5
     covered = np.zeros(resolution * resolution, np.int32)
     for start in range(0, len(uv_faces), 4096):
