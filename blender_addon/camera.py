@@ -17,19 +17,12 @@ class CameraError(Exception):
 
 @dataclass
 class View:
-    """width, height of the image to make; K [3,3] in its pixels; viewmat [4,4] from Blender's world (OpenCV axes).
-
-    left, bottom, full_width, full_height: where the image lies in the whole frame (render region).
-    """
+    """width, height of the image to make; K [3,3] in its pixels; viewmat [4,4] from Blender's world (OpenCV axes)."""
 
     width: int
     height: int
     K: np.ndarray
     viewmat: np.ndarray
-    left: int
-    bottom: int
-    full_width: int
-    full_height: int
 
 
 def view_of(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, camera: bpy.types.Object | None) -> View:
@@ -50,9 +43,7 @@ def view_of(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, camera: bpy.
         right, top = max(right, left + 1), max(top, bottom + 1)
     K[0, 2] -= left
     K[1, 2] -= height - top
-    return View(
-        right - left, top - bottom, K, viewmat_of_camera(np.array(evaluated.matrix_world)), left, bottom, width, height
-    )
+    return View(right - left, top - bottom, K, viewmat_of_camera(np.array(evaluated.matrix_world)))
 
 
 def intrinsics(camera: bpy.types.Object, depsgraph: bpy.types.Depsgraph, width: int, height: int, aspect_x: float, aspect_y: float) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bpy
 import numpy as np
+from bpy.utils import previews
 
 _SIZE = 256
 _previews = None
@@ -17,9 +18,7 @@ def show(image: np.ndarray) -> None:
     global _previews, _version, _shown
     if bpy.app.background or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         return
-    import bpy.utils.previews
-
-    _previews = _previews or bpy.utils.previews.new()
+    _previews = _previews or previews.new()
     _version += 1
     # An icon is cached on the graphics card once drawn: each image gets an icon of its own, the old ones go.
     for name in list(_previews)[:-1]:
@@ -63,7 +62,5 @@ def clear() -> None:
 def unregister() -> None:
     global _previews, _shown
     if _previews is not None:
-        import bpy.utils.previews
-
-        bpy.utils.previews.remove(_previews)
+        previews.remove(_previews)
         _previews, _shown = None, False

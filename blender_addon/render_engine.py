@@ -39,11 +39,11 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
         """One view layer of one frame. A failure ends the render with one sentence, and never Blender."""
         try:
             self._render(depsgraph)
-        except LinkError as error:
+        except (LinkError, EngineError, camera.CameraError) as error:
             if not self.test_break():
-                self.error_set(f"Blendsplat: {error}")
-        except (EngineError, camera.CameraError) as error:
-            self.error_set(f"Blendsplat: {session.sentence_of(error)}")
+                sentence = f"Blendsplat: {session.sentence_of(error)}"
+                self.error_set(sentence)  # ends an animation, shown over the picture
+                self.report({"ERROR"}, sentence)  # raises in scripts
 
     def _render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene = depsgraph.scene
@@ -53,8 +53,9 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
         premultiplied, alpha, depth = self._rasterize(view, gaussians)
         film = scene.render.film_transparent
         combined = compose(premultiplied, alpha, None if film else world_color(scene))
-        left, bottom = (0, 0) if scene.render.use_crop_to_border else (view.left, view.bottom)
-        result = self.begin_result(left, bottom, view.width, view.height)
+        if depsgraph.view_layer.use_pass_z:
+            self.add_pass("Depth", 1, "Z", layer=depsgraph.view_layer.name)  # from 5.0 on Blender does not by itself
+        result = self.begin_result(0, 0, view.width, view.height)  # a render region counts from its own corner
         layer = result.layers[0]
         # Blender's first row is the lowest; foreach_set is a hundred times faster than assigning rect.
         layer.passes["Combined"].rect.foreach_set(np.ascontiguousarray(combined[::-1]).ravel())

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for the engine that speaks the protocol with numpy alone: quick, and it misbehaves on request.
+
+    python fake_engine.py [misbehaviour]
+
+Misbehaviours: old (another protocol), mute (never answers), garbage (a login greeting first), deaf (answers hello, then
+nothing), die (ends when a job is half done), slow (jobs take long), noface (tracking fails with a sentence).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import synthetic
+
+_HEADER = struct.Struct("<IQ")
+_lock = threading.Lock()
+_cancelled: set[str] = set()
+
+
+def send(body: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
+    arrays = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+    if arrays:
+        body = body | {"attachments": [{"name": n, "dtype": a.dtype.name, "shape": list(a.shape)} for n, a in arrays.items()]}
+    text, payload = json.dumps({"jsonrpc": "2.0", **body}).encode(), b"".join(a.tobytes() for a in arrays.values())
+    with _lock:
+        sys.stdout.buffer.write(_HEADER.pack(len(text), len(payload)) + text + payload)
+        sys.stdout.buffer.flush()
+
+
+def receive() -> tuple[dict, dict[str, np.ndarray]] | None:
+    header = sys.stdin.buffer.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    json_size, size = _HEADER.unpack(header)
+    body, payload = json.loads(sys.stdin.buffer.read(json_size)), sys.stdin.buffer.read(size)
+    arrays, offset = {}, 0
+    for item in body.get("attachments", []):
+        count = int(np.prod(item["shape"], dtype=int))
+        arrays[item["name"]] = np.frombuffer(payload, item["dtype"], count, offset).reshape(item["shape"])
+        offset += arrays[item["name"]].nbytes
+    return body, arrays
+
+
+def splat(params: dict, a: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every Gaussian as one opaque pixel, the nearest in front: enough to see whether cameras and rows are right."""
+    width, height = params["width"], params["height"]
+    camera = a["means"] @ a["viewmat"][:3, :3].T + a["viewmat"][:3, 3]
+    pixels = camera @ a["K"].T
+    xy = np.floor(pixels[:, :2] / pixels[:, 2:]).astype(int)
+    inside = (camera[:, 2] > 0) & (xy >= 0).all(1) & (xy < [width, height]).all(1)
+    order = np.argsort(-camera[:, 2])
+    order = order[inside[order]]
+    image, alpha, depth = (np.zeros((height, width, c), np.float32) for c in (3, 1, 1))
+    x, y = xy[order].T
+    image[y, x], alpha[y, x, 0], depth[y, x, 0] = a["colors"][order], 1, camera[order, 2]
+    return {"image": image, "alpha": alpha, "depth": depth}
+
+
+def run_job(kind: str, job: str, params: dict, bad: str) -> None:
+    directory = Path(params.get("directory", "."))
+    checkpoint = Path(params.get("output", "x") + ".checkpoint")
+    done = int(checkpoint.read_text()) if kind == "train" and checkpoint.exists() else 0
+    total = 100 if bad in ("slow", "die") else 10
+    while done < total:
+        if job in _cancelled:
+            finish(job, kind, "cancelled")
+            return
+        time.sleep(0.05 if bad == "slow" else 0.005)
+        done += 1
+        if kind == "train":
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.write_text(str(done))
+            send({"method": "job.preview", "params": {"job": job}}, {"image": np.full((32, 48, 3), done * 2, np.uint8)})
+        send({"method": "job.progress", "params": {
+            "job": job, "kind": kind, "stage": "working", "done": done, "total": total, "message": f"step {done}", "eta_s": 1.0,
+            "figures": {"loss": 1 / done}}})  # fmt: skip
+        if bad == "die" and done == total // 2 and not (directory / "died").exists():
+            (directory / "died").write_text("once")
+            os._exit(137)
+    if bad == "noface" and kind == "track":
+        finish(job, kind, "failed", error={"code": "no-face", "sentence": "No face was found in the clip.", "detail": ""})
+        return
+    write_results(kind, directory, params)
+    checkpoint.unlink(missing_ok=True)
+    finish(job, kind, "done", {"directory": str(directory)})
+
+
+def write_results(kind: str, directory: Path, params: dict) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if kind == "import":
+        (directory / "clip.json").write_text(json.dumps({"params": params}))
+    elif kind == "track":
+        synthetic.write_performance(directory / "tracking.npz")
+    elif kind == "train":
+        synthetic.write_avatar(Path(params["output"]))
+
+
+def finish(job: str, kind: str, state: str, result: dict | None = None, error: dict | None = None) -> None:
+    send({"method": "job.finished", "params": {"job": job, "kind": kind, "state": state, "result": result, "error": error}})
+
+
+def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, dict[str, np.ndarray]]:
+    method, params = body["method"], body.get("params", {})
+    if method == "hello":
+        presets = [{"name": "draft", "title": "Draft", "description": "quick"}, {"name": "full", "title": "Full", "description": "slow"}]
+        return {
+            "protocol": 99 if bad == "old" else 1, "version": "fake", "python": "3", "torch": None, "log": None, "presets": presets,
+            "devices": [{"id": "cpu", "name": "a stand-in"}], "kernels": {"cpu": True, "cuda": False}, "heads": ["builtin"],
+        }, {}  # fmt: skip
+    if method == "head.rig":
+        return synthetic.grid_head()
+    if method == "render.gaussians":
+        return {}, splat(params, arrays)
+    if method == "job.start":
+        job = f"job-{body['id']}"
+        threading.Thread(target=run_job, args=(params["kind"], job, params["params"], bad), daemon=True).start()
+        return {"job": job}, {}
+    if method == "job.cancel":
+        _cancelled.add(params["job"])
+        return {"state": "cancelling"}, {}
+    return {"time": 0, "jobs": []}, {}
+
+
+def main() -> None:
+    bad = sys.argv[1] if len(sys.argv) > 1 else ""
+    if bad == "garbage":
+        print("Welcome to gpu-box! Last login: yesterday", flush=True)
+    while (message := receive()) is not None:
+        body, arrays = message
+        if bad == "mute" or (bad == "deaf" and body["method"] != "hello"):
+            continue
+        try:
+            result, attachments = answer(body, arrays, bad)
+            send({"id": body["id"], "result": result}, attachments)
+        except Exception as error:
+            send({"id": body["id"], "error": {"code": -32000, "message": f"It broke: {error}", "data": {"code": "error", "detail": ""}}})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operators in the order of the work, against the stand-in engine: what an artist or a script presses."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+import synthetic
+
+from blender_addon import avatar_rig, gather, head_rig, jobs, keyframes, preferences, session
+
+FAKE = Path(__file__).with_name("fake_engine.py")
+
+
+@pytest.fixture
+def engine(scene, monkeypatch):
+    """engine("slow"): the stand-in engine with a misbehaviour, as the add-on's engine."""
+
+    def use(bad: str = "") -> None:
+        session.stop()
+        monkeypatch.setattr(session, "engine_command", lambda: [sys.executable, str(FAKE), bad])
+
+    use()
+    return use
+
+
+@pytest.fixture
+def video(scene, tmp_path) -> Path:
+    """A video's place with spaces and letters of three alphabets."""
+    path = tmp_path / "мои videos ü" / "Anna spricht 日本.mp4"
+    path.parent.mkdir()
+    path.write_bytes(b"not read by the stand-in")
+    scene.blendsplat.video = str(path)
+    return path
+
+
+def work(scene) -> None:
+    assert bpy.ops.blendsplat.import_video() == {"FINISHED"}
+    assert bpy.ops.blendsplat.track() == {"FINISHED"}
+    assert bpy.ops.blendsplat.train() == {"FINISHED"}
+
+
+def the_avatar(scene):
+    return next(item for item in scene.objects if item.blendsplat.kind == "AVATAR")
+
+
+def test_the_whole_work(scene, engine, video):
+    work(scene)
+    kinds = sorted(item.blendsplat.kind for item in scene.objects)
+    assert kinds == ["AVATAR", "CAMERA", "HEAD", "RIG"]
+    carrier = the_avatar(scene)
+    assert len(avatar_rig.blendshape_keys(carrier)) == 6
+    assert len(list(keyframes.fcurves(carrier.data.shape_keys))) == 6
+    assert scene.render.engine == "BLENDSPLAT" and scene.frame_end == 20
+    assert (video.parent / "Anna spricht 日本 avatar" / "Anna spricht 日本.avatar.npz").exists()
+
+
+def test_grey_buttons(scene, engine, tmp_path):
+    operators = bpy.ops.blendsplat
+    for operator in (operators.import_video, operators.track, operators.train, operators.apply_performance, operators.export_ply):
+        assert not operator.poll()
+    scene.blendsplat.video = str(tmp_path / "absent.mp4")
+    assert not operators.import_video.poll()
+
+
+def test_no_engine_is_a_grey_button(scene, video):
+    assert session.engine_command() == []
+    assert not bpy.ops.blendsplat.import_video.poll()
+
+
+def test_a_failed_job_is_an_error_in_words(scene, engine, video):
+    engine("noface")
+    bpy.ops.blendsplat.import_video()
+    with pytest.raises(RuntimeError, match="No face was found"):
+        bpy.ops.blendsplat.track()
+    assert jobs.latest("track").state == "failed"
+    assert bpy.ops.blendsplat.track.poll()
+
+
+def test_killed_in_training_then_continued(scene, engine, video):
+    bpy.ops.blendsplat.import_video()
+    bpy.ops.blendsplat.track()
+    engine("die")
+    with pytest.raises(RuntimeError, match="checkpoint"):
+        bpy.ops.blendsplat.train()
+    folder = video.parent / "Anna spricht 日本 avatar"
+    assert int(next(folder.glob("*.checkpoint")).read_text()) == 50
+    first = []
+    original = jobs._take
+
+    def spy(method, params, arrays):
+        if method == "job.progress":
+            first.append(params["done"])
+        original(method, params, arrays)
+
+    jobs._take = spy
+    try:
+        assert bpy.ops.blendsplat.train() == {"FINISHED"}
+    finally:
+        jobs._take = original
+    assert first[0] > 50, "training began again from the start"
+    assert the_avatar(scene)
+
+
+def test_cancel_keeps_what_is_there(scene, engine, video):
+    engine("slow")
+    job = jobs.start("train", {"directory": str(video.parent), "output": str(video.parent / "a.avatar.npz"), "device": ""})
+    jobs.wait(job, 20, tick=lambda running: jobs.cancel(running) if running.done > 3 else None)
+    assert job.state == "cancelled"
+    assert (video.parent / "a.avatar.npz.checkpoint").exists()
+
+
+def test_cancel_before_the_engine_is_up(scene, engine, video):
+    job = jobs.start("train", {"directory": str(video.parent), "output": str(video.parent / "a"), "device": "cpu"})
+    jobs.cancel(job)
+    assert jobs.wait(job, 5).state == "cancelled"
+
+
+def test_saved_closed_and_opened_in_the_middle(scene, engine, video, tmp_path):
+    """A job goes on while another file is opened; its result comes into the file that works on its folder."""
+    engine("slow")
+    bpy.ops.blendsplat.import_video()
+    engine("")
+    blend = tmp_path / "ä b.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    directory = session.engine_path(video.parent / "Anna spricht 日本 avatar")
+    job = jobs.start("track", {"directory": directory, "head": "builtin", "device": "cpu"}, {"scene": scene.name})
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    jobs.wait(job, 20)
+    assert job.state == "done", job.error
+    assert sum(item.blendsplat.kind == "HEAD" for item in bpy.context.scene.objects) == 1
+
+
+def test_a_result_for_a_closed_file_is_left_in_its_folder(scene, engine, video):
+    directory = video.parent / "Anna spricht 日本 avatar"
+    job = jobs.start("track", {"directory": str(directory), "head": "builtin", "device": "cpu"}, {"scene": "Scene"})
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert jobs.wait(job, 20).state == "done"
+    assert not [item for item in bpy.data.objects if item.blendsplat.kind != "NONE"]
+    assert (directory / "tracking.npz").exists()
+
+
+def test_the_blend_file_plays_without_the_addon(scene, engine, video, tmp_path):
+    import blender_addon
+
+    work(scene)
+    scene.frame_set(12)
+    carrier = the_avatar(scene)
+    name, before = carrier.name, positions(carrier)
+    blend = tmp_path / "play.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    blender_addon.unregister()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(blend))
+        bpy.context.scene.frame_set(1)
+        bpy.context.scene.frame_set(12)
+        np.testing.assert_allclose(positions(bpy.data.objects[name]), before, atol=1e-6)
+    finally:
+        blender_addon.register()
+
+
+def positions(carrier) -> np.ndarray:
+    mesh = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    values = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.attributes["position"].data.foreach_get("vector", values)
+    return values
+
+
+def test_live_follows_sliders_and_bones(scene, engine, video):
+    work(scene)
+    carrier = the_avatar(scene)
+    head = carrier.blendsplat.head
+    carrier.blendsplat.live = True
+    assert all(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
+    for curve in [*keyframes.fcurves(head.data.shape_keys), *keyframes.fcurves(head.blendsplat.rig)]:
+        curve.mute = True
+    bpy.context.view_layer.update()
+    before = [key.value for key in avatar_rig.blendshape_keys(carrier)]
+    head.data.shape_keys.key_blocks["jawOpen"].value = 0.9
+    bpy.context.view_layer.update()
+    slider = [key.value for key in avatar_rig.blendshape_keys(carrier)]
+    assert np.abs(np.subtract(slider, before)).max() > 1e-3
+    head.blendsplat.rig.pose.bones["jaw"].rotation_euler = (0.3, 0, 0)
+    bpy.context.view_layer.update()
+    bone = [key.value for key in avatar_rig.blendshape_keys(carrier)]
+    assert np.abs(np.subtract(bone, slider)).max() > 1e-3
+    state = head_rig.head_state(head, bpy.context.evaluated_depsgraph_get())
+    np.testing.assert_allclose(bone, avatar_rig.driver_of(carrier).weights(state)[0], atol=1e-5)
+    carrier.blendsplat.live = False
+    assert not any(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
+
+
+def test_live_equals_the_baked_performance(scene, engine, video):
+    work(scene)
+    carrier = the_avatar(scene)
+    baked = []
+    for frame in (1, 9, 15):
+        scene.frame_set(frame)
+        baked.append([key.value for key in avatar_rig.blendshape_keys(carrier)])
+    carrier.blendsplat.live = True
+    for frame, want in zip((1, 9, 15), baked, strict=True):
+        scene.frame_set(frame)
+        np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(carrier)], want, atol=1e-3)
+
+
+def test_an_artists_own_keys_are_kept(scene, engine, video):
+    work(scene)
+    keys = the_avatar(scene).data.shape_keys
+    own = bpy.data.actions.new("my take")
+    keys.animation_data.action = own
+    bpy.ops.blendsplat.apply_performance()
+    assert keys.animation_data.action != own and own.use_fake_user
+
+
+def test_applying_twice_does_not_double(scene, engine, video):
+    work(scene)
+    carrier = the_avatar(scene)
+    bpy.ops.blendsplat.apply_performance()
+    curves = list(keyframes.fcurves(carrier.data.shape_keys))
+    assert len(curves) == 6 and len(curves[0].keyframe_points) == 19
+
+
+def test_two_clips_two_people(scene, engine, tmp_path):
+    for name in ("a", "b"):
+        scene.blendsplat.video = str(tmp_path / f"{name}.mp4")
+        (tmp_path / f"{name}.mp4").write_bytes(b"x")
+        scene.blendsplat.avatar_file = ""
+        work(scene)
+    assert sum(item.blendsplat.kind == "AVATAR" for item in scene.objects) == 2
+    have = gather.gather(bpy.context.evaluated_depsgraph_get())
+    assert len(have) == 1000
+
+
+def test_a_performance_of_another_head_is_refused(scene, engine, video, tmp_path):
+    work(scene)
+    arrays = synthetic.performance_arrays()
+    arrays["expression"] = np.zeros((20, 9), np.float32)
+    meta = {"format": "blendsplat-tracking", "version": 1, "width": 8, "height": 8, "expression_names": [""] * 9}
+    synthetic.write(tmp_path / "other.npz", meta, arrays)
+    scene.blendsplat.performance = str(tmp_path / "other.npz")
+    with pytest.raises(RuntimeError, match="9 expressions"):
+        bpy.ops.blendsplat.apply_performance()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda p: p.write_bytes(b"PK nonsense"), "damaged"),
+        (lambda p: p.write_bytes(p.read_bytes()[:5000]), "damaged"),
+        (lambda p: rewrite(p, version=9), "newer"),
+        (lambda p: rewrite(p, format="other"), "not a"),
+        (lambda p: rewrite(p, drop="triangle"), "lacks"),
+        (lambda p: rewrite(p, triangle=10**6), "outside"),
+        (lambda p: rewrite(p, nan="positions"), "finite"),
+    ],
+)
+def test_bad_avatar_files_are_refused_in_words(scene, tmp_path, damage, words):
+    path = synthetic.write_avatar(tmp_path / "a.avatar.npz")
+    damage(path)
+    scene.blendsplat.avatar_file = str(path)
+    count = len(scene.objects)
+    with pytest.raises(RuntimeError, match=words):
+        bpy.ops.blendsplat.add_avatar()
+    assert len(scene.objects) == count
+
+
+def rewrite(path: Path, drop: str = "", triangle: int = 0, nan: str = "", **meta) -> None:
+    import json
+
+    with np.load(path) as archive:
+        arrays = {name: archive[name].copy() for name in archive.files}
+    header = json.loads(arrays.pop("meta").tobytes()) | meta
+    if triangle:
+        arrays["triangle"][0] = triangle
+    if nan:
+        arrays[nan].flat[0] = np.nan
+    arrays.pop(drop, None)
+    synthetic.write(path, header, arrays)
+
+
+def test_export_ply(scene, engine, video, tmp_path):
+    work(scene)
+    path = tmp_path / "ä out.ply"
+    assert bpy.ops.blendsplat.export_ply(filepath=str(path)) == {"FINISHED"}
+    head, _, body = path.read_bytes().partition(b"end_header\n")
+    values = np.frombuffer(body, "<f4").reshape(500, 17)
+    have = gather.gather(bpy.context.evaluated_depsgraph_get())
+    np.testing.assert_allclose(values[:, :3], have.means, atol=1e-6)
+    np.testing.assert_allclose(np.exp(values[:, 10:13]), have.scales, rtol=1e-4)
+
+
+def test_registering_twice(scene):
+    import blender_addon
+
+    blender_addon.unregister()
+    blender_addon.register()
+    blender_addon.unregister()
+    blender_addon.register()
+    assert preferences.get().device == ""
