@@ -12,7 +12,7 @@ from rich.table import Table
 from blendsplat.progress import Progress
 from blendsplat.tracking import track_clip
 from blendsplat.training import evaluate_avatar, load_preset, train_avatar
-from blendsplat.video import import_clip
+from blendsplat.video import ClipOptions, import_clip
 
 
 @dataclass
@@ -42,7 +42,7 @@ def benchmark_clips(
 
 def _benchmark(video: Path, folder: Path, preset: str, lpips: Path | None, progress: Progress) -> ClipFigures:
     start = time.perf_counter()
-    clip = import_clip(video, folder, progress=progress, overwrite=True)
+    clip = import_clip(video, folder, ClipOptions(overwrite=True), progress)
     imported = time.perf_counter()
     tracking = track_clip(folder, progress=progress)
     tracked = time.perf_counter()

@@ -43,7 +43,7 @@ def demo(
     """
 
     def work(progress: Any) -> dict[str, Any]:
-        from blendsplat.demo import run
+        from blendsplat.demo.stages import run
 
         more = {} if frames is None else {"frames": frames}
         run(output, addon, progress=progress, **more)

@@ -52,7 +52,7 @@ def _frames(
     head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray, progress: Progress
 ) -> Iterator[np.ndarray]:
     """Finished frames [H,W,3] uint8, in order."""
-    texture = appearance.paint_texture(head, appearance.Look(), TEXTURE_SIZE)
+    texture = torch.tensor(appearance.head_texture(size=TEXTURE_SIZE))
     wall = _wall()
     for start in range(0, params.batch, FRAMES_A_BATCH):
         progress.check()

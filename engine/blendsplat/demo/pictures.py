@@ -13,7 +13,7 @@ from blendsplat.avatars.rendering import render_performance
 from blendsplat.files import atomic_path
 from blendsplat.tracking.result import Tracking
 from blendsplat.video import Clip
-from blendsplat.video.decode import open_video
+from blendsplat.video.decode import VideoFile
 
 ROWS = 4
 CAPTION = 22
@@ -28,7 +28,7 @@ def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path
     size = clip.width
     rows = []
     for row, frame in enumerate(frames):
-        rgba, _ = next(iter(render_performance(avatar, tracking, size, size, frames=[int(frame)])))
+        rgba, _ = next(iter(render_performance(avatar, tracking.select([frame]), size, size)))
         backdrop = np.full((size, size, 3), 0.5, np.float32)
         drawn = np.clip(rgba[..., :3] + backdrop * (1 - rgba[..., 3:]), 0, 1)
         rows.append([clip.image(int(frame)), _fit(overlay[row], size), (drawn * 255 + 0.5).astype(np.uint8)])
@@ -53,8 +53,8 @@ def _grid(columns: list[str], rows: list[list[np.ndarray]], size: int, target: P
 
 
 def _video_frames(path: Path, wanted: np.ndarray) -> list[np.ndarray]:
-    with open_video(path) as video:
-        return [frame.image for index, frame in enumerate(video) if index in set(wanted.tolist())]
+    chosen = set(wanted.tolist())
+    return [frame.image for index, frame in enumerate(VideoFile(path).frames()) if index in chosen]
 
 
 def _fit(picture: np.ndarray, size: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,10 @@ class Tracking:
             tensor(self.shape)[None], tensor(self.expression), tensor(self.root_pose), tensor(self.neck_pose),
             tensor(self.jaw_pose), tensor(self.eyes_pose), tensor(self.eyelids), tensor(self.translation),
         )  # fmt: skip
+
+    def select(self, rows: np.ndarray | slice | list[int]) -> Tracking:
+        """The same clip with only the given frames."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _PER_FRAME})
 
     def save(self, path: Path | str) -> None:
         """Write the .npz atomically."""
