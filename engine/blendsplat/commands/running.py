@@ -55,15 +55,14 @@ def run_command(
             sentence = f"Cancelled. {kept}".strip()
         style = "yellow" if told.code == Cancelled.code else "red"
         console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
-        logging.getLogger("blendsplat").error("%s\n%s", told.sentence, told.detail)
+        level = logging.INFO if told.expected else logging.ERROR
+        logging.getLogger("blendsplat").log(level, "%s\n%s", told.sentence, told.detail)
         if as_json:
             print_json({"error": told.as_json()})
         raise typer.Exit(told.exit_code) from None
 
 
-def run_job(
-    name: str, values: dict[str, Any], progress: Progress
-) -> dict[str, Any]:  # fmt: skip
+def run_job(name: str, values: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Run a job kind with options as typed by the user (None: left out, so that the definition's default holds)."""
     kind = KINDS[name]
     given = {key: value for key, value in values.items() if value is not None}

@@ -19,6 +19,7 @@ from typing import TextIO
 
 _KEPT_FILES = 10
 _MAX_BYTES = 5 * 2**20
+_handlers: list[logging.Handler] = []  # ours, replaced when a log is started anew
 _crash_file: TextIO | None = None  # faulthandler needs its file open as long as the process lives
 
 
@@ -40,17 +41,25 @@ def start_log(name: str, to_stderr: bool, level: int = logging.INFO) -> Path | N
     """
     root = logging.getLogger()
     root.setLevel(level)
+    while _handlers:
+        root.removeHandler(old := _handlers.pop())
+        old.close()
     layout = logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s")
     if to_stderr:
         stream = logging.StreamHandler(sys.stderr)
-        stream.setFormatter(layout)
-        root.addHandler(stream)
+        _add(root, stream, layout)
     for folder in (log_directory, lambda: Path(tempfile.gettempdir()) / "blendsplat-logs"):
         try:
             return _open_log(folder(), name, root, layout)
         except (OSError, RuntimeError):  # RuntimeError: there is no home folder
             continue
     return None
+
+
+def _add(root: logging.Logger, handler: logging.Handler, layout: logging.Formatter) -> None:
+    handler.setFormatter(layout)
+    root.addHandler(handler)
+    _handlers.append(handler)
 
 
 def _open_log(folder: Path, name: str, root: logging.Logger, layout: logging.Formatter) -> Path:
@@ -60,8 +69,7 @@ def _open_log(folder: Path, name: str, root: logging.Logger, layout: logging.For
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=_MAX_BYTES, backupCount=1, encoding="utf-8", errors="backslashreplace"
     )
-    handler.setFormatter(layout)
-    root.addHandler(handler)
+    _add(root, handler, layout)
     _crash_file = path.with_suffix(".crash").open("w", encoding="utf-8")
     faulthandler.enable(_crash_file)
     _prune(folder, name)
