@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,14 +118,14 @@ def box_distance(box: np.ndarray, other: np.ndarray) -> float:
     return float(np.hypot(*centre) / max(size, other_size) + abs(np.log(size / other_size)))
 
 
-def _landmarks(normalised, width: int, height: int) -> Landmarks:
+def _landmarks(normalised: Any, width: int, height: int) -> Landmarks:
     """mediapipe's normalised landmarks (x over width, y over height, z over width) in pixels."""
     points = np.array([(p.x * width, p.y * height, p.z * width) for p in normalised], dtype=np.float32)
     inside = (points[:, 0] >= 0) & (points[:, 0] < width) & (points[:, 1] >= 0) & (points[:, 1] < height)
     return Landmarks(points, float(inside.mean()))
 
 
-def import_mediapipe():
+def import_mediapipe() -> Any:
     """Import mediapipe when it is needed: it takes half a second and prints."""
     try:
         with quiet_native_logs():

@@ -167,7 +167,8 @@ def _parse_info(data: Any, path: Path) -> ClipInfo:
     try:
         known = {f.name: data[f.name] for f in fields(ClipInfo) if f.name in data}
         info = ClipInfo(**known)
-        info.source_size, info.crop = tuple(info.source_size), tuple(info.crop)
+        (w, h), (x, y, size) = info.source_size, info.crop
+        info.source_size, info.crop = (int(w), int(h)), (int(x), int(y), int(size))
         info.width, info.height, info.fps = int(info.width), int(info.height), float(info.fps)
         times = np.array(info.timestamps, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -131,7 +131,7 @@ class VideoFile:
                 previous = timestamp
                 yield timestamp, frame
 
-    def _seek(self, container, stream, seconds: float, base: float) -> bool:
+    def _seek(self, container: Any, stream: Any, seconds: float, base: float) -> bool:
         """Go to a key frame at or before ``seconds``; False when the container cannot (its index lies or is absent)."""
         try:
             container.seek(int(seconds / base), stream=stream, backward=True)
@@ -143,7 +143,7 @@ class VideoFile:
         except av.FFmpegError:
             return False
 
-    def _decoded(self, container, stream) -> Iterator[tuple[int | None, av.VideoFrame]]:
+    def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[int | None, av.VideoFrame]]:
         """(pts, frame) of everything that decodes; what does not is counted."""
         decoder = _alpha_decoder(stream)
         failures = 0
@@ -166,7 +166,7 @@ class VideoFile:
                 failures = 0
                 yield frame.pts if frame.pts is not None else frame.dts, frame
 
-    def _packets(self, container, stream) -> Iterator[av.Packet]:
+    def _packets(self, container: Any, stream: Any) -> Iterator[av.Packet]:
         """Packets, going on after damage in the container as long as it yields anything more."""
         failures = 0
         while failures < _MAX_DAMAGE:
@@ -198,7 +198,7 @@ class VideoFile:
         image = np.ascontiguousarray(rgba[..., :3])
         return Frame(image, np.ascontiguousarray(rgba[..., 3]) if self.has_alpha else None, timestamp)
 
-    def _open(self):
+    def _open(self) -> Any:
         if not self.path.is_file():
             raise VideoError(f"{self.path} does not exist or is not a file.")
         if self.path.stat().st_size == 0:
@@ -210,7 +210,7 @@ class VideoFile:
                 f"{self.path} is not a video that can be read, or it is cut off or damaged.", repr(error)
             ) from error
 
-    def _stream(self, container):
+    def _stream(self, container: Any) -> Any:
         streams = [s for s in container.streams.video if not _is_cover(s) and s.codec_context is not None]
         streams = [s for s in streams if s.codec_context.name not in _NOT_VIDEO]
         if not streams:
@@ -241,12 +241,12 @@ def missing_frames(times: list[float]) -> int:
     return int(np.round(uneven / usual - 1).sum())
 
 
-def _is_cover(stream) -> bool:
+def _is_cover(stream: Any) -> bool:
     """Whether the stream is only the cover picture of a piece of music."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _alpha_decoder(stream) -> av.CodecContext | None:
+def _alpha_decoder(stream: Any) -> Any | None:
     """VP8/VP9 keep alpha beside the picture where only libvpx's decoder looks for it; None for everything else."""
     if stream.metadata.get("alpha_mode") != "1":
         return None
@@ -256,7 +256,7 @@ def _alpha_decoder(stream) -> av.CodecContext | None:
     return av.CodecContext.create(name, "r")
 
 
-def _square_pixel_size(frame: av.VideoFrame, stream) -> tuple[int, int]:
+def _square_pixel_size(frame: av.VideoFrame, stream: Any) -> tuple[int, int]:
     """Width, height of the frame with square pixels; the pixel's shorter side is stretched, so no detail is lost."""
     aspect = float(stream.sample_aspect_ratio or 1) or 1.0
     if not 0.1 < aspect < 10:
@@ -268,7 +268,8 @@ def _square_pixel_size(frame: av.VideoFrame, stream) -> tuple[int, int]:
 
 def _orientation(frame: av.VideoFrame) -> np.ndarray:
     """The display matrix as [2,2] of -1, 0, 1: (x, y) displayed = (x, y) stored @ matrix, up to a translation."""
-    data = frame.side_data.get(SideData.DISPLAYMATRIX)
+    side_data: Any = frame.side_data  # indexed by type, though its annotation says str
+    data = side_data.get(SideData.DISPLAYMATRIX)
     if data is None:
         return np.eye(2, dtype=int)
     matrix = np.frombuffer(bytes(data), dtype=np.int32, count=9).reshape(3, 3)[:2, :2] / 65536.0
@@ -286,7 +287,7 @@ def _reorient(image: np.ndarray, orientation: np.ndarray) -> np.ndarray:
     return image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
 
 
-def _duration(container, stream) -> float | None:
+def _duration(container: Any, stream: Any) -> float | None:
     """Seconds, when the file says."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)

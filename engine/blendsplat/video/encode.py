@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from blendsplat.errors import InputError, StorageError
 from blendsplat.files import atomic_path, write_bytes
 
-_ENCODERS = (
+_ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libx264", {"preset": "veryfast"}),
     ("libopenh264", {}),
     ("h264_mf", {}),
@@ -65,7 +66,7 @@ def write_png_sequence(directory: Path | str, frames: Iterable[np.ndarray], patt
     return count
 
 
-def _add_stream(container, shape: tuple[int, ...], fps: float, crf: int):
+def _add_stream(container: Any, shape: tuple[int, ...], fps: float, crf: int) -> Any:
     name, options = next((name, options) for name, options in _ENCODERS if name in av.codecs_available)
     stream = container.add_stream(name, rate=Fraction(fps).limit_denominator(100000))
     stream.height, stream.width = (side + side % 2 for side in shape[:2])

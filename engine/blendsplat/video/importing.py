@@ -152,7 +152,7 @@ class _Import:
         self.faces += face is not None
         if self.segmenter:
             return self.pool.submit(self._write, index, image, self.segmenter(image), True)
-        if self.mode == "alpha":
+        if self.mode == "alpha" and frame.alpha is not None:
             return self.pool.submit(self._write, index, image, self.cut(frame.alpha), False)
         if self.masks:
             return self.pool.submit(self._write, index, image, self.cut(self.masks(number)), False)
