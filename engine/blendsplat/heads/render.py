@@ -88,10 +88,10 @@ def _surface_of(head: HeadModel) -> Tensor:
             surface[rows, 0], surface[rows, 1], surface[rows, 3] = broad, sharp, wet
     for name in ("mouth_interior", "teeth_upper", "teeth_lower", "tongue"):
         if name in head.regions and len(head.regions[name]):
-            # What little light enters the mouth fades with depth; the depth maps are too coarse to say so.
+            # What light enters the mouth fades with depth; the depth maps alone are too coarse to say so.
             rows = torch.from_numpy(head.regions[name])
             behind = head.template[rows, 2].max() - head.template[rows, 2]
-            surface[rows, 2] = torch.exp(-behind / (0.02 if name.startswith("teeth") else 0.012)).clamp(0.08, 0.92)
+            surface[rows, 2] = torch.exp(-behind / (0.022 if name == "mouth_interior" else 0.03)).clamp(0.12, 0.95)
     return surface
 
 

@@ -150,8 +150,8 @@ def _stubble(p: _Paint) -> None:
         band(-118, -74, 9, at.height) * fade(95, 70, np.abs(at.angle)), spot(at.ax, at.height, (0, -56), (24, 5))
     )
     beard = np.maximum(beard, band(-110, -40, 12, at.height) * bump(np.abs(at.angle) - 74, 12)) * at.of("skin")
-    dots = fade(0.45, 0.7, p.mottled(0.7))
-    p.times(p.look.stubble * beard * (0.45 + 0.55 * dots), 0.35 + 0.5 * np.array(p.look.hair))
+    dots = fade(0.40, 0.75, p.noise(p.arc, at.height, 0.5))
+    p.times(p.look.stubble * beard * (0.65 + 0.35 * dots), 0.35 + 0.5 * np.array(p.look.hair))
 
 
 def _brows(p: _Paint) -> None:
@@ -189,7 +189,8 @@ def _eyeballs(p: _Paint) -> None:
         p.over(ball, (0.80, 0.78, 0.76))
         veins = fade(0.60, 0.75, p.noise(6 * dy, 2 * dx, 2.0, 5.0))
         p.over(ball * (0.30 + 0.30 * veins) * fade(8, 12.5, np.abs(dx)), (0.80, 0.45, 0.41))
-        p.times(in_front * 0.65 * fade(3.2, 6.5, dy), (0.55, 0.50, 0.50))
+        p.times(in_front * 0.75 * fade(1.8, 6.0, dy), (0.52, 0.47, 0.47))
+        p.times(in_front * 0.5 * fade(7.5, 11, np.abs(dx)), (0.72, 0.62, 0.60))
         fibres = 0.6 * p.noise(around * 9, r, 0.9, 3.0) + 0.4 * p.noise(around * 20, r, 0.8, 4.0)
         iris = in_front * fade(eyes.IRIS_RADIUS + 0.25, eyes.IRIS_RADIUS - 0.3, r)
         glow = 0.62 + 0.85 * fibres * (0.6 + 0.4 * bump(r - 3.2, 1.5))

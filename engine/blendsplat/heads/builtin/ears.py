@@ -24,7 +24,7 @@ def add_ear(builder: MeshBuilder, side: int) -> None:
     relief = np.broadcast_to(_RELIEF[:, None], phi.shape).copy()
 
     lobe = fade(-0.35, -0.85, sine)
-    flat = np.where(radius > 0.4, np.minimum(relief, 4.0 + 1.5 * radius), relief)
+    flat = np.where(radius > 0.4, np.where(radius == 0.97, np.minimum(relief, 1.5), np.minimum(relief, 6.5)), relief)
     relief = relief * (1 - lobe) + flat * lobe
     front = fade(0.25, 0.85, cosine)
     relief = np.where((radius > 0.4) & (relief > 0), relief * (1 - 0.80 * front), relief)
@@ -34,10 +34,10 @@ def add_ear(builder: MeshBuilder, side: int) -> None:
         + 4.0 * bump(phi - 2 * np.pi + 0.05, 0.5) * bump(radius - 0.5, 0.2)
     )
 
-    rounder = 1 - 0.38 * fade(0, -0.5, sine)  # a lobe is blunter than an ellipse
+    rounder = 1 - 0.5 * fade(0, -0.5, sine)  # a lobe is blunter than an ellipse
     forward = radius * np.sign(cosine) * np.abs(cosine) ** rounder * (15.5 + 3.5 * sine)
     up = 29.0 * radius * sine * (1 - 0.06 * (sine < 0))
-    flare = np.maximum(0, 7 - forward) * 0.34 * (1 - 0.55 * lobe)
+    flare = np.maximum(0, 7 - forward) * 0.34 * (1 - 0.35 * lobe)
     tilt = np.deg2rad(13)
     y = EAR_CENTRE[1] + forward * np.sin(tilt) + up * np.cos(tilt)
     z = EAR_CENTRE[2] + forward * np.cos(tilt) - up * np.sin(tilt)

@@ -237,7 +237,7 @@ def _tongue(c: Chart) -> Fields:
     )
     tip = is_tongue * fade(38, 80, c.z)
     return {
-        "tongueOut": vector(y=3.0 * tip - 4.0 * tip**2, z=34.0 * tip),
+        "tongueOut": vector(y=5.0 * tip - 3.0 * tip**2, z=34.0 * tip),
         "tongueUp": vector(y=9.0 * tip, z=-2.0 * tip),
         "tongueLeft": vector(x=9.0 * tip),
         "tongueRight": vector(x=-9.0 * tip),
@@ -246,7 +246,7 @@ def _tongue(c: Chart) -> Fields:
 
 def _neck(c: Chart) -> Fields:
     cords = (bump(c.angle - 38, 14) * band(-178, -132, 14, c.height) * c.skin)[:, None]
-    larynx = spot(c.angle, c.height, (0, -145), (16, 14)) * c.skin
+    larynx = spot(c.angle, c.height, (0, -145), (16, 14)) * fade(-190, -175, c.height) * c.skin
     return {
         "neckTense": 3.0 * cords * c.normal + vector(y=-2.0 * spot(c.ax, c.height, (34, -104), (14, 14)) * c.front),
         "larynxUp": vector(y=6.0 * larynx, z=1.0 * larynx),

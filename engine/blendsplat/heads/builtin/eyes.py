@@ -19,7 +19,7 @@ INNER_CANTHUS, OUTER_CANTHUS = 16.0, 47.0
 LID_RADIUS = 13.4
 # A blink is linear in its coefficient, so half-way the lid is on the chord, not on the arc: the closed lid stands off by
 # this much, and the chord's middle still clears the cornea.
-CLOSED_LIFT = 0.9
+CLOSED_LIFT = 1.1
 REACH = 19.0  # rows within this height move with the lid margin
 
 _SEGMENTS = 24
@@ -98,7 +98,7 @@ def add_eyeball(builder: MeshBuilder, side: int) -> None:
     )
     rings = builder.vertices(centre + radius[..., None] * direction, part, 0.0, side * 26.0)
     rings = np.concatenate([rings, rings[:, :1]], 1)
-    pole = int(builder.vertices((centre + [0, 0, EYE_RADIUS + CORNEA])[None], part, 0.0, side * 26.0)[0])
+    pole = int(builder.vertices((centre + np.array([0, 0, EYE_RADIUS + CORNEA]))[None], part, 0.0, side * 26.0)[0])
     s, t = disc_to_square(_RING_UV[:, None], around[None])
     builder.fan(pole, rings[0], np.array([0.5, 0.5]), s[0], t[0], part, inside_out=side < 0)
     builder.sheet(rings, None, s, t, part, inside_out=side < 0)

@@ -41,7 +41,7 @@ def identity_directions(mesh: Mesh, chart: Chart) -> tuple[tuple[str, ...], Arra
     ):
         fields |= group(chart)
     carried = {name: _SPREAD * _carry(mesh, chart, field) for name, field in fields.items()}
-    carried |= {name: _slide_on_eyes(chart, field) for name, field in _eye_slits(chart).items()}
+    carried |= {name: _slide_on_eyes(chart, field) for name, field in _lids(chart).items()}
     for name, (upper, lower) in {"eye_opening": (-0.16, -0.10), "upper_lid_droop": (0.16, 0.0)}.items():
         lids = lid_direction(mesh, 1, upper, lower) + lid_direction(mesh, -1, upper, lower)
         carried[name] = np.concatenate([lids, np.zeros((7, 3))])
@@ -122,10 +122,6 @@ def _cheeks_and_age(c: Chart) -> Fields:
         "age_sagging": vector(y=-3.0 * jowl, z=1.8 * jowl - 1.2 * fold)
         + (-1.6 * hollow)[:, None] * c.normal
         + vector(y=-1.4 * spot(c.ax, c.y, (0, -36), (11, 9)) * c.front),
-        "eye_bags": vector(
-            z=1.6 * spot(c.ax, c.y, (31, -13), (13, 4.5)) * c.front,
-            y=-0.6 * spot(c.ax, c.y, (31, -13), (13, 4.5)) * c.front,
-        ),
     }
 
 
@@ -149,18 +145,18 @@ def _eyes(c: Chart) -> Fields:
         "eye_height": vector(y=1.8 * near),
         "eye_depth": vector(z=-2.0 * near),
         "socket_depth": vector(z=-2.0 * band(7, 14, 4, c.y) * bump(c.ax - 28, 18, 4) * c.front),
-        "eyelid_fullness": vector(
-            z=1.6 * spot(c.ax, c.y, (32, 11), (15, 4.0)) * c.front,
-            y=-1.2 * spot(c.ax, c.y, (32, 11), (15, 4.5)) * c.front,
-        ),
     }
 
 
-def _eye_slits(c: Chart) -> Fields:
+def _lids(c: Chart) -> Fields:
+    """What the lids do by themselves, without the eyes."""
+    bag, fold = spot(c.ax, c.y, (31, -12), (13, 4.5)) * c.front, spot(c.ax, c.y, (32, 10.5), (15, 3.6)) * c.front
     along = np.clip((c.ax - eyes.EYE_X) / 15.5, -1.4, 1.4)
     lids = fade(27, 12, np.hypot((c.ax - eyes.EYE_X) * 0.8, c.y - eyes.EYE_Y)) * c.front
     return {
         "eye_tilt": vector(y=1.3 * along * lids),
+        "eye_bags": vector(y=-0.6 * bag, z=1.6 * bag),
+        "eyelid_fullness": vector(y=-1.0 * fold, z=1.5 * fold),
         "eye_length": vector(x=1.2 * c.side * along * lids, z=-0.5 * np.clip(along, 0, 1) ** 2 * lids),
     }
 

@@ -103,23 +103,32 @@ class MeshBuilder:
         return np.arange(self._vertex_count - count, self._vertex_count).reshape(shape)
 
     def sheet(
-        self, rows: np.ndarray, below: np.ndarray | None, s: Array, t: Array, island: str, inside_out: bool = False
+        self,
+        rows: np.ndarray,
+        below: np.ndarray | None,
+        s: Array,
+        t: Array,
+        island: str,
+        inside_out: bool = False,
+        right_side: np.ndarray | None = None,
     ) -> None:
         """Quads between rows [R,C], the islands' coordinates s, t [R,C] beside them.
 
         below [R,C]: the vertices a row shows to the row under it, where a slit splits the row (else the same).
-        Counter-clockwise where rows go down and columns go right; ``inside_out`` turns that round. Quads left of the
-        middle are cut along the other diagonal, so that the mesh is symmetric.
+        Counter-clockwise where rows go down and columns go right; ``inside_out`` turns that round. Quads on the
+        person's right (right_side [C-1]; by default the first half of the columns) are cut along the other diagonal,
+        so that the mesh is symmetric.
         """
         upper = (rows if below is None else below)[:-1]
         lower = rows[1:]
         uv = self._add_uvs(s, t, island, flip=inside_out)
         count = rows.shape[1] - 1
+        mirrored = np.arange(count) < count // 2 if right_side is None else right_side
         for column in range(count):
             corners = [(upper, 0, 0), (lower, 1, 0), (lower, 1, 1), (upper, 0, 1)]
             vertex = [grid[:, column + right] for grid, _, right in corners]
             texture = [uv[down : down + len(lower), column + right] for _, down, right in corners]
-            pairs = ((0, 1, 3), (1, 2, 3)) if column < count // 2 else ((0, 1, 2), (0, 2, 3))
+            pairs = ((0, 1, 3), (1, 2, 3)) if mirrored[column] else ((0, 1, 2), (0, 2, 3))
             for a, b, c in pairs:
                 self._add_faces([vertex[a], vertex[b], vertex[c]], [texture[a], texture[b], texture[c]], inside_out)
 

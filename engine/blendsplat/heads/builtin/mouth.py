@@ -9,7 +9,7 @@ from blendsplat.heads.builtin.curves import Array, bump, fade
 from blendsplat.heads.builtin.mesh import MeshBuilder
 from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y
 
-UPPER_EDGE, LOWER_EDGE = MOUTH_Y - 3.2, MOUTH_Y - 1.8  # biting edges: the upper teeth bite over the lower ones
+UPPER_EDGE, LOWER_EDGE = MOUTH_Y - 3.2, MOUTH_Y + 0.4  # biting edges: the upper teeth bite over the lower ones
 ARCH_Z = 60.5
 _ARCH = 1.25  # the teeth's arch reaches this angle (radians) to either side
 _ARCH_COLUMNS = 31
@@ -25,7 +25,7 @@ def add_lining(builder: MeshBuilder, points: Array, upper: np.ndarray, lower: np
     rows = [ring]
     depths = (0.12, 0.45, 1.0)
     for (inwards, opening, widen), depth in zip(
-        ((5.0, 0.4, 1.0), (15.0, 14.0, 1.2), (52.0, 15.0, 1.15)), depths, strict=True
+        ((5.0, 0.4, 1.0), (15.0, 16.0, 1.2), (52.0, 18.0, 1.15)), depths, strict=True
     ):
         row = lips.copy()
         row[:, 0] *= widen
@@ -35,7 +35,8 @@ def add_lining(builder: MeshBuilder, points: Array, upper: np.ndarray, lower: np
     rows_closed = np.stack([np.concatenate([row, row[:1]]) for row in rows])
     around = np.linspace(0, 1, rows_closed.shape[1])
     down = np.array([0, 0.2, 0.5, 0.9])[:, None]
-    builder.sheet(rows_closed, None, around[None], 1 - down, "mouth")
+    right_side = lips[:, 0] + np.roll(lips[:, 0], -1) < 0
+    builder.sheet(rows_closed, None, around[None], 1 - down, "mouth", right_side=right_side)
     throat = lips.mean(0) * [0, 1, 1] - [0, 0, 54]
     centre = int(builder.vertices(throat[None], "mouth", MOUTH_Y, 0.0, 1.0)[0])
     backwards = around[::-1]

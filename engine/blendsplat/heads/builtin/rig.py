@@ -40,7 +40,8 @@ def _jaw_weight(mesh: Mesh) -> Array:
     skin = below * (1 - at_corner) + soft * at_corner
     skin = np.where(height > MOUTH_Y, np.minimum(skin, soft), skin)
     skin = skin * fade(100, 58, angle) * fade(-152, -116, height)
-    lining = (below * (1 - at_corner) + 0.5 * at_corner) * (1 - mesh.depth) + 0.45 * mesh.depth
+    lining = below * (1 - at_corner) + 0.5 * at_corner
+    lining = lining + mesh.depth * (0.15 - 0.35 * lining)  # the throat opens less
     weight = np.where(mesh.of("skin"), skin, 0.0)
     weight = np.where(mesh.of("mouth"), lining, weight)
     return np.where(mesh.of("teeth_lower", "tongue"), 1.0, weight)
@@ -81,7 +82,7 @@ def _neck_girth(block: Array, chart: Chart) -> None:
     # Turning the head stretches the muscle that ends behind the ear it turns away from.
     strap = (
         bump(chart.angle - np.interp(-chart.height, (118, 200), (88, 16)), 15)
-        * band(-192, -130, 14, chart.height)
+        * band(-182, -130, 14, chart.height)
         * chart.skin
     )[:n, None]
     for side, entry, sign in ((1, (0, 2), -1), (-1, (0, 2), 1)):

@@ -20,8 +20,8 @@ EYE_ROW = 0.0
 HAIR_THICKNESS = 4.5  # of the neutral head; identity makes it more or less
 
 ROWS = np.array([
-    112, 107, 98.5, 88, 78, 68, 58, 49, 41, 34, 28.5, 24, 20.5, 17.5, 14.8, 12.2, 9.8, 7.8, 6.1, 4.4, 2.8, 1.3, EYE_ROW, -1.3, -2.9,
-    -5.2, -8, -11.5, -15, -19, -23, -27, -30.5, -33.5, -36.2, -38.6, -40.6, -42.3, -44.2, -46.5, -50, -54, -57.4, -60.4, -63, -65,
+    112.4, 110, 105.5, 98.5, 89.5, 79.5, 69, 58.5, 49, 41, 34, 28.5, 24, 20.5, 17.5, 14.8, 12.2, 9.8, 7.8, 6.1, 4.4, 2.8, 1.3,
+    EYE_ROW, -1.3, -2.9, -5.2, -8, -11.5, -15, -19, -23, -27, -30.5, -33.5, -36.2, -38.6, -40.6, -42.3, -44.2, -46.5, -50, -54, -57.4, -60.4, -63, -65,
     -66.3, MOUTH_Y, -67.7, -69, -71, -73.6, -76.6, -80, -84, -88.5, -94, -100, -106, -110.5, -114, -118, -124, -132, -143, -156,
     -170, -185, -200,
 ], float)  # fmt: skip
@@ -33,7 +33,7 @@ def _column_angles() -> Array:
     )
     corner = np.rad2deg(np.arcsin(MOUTH_X / half_width(np.array(MOUTH_Y))))
     stops = (0, inner, corner, outer, 62, 85, 110, 180)
-    counts = (6, 5, 7, 5, 4, 3, 5)
+    counts = (6, 5, 7, 5, 4, 3, 4)
     right = np.concatenate(
         [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(stops, stops[1:], counts, strict=False)]
     )
@@ -145,7 +145,8 @@ def _add_lid_rim(builder: MeshBuilder, points: Array, side: str) -> None:
     )
     rows = np.stack([np.append(ring, ring[0]), np.append(inner, inner[0])])
     around = np.linspace(0, 1, rows.shape[1])
-    builder.sheet(rows, None, around[None], np.array([[1.0], [0.0]]), f"{side}_lid")
+    right_side = np.full(len(ring), side == "right")
+    builder.sheet(rows, None, around[None], np.array([[1.0], [0.0]]), f"{side}_lid", right_side=right_side)
     builder.named[f"{side}_lid_ring"], builder.named[f"{side}_lid_rim"] = ring, inner
 
 
