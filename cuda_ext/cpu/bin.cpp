@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "blendsplat/ellipse.h"
 #include "operations.h"
 
 namespace blendsplat {
@@ -61,9 +60,8 @@ int64_t emit_pairs(const Scene& scene, const float* records, const uint32_t* ord
   const int columns = scene.tile_columns();
   for (int64_t i = begin; i < end; ++i) {
     const float* record = records + static_cast<int64_t>(order[i]) * kRecordSize;
-    uint32_t box;
-    std::memcpy(&box, record + kBoxY, sizeof box);
-    for (int row = static_cast<int>(box & 0xffff); row <= static_cast<int>(box >> 16); ++row) {
+    const TileRange rows = unpack_range(record[kBoxY]);
+    for (int row = rows.first; row <= rows.last; ++row) {
       const TileRange span = row_span(record, row, scene.width, kTileShift);
       for (int column = span.first; column <= span.last; ++column) {
         const uint32_t tile = static_cast<uint32_t>(row * columns + column);

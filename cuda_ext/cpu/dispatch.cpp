@@ -18,19 +18,20 @@ namespace {
   {#target, target::project, target::blend_forward, target::blend_backward, target::project_backward, \
    target::pixel_weights, target::exponential2_array}
 
-// From best to plainest.
+// From best to plainest; the last one is for tests and never chosen unasked.
 const Operations kSets[] = {
 #if defined(BLENDSPLAT_X86)
     BLENDSPLAT_TABLE(avx512),
     BLENDSPLAT_TABLE(avx2),
 #endif
     BLENDSPLAT_TABLE(generic),
+    BLENDSPLAT_TABLE(scalar),
 };
 
 #if defined(BLENDSPLAT_X86) && defined(_MSC_VER)
 // CPUID leaf 7 tells the instructions, XGETBV whether the system saves their registers.
 bool supported(const char* name) {
-  if (std::strcmp(name, "generic") == 0) return true;
+  if (std::strcmp(name, "generic") == 0 || std::strcmp(name, "scalar") == 0) return true;
   int leaf1[4], leaf7[4];
   __cpuid(leaf1, 1);
   if (!(leaf1[2] & 1 << 27) || !(leaf1[2] & 1 << 12)) return false;
@@ -43,7 +44,7 @@ bool supported(const char* name) {
 }
 #elif defined(BLENDSPLAT_X86)
 bool supported(const char* name) {
-  if (std::strcmp(name, "generic") == 0) return true;
+  if (std::strcmp(name, "generic") == 0 || std::strcmp(name, "scalar") == 0) return true;
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (std::strcmp(name, "avx512") != 0) return avx2;

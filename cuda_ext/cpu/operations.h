@@ -5,18 +5,16 @@
 
 #include <cstdint>
 
+#include "blendsplat/scene.h"
+
 namespace blendsplat {
 
 constexpr int kTileShift = 2;  // tiles of 4x4 pixels: one Lanes. Small tiles evaluate few pixels outside the ellipse
 constexpr int kTileSize = 1 << kTileShift;
 constexpr int kEntrySlack = 4;  // entries are read (never used) this far past the end, to prefetch: allocate that many more
 
-struct Scene {
-  int64_t images, gaussians;       // B, N
-  int width, height, threads;
-  float near_plane;
-  const float *means, *quats, *scales, *opacities, *colors;  // [B,N,3] [B,N,4] [B,N,3] [B,N] [B,N,3]
-  const float *viewmats, *Ks;                                // [B,4,4] [B,3,3]
+struct Scene : SceneArrays {
+  int threads;
 
   int tile_columns() const { return (width + kTileSize - 1) >> kTileShift; }
   int tile_rows() const { return (height + kTileSize - 1) >> kTileShift; }
@@ -47,7 +45,7 @@ struct ProjectBackward {
   const float* records;
   const float* rows;
   int parts;
-  float *means, *quats, *scales, *opacities, *colors;   // as the parameters; every element is written
+  float *means, *quats, *scales, *opacities, *colors;  // as the parameters; every element is written
 };
 
 struct PixelWeights {
@@ -81,6 +79,7 @@ struct BinScratch {
 BLENDSPLAT_DECLARE(generic)
 BLENDSPLAT_DECLARE(avx2)
 BLENDSPLAT_DECLARE(avx512)
+BLENDSPLAT_DECLARE(scalar)  // what a GPU thread does, pixel by pixel: for tests
 
 // Sorts by (image, tile, depth). bin_count fills the scratch and offsets and returns the number of entries; bin_fill
 // then writes them.

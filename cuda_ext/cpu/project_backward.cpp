@@ -19,11 +19,7 @@ BS_FN void sum_rows(const Scene& scene, const ProjectBackward& b, int64_t first,
 
 BS_FN Mask drawn_lanes(const float* records, int count) {
   unsigned drawn = 0;
-  for (int lane = 0; lane < count; ++lane) {
-    union { float value; uint32_t bits; } box;
-    box.value = records[lane * kRecordSize + kBoxX];
-    drawn |= static_cast<unsigned>((box.bits >> 16) >= (box.bits & 0xffff)) << lane;
-  }
+  for (int lane = 0; lane < count; ++lane) drawn |= static_cast<unsigned>(is_drawn(records + lane * kRecordSize)) << lane;
   return from_bits(drawn);
 }
 
@@ -36,12 +32,12 @@ void project_backward(const Scene& scene, const ProjectBackward& b) {
     const int64_t image = item / blocks, start = item % blocks * kBlock;
     const int64_t first = image * scene.gaussians + start;
     const int count = static_cast<int>(scene.gaussians - start < kBlock ? scene.gaussians - start : kBlock);
-    const Camera camera = make_camera(scene.viewmats + image * 16, scene.Ks + image * 9, scene.width, scene.height);
+    const Camera camera = camera_of(scene, image);
     const Gaussian3<Lanes> g = gather_gaussians(scene, first, count);
-    const Projection<Lanes> p = blendsplat::BLENDSPLAT_TARGET::project(g, camera);
+    const Projection<Lanes> p = project_gaussian(g, camera);
     Lanes row[kGradDepth + 1];
     sum_rows(scene, b, first, count, row);
-    const Gaussian3Gradient<Lanes> grad = blendsplat::BLENDSPLAT_TARGET::project_backward(g, p, camera, row);
+    const Gaussian3Gradient<Lanes> grad = project_gaussian_backward(g, p, camera, row);
     const Mask drawn = drawn_lanes(b.records + first * kRecordSize, count);
     scatter_rows<3>(b.means + first * 3, count, grad.mean, drawn);
     scatter_rows<4>(b.quats + first * 4, count, grad.quat, drawn);

@@ -14,7 +14,7 @@ import pytest
 
 from blendsplat.splatting.backend import cpu_backend
 
-SETS = ["avx512", "avx2", "generic"]
+SETS = ["avx512", "avx2", "generic", "scalar"]
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -51,7 +51,7 @@ BS_FN F low_passed_determinant(const F* axes, F trace) {
 }
 
 template <class F>
-BS_FN Projection<F> project(const Gaussian3<F>& g, const Camera& camera) {
+BS_FN Projection<F> project_gaussian(const Gaussian3<F>& g, const Camera& camera) {
   Projection<F> p;
   for (int row = 0; row < 3; ++row) {
     p.camera_mean[row] = g.mean[0] * F(camera.rotation[row * 3]) + g.mean[1] * F(camera.rotation[row * 3 + 1]) +
@@ -134,7 +134,7 @@ BS_FN void inverse_times_rotation(const Projection<F>& p, F inverse_determinant,
 // row: the sums of GradientSlot for this Gaussian. dL/d(covariance) = Q M Q / 2 with Q the inverse covariance and
 // M the second moments of v, so dL/dA = Q M Q A; from there it is the product rule back through A = J W R S.
 template <class F>
-BS_FN Gaussian3Gradient<F> project_backward(const Gaussian3<F>& g, const Projection<F>& p, const Camera& camera, const F* row) {
+BS_FN Gaussian3Gradient<F> project_gaussian_backward(const Gaussian3<F>& g, const Projection<F>& p, const Camera& camera, const F* row) {
   Gaussian3Gradient<F> out;
   const F inverse_determinant = F(1.0f) / p.determinant;
   const F qa = p.cov_yy * inverse_determinant;

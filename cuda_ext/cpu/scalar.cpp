@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations as a GPU thread does them, one Gaussian and one pixel at a time: a machine without a GPU tests with
+// this what the CUDA kernels run. Never chosen unasked (see dispatch.cpp).
+#include <cmath>
+
+#include "blendsplat/blend.h"
+#include "operations.h"
+
+BS_BEGIN
+
+namespace {
+
+struct TileList {
+  const int32_t *begin, *end;
+};
+
+TileList tile_of_pixel(const Scene& scene, const Bins& bins, int64_t image, int row, int column) {
+  const int64_t slot = image * scene.tiles() + static_cast<int64_t>(row >> kTileShift) * scene.tile_columns() + (column >> kTileShift);
+  return {bins.entries + bins.offsets[slot], bins.entries + bins.offsets[slot + 1]};
+}
+
+// Calls visit(image, pixel index, x, y, list) for every pixel.
+template <class Visit>
+void each_pixel(const Scene& scene, const Bins& bins, Visit visit) {
+  for (int64_t image = 0; image < scene.images; ++image) {
+    for (int row = 0; row < scene.height; ++row) {
+      for (int column = 0; column < scene.width; ++column) {
+        const int64_t index = (image * scene.height + row) * scene.width + column;
+        visit(image, index, column + 0.5f, row + 0.5f, tile_of_pixel(scene, bins, image, row, column));
+      }
+    }
+  }
+}
+
+Pixel composite(const float* records, const TileList& list, float x, float y, const int32_t** last) {
+  Pixel pixel;
+  pixel.x = x;
+  pixel.y = y;
+  *last = list.begin;
+  for (const int32_t* entry = list.begin; entry != list.end && !pixel.done; ++entry) {
+    if (pixel.take(records + static_cast<int64_t>(*entry) * kRecordSize) > 0) *last = entry + 1;
+  }
+  return pixel;
+}
+
+}  // namespace
+
+void project(const Scene& scene, float* records, int32_t* tile_bounds) {
+  for (int64_t i = 0; i < scene.images * scene.gaussians; ++i) {
+    tile_bounds[i] = project_one(scene, i, kTileShift, records + i * kRecordSize);
+  }
+}
+
+void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out) {
+  each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
+    const int32_t* last;
+    const Pixel pixel = composite(bins.records + image * scene.gaussians * kRecordSize, list, x, y, &last);
+    for (int c = 0; c < 3; ++c) {
+      const float background = out.backgrounds ? out.backgrounds[image * 3 + c] : 0.0f;
+      out.image[index * 3 + c] = pixel.color[c] + pixel.transmittance * background;
+    }
+    out.alpha[index] = 1.0f - pixel.transmittance;
+    out.depth[index] = pixel.depth;
+  });
+}
+
+bool blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b) {
+  each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
+    const float* records = bins.records + image * scene.gaussians * kRecordSize;
+    const int32_t* last;
+    PixelBackward pixel;
+    pixel.x = x;
+    pixel.y = y;
+    pixel.transmittance = composite(records, list, x, y, &last).transmittance;
+    pixel.grad_depth = b.grad_depth ? b.grad_depth[index] : 0.0f;
+    pixel.grad_coverage = b.grad_alpha ? b.grad_alpha[index] : 0.0f;
+    for (int c = 0; c < 3; ++c) {
+      pixel.grad_color[c] = b.grad_image ? b.grad_image[index * 3 + c] : 0.0f;
+      if (b.backgrounds) pixel.grad_coverage -= pixel.grad_color[c] * b.backgrounds[image * 3 + c];
+      if (b.grad_backgrounds) b.grad_backgrounds[image * 3 + c] += pixel.transmittance * pixel.grad_color[c];
+    }
+    for (const int32_t* entry = last; entry-- != list.begin;) {
+      float sums[kGradDepth + 1];
+      pixel.take(records + static_cast<int64_t>(*entry) * kRecordSize, sums);
+      float* row = b.rows + (image * scene.gaussians + *entry) * kGradientSize;
+      for (int slot = 0; slot <= kGradDepth; ++slot) row[slot] += sums[slot];
+    }
+  });
+  return true;
+}
+
+void project_backward(const Scene& scene, const ProjectBackward& b) {
+  for (int64_t i = 0; i < scene.images * scene.gaussians; ++i) {
+    project_backward_one(scene, i, b.records + i * kRecordSize, b.rows + i * kGradientSize,
+                         {b.means, b.quats, b.scales, b.opacities, b.colors});
+  }
+}
+
+void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w) {
+  each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
+    if (!w.mask[index]) return;
+    Pixel pixel;
+    pixel.x = x;
+    pixel.y = y;
+    for (const int32_t* entry = list.begin; entry != list.end && !pixel.done; ++entry) {
+      const float weight = pixel.take(bins.records + (image * scene.gaussians + *entry) * kRecordSize);
+      if (!(weight > w.threshold)) continue;
+      float* sum = w.sums + (image * scene.gaussians + *entry) * 4;
+      sum[0] += weight;
+      for (int c = 0; c < 3; ++c) sum[c + 1] += weight * w.targets[index * 3 + c];
+    }
+  });
+}
+
+void exponential2_array(const float* in, float* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] = exponential2(in[i]);
+}
+
+BS_END

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rasterizer's input as both backends see it, and how a single Gaussian of it is read, projected and written:
+// what one GPU thread does, and what the CPU's "scalar" set does in its place for the tests.
+#pragma once
+
+#include <cstdint>
+
+namespace blendsplat {
+
+struct SceneArrays {
+  int64_t images, gaussians;                                 // B, N
+  int width, height;
+  float near_plane;
+  const float *means, *quats, *scales, *opacities, *colors;  // [B,N,3] [B,N,4] [B,N,3] [B,N] [B,N,3]
+  const float *viewmats, *Ks;                                // [B,4,4] [B,3,3]
+};
+
+}  // namespace blendsplat
+
+#include "blendsplat/ellipse.h"
+
+BS_BEGIN
+
+// index: over all images, image * N + i.
+BS_FN Gaussian3<float> read_gaussian(const SceneArrays& scene, int64_t index) {
+  Gaussian3<float> g;
+  for (int i = 0; i < 3; ++i) {
+    g.mean[i] = scene.means[index * 3 + i];
+    g.scale[i] = scene.scales[index * 3 + i];
+    g.color[i] = scene.colors[index * 3 + i];
+  }
+  for (int i = 0; i < 4; ++i) g.quat[i] = scene.quats[index * 4 + i];
+  g.opacity = scene.opacities[index];
+  return g;
+}
+
+BS_FN Camera camera_of(const SceneArrays& scene, int64_t image) {
+  return make_camera(scene.viewmats + image * 16, scene.Ks + image * 9, scene.width, scene.height);
+}
+
+BS_FN float pack_range(TileRange range) {
+  union {
+    uint32_t bits;
+    float value;
+  } pair;
+  pair.bits = static_cast<uint32_t>(range.first) | static_cast<uint32_t>(range.last) << 16;
+  return pair.value;
+}
+
+BS_FN TileRange unpack_range(float packed) {
+  union {
+    float value;
+    uint32_t bits;
+  } pair;
+  pair.value = packed;
+  return {static_cast<int>(pair.bits & 0xffff), static_cast<int>(pair.bits >> 16)};
+}
+
+// Fills the record's box of tiles and returns how many tiles that is; 0 for a Gaussian that is not drawn.
+BS_FN int32_t write_box(float extent_x, float extent_y, bool drawn, int width, int height, int shift, float* record) {
+  TileRange x = {1, 0}, y = {1, 0};
+  if (drawn) {
+    x = tile_range(record[kMeanX] - extent_x, record[kMeanX] + extent_x, width, shift);
+    y = tile_range(record[kMeanY] - extent_y, record[kMeanY] + extent_y, height, shift);
+  }
+  if (x.last < x.first || y.last < y.first) x = y = {1, 0};
+  record[kBoxX] = pack_range(x);
+  record[kBoxY] = pack_range(y);
+  return (x.last - x.first + 1) * (y.last - y.first + 1);
+}
+
+BS_FN bool is_drawn(const float* record) {
+  const TileRange x = unpack_range(record[kBoxX]);
+  return x.first <= x.last;
+}
+
+// The slots up to kSpanTurn, in the order of RecordSlot.
+template <class F>
+BS_FN void record_columns(const Gaussian3<F>& g, const Projection<F>& p, const Ellipse<F>& e, F* out) {
+  const F scale = F(-0.5f * kLog2E) / p.determinant;
+  const F columns[kSpanTurn + 1] = {
+      p.mean_x, p.mean_y, scale * p.cov_yy, scale * p.cov_xy * F(-2.0f), scale * p.cov_xx, g.opacity,
+      g.color[0], g.color[1], g.color[2], p.camera_mean[2], e.span_p, e.span_q, e.slope, e.turn};
+  for (int slot = 0; slot <= kSpanTurn; ++slot) out[slot] = columns[slot];
+}
+
+// Projects Gaussian `index` and writes its record; returns the number of tiles in its box.
+BS_FN int32_t project_one(const SceneArrays& scene, int64_t index, int shift, float* record) {
+  const Gaussian3<float> g = read_gaussian(scene, index);
+  const Projection<float> p = project_gaussian(g, camera_of(scene, index / scene.gaussians));
+  const Ellipse<float> e = make_ellipse(p, g.opacity);
+  record_columns(g, p, e, record);
+  return write_box(e.extent_x, e.extent_y, drawable(g, p, scene.near_plane), scene.width, scene.height, shift, record);
+}
+
+struct GaussianArrays {
+  float *means, *quats, *scales, *opacities, *colors;
+};
+
+// row: see GradientSlot. Writes every gradient of Gaussian `index`; zeros if it is not drawn.
+BS_FN void project_backward_one(const SceneArrays& scene, int64_t index, const float* record, const float* row, const GaussianArrays& out) {
+  Gaussian3Gradient<float> grad = {};
+  if (is_drawn(record)) {
+    const Gaussian3<float> g = read_gaussian(scene, index);
+    const Camera camera = camera_of(scene, index / scene.gaussians);
+    grad = project_gaussian_backward(g, project_gaussian(g, camera), camera, row);
+  }
+  for (int i = 0; i < 3; ++i) {
+    out.means[index * 3 + i] = grad.mean[i];
+    out.scales[index * 3 + i] = grad.scale[i];
+    out.colors[index * 3 + i] = grad.color[i];
+  }
+  for (int i = 0; i < 4; ++i) out.quats[index * 4 + i] = grad.quat[i];
+  out.opacities[index] = grad.opacity;
+}
+
+BS_END
