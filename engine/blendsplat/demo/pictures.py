@@ -12,7 +12,7 @@ from blendsplat.avatars import load_avatar
 from blendsplat.avatars.rendering import render_performance
 from blendsplat.files import atomic_path
 from blendsplat.tracking.result import Tracking
-from blendsplat.video import Clip
+from blendsplat.video import Clip, write_mp4
 from blendsplat.video.decode import VideoFile
 
 ROWS = 4
@@ -38,6 +38,11 @@ def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path
         for row, index in enumerate(np.linspace(0, len(rendered) - 1, ROWS).astype(int)):
             rows[row].append(_on_grey(rendered[index], size))
     _grid(columns, rows, size, target)
+
+
+def sequence_to_mp4(folder: Path, fps: float, size: int, target: Path) -> None:
+    """The PNG sequence that Blender rendered, over grey, as an mp4."""
+    write_mp4(target, (_on_grey(path, size) for path in sorted(folder.glob("*.png"))), fps)
 
 
 def _grid(columns: list[str], rows: list[list[np.ndarray]], size: int, target: Path) -> None:

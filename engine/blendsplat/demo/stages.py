@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from blendsplat.demo.clip import make_clip
-from blendsplat.demo.pictures import side_by_side
+from blendsplat.demo.clip import FPS, SIZE, make_clip
+from blendsplat.demo.pictures import sequence_to_mp4, side_by_side
 from blendsplat.errors import BlendsplatError
 from blendsplat.heads import load_head
 from blendsplat.progress import Progress
@@ -70,26 +70,26 @@ def run(output: Path, addon: Path | None = None, progress: Progress | None = Non
         lambda clip: f"{clip.frame_count} frames",
     )
     tracking = report.stage("track", lambda: track_clip(folder, progress=progress))
-    figures = report.stage(
+    report.stage(
         "compare with the truth",
         lambda: evaluate_tracking(tracking, truth, head),
         lambda f: ", ".join(f"{name} {value:.2f}" for name, value in f.items()),
     )
     _keep(folder / "overlay.mp4", output / "overlay.mp4")
     report.stage("train (draft)", lambda: train_avatar(folder, load_preset("draft"), avatar, progress=progress))
-    quality = report.stage(
+    report.stage(
         "evaluate held-out frames",
         lambda: evaluate_avatar(avatar, folder),
         lambda q: f"PSNR {q['psnr']:.2f} dB, SSIM {q['ssim']:.4f}",
     )
     if addon is not None:
         report.stage("Blender: scene and render", lambda: _blender(addon, folder, avatar, output, int(HELD_OUT_FROM * frames)))
+        sequence_to_mp4(output / "render", FPS, SIZE, output / "render.mp4")
     report.stage(
         "side by side", lambda: side_by_side(Clip.open(folder), tracking, avatar, output, output / "side_by_side.png")
     )
     console = Console()
     console.print(report.table())
-    _ = figures, quality
     return report
 
 
