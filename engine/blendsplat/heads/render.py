@@ -22,6 +22,7 @@ _MAP_SIZE = 144  # pixels of a depth map over _MAP_EXTENT metres
 _MAP_EXTENT = 0.46
 _MAP_DISTANCE = 12.0  # far enough that the pinhole is as good as parallel
 _MAP_BIAS = 0.0035
+_BOUNCE = (0.13, 0.085, 0.075)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def _surface_of(head: HeadModel) -> Tensor:
             # What light enters the mouth fades with depth; the depth maps alone are too coarse to say so.
             rows = torch.from_numpy(head.regions[name])
             behind = head.template[rows, 2].max() - head.template[rows, 2]
-            surface[rows, 2] = torch.exp(-behind / (0.022 if name == "mouth_interior" else 0.03)).clamp(0.12, 0.95)
+            teeth = name.startswith("teeth")
+            openness = torch.exp(-behind / (0.022 if name == "mouth_interior" else 0.03)).clamp(0.12, 0.95)
+            surface[rows, 2] = openness * (1.4 if teeth else 1.0)  # enamel passes light on
     return surface
 
 
@@ -154,7 +157,19 @@ def _gather_light(head: HeadModel, points: Tensor, normals: Tensor, light: Light
     colours = torch.tensor(light.ground) * (1 - upwards) + torch.tensor(light.sky) * upwards
     ambient = (facing[:, 2:] * seen[:, 2:]) @ colours * (4.0 / _SKY_DIRECTIONS)
     fill = (facing[:, 1] * seen[:, 1])[:, None] * torch.tensor(light.fill)
-    return seen[:, 0], ambient + fill
+    # Light that has bounced off skin reaches even the mouth; and shadows are softer than the mesh is fine.
+    return _smooth(seen[:, :1], head.faces)[:, 0], _smooth(ambient + fill, head.faces) + torch.tensor(_BOUNCE)
+
+
+def _smooth(values: Tensor, faces: Tensor, rounds: int = 2) -> Tensor:
+    """Average values [V,C] over the faces round each vertex, a few times."""
+    count = (
+        values.new_zeros(len(values), 1).index_add_(0, faces.flatten(), values.new_ones(faces.numel(), 1)).clamp_min(1)
+    )
+    for _ in range(rounds):
+        per_face = values[faces].mean(1).repeat_interleave(3, 0)
+        values = torch.zeros_like(values).index_add_(0, faces.flatten(), per_face) / count
+    return values
 
 
 def _sphere_directions(count: int) -> Tensor:

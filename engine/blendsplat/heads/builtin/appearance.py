@@ -7,6 +7,7 @@ straight edge. Colours are display-referred sRGB.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -38,18 +39,14 @@ class Look:
 @lru_cache(maxsize=4)
 def head_texture(look: Look = Look(), size: int = 1024) -> np.ndarray:
     """Albedo float32 [size,size,3] of the built-in head's UV square (v = 1 in the first row; read-only)."""
-    at = texels(size)
-    paint = _Paint(at, look)
-    _skin(paint)
-    _occlusion(paint)
-    _lips(paint)
-    _lids(paint)
-    _stubble(paint)
-    _brows(paint)
-    _hair(paint)
-    _eyeballs(paint)
-    _inside_the_mouth(paint)
-    image = at.image(np.clip(paint.colour, 0, 1))
+    whole = texels(size)
+    colours = np.zeros((len(whole.pixels), 3))
+    for parts, layers in _LAYERS.items():
+        paint = _Paint(whole.subset(*parts), look)
+        for layer in layers:
+            layer(paint)
+        colours[whole.of(*parts)] = paint.colour
+    image = whole.image(np.clip(colours, 0, 1))
     image.setflags(write=False)
     return image
 
@@ -61,7 +58,6 @@ class _Paint:
         self.at, self.look = at, look
         self.noise = Noise(look.seed)
         self.colour = np.tile(np.array(look.skin), (len(at.x), 1))
-        self.is_skin = at.of("skin", "lid_rims", "left_ear", "right_ear").astype(float)
         self.front = at.of("skin") * fade(5, 45, at.z)
         self.arc = np.deg2rad(at.angle) * 68  # mm round the head
 
@@ -216,3 +212,11 @@ def _inside_the_mouth(p: _Paint) -> None:
         p.times(teeth * bump(between, 0.06) * 0.6, (0.62, 0.52, 0.45))
         gum = fade(7.4, 8.6, rise + 2.0 * (1 - np.abs(np.cos(np.pi * place * 7.5))))
         p.over(teeth * gum, (0.74, 0.43, 0.42))
+
+
+# Which layers paint which parts, in order.
+_LAYERS: dict[tuple[str, ...], tuple[Callable[[_Paint], None], ...]] = {
+    ("skin", "lid_rims", "left_ear", "right_ear"): (_skin, _occlusion, _lips, _lids, _stubble, _brows, _hair),
+    ("left_eyeball", "right_eyeball"): (_eyeballs,),
+    ("mouth", "teeth_upper", "teeth_lower", "tongue"): (_inside_the_mouth,),
+}

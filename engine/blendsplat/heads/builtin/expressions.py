@@ -64,14 +64,19 @@ def _along_skin(c: Chart, field: Array, amount: float = 0.85) -> Array:
     return field - amount * (field * c.normal).sum(-1, keepdims=True) * c.normal
 
 
+def _brow_row(c: Chart) -> Array:
+    """The height at which brows lie, moved as one; the forehead wrinkles above, the fold of the lid gives below."""
+    return fade(3, 12, c.y) * bump(np.maximum(c.y - 22, 0), 22) * c.front
+
+
 def _brow_down(c: Chart, side: int, half: Array) -> Array:
-    row = bump(c.x * side - 25, 22) * uneven(c.y, 17, 20, 7) * c.front * half
+    row = bump(c.x * side - 25, 22) * _brow_row(c) * half
     knit = _side_spot(c, side, (13, 16), (9, 10)) * c.front * half
     return _along_skin(c, vector(x=-side * 2.2 * knit, y=-6.0 * row - 1.0 * knit)) + vector(z=1.2 * knit)
 
 
 def _brow_outer_up(c: Chart, side: int, half: Array) -> Array:
-    row = bump(c.x * side - 38, 17) * uneven(c.y, 17, 26, 7) * c.front * half
+    row = bump(c.x * side - 38, 17) * _brow_row(c) * half
     return _along_skin(c, vector(y=7.0 * row))
 
 
@@ -169,7 +174,7 @@ _PAIRS: dict[str, Callable[[Chart, int, Array], Array]] = {
 
 
 def _brow_middle(c: Chart) -> Fields:
-    row = bump(c.ax - 9, 13) * uneven(c.y, 18, 26, 8) * c.front
+    row = bump(c.ax - 9, 13) * _brow_row(c)
     knit = spot(c.ax, c.y, (13, 15), (8, 9)) * c.front
     return {
         "browInnerUp": _along_skin(c, vector(x=-c.side * 1.4 * knit, y=7.5 * row)),

@@ -126,7 +126,7 @@ def _cheeks_and_age(c: Chart) -> Fields:
 
 
 def _brow(c: Chart) -> Fields:
-    row = bump(c.ax - 27, 24, 4) * uneven(c.y, 18, 16, 8) * c.front
+    row = bump(c.ax - 27, 24, 4) * fade(2, 12, c.y) * bump(np.maximum(c.y - 22, 0), 16) * c.front
     return {
         "brow_height": vector(y=2.6 * row),
         "brow_ridge": vector(z=2.6 * bump(c.ax - 24, 24, 4) * bump(c.y - 19, 8) * c.front),

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import distance_transform_edt
 
 from blendsplat.heads.builtin.curves import Array
 from blendsplat.heads.builtin.mesh import PARTS
@@ -29,6 +29,11 @@ class Texels:
     angle: Array  # signed degrees
     depth: Array
     part: np.ndarray  # [N] index into PARTS
+
+    def subset(self, *names: str) -> Texels:
+        """Only the texels of the named parts."""
+        mask = self.of(*names)
+        return replace(self, **{f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name != "size"})
 
     def of(self, *names: str) -> np.ndarray:
         """Mask of the texels of the named parts."""
@@ -87,6 +92,16 @@ class Noise:
         # An odd offset for every spacing, so that octaves do not line up.
         shift = 37.7 / spacing
         coordinates = np.stack([u / spacing + shift, v / (spacing * stretch) + 2.3 * shift])
-        return map_coordinates(
-            self._grid, coordinates, order=1 if spacing < 0.6 else 2, mode="grid-wrap", prefilter=False
-        )
+        return _smooth_lookup(self._grid, coordinates)
+
+
+def _smooth_lookup(grid: np.ndarray, coordinates: Array) -> Array:
+    """A periodic grid between its points, with the steps smoothed so that no lattice shows."""
+    low = np.floor(coordinates)
+    t = (coordinates - low).astype(np.float32)
+    t = t * t * (3 - 2 * t)
+    i, j = low.astype(np.int64) % len(grid)
+    i1, j1 = (i + 1) % len(grid), (j + 1) % len(grid)
+    near = grid[i, j] * (1 - t[1]) + grid[i, j1] * t[1]
+    far = grid[i1, j] * (1 - t[1]) + grid[i1, j1] * t[1]
+    return near * (1 - t[0]) + far * t[0]
