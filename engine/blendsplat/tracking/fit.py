@@ -4,6 +4,8 @@ a few dozen spread frames, then every frame on its own, then all frames together
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,18 +77,30 @@ def fit_clip(
     shown = np.flatnonzero(found)
     model = restrict_to_landmarks(head, SHAPE_DIRECTIONS)
     clip = _observe(model, pixels[shown].astype(np.float64))
-    problem, unknowns = _start(head, model, clip, width, height, options)
-    progress.update("fit", 0, 3, "shape and focal length")
-    problem, unknowns, shape, offsets = _fit_shape(head, problem, unknowns, clip, options)
-    progress.check()
-    progress.update("fit", 1, 3, "every frame")
     cuts = np.zeros(len(found), bool)
     cuts[np.asarray([] if shots is None else shots, int)] = True
-    problem, unknowns, valid, segments, together = _fit_all(head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options)
-    progress.update("fit", 3, 3)
+    with _one_thread():
+        problem, unknowns = _start(head, model, clip, width, height, options)
+        progress.update("fit", 0, 2, "shape and focal length")
+        problem, unknowns, shape, offsets = _fit_shape(head, problem, unknowns, clip, options)
+        progress.check()
+        progress.update("fit", 1, 2, "every frame")
+        problem, together, valid, segments = _fit_all(head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options)
+    progress.update("fit", 2, 2)
     return _result(
         head, head_source, problem, together, shape, offsets, valid, segments, clip, shown, timestamps, (width, height)
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The fit's operations are small: threads would spend their time waiting for each other, above all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _observe(model: LandmarkModel, pixels: np.ndarray) -> _Clip:
@@ -157,7 +171,7 @@ def _fit_shape(
     rows = torch.as_tensor(prepare.spread_frames(features, np.arange(len(unknowns)), KEYFRAMES))
     keys, values = problem.frames(rows), unknowns[rows]
     everything = torch.ones(unknowns.shape[1], dtype=torch.bool)
-    values, _ = fit_frames(keys, values, _only(everything, NECK, TRANSLATION), 6)
+    values = _fit_poses(keys, values, 6)
 
     shape_count = problem.model.shape_directions.shape[-1]
     prior = ClipPrior(
@@ -182,22 +196,26 @@ def _fit_shape(
     return fitted, scaled, shape, offsets
 
 
-def _only(everything: Tensor, *parts: slice) -> Tensor:
-    active = torch.zeros_like(everything)
-    for part in parts:
-        active[part] = True
-    return active
+def _fit_poses(problem: Problem, unknowns: Tensor, iterations: int) -> Tensor:
+    """Move only heads, not faces: ``unknowns`` [B,P] with new neck poses and translations; expressions must be zero."""
+    few = EXPRESSION.start
+    active = torch.zeros(few, dtype=torch.bool)
+    active[NECK] = active[TRANSLATION] = True
+    unknowns = unknowns.clone()
+    unknowns[:, :few], _ = fit_frames(problem.pose_only(), unknowns[:, :few], active, iterations)
+    return unknowns
 
 
 def _fit_all(
     head: HeadModel, problem: Problem, unknowns: Tensor, clip: _Clip, shown: np.ndarray, cuts: np.ndarray, pixels: np.ndarray,
     timestamps: np.ndarray, options: FitOptions,
-) -> tuple[Problem, Tensor, np.ndarray, np.ndarray, Tensor]:  # fmt: skip
-    """Every frame by itself, then all together: (problem, unknowns of shown frames, valid [F], segments [F], smoothed)."""
+) -> tuple[Problem, Tensor, np.ndarray, np.ndarray]:  # fmt: skip
+    """Every frame by itself, then all together: (problem, unknowns of shown frames [B,P], valid [F], segments [F])."""
     everything = torch.ones(unknowns.shape[1], dtype=torch.bool)
-    unknowns, _ = fit_frames(problem, unknowns, _only(everything, NECK, TRANSLATION), 5)
+    telling = torch.as_tensor(P.telling_points())
+    unknowns = _fit_poses(problem.landmarks(telling), unknowns, 4)
     problem = _reweighted(problem, clip, unknowns)
-    unknowns, _ = fit_frames(problem, unknowns, everything, 4)
+    unknowns, _ = fit_frames(problem.landmarks(telling), unknowns, everything, 4)
     problem = _reweighted(problem, clip, unknowns)
 
     error = landmark_errors(problem, unknowns, clip.eye_distance)
@@ -209,11 +227,10 @@ def _fit_all(
     eye_distance = np.ones(len(cuts))
     eye_distance[shown] = clip.eye_distance
     segments = prepare.segments_of(valid, cuts | prepare.shot_cuts(pixels, valid, eye_distance), timestamps)
-    together = unknowns
     if options.smoothing > 0:
         smooth = make_smoothness(segments[shown], timestamps[shown], usual_stiffness(head.expression_names, options.smoothing))
-        together = fit_together(problem, unknowns, torch.as_tensor(good), everything, smooth)
-    return problem, unknowns, valid, segments, together
+        unknowns = fit_together(problem.landmarks(telling), unknowns, torch.as_tensor(good), everything, smooth)
+    return problem, unknowns, valid, segments
 
 
 def landmark_errors(problem: Problem, unknowns: Tensor, eye_distance: np.ndarray) -> np.ndarray:

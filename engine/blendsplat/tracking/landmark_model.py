@@ -182,17 +182,30 @@ def project_with_jacobian(
         -2,
     )  # [B,L,2,3]: d(pixel) / d(point)
 
-    blend = torch.einsum("lj,bjxy->blxy", model.skin_weights, pose.rotations)  # [B,L,3,3]
+    blend = (model.skin_weights @ pose.rotations.reshape(-1, 5, 9)).unflatten(-1, (3, 3))  # [B,L,3,3]
     pixel_of_shaped = to_pixel @ blend  # [B,L,2,3]: d(pixel) / d(point of the rest head)
-    carried = _joint_carry(model, pose, to_pixel)
-    coefficients = _linear_jacobian(model.directions, model.joint_directions, pixel_of_shaped, carried)
-    rotations = _rotation_jacobian(model, pose, shares, to_pixel, pixel_of_shaped)
-    jacobian = torch.cat([rotations[..., :3], to_pixel, rotations[..., 3:6], rotations[..., 6:8], rotations[..., 9:11], coefficients], -1)
+    correctives = model.pose_directions.permute(1, 2, 0)  # [L,3,36]
+    linear = _per_landmark(pixel_of_shaped, torch.cat([correctives, model.directions], -1))
+    coefficients = linear[..., 36:]
+    rotations = _rotation_jacobian(model, pose, shares, to_pixel, linear[..., :36])
     by_clip = None
+    moving_joints = bool(model.joint_directions.any())
+    if with_shape or moving_joints:
+        carried = _joint_carry(model, pose, to_pixel).transpose(2, 3).flatten(-2)  # [B,L,2,15]
+    if moving_joints:
+        coefficients = coefficients + carried @ model.joint_directions.reshape(15, -1)
     if with_shape:
-        shape = _linear_jacobian(model.shape_directions, model.joint_shape_directions, pixel_of_shaped, carried)
+        shape = _per_landmark(pixel_of_shaped, model.shape_directions) + carried @ model.joint_shape_directions.reshape(15, -1)
         by_clip = torch.cat([shape, offset[..., None]], -1)
-    return offset + centre, jacobian, by_clip
+    neck, jaw, eyes = rotations[..., :3], rotations[..., 3:6], rotations[..., [6, 7, 9, 10]]
+    return offset + centre, torch.cat([neck, to_pixel, jaw, eyes, coefficients], -1), by_clip
+
+
+def _per_landmark(pixel_of_shaped: Tensor, directions: Tensor) -> Tensor:
+    """[B,L,2,3] times [L,3,C] -> [B,L,2,C], as one product per landmark."""
+    batch, count = pixel_of_shaped.shape[:2]
+    rows = pixel_of_shaped.transpose(0, 1).reshape(count, batch * 2, 3)
+    return torch.bmm(rows, directions).reshape(count, batch, 2, -1).transpose(0, 1)
 
 
 def _joint_carry(model: LandmarkModel, pose: _Pose, to_pixel: Tensor) -> Tensor:
@@ -212,19 +225,11 @@ def _joint_carry(model: LandmarkModel, pose: _Pose, to_pixel: Tensor) -> Tensor:
     return torch.stack(carry, 2)
 
 
-def _linear_jacobian(directions: Tensor, joint_directions: Tensor, pixel_of_shaped: Tensor, carried: Tensor) -> Tensor:
-    """d(pixel) / d(coefficients) [B,L,2,C] of directions [L,3,C] and what they do to the joints [5,3,C]."""
-    batch, count = pixel_of_shaped.shape[:2]
-    per_landmark = pixel_of_shaped.transpose(0, 1).reshape(count, batch * 2, 3)
-    result = torch.bmm(per_landmark, directions).reshape(count, batch, 2, -1).transpose(0, 1)
-    if joint_directions.abs().max() > 0 if joint_directions.numel() else False:
-        flat = carried.transpose(2, 3).reshape(batch, count, 2, 15)
-        result = result + flat @ joint_directions.reshape(15, -1)
-    return result
+def _rotation_jacobian(model: LandmarkModel, pose: _Pose, shares: Tensor, to_pixel: Tensor, by_correctives: Tensor) -> Tensor:
+    """d(pixel) / d(rotation vectors of neck, jaw, left eye, right eye) [B,L,2,12].
 
-
-def _rotation_jacobian(model: LandmarkModel, pose: _Pose, shares: Tensor, to_pixel: Tensor, pixel_of_shaped: Tensor) -> Tensor:
-    """d(pixel) / d(rotation vectors of neck, jaw, left eye, right eye) [B,L,2,12], pose correctives included."""
+    by_correctives [B,L,2,36]: d(pixel) / d(entries of the local rotations), through the pose correctives.
+    """
     columns = []
     for joint in range(1, 5):
         parent = pose.rotations[:, min(joint - 1, 1)]
@@ -233,18 +238,15 @@ def _rotation_jacobian(model: LandmarkModel, pose: _Pose, shares: Tensor, to_pix
         else:
             weight, lever = model.skin_weights[:, joint], shares[:, :, joint]
         lever = lever - weight[None, :, None] * pose.origins[:, None, joint]
-        # A left perturbation d of the local rotation moves a point by (parent d) x lever.
-        turned = -skew_matrix(lever) @ parent[:, None]
-        directions = model.pose_directions[9 * (joint - 1) : 9 * joint]
-        by_rotation = to_pixel @ turned
-        if directions.abs().max() > 0:
-            by_rotation = by_rotation + pixel_of_shaped @ _corrective_jacobian(directions, pose.matrices[:, joint])
-        columns.append(by_rotation @ pose.jacobians[:, None, joint])
-    return torch.cat(columns, -1)
+        # A left perturbation d of the local rotation moves a point by (parent d) x lever; a . (d x l) = d . (l x a).
+        turned = torch.linalg.cross(lever[:, :, None].expand_as(to_pixel), to_pixel).flatten(1, 2) @ (parent @ pose.jacobians[:, joint])
+        change = _rotation_change(pose.matrices[:, joint]) @ pose.jacobians[:, joint]
+        corrected = by_correctives[..., 9 * (joint - 1) : 9 * joint].flatten(1, 2) @ change
+        columns.append(turned + corrected)
+    return torch.cat(columns, -1).unflatten(1, (-1, 2))
 
 
-def _corrective_jacobian(directions: Tensor, matrices: Tensor) -> Tensor:
-    """d(rest point) / d(left perturbation) [B,L,3,3] through the correctives [9,L,3] of local rotations [B,3,3]."""
-    generators = skew_matrix(torch.eye(3, dtype=matrices.dtype))  # [3,3,3]
-    change = (generators[None] @ matrices[:, None]).reshape(-1, 3, 9)  # [B,3,9]: d(R) / d(perturbation)
-    return torch.einsum("bkn,nlx->blxk", change, directions)
+def _rotation_change(matrices: Tensor) -> Tensor:
+    """d(entries of R) / d(left perturbation) [B,9,3] of local rotations [B,3,3]."""
+    generators = skew_matrix(torch.eye(3, dtype=matrices.dtype))
+    return (generators[None] @ matrices[:, None]).reshape(-1, 3, 9).transpose(1, 2)

@@ -19,7 +19,7 @@ from blendsplat.tracking import points as P
 from blendsplat.tracking.landmark_model import LandmarkModel
 
 CONTROL_PAIRS = 18
-USUAL_OFFSET = 0.004  # metres: one sigma of the displacement at a control point
+USUAL_OFFSET = 0.002  # metres: one sigma of the displacement
 USUAL_BENDING = 0.0006  # metres: one sigma of the Laplacian (vertex minus its neighbours' mean), averaged over the face
 USUAL_DRIFT = 0.0003  # metres: one sigma of all control points moving, turning or growing as one: pose and shape do that
 USUAL_ASYMMETRY = 0.0015  # metres: one sigma of a control point's difference from its mirror image
@@ -95,8 +95,10 @@ def _bells(points: np.ndarray, controls: np.ndarray, radius: float) -> np.ndarra
 def _precision(head: HeadModel, weights: np.ndarray, controls: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     count = len(mirror)
     bending = _laplacian(head) @ weights
-    face = weights.max(1) > 0.05
-    per_axis = np.eye(count) / USUAL_OFFSET**2 + bending[face].T @ bending[face] / max(face.sum(), 1) * count / USUAL_BENDING**2
+    moved = weights.max(1) > 0.05
+    share = count / max(moved.sum(), 1)  # what counts is the face's displacement, however many vertices or bells make it
+    per_axis = share * (weights[moved].T @ weights[moved] / USUAL_OFFSET**2 + bending[moved].T @ bending[moved] / USUAL_BENDING**2)
+    per_axis += np.eye(count) * 0.01 / USUAL_OFFSET**2  # neighbouring bells must not fight each other
     difference = np.kron(np.eye(count), np.eye(3)) - np.kron(np.eye(count)[mirror], np.diag([-1.0, 1.0, 1.0]))
     drift = _similarity_modes(controls)
     symmetry = difference.T @ difference / (2 * USUAL_ASYMMETRY**2)

@@ -32,7 +32,6 @@ RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 327, 8, 9,
 # (upper, lower) pairs whose distance is the opening of an eye or of the mouth.
 LID_PAIRS = ((159, 145), (158, 153), (160, 144), (157, 154), (161, 163), (386, 374), (385, 380), (387, 373), (384, 381), (388, 390))  # fmt: skip
 LIP_PAIRS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
-RIGHT_CANTHI, LEFT_CANTHI = (33, 133), (362, 263)  # image order: outer right, inner right; inner left, outer left
 
 
 def landmark_confidence() -> np.ndarray:
@@ -47,3 +46,10 @@ def landmark_confidence() -> np.ndarray:
     weight[[*RIGHT_LIDS, *LEFT_LIDS]] = 1.5
     weight[[*RIGHT_IRIS, *LEFT_IRIS]] = 2.0
     return weight
+
+
+def telling_points() -> np.ndarray:
+    """Indices (about half) that say nearly all there is to say about a frame: features whole, cheeks and chin thinned."""
+    features = {*OUTER_LIPS, *INNER_LIPS, *RIGHT_LIDS, *LEFT_LIDS, *RIGHT_BROW, *LEFT_BROW, *RIGHT_IRIS, *LEFT_IRIS, *RIGID}
+    rest = [i for i in range(COUNT) if i not in features]
+    return np.array(sorted(features | set(rest[::3])))

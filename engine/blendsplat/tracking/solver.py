@@ -15,7 +15,7 @@ from torch import Tensor
 from blendsplat.tracking import points as P
 from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
 
-NOISE = 0.012  # a detector's error, as a part of the distance between the eyes
+NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the distance between the eyes
 CAUCHY = 3.0  # residuals beyond this many sigmas stop counting fully
 INDEPENDENCE = 0.15  # landmark errors come in clumps: 478 points count as this part of them
 PAIR_WEIGHT = 2.0  # of the openings of lids and lips
@@ -38,6 +38,22 @@ class Problem:
     upper: Tensor  # [P]
     pairs: Tensor  # [N,2] landmark rows whose difference counts too
     pair_weight: float = PAIR_WEIGHT
+
+    def landmarks(self, rows: Tensor) -> Problem:
+        """The same problem seen through some landmarks, which must hold all of the pairs'; the others' votes go to them."""
+        place = torch.full((self.pixels.shape[1],), -1)
+        place[rows] = torch.arange(len(rows))
+        share = self.weights.sum(1, keepdim=True) / self.weights[:, rows].sum(1, keepdim=True).clamp_min(1e-6)
+        return replace(
+            self, model=self.model.selected(rows), pixels=self.pixels[:, rows], weights=self.weights[:, rows] * share,
+            pairs=place[self.pairs], pair_weight=self.pair_weight,
+        )  # fmt: skip
+
+    def pose_only(self) -> Problem:
+        """The same problem of neutral faces: P = 15 unknowns, without the expression."""
+        few = EXPRESSION.start
+        model = replace(self.model, directions=self.model.directions[..., :2], joint_directions=self.model.joint_directions[..., :2])
+        return replace(self, model=model, precision=self.precision[:few, :few], lower=self.lower[:few], upper=self.upper[:few])
 
     def frames(self, rows: Tensor | slice) -> Problem:
         """The same problem for some frames."""
