@@ -131,6 +131,26 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path):
     assert next(source.frames()).image.shape == (48, 128, 3)
 
 
+def test_interlaced_frames_are_made_whole(tmp_path):
+    def bar(x: int) -> np.ndarray:
+        image = np.full((96, 128, 3), 40, np.uint8)
+        image[:, x : x + 24] = 220
+        return image
+
+    fields = [(bar(8 + 6 * i), bar(11 + 6 * i)) for i in range(12)]
+    frames = []
+    for upper, lower in fields:
+        frames.append(upper.copy())
+        frames[-1][1::2] = lower[1::2]
+    path = encode_video(tmp_path / "tape.mp4", frames, options={"x264-params": "tff=1:qp=6"})
+    source = open_source(path)
+    got = list(source.frames())
+    np.testing.assert_allclose([f.timestamp for f in got], np.arange(12) / 25, atol=1e-6)
+    combing = [np.abs(np.diff(image[..., 1].astype(int), axis=0)).mean() for image in (frames[6], got[6].image)]
+    assert combing[1] < combing[0] / 4 and "interlaced" in source.notes[0]
+    assert np.abs(got[6].image.astype(int) - fields[6][0]).mean() < 8
+
+
 @pytest.mark.parametrize("size", [(97, 75), (1, 1), (33, 64)])
 def test_odd_sizes(tmp_path, size):
     image = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)

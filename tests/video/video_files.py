@@ -21,13 +21,14 @@ def encode_video(
     times: Sequence[float] | None = None,
     tags: dict | None = None,
     gop: int = 12,
+    options: dict | None = None,
 ) -> Path:
     """Encode uint8 [H,W,3|4] pictures or ready frames. times: seconds of each frame, for variable rates."""
     frames = list(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         rate = Fraction(fps).limit_denominator(1000)
-        stream = container.add_stream(codec, rate=rate)
+        stream = container.add_stream(codec, rate=rate, options=options or {})
         first = frames[0]
         height, width = (first.height, first.width) if isinstance(first, av.VideoFrame) else first.shape[:2]
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
