@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,13 +86,15 @@ def track(
         values = {"directory": folder, "head": head, "device": device, "landmarker": landmarker}
         return run_job("track", values, progress)
 
-    kept = f"If the clip was imported already it is kept: continue with: blendsplat track {folder}"
+    kept = f"If the clip was imported already it is kept; continue with: blendsplat track {shlex.quote(str(folder))}"
     result = run_command("tracking", work, verbose, as_json, kept)
+    avatar = shlex.quote(f"{folder.resolve().name}.avatar.npz")
     report(
-        result, as_json,
+        result,
+        as_json,
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
-        f"  blendsplat train {folder} --preset draft -o {folder.resolve().name}.avatar.npz",
-    )  # fmt: skip
+        f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",
+    )
 
 
 def train(

@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
@@ -17,8 +18,9 @@ _LINE_SECONDS = 10.0
 
 
 def describe_figures(figures: dict[str, float]) -> str:
-    """loss 0.0123  psnr 29.1"""
-    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if math.isfinite(value))
+    """loss 0.0123  psnr 29.1 (the time left has a place of its own)."""
+    shown = {name: value for name, value in figures.items() if name != "eta_s" and math.isfinite(value)}
+    return "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
 
 
 class ConsoleProgress(Progress):
@@ -34,7 +36,7 @@ class ConsoleProgress(Progress):
 
 
 class BarProgress(ConsoleProgress):
-    """Bars on standard error, one per stage; messages are printed above them, once."""
+    """Bars on standard error, one per stage. What a stage says at its begin or end stays above them as a note."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -62,13 +64,15 @@ class BarProgress(ConsoleProgress):
         self._bars.stop()
 
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
-        if stage not in self._tasks:
+        begins = stage not in self._tasks
+        if begins:
             # a resumed stage starts where it was: the time left must not count that as this run's work
             self._tasks[stage] = self._bars.add_task(stage, total=_whole(total), completed=int(done), figures="")
         self._bars.update(self._tasks[stage], completed=_whole(done), total=_whole(total))
-        if shown := describe_figures(figures):
-            self._bars.update(self._tasks[stage], figures=shown)
-        if message and message not in self._told:
+        is_note = bool(message) and (begins or done >= total)
+        if shown := "  ".join(filter(None, (describe_figures(figures), "" if is_note else message))):
+            self._bars.update(self._tasks[stage], figures=escape(shown))
+        if is_note and message not in self._told:
             self._told.add(message)
             self._console.print(message, style="dim", markup=False, highlight=False)
 
@@ -79,19 +83,19 @@ class LineProgress(ConsoleProgress):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
-        self._stage = ""
+        self._shown = ("", False)  # stage, was it complete
         self._printed = -math.inf
-        self._told: set[str] = set()
+        self._said = ""
 
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
         now = time.monotonic()
         complete = total > 0 and done >= total
-        news = message if message not in self._told else ""
-        if stage == self._stage and not complete and not news and now - self._printed < _LINE_SECONDS:
+        known = (stage, complete) == self._shown
+        news = complete and message and message != self._said
+        if known and not news and (complete or now - self._printed < _LINE_SECONDS):
             return
-        self._stage, self._printed = stage, now
-        self._told.add(message)
-        parts = [f"{stage}: {done:g} of {total:g}", describe_figures(figures), news]
+        self._shown, self._printed, self._said = (stage, complete), now, message
+        parts = [f"{stage}: {done:g} of {total:g}", describe_figures(figures), message]
         self._console.print("  ".join(filter(None, parts)), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -86,7 +86,8 @@ class JobProgress(Progress):
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
         done, total = _finite(done) or 0.0, _finite(total) or 0.0
         self._job.stage, self._job.done, self._job.total, self._job.message = stage, done, total, message
-        eta = self._eta.estimate(stage, done, total)
+        measured = self._eta.estimate(stage, done, total)
+        eta = figures.pop("eta_s", measured)  # work that knows better says so
         now, complete = time.monotonic(), total > 0 and done >= total
         if now - self._sent[0] < _PROGRESS_SECONDS and (stage, complete) == self._sent[1:]:
             return
