@@ -148,7 +148,7 @@ def test_interlaced_frames_are_made_whole(tmp_path):
     np.testing.assert_allclose([f.timestamp for f in got], np.arange(12) / 25, atol=1e-6)
     combing = [np.abs(np.diff(image[..., 1].astype(int), axis=0)).mean() for image in (frames[6], got[6].image)]
     assert combing[1] < combing[0] / 4 and "interlaced" in source.notes[0]
-    assert np.abs(got[6].image.astype(int) - fields[6][0]).mean() < 8
+    assert min(np.abs(got[6].image.astype(int) - field).mean() for field in fields[6]) < 3  # one moment, whole
 
 
 @pytest.mark.parametrize("size", [(97, 75), (1, 1), (33, 64)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interlaced frames (camcorders, broadcasts) made whole by FFmpeg's filter: two moments in one picture make tracks jitter."""
+"""Interlaced frames (camcorders, broadcasts) made whole by FFmpeg's filter: two moments in one picture jitter."""
 
 from __future__ import annotations
 
