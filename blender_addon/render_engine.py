@@ -53,8 +53,6 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
         premultiplied, alpha, depth = self._rasterize(view, gaussians)
         film = scene.render.film_transparent
         combined = compose(premultiplied, alpha, None if film else world_color(scene))
-        if depsgraph.view_layer.use_pass_z:
-            self.add_pass("Depth", 1, "Z", layer=depsgraph.view_layer.name)  # from 5.0 on Blender does not by itself
         result = self.begin_result(0, 0, view.width, view.height)  # a render region counts from its own corner
         layer = result.layers[0]
         # Blender's first row is the lowest; foreach_set is a hundred times faster than assigning rect.

@@ -125,14 +125,16 @@ def test_depth_pass(scene, stage, tmp_path):
 
 
 def exr_channels(path: Path) -> list[str]:
-    """Names in an EXR's header (channel list), read by hand."""
+    """Names in an EXR's headers (one a layer from Blender 5.0 on), read by hand."""
     data = path.read_bytes()
-    start = data.index(b"chlist\0") + 7 + 4
-    names = []
-    while data[start] != 0:
-        end = data.index(b"\0", start)
-        names.append(data[start:end].decode())
-        start = end + 1 + 16
+    names, found = [], data.find(b"chlist\0")
+    while found >= 0:
+        start = found + 7 + 4
+        while data[start] != 0:
+            end = data.index(b"\0", start)
+            names.append(data[start:end].decode())
+            start = end + 1 + 16
+        found = data.find(b"chlist\0", start)
     return names
 
 
