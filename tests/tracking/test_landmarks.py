@@ -10,6 +10,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
+
 from blendsplat.errors import FormatError, InputError
 from blendsplat.files import write_npz
 from blendsplat.tracking.landmarks import (
@@ -24,7 +26,6 @@ from blendsplat.tracking.landmarks import (
     save_landmarks,
 )
 from blendsplat.tracking.quiet import quiet_native_logs
-from PIL import Image
 
 BUNDLE = "landmarks/face_landmarker.task"
 

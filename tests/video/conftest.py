@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from blendsplat.progress import Progress
 from PIL import Image
+
+from blendsplat.progress import Progress
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blendsplat.errors import InputError
 from blendsplat.tracking.landmarks import Landmarks
 from blendsplat.video.crop import Survey, clamp_crop, cropper, head_square, link_faces, tiles
 from blendsplat.video.shots import ShotFinder
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def box(x: float, y: float, size: float) -> np.ndarray:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
+from PIL import Image
+
 from blendsplat.errors import InputError
 from blendsplat.video import write_mp4, write_png_sequence
 from blendsplat.video.images import open_source
-from PIL import Image
 
 COLOURS = np.array(
     [(128, 128, 128), (20, 20, 20), (235, 235, 235), (200, 120, 90), (40, 160, 60), (50, 70, 200)], np.uint8

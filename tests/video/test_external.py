@@ -10,14 +10,15 @@ import types
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
 from blendsplat.errors import FormatError, InputError, VideoError
 from blendsplat.geometry import project_points, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.tracking.result import Tracking
 from blendsplat.video import Clip
 from blendsplat.video.external import export_vhap, import_recording
-from PIL import Image
-from scipy.spatial.transform import Rotation
 
 FRAMES, WIDTH, HEIGHT = 6, 64, 48
 
