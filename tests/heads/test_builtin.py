@@ -11,7 +11,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from blendsplat.heads.builtin import ARKIT_JOINTS, builtin_head
-from blendsplat.heads.builtin.mesh import ISLANDS
+from blendsplat.heads.builtin.mesh import ISLANDS, PARTS
 from blendsplat.heads.builtin.skin import neutral_mesh
 from blendsplat.heads.model import JOINTS
 from blendsplat.splatting import rasterize_mesh
@@ -20,6 +20,18 @@ REGIONS = {
     "face", "scalp", "neck", "lips", "left_eyeball", "right_eyeball", "left_ear", "right_ear", "nose", "neck_ring",
     "teeth_upper", "teeth_lower", "mouth_interior", "left_eyelids", "right_eyelids",
 }  # fmt: skip
+
+MIRRORED = (
+    "browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp",
+    "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile",
+    "mouthStretch", "mouthUpperUp", "noseSneer",
+)  # fmt: skip
+ARKIT = (
+    "browInnerUp", "cheekPuff", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthFunnel",
+    "mouthLeft", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower",
+    "mouthShrugUpper", "tongueOut",
+    *(f"{name}{side}" for name in MIRRORED for side in ("Left", "Right")),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +127,7 @@ def test_skin_is_manifold_with_the_openings_it_should_have(head):
     ring = set(mesh.named["neck_ring"].tolist())
     skin_border = border[(mesh.part[border] == 0).all(1)]
     assert set(skin_border.ravel().tolist()) == ring, "the skin is open at the neck only: eyes and mouth are lined"
-    from blendsplat.heads.builtin.mesh import PARTS
-
-    assert {PARTS[p] for p in open_parts} == {
-        "skin", "lid_rims", "left_eyeball", "right_eyeball", "left_ear", "right_ear", "teeth_upper", "teeth_lower", "tongue",
-    }  # fmt: skip
+    assert {PARTS[p] for p in open_parts} == set(PARTS) - {"mouth"}
 
 
 def test_uv_triangles_are_in_the_square_and_none_is_flipped(head):
@@ -242,13 +250,6 @@ def test_it_is_the_same_every_time(head):
 
 
 def test_arkit_names_are_shapes_or_joints(head):
-    arkit = """browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
-        cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight
-        eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight
-        jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight
-        mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight
-        mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft
-        mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight tongueOut""".split()
-    assert len(arkit) == 52
+    assert len(ARKIT) == 52
     assert not set(head.expression_names) & set(ARKIT_JOINTS)
-    assert set(arkit) <= set(head.expression_names) | set(ARKIT_JOINTS)
+    assert set(ARKIT) <= set(head.expression_names) | set(ARKIT_JOINTS)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_eye_shows_between_the_lids_and_nowhere_else(head, blink, gaze):
 
 def test_blink_closes_steadily(head):
     sizes = [seen_eyeball(head, posed(head, eyeBlinkLeft=b), "left", 0.0)[0].sum() for b in (0, 0.25, 0.5, 0.75, 1)]
-    assert all(a > b * 1.15 for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(a > b * 1.15 for a, b in pairwise(sizes))
 
 
 def test_lids_follow_the_gaze(head):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws a textured head as a soft studio portrait: for the demo's clip, for pictures, and to detect landmarks on.
 
-Light is gathered per vertex (a key light and a ring of sky directions, each with a small depth map, so that chins, lids and
-lips cast soft shadows that follow the expression); normals, texture and highlights are evaluated per pixel.
+Light is gathered per vertex (a key light and a ring of sky directions, each with a small depth map, so that chins,
+lids and lips cast soft shadows that follow the expression); normals, texture and highlights are evaluated per pixel.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ def _surface_of(head: HeadModel) -> Tensor:
     surface = torch.zeros(head.vertex_count, 4)
     surface[:, 0], surface[:, 2] = 0.30, 1.0
     for name, broad, sharp, wet in (
-        ("scalp", 0.22, 0.0, 0.0), ("lips", 0.35, 0.25, 0.0), ("mouth_interior", 0.1, 0.1, 0.0), ("tongue", 0.3, 0.25, 0.0),
-        ("teeth_upper", 0.2, 0.5, 0.0), ("teeth_lower", 0.2, 0.5, 0.0), ("left_eyeball", 0.0, 0.0, 1.0), ("right_eyeball", 0.0, 0.0, 1.0),
+        ("scalp", 0.22, 0.0, 0.0), ("lips", 0.35, 0.25, 0.0), ("mouth_interior", 0.1, 0.1, 0.0),
+        ("tongue", 0.3, 0.25, 0.0), ("teeth_upper", 0.2, 0.5, 0.0), ("teeth_lower", 0.2, 0.5, 0.0),
+        ("left_eyeball", 0.0, 0.0, 1.0), ("right_eyeball", 0.0, 0.0, 1.0),
     ):  # fmt: skip
         if name in head.regions:
             rows = torch.from_numpy(head.regions[name])
@@ -222,7 +223,7 @@ def _look_from(centre: Tensor, direction: Tensor) -> Tensor:
 
 
 def _encode(linear: Tensor, covered: Tensor, supersample: int) -> Tensor:
-    """Linear colour [H,W,3] and coverage -> premultiplied display-referred RGBA, averaged over the subpixels in light."""
+    """Linear colour [H,W,3] and coverage -> premultiplied display-referred RGBA; subpixels are averaged in light."""
     stacked = torch.cat([linear, covered[..., None].float()], -1)
     height, width = covered.shape[0] // supersample, covered.shape[1] // supersample
     small = stacked.reshape(height, supersample, width, supersample, 4).mean((1, 3))

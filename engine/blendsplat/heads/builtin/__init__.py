@@ -12,9 +12,9 @@ How it is made, in the order of the files:
 - ``appearance``: colours per texel, for pictures and the demo; ``blendsplat.heads.render`` draws them.
 
 Conventions beyond HeadModel's: identity coefficients are standard deviations, expression coefficients run from 0 to 1.
-The jaw *joint* opens the mouth and the eye joints turn the eyes (lids follow by pose correctives), so ARKit's jawOpen and
-eyeLook* are not among the shapes; ``ARKIT_JOINTS`` maps them to rotations. eyeBlink* closes the lids completely, and
-``eyelid_directions`` are zero. UVs have v = 0 at the bottom. Units inside the package are millimetres.
+The jaw *joint* opens the mouth and the eye joints turn the eyes (lids follow by pose correctives), so ARKit's jawOpen
+and eyeLook* are not among the shapes; ``ARKIT_JOINTS`` maps them to rotations. eyeBlink* closes the lids completely,
+and ``eyelid_directions`` are zero. UVs have v = 0 at the bottom. Units inside the package are millimetres.
 """
 
 from __future__ import annotations

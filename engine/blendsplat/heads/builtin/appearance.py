@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Colours for the built-in head, painted per texel: skin, lips, brows, lashes, hair, eyes, teeth.
 
-Every layer is a mask times a colour over the one before it. Masks fade, and are broken with noise: nothing on a face has a
-straight edge. Colours are display-referred sRGB.
+Every layer is a mask times a colour over the one before it. Masks fade, and are broken with noise: nothing on a face
+has a straight edge. Colours are display-referred sRGB.
 """
 
 from __future__ import annotations

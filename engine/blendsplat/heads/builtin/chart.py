@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What identity and expression fields see: every vertex of the neutral head with its chart, and a few probes beside them.
+"""What identity and expression fields see: every vertex with its chart, and a few probes beside them.
 
-Probes stand for things that must move as one piece: the eyes (their joints and the balls), the ears and the other joints.
+Probes stand for things that must move as one piece: the eyes (their joints and the balls), the ears and the other
+joints.
 """
 
 from __future__ import annotations

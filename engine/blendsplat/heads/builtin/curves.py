@@ -6,11 +6,13 @@ All of them are smooth, take arrays and return arrays; lengths are millimetres w
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 def fade(start: float, end: float, x: ArrayLike) -> Array:

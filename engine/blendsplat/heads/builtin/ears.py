@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ears: a polar grid round the ear canal with concha, antihelix, scapha, helix, tragus and lobe, sunk into the head."""
+"""The ears: a polar grid round the ear canal with concha, antihelix, helix, tragus and lobe, sunk into the head."""
 
 from __future__ import annotations
 

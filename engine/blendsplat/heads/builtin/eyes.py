@@ -17,8 +17,8 @@ CORNEA = 0.8  # bulge of the cornea, mm
 IRIS_RADIUS = 5.9
 INNER_CANTHUS, OUTER_CANTHUS = 16.0, 47.0
 LID_RADIUS = 13.4
-# A blink is linear in its coefficient, so half-way the lid is on the chord, not on the arc: the closed lid stands off by
-# this much, and the chord's middle still clears the cornea.
+# A blink is linear in its coefficient, so half-way the lid is on the chord, not on the arc: the closed lid stands off
+# by this much, and the chord's middle still clears the cornea.
 CLOSED_LIFT = 1.1
 REACH = 19.0  # rows within this height move with the lid margin
 
@@ -55,7 +55,7 @@ def lid_sphere(r: Array, radius: Array | float) -> Array:
 
 
 def drape(points: Array, height: Array, angle: Array, upper_closure: float = 0.0, lower_closure: float = 0.0) -> Array:
-    """Skin points [...,3] before lids -> with lids. Closure 0 is open, 1 at the line where the lids meet, negative wider."""
+    """Skin points [...,3] without lids -> with lids. Closure 0: open; 1: the lids meet; negative: wider."""
     x, y, z = np.moveaxis(points, -1, 0)
     ax, rows = np.abs(x), np.abs(height)
     is_upper = height >= 0

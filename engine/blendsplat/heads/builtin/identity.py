@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identity: named directions in which heads differ, one plausible standard deviation (mm) at coefficient 1.
 
-Each is a smooth displacement field drawn on the neutral head. Eyes and ears ride along as rigid pieces (see ``_carry``).
+Each is a smooth displacement field drawn on the neutral head. Eyes and ears ride along as rigid pieces (see
+``_carry``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collects the head's parts into one mesh: vertices with chart coordinates, faces, UV islands.
 
-A part is one or more sheets of quads. Every sheet gets a rectangle of the UV square for itself, so islands cannot overlap.
+A part is one or more sheets of quads. Every sheet gets a rectangle of the UV square for itself, so islands cannot
+overlap.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 from blendsplat.heads.builtin.curves import Array
 
 PARTS = (
-    "skin", "lid_rims", "mouth", "left_eyeball", "right_eyeball", "left_ear", "right_ear", "teeth_upper", "teeth_lower", "tongue",
+    "skin", "lid_rims", "mouth", "left_eyeball", "right_eyeball", "left_ear", "right_ear", "teeth_upper",
+    "teeth_lower", "tongue",
 )  # fmt: skip
 
 
@@ -142,7 +144,7 @@ class MeshBuilder:
         island: str,
         inside_out: bool = False,
     ) -> None:
-        """Triangles from a centre to consecutive ring vertices [C]; centre_st [2], or [C-1,2] for one UV per triangle."""
+        """Triangles from a centre to consecutive ring vertices [C]; centre_st [2], or [C-1,2]: one per triangle."""
         uv_ring = self._add_uvs(ring_s, ring_t, island, flip=inside_out)
         centres = np.broadcast_to(centre_st, (len(ring) - 1, 2))
         uv_centre = self._add_uvs(centres[:, 0], centres[:, 1], island, flip=inside_out)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the head moves by its joints: skinning weights, and the correctives that skinning alone gets wrong.
 
-Correctives are linear in R - I of neck, jaw and eyes: the jaw's condyles slide forwards, cheeks hollow over an open mouth,
-a twisted neck keeps its girth, and the lids follow the gaze up and down.
+Correctives are linear in R - I of neck, jaw and eyes: the jaw's condyles slide forwards, cheeks hollow over an open
+mouth, a twisted neck keeps its girth, and the lids follow the gaze up and down.
 """
 
 from __future__ import annotations

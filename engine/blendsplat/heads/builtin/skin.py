@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The skin: a grid over skull, relief and lids, cut open at the eyes and the mouth; and the whole neutral mesh.
 
-Columns are chosen to pass through the corners of the eyes and of the mouth, so a slit is a row whose vertices exist twice.
+Columns are chosen to pass through the corners of the eyes and of the mouth, so a slit is a row whose vertices exist
+twice.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ EYE_ROW = 0.0
 HAIR_THICKNESS = 4.5  # of the neutral head; identity makes it more or less
 
 ROWS = np.array([
-    112.4, 110, 105.5, 98.5, 89.5, 79.5, 69, 58.5, 49, 41, 34, 28.5, 24, 20.5, 17.5, 14.8, 12.2, 9.8, 7.8, 6.1, 4.4, 2.8, 1.3,
-    EYE_ROW, -1.3, -2.9, -5.2, -8, -11.5, -15, -19, -23, -27, -30.5, -33.5, -36.2, -38.6, -40.6, -42.3, -44.2, -46.5, -50, -54, -57.4, -60.4, -63, -65,
-    -66.3, MOUTH_Y, -67.7, -69, -71, -73.6, -76.6, -80, -84, -88.5, -94, -100, -106, -110.5, -114, -118, -124, -132, -143, -156,
-    -170, -185, -200,
+    112.4, 110, 105.5, 98.5, 89.5, 79.5, 69, 58.5, 49, 41, 34, 28.5, 24, 20.5, 17.5, 14.8, 12.2, 9.8, 7.8, 6.1, 4.4,
+    2.8, 1.3, EYE_ROW, -1.3, -2.9, -5.2, -8, -11.5, -15, -19, -23, -27, -30.5, -33.5, -36.2, -38.6, -40.6, -42.3,
+    -44.2, -46.5, -50, -54, -57.4, -60.4, -63, -65, -66.3, MOUTH_Y, -67.7, -69, -71, -73.6, -76.6, -80, -84, -88.5,
+    -94, -100, -106, -110.5, -114, -118, -124, -132, -143, -156, -170, -185, -200,
 ], float)  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The UV square as a list of texels: where each lies on the neutral head; and the noise that colours are broken with."""
+"""The UV square as a list of texels: where each lies on the head; and the noise that colours are broken with."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def texels(size: int) -> Texels:
     K = torch.diag(torch.tensor([float(size), float(size), 1.0]))
     uv_faces = torch.from_numpy(mesh.uv_faces.astype(np.int32))
     ids, barycentrics, _ = rasterize_mesh(plane[None], uv_faces, torch.eye(4)[None], K[None], size, size)
-    ids = ids[0].numpy().ravel()
-    pixels = np.flatnonzero(ids >= 0)
-    corners = mesh.faces[ids[pixels]]
+    face = ids[0].numpy().ravel()
+    pixels = np.flatnonzero(face >= 0)
+    corners = mesh.faces[face[pixels]]
     weights = barycentrics[0].numpy().reshape(-1, 3)[pixels].astype(float)
 
     def at(values: Array) -> Array:
