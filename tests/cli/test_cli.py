@@ -13,15 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import blendsplat
 import pytest
+from typer.testing import CliRunner, Result
+
+import blendsplat
 from blendsplat.cli import app
 from blendsplat.commands.making import parse_crop, parse_settings
 from blendsplat.commands.using import parse_size
 from blendsplat.errors import NoFaceError, StorageError
 from blendsplat.progress import Progress
 from blendsplat.serving import kinds
-from typer.testing import CliRunner, Result
 
 COMMANDS = ("track", "train", "render", "evaluate", "export", "info", "demo", "serve")
 

@@ -11,8 +11,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import blendsplat
 import numpy as np
+
+import blendsplat
 from blendsplat.serving.protocol import Message, encode_message, read_message
 from blendsplat.serving.server import Server
 

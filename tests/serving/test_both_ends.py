@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
 from blendsplat.serving import protocol
 
 WIRE = Path(__file__).resolve().parents[2] / "blender_addon" / "wire.py"

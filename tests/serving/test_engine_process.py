@@ -12,10 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-import blendsplat
 import pytest
-from blendsplat.serving.protocol import FramingError, read_message
 from engine_client import EngineProcess, engine_environment
+
+import blendsplat
+from blendsplat.serving.protocol import FramingError, read_message
 
 
 def test_hello_describes_the_engine(engine: EngineProcess, tmp_path: Path) -> None:

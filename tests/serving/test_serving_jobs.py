@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_client import LocalServer
+
 from blendsplat.errors import InputError
 from blendsplat.progress import Progress
 from blendsplat.serving import kinds
@@ -25,7 +27,6 @@ from blendsplat.serving.kinds import (
 )
 from blendsplat.serving.options import ABSOLUTE, ImportOptions, RenderOptions, SelftestOptions, TrainOptions, validated
 from blendsplat.tracking.result import Tracking
-from engine_client import LocalServer
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, run: Any, name: str = "selftest") -> None:

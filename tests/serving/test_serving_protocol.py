@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from blendsplat.serving.protocol import (
     DTYPES,
     MAX_ATTACHMENT_BYTES,
@@ -20,9 +24,6 @@ from blendsplat.serving.protocol import (
     encode_message,
     read_message,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 
 def packed(body: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> bytes:
