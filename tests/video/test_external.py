@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from blendsplat.errors import FormatError, InputError, VideoError
+from blendsplat.errors import FormatError, InputError, UnsafeFileError, VideoError
 from blendsplat.geometry import project_points, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.tracking.result import Tracking
@@ -194,7 +193,7 @@ def six(rotvecs: np.ndarray) -> np.ndarray:
     return Rotation.from_rotvec(rotvecs.reshape(-1, 3)).as_matrix()[:, :2].reshape(len(rotvecs), -1) * 1.7
 
 
-def test_metrical_tracker(head, tmp_path, monkeypatch):
+def test_metrical_tracker(head, tmp_path):
     rng = np.random.default_rng(2)
     values, viewmats, eyelids = parameters(rng), cameras(rng), rng.uniform(0, 1, (FRAMES, 2))
     for name in ("translation", "rotation", "neck_pose", "static_offset"):
@@ -202,13 +201,11 @@ def test_metrical_tracker(head, tmp_path, monkeypatch):
     folder = tmp_path / "person"
     write_pictures(folder / "images", rng, alpha=True)
     (folder / "checkpoint").mkdir()
-    stored = {}
     for index in range(FRAMES):
         path = folder / "checkpoint" / f"{index:05d}.frame"
-        path.touch()
         row = slice(index, index + 1)
         half = np.diag([0.5, 0.5, 1.0]) @ K  # the tracker worked at half the size
-        stored[path] = {
+        content = {
             "flame": {
                 "exp": values["expr"][row],
                 "shape": values["shape"][None],
@@ -218,10 +215,10 @@ def test_metrical_tracker(head, tmp_path, monkeypatch):
             },
             "opencv": {"R": viewmats[None, index, :3, :3], "t": viewmats[None, index, :3, 3], "K": half[None]},
             "img_size": np.array([HEIGHT // 2, WIDTH // 2]),
+            "frame_id": f"{index:05d}",
+            "global_step": index,
         }
-    reader = types.ModuleType("blendsplat.heads.pickles")
-    reader.load_frame = stored.__getitem__
-    monkeypatch.setitem(sys.modules, "blendsplat.heads.pickles", reader)
+        torch.save(content, path)
     clip, tracking = import_recording(folder, tmp_path / "clip", head)
     truth = projected(head(head_params(values, eyelids)), viewmats)
     np.testing.assert_allclose(tracked_pixels(tracking, head), truth, atol=1e-3)
@@ -234,6 +231,26 @@ def test_metrical_tracker(head, tmp_path, monkeypatch):
     (folder / "images" / "00005_00.png").unlink()
     with pytest.raises(FormatError, match="6 checkpoints"):
         import_recording(folder, tmp_path / "other", head)
+
+
+class Malice:
+    def __reduce__(self):
+        return (os.system, ("touch harmed",))
+
+
+def test_a_checkpoint_that_wants_to_run_code(head, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "person" / "images", np.random.default_rng(0))
+    (tmp_path / "person" / "checkpoint").mkdir()
+    for index in range(FRAMES):
+        torch.save({"flame": Malice()}, tmp_path / "person" / "checkpoint" / f"{index}.frame")
+    with pytest.raises(UnsafeFileError):
+        import_recording(tmp_path / "person", tmp_path / "clip", head)
+    for index in range(FRAMES):
+        torch.save({"flame": {"exp": [1.0]}}, tmp_path / "person" / "checkpoint" / f"{index}.frame")
+    with pytest.raises(FormatError):
+        import_recording(tmp_path / "person", tmp_path / "clip", head)
+    assert not (tmp_path / "harmed").exists() and not (tmp_path / "clip").exists()
 
 
 def test_damage_is_told_and_nothing_is_left(vhap, head, tmp_path):

@@ -16,6 +16,7 @@ import torch
 
 from blendsplat.errors import FormatError
 from blendsplat.geometry import matrix_to_rotvec
+from blendsplat.heads.torch_files import load_torch
 from blendsplat.video.images import list_images, natural_key
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -81,8 +82,6 @@ def read_metrical_tracker(folder: Path) -> Recording:
 
     Raises FormatError, and UnsafeFileError for a checkpoint that wants to run code.
     """
-    from blendsplat.heads.pickles import load_frame
-
     paths = sorted((folder / "checkpoint").glob("*.frame"), key=lambda path: natural_key(path.name))
     pictures = next((folder / name for name in ("images", "input") if (folder / name).is_dir()), None)
     if not paths or pictures is None:
@@ -90,7 +89,7 @@ def read_metrical_tracker(folder: Path) -> Recording:
     images = list_images(pictures)
     if len(images) < len(paths):
         raise FormatError(f"{folder} has {len(paths)} checkpoints but only {len(images)} pictures in {pictures.name}/.")
-    frames = [load_frame(path) for path in paths]
+    frames = [load_torch(path) for path in paths]
     try:
         flame = [frame["flame"] for frame in frames]
         eyes = _rows(flame, "eyes", 12).reshape(-1, 2, 6)
