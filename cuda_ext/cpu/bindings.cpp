@@ -85,8 +85,8 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   }, release());
   m.def("project_backward", [](const Scene& s, uintptr_t records, uintptr_t rows, int parts, uintptr_t means, uintptr_t quats,
                                uintptr_t scales, uintptr_t opacities, uintptr_t colors) {
-    operations().project_backward(s, {at<float>(records), at<float>(rows), parts, at<float>(means), at<float>(quats),
-                                      at<float>(scales), at<float>(opacities), at<float>(colors)});
+    operations().project_backward(s, {at<float>(records), at<float>(rows), parts,
+                                      {at<float>(means), at<float>(quats), at<float>(scales), at<float>(opacities), at<float>(colors)}});
   }, release());
   m.def("pixel_weights", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t targets,
                             uintptr_t mask, float threshold, int parts, uintptr_t sums) {

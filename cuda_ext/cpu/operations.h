@@ -45,7 +45,7 @@ struct ProjectBackward {
   const float* records;
   const float* rows;
   int parts;
-  float *means, *quats, *scales, *opacities, *colors;  // as the parameters; every element is written
+  GaussianArrays out;              // every element is written
 };
 
 struct PixelWeights {

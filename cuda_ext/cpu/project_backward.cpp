@@ -39,11 +39,11 @@ void project_backward(const Scene& scene, const ProjectBackward& b) {
     sum_rows(scene, b, first, count, row);
     const Gaussian3Gradient<Lanes> grad = project_gaussian_backward(g, p, camera, row);
     const Mask drawn = drawn_lanes(b.records + first * kRecordSize, count);
-    scatter_rows<3>(b.means + first * 3, count, grad.mean, drawn);
-    scatter_rows<4>(b.quats + first * 4, count, grad.quat, drawn);
-    scatter_rows<3>(b.scales + first * 3, count, grad.scale, drawn);
-    scatter_rows<1>(b.opacities + first, count, &grad.opacity, drawn);
-    scatter_rows<3>(b.colors + first * 3, count, grad.color, drawn);
+    scatter_rows<3>(b.out.means + first * 3, count, grad.mean, drawn);
+    scatter_rows<4>(b.out.quats + first * 4, count, grad.quat, drawn);
+    scatter_rows<3>(b.out.scales + first * 3, count, grad.scale, drawn);
+    scatter_rows<1>(b.out.opacities + first, count, &grad.opacity, drawn);
+    scatter_rows<3>(b.out.colors + first * 3, count, grad.color, drawn);
   }
 }
 

@@ -91,8 +91,7 @@ bool blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b
 
 void project_backward(const Scene& scene, const ProjectBackward& b) {
   for (int64_t i = 0; i < scene.images * scene.gaussians; ++i) {
-    project_backward_one(scene, i, b.records + i * kRecordSize, b.rows + i * kGradientSize,
-                         {b.means, b.quats, b.scales, b.opacities, b.colors});
+    project_backward_one(scene, i, b.records + i * kRecordSize, b.rows + i * kGradientSize, b.out);
   }
 }
 

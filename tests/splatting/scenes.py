@@ -26,13 +26,23 @@ class SceneData:
     def cast(self, device: str) -> SceneData:
         gaussians = [t.to(device) for t in self.gaussians]
         return SceneData(
-            gaussians, self.viewmats.to(device), self.Ks.to(device), self.width, self.height, self.backgrounds.to(device)
+            gaussians,
+            self.viewmats.to(device),
+            self.Ks.to(device),
+            self.width,
+            self.height,
+            self.backgrounds.to(device),
         )
 
     def image(self, b: int) -> SceneData:
         one = slice(b, b + 1)
         return SceneData(
-            [t[one] for t in self.gaussians], self.viewmats[one], self.Ks[one], self.width, self.height, self.backgrounds[one]
+            [t[one] for t in self.gaussians],
+            self.viewmats[one],
+            self.Ks[one],
+            self.width,
+            self.height,
+            self.backgrounds[one],
         )
 
 
@@ -72,7 +82,9 @@ def random_scene(
 
 
 def render(scene: SceneData, **options: float) -> tuple[Tensor, Tensor, Tensor]:
-    return rasterize_gaussians(*scene.gaussians, scene.viewmats, scene.Ks, scene.width, scene.height, scene.backgrounds, **options)
+    return rasterize_gaussians(
+        *scene.gaussians, scene.viewmats, scene.Ks, scene.width, scene.height, scene.backgrounds, **options
+    )
 
 
 def gradients(

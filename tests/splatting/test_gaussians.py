@@ -89,7 +89,7 @@ def hostile_scene():
     scales[0, bad + 3] = 1e25
     opacities[0, bad + 4] = 0
     means[0, bad + 5] = torch.tensor([50.0, 0, 0])  # off screen
-    return scene, list(range(bad + 3)) + [bad + 4, bad + 5]
+    return scene, [*list(range(bad + 3)), bad + 4, bad + 5]
 
 
 def test_bad_gaussians_are_skipped_with_zero_gradient(instruction_set):
@@ -218,7 +218,7 @@ def test_near_plane_is_a_parameter():
 
 
 def test_reference_gradients_match_finite_differences():
-    """The oracle's own derivative, where the image is smooth in the parameters: autograd against central differences."""
+    """The oracle's own derivative, where the image is smooth in the parameters: autograd against differences."""
     scene = random_scene(images=1, gaussians=3, width=4, height=3, seed=21, size=0.5)
     inputs = tuple(t.double().requires_grad_() for t in scene.gaussians)
 

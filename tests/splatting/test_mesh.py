@@ -77,7 +77,9 @@ def test_threads_and_batches_change_nothing():
         torch.set_num_threads(3)
         for b in range(3):
             one = slice(b, b + 1)
-            for a, c in zip(together, rasterize_mesh(vertices[one], faces, viewmats[one], Ks[one], 48, 48), strict=True):
+            for a, c in zip(
+                together, rasterize_mesh(vertices[one], faces, viewmats[one], Ks[one], 48, 48), strict=True
+            ):
                 assert torch.equal(a[one], c)
     finally:
         torch.set_num_threads(threads)

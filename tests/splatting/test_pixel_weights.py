@@ -17,10 +17,14 @@ def test_without_threshold_it_is_the_gradient_of_the_colours():
     images = torch.rand(3, scene.height, scene.width, 3, generator=g)
     mask = torch.rand(3, scene.height, scene.width, generator=g) > 0.4
     means, quats, scales, opacities, colors = scene.gaussians
-    weight, rgb = gaussian_pixel_weights(means, quats, scales, opacities, scene.viewmats, scene.Ks, images, mask, threshold=0.0)
+    weight, rgb = gaussian_pixel_weights(
+        means, quats, scales, opacities, scene.viewmats, scene.Ks, images, mask, threshold=0.0
+    )
     for c in range(3):
         leaf = colors.clone().requires_grad_()
-        image, _, _ = rasterize_gaussians(means, quats, scales, opacities, leaf, scene.viewmats, scene.Ks, scene.width, scene.height)
+        image, _, _ = rasterize_gaussians(
+            means, quats, scales, opacities, leaf, scene.viewmats, scene.Ks, scene.width, scene.height
+        )
         image[..., c].backward(images[..., c] * mask, retain_graph=True)
         assert (leaf.grad[..., c].sum(0) - rgb[:, c]).abs().max() < 1e-4
         leaf.grad = None
@@ -37,7 +41,9 @@ def test_threshold_keeps_single_pixels():
     means, quats, scales, opacities, colors = scene.gaussians
     _, alpha, _ = rasterize_reference(means, quats, scales, opacities, colors, scene.viewmats, scene.Ks, 15, 15)
     images = torch.ones(1, 15, 15, 3)
-    weight, rgb = gaussian_pixel_weights(means, quats, scales, opacities, scene.viewmats, scene.Ks, images, threshold=0.3)
+    weight, rgb = gaussian_pixel_weights(
+        means, quats, scales, opacities, scene.viewmats, scene.Ks, images, threshold=0.3
+    )
     expected = alpha[alpha > 0.3].sum()
     assert 0 < expected < alpha.sum()
     assert abs(weight[0] - expected) < 1e-4 and (rgb[0] - expected).abs().max() < 1e-4

@@ -23,7 +23,8 @@ def arguments(**changes):
 
 @pytest.mark.parametrize("name", ["means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds"])
 @pytest.mark.parametrize(
-    "change", [lambda t: t.double(), lambda t: t[:1], lambda t: t[..., :-1], lambda t: t.numpy(), lambda t: t.to("meta")]
+    "change",
+    [lambda t: t.double(), lambda t: t[:1], lambda t: t[..., :-1], lambda t: t.numpy(), lambda t: t.to("meta")],
 )
 def test_wrong_tensor_is_named(name, change):
     with pytest.raises(ValueError, match=name if name != "means" else ".") as error:

@@ -15,6 +15,10 @@ struct SceneArrays {
   const float *viewmats, *Ks;                                // [B,4,4] [B,3,3]
 };
 
+struct GaussianArrays {
+  float *means, *quats, *scales, *opacities, *colors;        // shaped like SceneArrays'
+};
+
 }  // namespace blendsplat
 
 #include "blendsplat/ellipse.h"
@@ -92,10 +96,6 @@ BS_FN int32_t project_one(const SceneArrays& scene, int64_t index, int shift, fl
   record_columns(g, p, e, record);
   return write_box(e.extent_x, e.extent_y, drawable(g, p, scene.near_plane), scene.width, scene.height, shift, record);
 }
-
-struct GaussianArrays {
-  float *means, *quats, *scales, *opacities, *colors;
-};
 
 // row: see GradientSlot. Writes every gradient of Gaussian `index`; zeros if it is not drawn.
 BS_FN void project_backward_one(const SceneArrays& scene, int64_t index, const float* record, const float* row, const GaussianArrays& out) {

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.backend import Bins, Scene, backend_for
+from blendsplat.splatting.backend import backend_for
+from blendsplat.splatting.buffers import Bins, Scene
 
 DEFAULT_NEAR_PLANE = 0.01
 MAX_SIZE = 32768  # pixels along one side
@@ -40,7 +41,7 @@ def rasterize_gaussians(
     [B,H,W,1] (sum of weight times camera z: divide by alpha for the expected depth).
 
     Gradients flow to everything but the cameras. Gaussians that are not finite, have a zero quaternion, lie before the
-    near plane or outside the image are skipped and get gradient zero. Raises ValueError naming the argument that is wrong.
+    near plane or outside the image are skipped and get gradient zero. Raises ValueError naming the wrong argument.
     """
     scene = _checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
     if backgrounds is not None:
@@ -62,11 +63,12 @@ def gaussian_pixel_weights(
     threshold: float = 0.1,
     near_plane: float = DEFAULT_NEAR_PLANE,
 ) -> tuple[Tensor, Tensor]:
-    """How much of each Gaussian the batch sees and which colours the images have there (RGBAvatar's colour initialisation).
+    """How much of each Gaussian the batch sees, and the images' colours there (RGBAvatar's colour initialisation).
 
     Arguments as in rasterize_gaussians; images [B,H,W,3] float32; mask [B,H,W] bool, True where a pixel counts (None:
-    all). A pixel adds w and w * rgb to a Gaussian where its weight w = alpha * T exceeds ``threshold``.
-    Returns weight [N] and weighted_rgb [N,3], summed over the batch: row n of every image is the same Gaussian. No gradient.
+    all). A pixel adds w and w rgb to a Gaussian where its weight w = alpha * T exceeds ``threshold``.
+    Returns weight [N] and weighted_rgb [N,3] summed over the batch (row n of every image is the same Gaussian), without
+    gradient.
     """
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise ValueError("images: expected a float32 tensor of shape [B,H,W,3]")
@@ -92,22 +94,26 @@ class _Rasterize(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         backend = backend_for(means.device)
         bins = backend.bin(scene)
-        ctx.save_for_backward(means, quats, scales, opacities, colors, backgrounds, bins.records, bins.offsets, bins.entries)
+        outputs = backend.blend_forward(scene, bins, backgrounds)
+        ctx.save_for_backward(means, quats, scales, opacities, colors, backgrounds, *bins.tensors())
         ctx.camera = (scene.viewmats, scene.Ks, scene.width, scene.height, scene.near_plane)
         ctx.set_materialize_grads(False)
-        return backend.blend_forward(scene, bins, backgrounds)
+        return outputs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        *gaussians, backgrounds, records, offsets, entries = ctx.saved_tensors
         if all(grad is None for grad in grads):
             return (None,) * 7
+        gaussians, backgrounds, bins = (
+            ctx.saved_tensors[:5],
+            ctx.saved_tensors[5],
+            Bins.from_tensors(*ctx.saved_tensors[6:]),
+        )
         scene = Scene(*gaussians, *ctx.camera)
         contiguous = tuple(None if grad is None else grad.contiguous() for grad in grads)
-        out, background = backend_for(records.device).backward(
-            scene, Bins(records, offsets, entries), backgrounds, contiguous, ctx.needs_input_grad[5]
-        )
+        backend = backend_for(scene.means.device)
+        out, background = backend.backward(scene, bins, backgrounds, contiguous, ctx.needs_input_grad[5])
         return *out, background, None
 
 
@@ -131,7 +137,7 @@ def checked_cameras(viewmats: Tensor, Ks: Tensor, images: int, device: torch.dev
     Ks = checked("Ks", Ks, (images, 3, 3), device)
     for name, value in (("viewmats", viewmats), ("Ks", Ks)):
         if value.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{name}: no gradient flows to the cameras; pass {name}.detach(), and move the Gaussians instead")
+            raise ValueError(f"{name}: no gradient flows to cameras; detach them and move the Gaussians instead")
     if device.type == "cpu" and images:
         for name, value in (("viewmats", viewmats), ("Ks", Ks)):
             if not torch.isfinite(value).all():

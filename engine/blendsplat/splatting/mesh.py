@@ -35,7 +35,12 @@ def rasterize_mesh(
     """
     if not isinstance(vertices, Tensor) or vertices.dim() != 3:
         raise ValueError("vertices: expected a float32 tensor of shape [B,V,3]")
-    if not isinstance(faces, Tensor) or faces.dtype not in (torch.int32, torch.int64) or faces.dim() != 2 or faces.shape[1] != 3:
+    if (
+        not isinstance(faces, Tensor)
+        or faces.dtype not in (torch.int32, torch.int64)
+        or faces.dim() != 2
+        or faces.shape[1] != 3
+    ):
         raise ValueError("faces: expected an int32 or int64 tensor of shape [F,3]")
     checked_size(width, height)
     device, host = vertices.device, torch.device("cpu")
@@ -43,7 +48,9 @@ def rasterize_mesh(
     points = checked("vertices", vertices.cpu(), (images, count, 3), host)
     indices = faces.to(host, torch.int32).contiguous()
     if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < count:
-        raise ValueError(f"faces: expected indices of {count} vertices, got {int(indices.min())} to {int(indices.max())}")
+        raise ValueError(
+            f"faces: expected indices of {count} vertices, got {int(indices.min())} to {int(indices.max())}"
+        )
     views, intrinsics = checked_cameras(viewmats.detach().cpu(), Ks.detach().cpu(), images, host)
     drawn = cpu_backend().rasterize_mesh(points, indices, views, intrinsics, width, height, near_plane)
     face_ids, barycentrics, depth = (plane.to(device) for plane in drawn)

@@ -22,9 +22,9 @@ def rasterize_reference(
     stop, which makes the image a smooth function of the parameters (for finite differences)."""
     images = []
     for b in range(means.shape[0]):
-        arguments = (t[b].double() for t in (means, quats, scales, opacities, colors, viewmats, Ks))
+        m, q, s, o, c, view, K = (t[b].double() for t in (means, quats, scales, opacities, colors, viewmats, Ks))
         background = None if backgrounds is None else backgrounds[b].double()
-        images.append(_render(*arguments, width, height, background, near_plane, smooth))
+        images.append(_render(m, q, s, o, c, view, K, width, height, background, near_plane, smooth))
     return torch.stack([i[0] for i in images]), torch.stack([i[1] for i in images]), torch.stack([i[2] for i in images])
 
 
