@@ -203,7 +203,7 @@ def test_identities_are_independent_and_of_plausible_size(head):
     assert singular[0] / singular[-1] < 60
     largest = head.shape_directions.norm(dim=-1).amax(1)
     for name, size in zip(head.shape_names, largest.tolist(), strict=True):
-        assert 0.0003 < size < 0.008, f"{name}: a standard deviation of {1000 * size:.1f} mm"
+        assert 0.0002 < size < 0.008, f"{name}: a standard deviation of {1000 * size:.1f} mm"
 
 
 def test_identities_are_smooth(head):

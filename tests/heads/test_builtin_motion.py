@@ -62,7 +62,7 @@ def seen_eyeball(head, vertices: torch.Tensor, side: str, yaw: float) -> tuple[n
     pixels = (camera[:, :2] / camera[:, 2:] * 7000.0 + SIZE / 2).numpy()
     canvas = Image.new("L", (SIZE, SIZE))
     ImageDraw.Draw(canvas).polygon([tuple(p) for p in pixels], fill=1)
-    return ball, binary_dilation(np.array(canvas, bool), iterations=2)  # a polygon's border is a matter of rounding
+    return ball, binary_dilation(np.array(canvas, bool), iterations=2)  # 0.15 mm: its border is a matter of rounding
 
 
 @pytest.mark.parametrize("yaw", [-0.5, 0.0, 0.5])
@@ -242,3 +242,36 @@ def test_left_smile_lifts_the_left_corner(head):
     smile = head.expression_directions[head.expression_names.index("mouthSmileLeft")][corner]
     assert smile[1] > 0.004
     assert smile[0] > 0.003
+
+
+def test_other_people_blink_and_keep_their_mouths_shut_too(head):
+    """Identity and expression are both linear, so a blink is the same for every eye: wide eyes may leave a slit."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = np.concatenate([head.regions[n] for n in ("teeth_upper", "teeth_lower", "tongue")])
+    is_hidden = np.isin(head.faces.numpy(), hidden).all(1)
+    viewmat, K = front_camera(torch.tensor([0.0, -0.067, 0.09]), 0.0, 3000.0)
+    for _ in range(6):
+        shape = torch.randn(head.shape_count, generator=generator).clamp(-1.5, 1.5)
+        open_eye, opening = seen_eyeball(head, posed(head, shape=shape), "left", 0.0)
+        closed, _ = seen_eyeball(head, posed(head, shape=shape, eyeBlinkLeft=1.0), "left", 0.0)
+        assert closed.sum() < 0.06 * open_eye.sum()
+        assert (open_eye & ~opening).sum() < 0.01 * open_eye.sum()
+        ids, _, _ = rasterize_mesh(posed(head, shape=shape)[None], head.faces, viewmat[None], K[None], SIZE, SIZE)
+        assert is_hidden[ids[ids >= 0].numpy()].sum() < 200, "square 0.14 mm"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mouthPucker", "mouthSmileLeft", "mouthFrownRight", "mouthDimpleLeft", "mouthStretchRight", "mouthPressLeft"),
+        *("mouthRollUpper", "mouthRollLower", "mouthShrugLower", "mouthShrugUpper", "mouthLeft", "lipsTighten"),
+        *("cheekPuff", "cheekSuck", "jawForward"),
+    ],
+)
+def test_lips_stay_together_where_they_should(head, name):
+    hidden = np.concatenate([head.regions[n] for n in ("teeth_upper", "teeth_lower", "tongue")])
+    is_hidden = np.isin(head.faces.numpy(), hidden).all(1)
+    for yaw in (-0.6, 0.0, 0.6):
+        viewmat, K = front_camera(torch.tensor([0.0, -0.067, 0.09]), yaw, 3000.0)
+        ids, _, _ = rasterize_mesh(posed(head, **{name: 1.0})[None], head.faces, viewmat[None], K[None], SIZE, SIZE)
+        assert is_hidden[ids[ids >= 0].numpy()].sum() < 25

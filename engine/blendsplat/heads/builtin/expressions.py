@@ -22,6 +22,7 @@ Fields = dict[str, Array]
 
 JAW_OPEN_ANGLE = 0.32  # radians about x at jawOpen = 1
 MOUTH_CLOSE_ANGLE = 0.16
+BLINK_OVERLAP = 1.18  # the upper lid closes a little over the lower one, so that wide eyes close too
 ARKIT_JOINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
     "jawOpen": ("jaw", (JAW_OPEN_ANGLE, 0.0, 0.0)),
     "eyeLookUpLeft": ("left_eye", (-0.45, 0.0, 0.0)),
@@ -46,7 +47,11 @@ def expression_directions(mesh: Mesh, chart: Chart) -> tuple[tuple[str, ...], Ar
         fields |= group(chart)
     fields["mouthClose"] = _mouth_close(mesh, chart)
     fields = {name: field[:n] for name, field in fields.items()}
-    for name, (upper, lower) in {"eyeBlink": (1.0, 1.0), "eyeWide": (-0.34, -0.12), "eyeSquint": (0.22, 0.85)}.items():
+    for name, (upper, lower) in {
+        "eyeBlink": (BLINK_OVERLAP, 1.0),
+        "eyeWide": (-0.34, -0.12),
+        "eyeSquint": (0.22, 0.85),
+    }.items():
         for label, side in (("Left", 1), ("Right", -1)):
             lids = lid_direction(mesh, side, upper, lower)
             fields[f"{name}{label}"] = lids + fields.get(f"{name}{label}", 0)
@@ -227,7 +232,7 @@ def _jaw(c: Chart) -> Fields:
 
 
 def _cheeks(c: Chart) -> Fields:
-    pouch = spot(c.ax, c.flat_y, (41, -60), (17, 18)) * c.front
+    pouch = spot(c.ax, c.flat_y, (41, -60), (17, 18)) * fade(22, 31, c.ax) * c.front
     lips = spot(c.ax, c.flat_y, (0, MOUTH_Y), (20, 13)) * c.soft * (c.z > 20)
     return {
         "cheekPuff": 9.0 * pouch[:, None] * c.normal + vector(z=1.6 * lips),

@@ -16,7 +16,7 @@ EYE_RADIUS = 12.0
 CORNEA = 0.8  # bulge of the cornea, mm
 IRIS_RADIUS = 5.9
 INNER_CANTHUS, OUTER_CANTHUS = 16.0, 47.0
-LID_RADIUS = 13.4
+LID_RADIUS = 13.6
 # A blink is linear in its coefficient, so half-way the lid is on the chord, not on the arc: the closed lid stands off
 # by this much, and the chord's middle still clears the cornea.
 CLOSED_LIFT = 1.1
@@ -67,7 +67,7 @@ def drape(points: Array, height: Array, angle: Array, upper_closure: float = 0.0
     tilt = canthal_tilt(ax) * band(16, 47, 9, ax)
     y = y + near * (reach * (is_open + closure * (meeting - is_open)) + tilt * np.clip(1 - rows / 20, 0, 1))
 
-    radius = LID_RADIUS + CLOSED_LIFT * np.clip(closure, 0, 1)
+    radius = LID_RADIUS + np.where(is_upper, CLOSED_LIFT, 0.5 * CLOSED_LIFT) * np.clip(closure, 0, 1)
     sphere = lid_sphere(np.hypot(ax - EYE_X, y - EYE_Y), radius)
     softness = 2.0
     over = np.where(near, np.logaddexp(z / softness, sphere / softness) * softness, z)

@@ -43,7 +43,7 @@ def identity_directions(mesh: Mesh, chart: Chart) -> tuple[tuple[str, ...], Arra
         fields |= group(chart)
     carried = {name: _SPREAD * _carry(mesh, chart, field) for name, field in fields.items()}
     carried |= {name: _slide_on_eyes(chart, field) for name, field in _lids(chart).items()}
-    for name, (upper, lower) in {"eye_opening": (-0.16, -0.10), "upper_lid_droop": (0.16, 0.0)}.items():
+    for name, (upper, lower) in {"eye_opening": (-0.07, -0.06), "upper_lid_droop": (0.06, 0.0)}.items():
         lids = lid_direction(mesh, 1, upper, lower) + lid_direction(mesh, -1, upper, lower)
         carried[name] = np.concatenate([lids, np.zeros((7, 3))])
     stacked = np.stack(list(carried.values()))
@@ -163,12 +163,11 @@ def _lids(c: Chart) -> Fields:
 
 
 def _slide_on_eyes(c: Chart, field: Array) -> Array:
-    """Lids may slide on the eyeball, but not into it: take away what points at the eye's centre."""
+    """Lids may slide on the eyeball, but neither into it nor off it: take away what points along its radius."""
     radial = np.stack([c.x - c.side * eyes.EYE_X, c.y - eyes.EYE_Y, c.z - eyes.EYE_Z], -1)
     distance = np.linalg.norm(radial, axis=-1, keepdims=True)
     radial = radial / np.maximum(distance, 1e-9)
-    inwards = np.minimum((field * radial).sum(-1, keepdims=True), 0)
-    slid = field - inwards * radial * fade(18, 14.5, distance)
+    slid = field - (field * radial).sum(-1, keepdims=True) * radial * fade(17, 14.4, distance)
     slid[c.vertex_count :] = 0.0
     return slid
 
@@ -205,8 +204,8 @@ def _mouth(c: Chart) -> Fields:
         (MOUTH_Y - c.y) / np.maximum(lower_lip_height(c.x), 2),
     )
     inside = np.clip(1 - (c.ax / (MOUTH_X + 3)) ** 2, 0, 1) * c.soft * (c.z > 50)
-    upper = inside * (1 - c.below_mouth) * bump(up - 0.85, 0.7)
-    lower = inside * c.below_mouth * bump(down - 0.85, 0.7)
+    upper = inside * (1 - c.below_mouth) * fade(0, 0.6, up) * bump(up - 0.85, 0.7)
+    lower = inside * c.below_mouth * fade(0, 0.6, down) * bump(down - 0.85, 0.7)
     philtrum = band(-57, -49, 4, c.y) * c.front
     return {
         "mouth_width": vector(
