@@ -22,6 +22,7 @@ from blendsplat.errors import BlendsplatError, FormatError, NoFaceError
 from blendsplat.files import read_npz, write_npz
 from blendsplat.heads.model import HeadModel, LandmarkEmbedding
 from blendsplat.heads.portrait import (
+    EYES_APART,
     Portrait,
     Renderer,
     eye_distance,
@@ -36,39 +37,12 @@ from blendsplat.progress import Progress
 
 COUNT, SKIN_COUNT = 478, 468
 FORMAT, VERSION = "blendsplat-landmark-embedding", 1
-RECIPE = 1  # part of the key: raise it when the embedding of an unchanged head would come out otherwise
+RECIPE = 2  # part of the key: raise it when the embedding of an unchanged head would come out otherwise
 SHIPPED = Path(__file__).with_name("builtin_embedding.npz")
 SIZE = 512
-_MIDDLE = (
-    0,
-    1,
-    2,
-    4,
-    5,
-    6,
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    18,
-    19,
-    94,
-    151,
-    152,
-    164,
-    168,
-    175,
-    195,
-    197,
-    199,
-    200,
-)
+_MIDDLE = (*range(3), *range(4, 7), *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200)
+# the slit between the lips: found best where it opens, so read from pictures with an open mouth, at its border
+_INNER_LIPS = np.array([78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95])
 _RIGHT_IRIS, _LEFT_IRIS = slice(468, 473), slice(473, 478)
 _TURNS = ((0, 0), (-12, 0), (12, 0), (-24, 0), (24, 0), (-36, 0), (36, 0), (0, 12), (0, -12), (-18, 10), (18, 10))
 # yaw, pitch (degrees), opening of the mouth, lamp (degrees): both sides alike
@@ -120,7 +94,9 @@ def embed_landmarks(
         portrait = renderer(head, opened_mouth(head, mouth), *cameras, SIZE, float(np.radians(light)))
         found = detector.detect(portrait.image, 2.0 * number)
         if found is not None:
-            where, weight = _cast(head, reference, portrait, np.asarray(found.points)[:, :2].astype(np.float64))
+            where, weight = _cast(
+                head, reference, portrait, np.asarray(found.points)[:, :2].astype(np.float64), mouth > 0.5
+            )
             positions.append(where)
             weights.append(weight)
         progress.update("embedding", number + 1, len(_VIEWS))
@@ -163,12 +139,12 @@ def _allowed_faces(head: HeadModel) -> list[tuple[slice | np.ndarray, np.ndarray
 
 
 def _cast(
-    head: HeadModel, reference: np.ndarray, portrait: Portrait, points: np.ndarray
+    head: HeadModel, reference: np.ndarray, portrait: Portrait, points: np.ndarray, mouth_open: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [478,2] -> (their places [478,3] on the reference surface, weights [478], 0 where nothing was hit)."""
     size = portrait.face_ids.shape[0]
     positions, weights = np.zeros((COUNT, 3)), np.zeros(COUNT)
-    reach = 0.05 * 0.17 * size  # a twentieth of the distance between the eyes
+    reach = 0.05 * EYES_APART * size  # a twentieth of the distance between the eyes
     column = np.clip(np.floor(points[:, 0]), 0, size - 1).astype(int)
     row = np.clip(np.floor(points[:, 1]), 0, size - 1).astype(int)
     for which, allowed in _allowed_faces(head):
@@ -176,13 +152,42 @@ def _cast(
         if not usable.any():
             continue
         away, (near_row, near_column) = distance_transform_edt(~usable, return_indices=True)
+        distance = away[row[which], column[which]]
         r, c = near_row[row[which], column[which]], near_column[row[which], column[which]]
+        facing = portrait.facing[r, c].clip(0, 1) ** 2
+        if which == slice(0, SKIN_COUNT):
+            edge_row, edge_column, edge_distance = _opening_border(portrait, usable, points, row, column)
+            r[_INNER_LIPS], c[_INNER_LIPS] = near_row[edge_row, edge_column], near_column[edge_row, edge_column]
+            # the border is where the lip turns away, so facing says nothing; a closed mouth does not show it
+            facing[_INNER_LIPS] = float(mouth_open)
+            distance[_INNER_LIPS] = edge_distance
         corners = head.faces.numpy()[portrait.face_ids[r, c]]
         positions[which] = (reference[corners] * portrait.barycentrics[r, c][:, :, None]).sum(1)
-        snapped = np.exp(-((away[row[which], column[which]] / reach) ** 2))
-        weights[which] = snapped * portrait.facing[r, c].clip(0, 1) ** 2
+        weights[which] = np.exp(-((distance / reach) ** 2)) * facing
     weights[weights < 0.02] = 0
     return positions, weights
+
+
+def _opening_border(
+    portrait: Portrait, usable: np.ndarray, points: np.ndarray, row: np.ndarray, column: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every inner lip point the nearest pixel (row, column, distance) of what shows between the lips."""
+    polygon = points[_INNER_LIPS]
+    low, high = polygon.min(0), polygon.max(0)
+    margin = 0.2 * (high[1] - low[1]) + 4
+    rows, columns = np.indices(usable.shape)
+    near = (
+        (columns > low[0] - margin)
+        & (columns < high[0] + margin)
+        & (rows > low[1] - margin)
+        & (rows < high[1] + margin)
+    )
+    opening = near & ~usable
+    if not opening.any():
+        return row[_INNER_LIPS], column[_INNER_LIPS], np.full(len(_INNER_LIPS), np.inf)
+    away, (near_row, near_column) = distance_transform_edt(~opening, return_indices=True)
+    r, c = row[_INNER_LIPS], column[_INNER_LIPS]
+    return near_row[r, c], near_column[r, c], away[r, c]
 
 
 def _combine(head: HeadModel, reference: np.ndarray, positions: np.ndarray, weights: np.ndarray) -> LandmarkEmbedding:

@@ -19,6 +19,7 @@ import torch
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.obj import read_obj
+from blendsplat.heads.surface import closest_on_mesh
 from blendsplat.heads.topology import boundary_loops, connected_components, triangulate_quads
 
 VERTICES = 26719
@@ -169,7 +170,9 @@ def _build(arrays: IctArrays) -> HeadModel:
     faces = new[triangles]
     template = vertices[old]
     ring = _neck_ring(faces, template)
-    template[ring] = _onto_cut(template[ring])
+    all_triangles, _ = triangulate_quads(arrays.faces.astype(np.int64))
+    skin = all_triangles[(all_triangles < _HEAD[1]).all(1)]
+    template[ring] = _onto_cut(template[ring], vertices, skin)
 
     names = [
         name for name in arrays.expression_names if not name.startswith("PupilDilate")
@@ -214,10 +217,14 @@ def _height(points: np.ndarray) -> np.ndarray:
     return points[:, 1] + _TILT * points[:, 2]
 
 
-def _onto_cut(points: np.ndarray) -> np.ndarray:
-    """Points [N,3] moved straight down (or up) onto the collar's plane, so that the neck ends in an even ring."""
-    moved = points.copy()
-    moved[:, 1] = _CUT - _TILT * points[:, 2]
+def _onto_cut(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Points [N,3] slid along the uncut surface to the collar's plane, so that the neck ends in an even ring."""
+    normal = np.array([0.0, 1.0, _TILT]) / np.hypot(1, _TILT)
+    moved = points
+    for _ in range(8):
+        moved = moved - ((_height(moved) - _CUT) / np.hypot(1, _TILT))[:, None] * normal
+        face, weights, _ = closest_on_mesh(moved, vertices, faces)
+        moved = (vertices[faces[face]] * weights[:, :, None]).sum(1)
     return moved
 
 

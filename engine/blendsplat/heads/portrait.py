@@ -22,6 +22,7 @@ from blendsplat.splatting import rasterize_mesh
 _SKIN, _LIPS, _HAIR, _INSIDE = (0.80, 0.60, 0.50), (0.66, 0.33, 0.31), (0.22, 0.15, 0.11), (0.30, 0.08, 0.08)
 _WHITE, _IRIS, _TEETH, _BACKDROP = (0.90, 0.88, 0.86), (0.30, 0.20, 0.13), (0.88, 0.85, 0.78), (0.55, 0.58, 0.60)
 _LIGHT = (0.25, 0.55, 0.80)
+EYES_APART = 0.17  # distance between the eyes over the size of the picture
 
 
 @dataclass
@@ -62,7 +63,7 @@ def portrait_camera(head: HeadModel, yaw: float, pitch: float, size: int) -> tup
     unit = eye_distance(head)
     target = head.joints[3:5].mean(0).double().numpy() + unit * np.array([0.0, -0.35, -0.3])
     distance = 15 * unit
-    focal = 0.17 * size * distance / unit
+    focal = EYES_APART * size * distance / unit
     K = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
     return look_at(target, distance, yaw, pitch), K
 
