@@ -15,18 +15,21 @@ import numpy as np
 
 from blendsplat.heads.model import HeadModel
 
-SIDE_BELOW_CHIN = 0.03  # metres below the chin from where things beside the neck may be shoulders
-MESH_MARGIN = 0.006  # metres around the mesh that count as neck
+SIDE_ABOVE_CHIN = 0.03  # metres above the chin up to which a raised collar beside the neck may reach
+MESH_MARGIN = 0.01  # metres around the mesh that count as head and neck
+HAIR_ABOVE_LINE = 0.05  # metres above that line in which hair beside the face starts
+HAIR_SEED = 0.00008  # square metres of it that make hair which hangs down
 HAIR_BELOW_RING = 0.05  # metres below the neck's ring down to which hair is kept
 SOFT = 0.008  # metres over which a border fades
 CHIN = 152  # landmark
+HAIR_FRINGE = 0.006  # metres
 BINS = 16
 
 
 @dataclass
 class NeckGeometry:
     """What a frame's cut is drawn from, in pixels: ring [R,2] of the neck, side lines [2,2] across the image (left end,
-    right end) at the ring's height and below the chin, and pixels per metre at the neck."""
+    right end) at the ring's height and at the mouth's, and pixels per metre at the neck."""
 
     ring: np.ndarray
     ring_line: np.ndarray
@@ -46,13 +49,13 @@ class HairColours:
 
 
 def neck_heights(head: HeadModel, template: np.ndarray) -> tuple[float, float]:
-    """Heights (metres, rest head) of the neck's ring and of the line below the chin, on a person's template [V,3]."""
+    """Heights (metres, rest head) of the neck's ring and of the line above the chin, on a person's template [V,3]."""
     ring = float(template[head.regions["neck_ring"], 1].mean())
     chin = template[head.regions["face"], 1].min()
     if head.landmarks is not None:
         corners = head.faces[head.landmarks.faces[CHIN]].numpy()
         chin = (template[corners] * head.landmarks.barycentrics[CHIN].numpy()[:, None]).sum(0)[1]
-    return ring, max(float(chin) - SIDE_BELOW_CHIN, ring + 0.01)
+    return ring, max(float(chin) + SIDE_ABOVE_CHIN, ring + 0.01)
 
 
 def neck_geometry(
@@ -77,16 +80,14 @@ def valid_map(
 ) -> np.ndarray:
     """Weights uint8 [H,W] from the mesh's mask (bool) and the matte (uint8) of a frame; image [H,W,3] if hair is known."""
     height, width = mesh.shape
-    ring = geometry.ring_line
     below = _area_below(_lower_edge(geometry, width), height, width)
     shoulders = _area_below(_extended(geometry.chin_line, width), height, width)
-    around = _round_brush(MESH_MARGIN * geometry.scale)
-    shoulders[cv2.dilate(mesh.astype(np.uint8), around) > 0] = 0
-    shoulders[cv2.dilate(matte, _round_brush(3)) < 24] = 0  # background beside the neck shows where the neck ends
+    head = cv2.dilate(mesh.astype(np.uint8), _brush(MESH_MARGIN * geometry.scale))
+    shoulders[head > 0] = 0
+    shoulders[cv2.dilate(matte, _brush(3)) < 24] = 0  # background beside the neck shows where the neck ends
     ignored = cv2.max(below, shoulders)
     if hair is not None and image is not None:
-        floor = _area_below(_extended(ring + [0, HAIR_BELOW_RING * geometry.scale], width), height, width)
-        ignored[_connected_hair(hair, image, matte, ignored, floor) > 0] = 0
+        ignored[_hanging_hair(geometry, hair, image, matte, head) > 0] = 0
     size = max(3, int(SOFT * geometry.scale) | 1)
     return cv2.blur(255 - ignored, (size, size), borderType=cv2.BORDER_REPLICATE)
 
@@ -101,7 +102,7 @@ def learn_hair(samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Hair
     if hair.sum() < 500:
         return None
     hair, clothes = (_smoothed(counts / max(counts.sum(), 1)) for counts in (hair, clothes))
-    keep = (hair > 4 * clothes) & (hair > 2e-4)
+    keep = (hair > clothes) & (hair > 2e-4)
     return HairColours(np.where(keep, 255, 0).astype(np.uint8))
 
 
@@ -128,30 +129,33 @@ def _smoothed(histogram: np.ndarray) -> np.ndarray:
     return gaussian_filter(histogram.reshape(BINS, BINS, BINS), 0.7, mode="constant").ravel()
 
 
-def _connected_hair(hair: HairColours, image: np.ndarray, matte: np.ndarray, ignored: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """255 where ignored pixels look like hair, lie above the floor and hang together with what is kept of the person."""
-    rows = np.flatnonzero(ignored.any(1))
-    if not len(rows):
-        return np.zeros_like(ignored)
-    first = max(int(rows[0]) - 4, 0)
+def _hanging_hair(
+    geometry: NeckGeometry, hair: HairColours, image: np.ndarray, matte: np.ndarray, head: np.ndarray
+) -> np.ndarray:
+    """255 where the person beside the head has the hair's colours and hangs together with hair beside the face."""
+    height, width = matte.shape
+    up, down = (distance * geometry.scale for distance in (HAIR_ABOVE_LINE, HAIR_BELOW_RING))
+    first = int(np.clip(geometry.chin_line[:, 1].min() - up, 0, height - 1))
     part = slice(first, None)
-    like = cv2.medianBlur(hair.of(np.ascontiguousarray(image[part])), 5)
-    like[(floor[part] > 0) | (matte[part] < 128)] = 0
-    kept = (ignored[part] == 0) & (matte[part] > 128)
-    strands = cv2.morphologyEx(like, cv2.MORPH_OPEN, _round_brush(2))
-    count, labels = cv2.connectedComponents(np.where(kept | (strands > 0), 255, 0).astype(np.uint8))
-    touches = np.zeros(count, bool)
-    touches[np.unique(labels[kept])] = True
-    touches[0] = False
-    result = np.zeros_like(ignored)
-    result[part] = np.where(touches[labels] & (strands > 0), 255, 0)
-    return result
+    strands = cv2.medianBlur(hair.of(np.ascontiguousarray(image[part])), 5)
+    floor = _area_below(_extended(geometry.ring_line + [0, down], width), height, width)[part]
+    strands[(floor > 0) | (matte[part] < 128) | (head[part] > 0)] = 0
+    _, labels = cv2.connectedComponents(strands)
+    above = _area_below(_extended(geometry.chin_line, width), height, width)[part] == 0
+    seeds = np.bincount(labels[above], minlength=labels.max() + 1)
+    hanging = seeds > HAIR_SEED * geometry.scale**2
+    hanging[0] = False
+    result = np.zeros_like(matte)
+    result[part] = np.where(hanging[labels], 255, 0)
+    # Its fringe, mixed with what lies behind, has lost the hair's colours.
+    return cv2.dilate(result, _brush(HAIR_FRINGE * geometry.scale))
 
 
 def _lower_edge(geometry: NeckGeometry, width: int) -> np.ndarray:
     """[N,2] polyline across the image: the lower edge of the ring, and its line's height to both sides."""
     points = np.concatenate([geometry.ring, geometry.ring[:1]])
-    dense = np.concatenate([np.linspace(a, b, 8, endpoint=False) for a, b in zip(points[:-1], points[1:], strict=True)])
+    along = np.linspace(0, 1, 8, endpoint=False)[:, None]
+    dense = (points[:-1, None] * (1 - along) + points[1:, None] * along).reshape(-1, 2)
     left, right = dense[:, 0].min(), dense[:, 0].max()
     columns = np.linspace(left, right, 33)
     nearest = np.clip(((dense[:, 0] - left) / max(right - left, 1e-6) * 32).round().astype(int), 0, 32)
@@ -182,6 +186,7 @@ def _area_below(line: np.ndarray, height: int, width: int) -> np.ndarray:
     return area
 
 
-def _round_brush(radius: float) -> np.ndarray:
-    size = 2 * max(int(round(radius)), 1) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+def _brush(radius: float) -> np.ndarray:
+    """A square to dilate with: unlike a disc it costs the same at every size."""
+    size = 2 * max(round(radius), 1) + 1
+    return np.ones((size, size), np.uint8)

@@ -45,10 +45,11 @@ def make_offset_basis(head: HeadModel) -> OffsetBasis:
     spacing = np.sort(np.linalg.norm(controls[:, None] - controls[None], axis=-1), axis=1)[:, 1]
     radius = 1.2 * np.median(spacing)
     weights = _bells(vertices, controls, radius)
-    for eye in ("left_eyeball", "right_eyeball"):  # an eyeball stays round: it moves as one with its middle
+    for eye, lids in (("left_eyeball", "left_eyelids"), ("right_eyeball", "right_eyelids")):
         rows = head.regions.get(eye, np.zeros(0, int))
-        if len(rows):
-            weights[rows] = _bells(vertices[rows].mean(0, keepdims=True), controls, radius)
+        around = head.regions.get(lids, rows)
+        if len(rows):  # an eyeball stays round: it moves as one, with its lids
+            weights[rows] = weights[around].mean(0)
     return OffsetBasis(torch.as_tensor(weights, dtype=torch.float32), torch.as_tensor(_precision(head, weights, controls, mirror), dtype=torch.float32))
 
 

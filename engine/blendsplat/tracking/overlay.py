@@ -16,6 +16,7 @@ SKIN, LIPS, EYES, NECK, SCALP, TEETH = (90, 170, 255), (255, 90, 110), (255, 255
 LEFT_TINT = (255, 200, 90)  # the person's left eye, so that a mirrored head is seen at once
 MATTE_LINE, LANDMARK_DOT, IRIS_DOT = (255, 0, 200), (255, 230, 0), (0, 255, 120)
 MESH_PART = 0.45
+DIMMED = np.linspace(130, 255, 256).astype(np.uint8)  # brightness of pixels by their weight
 DOTS = sorted({*P.OVAL, *P.OUTER_LIPS, *P.INNER_LIPS, *P.LEFT_LIDS, *P.RIGHT_LIDS, *P.LEFT_BROW, *P.RIGHT_BROW, 168, 6, 197, 195, 5, 4})
 
 
@@ -32,10 +33,10 @@ class OverlayPainter:
     ) -> np.ndarray:  # fmt: skip
         """[H,W,3] uint8 from the image, the mesh in the camera's axes [V,3], the face of each pixel [H,W] (-1: none),
         detected landmarks [478,2] or None, matte and weights [H,W] uint8."""
-        drawn = face_ids >= 0
-        layer = self._shaded(vertices)[face_ids]
-        picture = np.where(drawn[..., None], cv2.addWeighted(image, 1 - MESH_PART, layer, MESH_PART, 0), image)
-        dark = (picture.astype(np.uint16) * (140 + (valid[..., None].astype(np.uint16) * 116 >> 8)) >> 8).astype(np.uint8)
+        layer = np.take(self._shaded(vertices), face_ids, axis=0, mode="wrap")
+        dark = image.copy()
+        cv2.copyTo(cv2.addWeighted(image, 1 - MESH_PART, layer, MESH_PART, 0), (face_ids >= 0).astype(np.uint8), dark)
+        cv2.multiply(dark, cv2.merge([cv2.LUT(valid, DIMMED)] * 3), dark, 1 / 255)
         borders, _ = cv2.findContours((matte > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(dark, borders, -1, MATTE_LINE, 1)
         if landmarks is not None:
