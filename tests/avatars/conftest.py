@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "training"))
 
-from tiny_clip import tiny_head, write_tiny_clip  # noqa: E402
+from tiny_clip import tiny_head, write_tiny_clip
 
 
 @pytest.fixture(scope="session")

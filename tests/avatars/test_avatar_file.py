@@ -130,7 +130,12 @@ def test_wrong_arrays_are_refused_on_reading_and_name_the_array(saved: Path, tmp
 def test_wrong_headers_are_refused(saved: Path, tmp_path: Path) -> None:
     meta, arrays = read_avatar(saved)
     broken = tmp_path / "broken.avatar.npz"
-    for change in ({"blendshapes": 4}, {"feature_layout": [["expression", 3]]}, {"feature_layout": 3}, {"gaussians": None}):
+    for change in (
+        {"blendshapes": 4},
+        {"feature_layout": [["expression", 3]]},
+        {"feature_layout": 3},
+        {"gaussians": None},
+    ):
         write_npz(broken, meta | change, arrays)
         with pytest.raises(FormatError, match="train"):
             load_avatar(broken)

@@ -104,6 +104,6 @@ def test_ply_header_and_values_other_viewers_expect(tmp_path: Path) -> None:
 
 def test_ply_of_nothing_is_refused(tmp_path: Path) -> None:
     gaussians = Gaussians(*(torch.zeros(1, 2, size) for size in (3, 4, 3)), torch.zeros(1, 2), torch.zeros(1, 2, 3))
-    with pytest.raises(InputError, match="no visible"):
+    with pytest.raises(InputError, match="No Gaussian is visible"):
         export_ply(tmp_path / "f.ply", gaussians)
     assert not list(tmp_path.iterdir())

@@ -16,9 +16,7 @@ def test_blending_equals_the_sum_over_blendshapes() -> None:
     weights = torch.randn(3, 3)
     vertices = avatar.head.template[None].expand(3, -1, -1)
     together = avatar.gaussians(weights, vertices)
-    expected = torch.stack(
-        [avatar.colors + sum(w[k] * avatar.delta_colors[k] for k in range(3)) for w in weights]
-    )
+    expected = torch.stack([avatar.colors + sum(w[k] * avatar.delta_colors[k] for k in range(3)) for w in weights])
     torch.testing.assert_close(together.colors, (0.28209479 * expected + 0.5).clamp_min(0), rtol=1e-5, atol=1e-6)
     base = avatar.gaussians(None, vertices)
     zero = avatar.gaussians(torch.zeros(3, 3), vertices)
@@ -35,7 +33,9 @@ def test_gaussians_ride_rigidly_on_the_head() -> None:
     weights = torch.randn(1, 3)
     still, turned = avatar.gaussians(weights, rest), avatar.gaussians(weights, rest @ rotation.T + shift)
     torch.testing.assert_close(turned.means, still.means @ rotation.T + shift, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(quat_to_matrix(turned.quats), rotation @ quat_to_matrix(still.quats), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        quat_to_matrix(turned.quats), rotation @ quat_to_matrix(still.quats), atol=1e-4, rtol=1e-3
+    )
     torch.testing.assert_close(turned.colors, still.colors)
 
 
@@ -59,7 +59,10 @@ def test_every_parameter_learns_through_a_frame() -> None:
     avatar = tiny_avatar(tiny_head())
     params: HeadParams = tiny_tracking(tiny_head(), 2).params()
     gaussians = avatar.drive(params)
-    sum(v.sin().sum() for v in (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors)).backward()
+    sum(
+        v.sin().sum()
+        for v in (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors)
+    ).backward()
     for name, parameter in avatar.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 

@@ -60,7 +60,9 @@ def test_unknown_presets_and_broken_files(tmp_path: Path) -> None:
 
 def test_identity_lets_a_training_be_prolonged_only_where_schedules_do_not_end_with_it() -> None:
     paper = load_preset("rgbavatar")
-    assert training_identity(paper) == training_identity(load_preset("rgbavatar", {"images": 60_000, "preview_seconds": 9}))
+    assert training_identity(paper) == training_identity(
+        load_preset("rgbavatar", {"images": 60_000, "preview_seconds": 9})
+    )
     assert training_identity(paper) != training_identity(load_preset("rgbavatar", {"seed": 1}))
     ending = {"decay_images": 0}
     assert training_identity(load_preset("rgbavatar", ending)) != training_identity(

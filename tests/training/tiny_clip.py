@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny head, a tiny avatar with known colours and blendshapes, and the clip folder that it renders: a truth to learn."""
+"""A tiny head, a tiny avatar with known colours and blendshapes, and the clip it renders: a truth to learn."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ def tiny_head(rows: int = 6, columns: int = 8, expressions: int = 3) -> HeadMode
     faces = torch.from_numpy(np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]))
     count = len(template)
     directions = [np.sin(3 * u + i) * np.cos(2 * v + i) for i in range(expressions)]
-    expression = torch.tensor(np.stack(directions).reshape(expressions, count, 1) * rng.normal(size=(expressions, 1, 3)) * 0.01)
+    expression = torch.tensor(np.stack(directions).reshape(-1, count, 1) * rng.normal(size=(expressions, 1, 3)) / 100)
     weights = torch.zeros(count, 5)
     weights[:, 1] = 1
     return HeadModel(
         name="tiny", template=template, faces=faces,
         uvs=torch.tensor(np.stack([0.05 + 0.9 * u, 0.05 + 0.9 * v], -1).reshape(-1, 2), dtype=torch.float32),
-        uv_faces=faces.clone(), shape_directions=torch.zeros(2, count, 3), expression_directions=expression.float(),
-        expression_names=tuple(f"expression{i}" for i in range(expressions)), eyelid_directions=torch.zeros(2, count, 3),
-        pose_directions=torch.zeros(36, count, 3), joints=torch.zeros(5, 3), joint_shape_directions=torch.zeros(2, 5, 3),
+        uv_faces=faces.clone(), shape_directions=torch.zeros(2, count, 3),
+        expression_directions=expression.float(),
+        expression_names=tuple(f"expression{i}" for i in range(expressions)),
+        eyelid_directions=torch.zeros(2, count, 3), pose_directions=torch.zeros(36, count, 3),
+        joints=torch.zeros(5, 3), joint_shape_directions=torch.zeros(2, 5, 3),
         joint_expression_directions=torch.zeros(expressions, 5, 3), skin_weights=weights,
     )  # fmt: skip
 
@@ -71,7 +73,9 @@ def tiny_avatar(head: HeadModel, resolution: int = 12, blendshapes: int = 3, see
     """An avatar with random colours and blendshapes; ``head`` may still have shape parameters."""
     torch.manual_seed(seed)
     personal = head.personalise(torch.zeros(head.shape_count))
-    avatar = RGBAvatar.on_head(personal, resolution, tiny_camera(), blendshapes=blendshapes, hidden=(16, 12), name="truth")
+    avatar = RGBAvatar.on_head(
+        personal, resolution, tiny_camera(), blendshapes=blendshapes, hidden=(16, 12), name="truth"
+    )
     with torch.no_grad():
         avatar.colors.copy_(torch.rand(avatar.gaussian_count, 3) * 3 - 1.2)
         avatar.log_scales.fill_(float(np.log(0.24 / resolution * 0.6)))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The input of an avatar's MLP: one row per frame from expression and pose (RGBAvatar, eq. 2; order in docs/formats.md)."""
+"""The input of an avatar's MLP: one row per frame from expression and pose (RGBAvatar, eq. 2).
+
+Its order is part of the avatar file (docs/formats.md), so that Blender can evaluate the MLP too.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ SUFFIX = ".avatar.npz"
 # a letter is a size that must be the same wherever it stands
 RIG_SHAPES: dict[str, tuple[str | int, ...]] = {
     "rig.template": ("V", 3), "rig.faces": ("F", 3), "rig.uvs": ("T", 2), "rig.uv_faces": ("F", 3),
-    "rig.expression_directions": ("E", "V", 3), "rig.eyelid_directions": (2, "V", 3), "rig.pose_directions": (36, "V", 3),
+    "rig.expression_directions": ("E", "V", 3), "rig.eyelid_directions": (2, "V", 3),
+    "rig.pose_directions": (36, "V", 3),
     "rig.joints": (5, 3), "rig.joint_expression_directions": ("E", 5, 3), "rig.skin_weights": ("V", 5),
 }  # fmt: skip
 _SHAPES: dict[str, tuple[str | int, ...]] = RIG_SHAPES | {
@@ -107,7 +108,7 @@ def _check_header(path: Path, meta: dict[str, Any], sizes: dict[str, int]) -> No
             ("expression_range", len(meta["expression_range"]), 2),
         )
     except (TypeError, ValueError) as error:
-        raise FormatError(f"{path} has a header that cannot be understood; train the avatar again.", repr(error)) from error
+        raise FormatError(f"{path} has a header that makes no sense; train the avatar again.", repr(error)) from error
     for key, have, want in counted:
         if have != want:
-            raise FormatError(f"{path}: the header's {key} says {have} but the arrays hold {want}; train the avatar again.")
+            raise FormatError(f"{path}: the header's {key} says {have}, the arrays {want}; train the avatar again.")

@@ -37,7 +37,7 @@ def export_ply(path: Path | str, gaussians: Gaussians, *, y_down: bool = False) 
     }
     rows = _rows(**frame, y_down=y_down)
     if not len(rows):
-        raise InputError(f"The avatar has no visible Gaussians in this frame, so {path} was not written; train it longer.")
+        raise InputError(f"No Gaussian is visible in this frame, so {path} was not written; train the avatar longer.")
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
     header += [f"property float {name}" for name in _PROPERTIES] + ["end_header", ""]
     with atomic_path(path) as temporary:

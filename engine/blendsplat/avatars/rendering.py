@@ -57,8 +57,8 @@ def render_performance(
     """
     if avatar.head.name != tracking.head:
         raise InputError(
-            f"The avatar {avatar.name!r} was trained on the head {avatar.head.name!r} but the performance was tracked with "
-            f"{tracking.head!r}; track it again with the avatar's head."
+            f"The avatar {avatar.name!r} was trained on the head {avatar.head.name!r} but the performance was tracked "
+            f"with {tracking.head!r}; track it again with the avatar's head."
         )
     params = tracking.params(device)
     K = torch.as_tensor(tracking.K, dtype=torch.float32, device=device)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RGBAvatar (Li et al. 2025): base Gaussians in UV space, K learned Gaussian blendshapes and a small MLP that weighs them.
+"""RGBAvatar (Li et al. 2025): base Gaussians in UV space, K learned blendshapes and a small MLP that weighs them.
 
 One Gaussian per covered UV texel, carried by its triangle's tangent frame; everything is batched over frames.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
 
 @dataclass
 class Surface:
-    """A head's posed surface in B frames: vertices [B,V,3], tangent frames [B,F,3,3] and their rotations [B,F,4] wxyz."""
+    """A head's posed surface in B frames: vertices [B,V,3], tangent frames [B,F,3,3], their rotations [B,F,4] wxyz."""
 
     vertices: Tensor
     frames: Tensor
@@ -42,10 +43,16 @@ class Surface:
 
 
 class RGBAvatar(nn.Module, Avatar):
-    """The learnable avatar. Parameters: positions, log_scales [N,3], quats [N,4], opacity_logits [N], colors [N,3] (base),
+    """The learnable avatar. Parameters: positions, log_scales [N,3], quats [N,4], opacity_logits [N], colors [N,3],
     delta_positions, delta_quats, delta_colors [K,N,3|4|3], and ``mlp``. Buffers bind Gaussian i to ``triangle[i]`` at
     ``barycentrics[i]``; ``feature_shift`` and ``feature_scale`` [D] standardise the MLP's input (identity in the paper;
     folded into its first layer when saved)."""
+
+    triangle: Tensor
+    barycentrics: Tensor
+    feature_origin: Tensor
+    feature_shift: Tensor
+    feature_scale: Tensor
 
     def __init__(
         self,
@@ -78,10 +85,8 @@ class RGBAvatar(nn.Module, Avatar):
         self.delta_positions = nn.Parameter(torch.zeros(blendshapes, count, 3))
         self.delta_quats = nn.Parameter(torch.zeros(blendshapes, count, 4))
         self.delta_colors = nn.Parameter(torch.zeros(blendshapes, count, 3))
-        self.mlp = nn.Sequential(
-            nn.Linear(inputs, hidden[0]), nn.ReLU(), nn.Linear(hidden[0], hidden[1]), nn.ReLU(),
-            nn.Linear(hidden[1], blendshapes),
-        )  # fmt: skip
+        sizes = (inputs, *hidden, blendshapes)
+        self.mlp = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(sizes))
 
     @classmethod
     def on_head(cls, head: HeadModel, uv_resolution: int, camera: TrainingCamera, **options: Any) -> RGBAvatar:
@@ -111,7 +116,15 @@ class RGBAvatar(nn.Module, Avatar):
 
     def weights_of(self, features: Tensor) -> Tensor:
         """Raw features [B,D] -> blendshape weights [B,K] (eq. 2)."""
-        return self.mlp((features - self.feature_shift) * self.feature_scale)
+        first, second, last = self.mlp
+        hidden = first((features - self.feature_shift) * self.feature_scale).relu()
+        weights: Tensor = last(second(hidden).relu())
+        return weights
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Widths of the MLP's two hidden layers."""
+        return self.mlp.get_parameter("0.bias").shape[0], self.mlp.get_parameter("1.bias").shape[0]
 
     def weights(self, params: HeadParams) -> Tensor:
         self.check(params)
@@ -149,7 +162,7 @@ class RGBAvatar(nn.Module, Avatar):
         """A copy with only the Gaussians where ``kept`` [N] is true."""
         copy = RGBAvatar(
             self.head, self.triangle[kept], self.barycentrics[kept], self.camera, blendshapes=self.blendshape_count,
-            hidden=(self.mlp[0].out_features, self.mlp[2].out_features), name=self.name,
+            hidden=self.hidden, name=self.name,
         ).to(self.positions.device)  # fmt: skip
         for name in _GAUSSIAN_ARRAYS:
             getattr(copy, name).copy_(getattr(self, name)[kept])
@@ -164,21 +177,27 @@ class RGBAvatar(nn.Module, Avatar):
     def save(self, path: Any) -> None:
         """Write the avatar file of docs/formats.md, atomically."""
         meta = {
-            "system": "rgbavatar", "name": self.name, "head": self.head.name, "blendshapes": self.blendshape_count,
-            "gaussians": self.gaussian_count, "expression_names": list(self.head.expression_names),
-            "expression_range": list(self.head.expression_range), "feature_layout": [list(part) for part in self.layout],
-            "background_trained": "random", "training": self.training_record, "engine": blendsplat.__version__,
-        }  # fmt: skip
+            "system": "rgbavatar",
+            "name": self.name,
+            "head": self.head.name,
+            "blendshapes": self.blendshape_count,
+            "gaussians": self.gaussian_count,
+            "expression_names": list(self.head.expression_names),
+            "expression_range": list(self.head.expression_range),
+            "feature_layout": [list(part) for part in self.layout],
+            "background_trained": "random",
+            "training": self.training_record,
+            "engine": blendsplat.__version__,
+        }
         write_avatar(path, meta, self._arrays())
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {name: getattr(self, name) for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "triangle", "barycentrics")}
-        first = self.mlp[0]
-        weight = first.weight.double() * self.feature_scale.double()
+        arrays |= {f"mlp.{name}": parameter for name, parameter in self.mlp.named_parameters()}
+        weight = arrays["mlp.0.weight"].double() * self.feature_scale.double()
         arrays |= {
-            "mlp.0.weight": weight, "mlp.0.bias": first.bias - (weight @ self.feature_shift.double()).float(),
-            "mlp.1.weight": self.mlp[2].weight, "mlp.1.bias": self.mlp[2].bias,
-            "mlp.2.weight": self.mlp[4].weight, "mlp.2.bias": self.mlp[4].bias,
+            "mlp.0.weight": weight,
+            "mlp.0.bias": arrays["mlp.0.bias"] - weight @ self.feature_shift.double(),
             "feature_origin": self.feature_origin, "camera.K": self.camera.K, "camera.viewmat": self.camera.viewmat,
             "camera.size": torch.tensor([self.camera.width, self.camera.height]),
         }  # fmt: skip
@@ -201,9 +220,8 @@ class RGBAvatar(nn.Module, Avatar):
         )  # fmt: skip
         for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "feature_origin"):
             getattr(avatar, name).copy_(tensor(name))
-        for layer, index in enumerate((0, 2, 4)):
-            avatar.mlp[index].weight.copy_(tensor(f"mlp.{layer}.weight"))
-            avatar.mlp[index].bias.copy_(tensor(f"mlp.{layer}.bias"))
+        for name, parameter in avatar.mlp.named_parameters():
+            parameter.copy_(tensor(f"mlp.{name}"))
         avatar.training_record = dict(meta["training"])
         return avatar
 
@@ -219,7 +237,7 @@ def features_of_colors(colors: Tensor) -> Tensor:
 
 
 def _blend(base: Tensor, deltas: Tensor, weights: Tensor | None) -> Tensor:
-    """base [N,C] + sum_k weights [B,K] deltas [K,N,C] -> [B,N,C] ([1,N,C] without weights): one matrix product for all."""
+    """base [N,C] + sum_k weights [B,K] deltas [K,N,C] -> [B,N,C] ([1,N,C] without weights), as one matrix product."""
     if weights is None:
         return base[None]
     return torch.addmm(base.reshape(1, -1), weights, deltas.flatten(1)).reshape(weights.shape[0], *base.shape)

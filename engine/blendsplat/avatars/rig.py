@@ -29,16 +29,14 @@ def rig_arrays(head: HeadModel) -> dict[str, np.ndarray]:
 
 def head_of_rig(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> HeadModel:
     """The personalised head of an avatar's header and arrays. Regions and landmarks are not kept."""
-    floats = {name: torch.from_numpy(arrays[f"rig.{name}"].astype(np.float32)) for name in _FLOATS}
-    indices = {name: torch.from_numpy(arrays[f"rig.{name}"].astype(np.int64)) for name in _INDICES}
-    vertices = floats["template"].shape[0]
+    tensors: dict[str, Any] = {name: torch.from_numpy(arrays[f"rig.{name}"].astype(np.float32)) for name in _FLOATS}
+    tensors |= {name: torch.from_numpy(arrays[f"rig.{name}"].astype(np.int64)) for name in _INDICES}
     low, high = meta["expression_range"]
     return HeadModel(
         name=str(meta["head"]),
-        shape_directions=torch.zeros(0, vertices, 3),
+        shape_directions=torch.zeros(0, len(tensors["template"]), 3),
         joint_shape_directions=torch.zeros(0, 5, 3),
         expression_names=tuple(meta["expression_names"]),
         expression_range=(float(low), float(high)),
-        **floats,
-        **indices,
+        **tensors,
     )

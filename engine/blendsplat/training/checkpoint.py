@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: everything a training needs to go on exactly where it stopped, as one safetensors file beside the avatar.
+"""Checkpoints: everything a training needs to go on exactly where it stopped, in one safetensors file.
 
 A checkpoint belongs to one clip and one preset; any other training starts fresh and puts the old file aside.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,9 @@ def save_checkpoint(path: Path, snapshot: Snapshot, fingerprint: str) -> None:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
-            raise StorageError(f"Could not write {path}. Free some space or choose another folder.", repr(error)) from error
+            raise StorageError(
+                f"Could not write {path}. Free some space or choose another folder.", repr(error)
+            ) from error
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> tuple[Snapshot | None, str]:
@@ -76,7 +77,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> tuple[Snapshot | None, str]
     except (SafetensorError, OSError, ValueError, KeyError):
         label, reason = "damaged", "is damaged"
     aside = _free_name(path, label)
-    os.replace(path, aside)
+    path.replace(aside)
     return None, f"The checkpoint {path.name} {reason}; it was kept as {aside.name} and training starts fresh."
 
 
@@ -103,6 +104,5 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, names: dict[Tensor, str]
         prefix = f"optimiser.{name}."
         state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
         if state:
-            optimiser.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device).clone() for key, value in state.items()
-            }
+            # Adam keeps its step counts where it likes; its moments lie with the parameter
+            optimiser.state[parameter] = {key: value.to(parameter.device, copy=True) for key, value in state.items()}

@@ -16,6 +16,8 @@ from blendsplat.geometry import matrix_to_quat, quat_multiply, rotvec_to_matrix
 class Corrections(nn.Module):
     """pose [M,6] (rotation vector about the head's centre, translation in metres), exposure [M,2] (log gain, bias)."""
 
+    centre: Tensor
+
     def __init__(self, frames: int, centre: Tensor) -> None:
         super().__init__()
         self.pose = nn.Parameter(torch.zeros(frames, 6))
@@ -23,8 +25,8 @@ class Corrections(nn.Module):
         self.register_buffer("centre", centre)
 
     def move(self, gaussians: Gaussians, rows: list[int]) -> Gaussians:
-        """Gaussians of the frames ``rows``, moved by their pose corrections (without the mean of all corrections, so that
-        the avatar cannot drift away from its head)."""
+        """Gaussians of the frames ``rows``, moved by their pose corrections (without the mean of all corrections, so
+        that the avatar cannot drift away from its head)."""
         pose = (self.pose - self.pose.mean(0))[rows]
         rotation = rotvec_to_matrix(pose[:, :3])
         means = (gaussians.means - self.centre) @ rotation.transpose(1, 2) + self.centre + pose[:, None, 3:]

@@ -100,7 +100,12 @@ class TrackedClip:
         return TrainingCamera(K, torch.as_tensor(self.tracking.viewmat, dtype=torch.float32), width, height)
 
     def load(
-        self, numbers: list[int], width: int, height: int, device: torch.device | str = "cpu", progress: Progress | None = None
+        self,
+        numbers: list[int],
+        width: int,
+        height: int,
+        device: torch.device | str = "cpu",
+        progress: Progress | None = None,
     ) -> FrameSet:
         """Read frames at width x height (area-averaged)."""
         progress = progress or Progress()
@@ -114,7 +119,11 @@ class TrackedClip:
         tensor = torch.from_numpy(planes).to(device)
         params = self.tracking.params(device)[torch.as_tensor(numbers, dtype=torch.long, device=device)]
         return FrameSet(
-            list(numbers), tensor[..., :3].contiguous(), tensor[..., 3].contiguous(), tensor[..., 4].contiguous(), params
+            list(numbers),
+            tensor[..., :3].contiguous(),
+            tensor[..., 3].contiguous(),
+            tensor[..., 4].contiguous(),
+            params,
         )
 
 
@@ -130,7 +139,7 @@ def personal_head(tracking: Tracking) -> HeadModel:
 
 
 def split_frames(valid: np.ndarray, holdout: float) -> tuple[list[int], list[int]]:
-    """Valid frames [F] -> (training, held-out) numbers. holdout: last share of the clip if below 1, else last frames."""
+    """Valid frames [F] -> (training, held-out) numbers. holdout: last share if below 1, else that many last frames."""
     frames = len(valid)
     held = round(frames * holdout) if holdout < 1 else int(holdout)
     border = max(frames - held, 0)
@@ -138,8 +147,8 @@ def split_frames(valid: np.ndarray, holdout: float) -> tuple[list[int], list[int
     training, test = numbers[numbers < border].tolist(), numbers[numbers >= border].tolist()
     if len(training) < _FEWEST:
         raise InputError(
-            f"Only {len(training)} of the clip's {frames} frames can be trained on (a face was found in {len(numbers)}, "
-            f"the last {held} are held out); use a longer clip or a smaller holdout."
+            f"Only {len(training)} of the clip's {frames} frames can be trained on (a face was found in "
+            f"{len(numbers)}, the last {held} are held out); use a longer clip or a smaller holdout."
         )
     return training, test
 

@@ -70,9 +70,10 @@ def score_frames(
         batch = frames.batch(index)
         gaussians = avatar.drive(frames.params[torch.as_tensor(index, device=batch.alpha.device)])
         image = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)[0]
-        scores = {"psnr": psnr(image, batch.premultiplied, batch.valid), "ssim": ssim(image, batch.premultiplied, batch.valid)}
+        target, valid = batch.premultiplied, batch.valid
+        scores = {"psnr": psnr(image, target, valid), "ssim": ssim(image, target, valid)}
         if lpips is not None:
-            scores["lpips"] = lpips((image * batch.valid).clamp(0, 1), batch.premultiplied * batch.valid)
+            scores["lpips"] = lpips((image * valid).clamp(0, 1), target * valid)
         for place, row in enumerate(index):
             rows.append({"frame": frames.numbers[row]} | {key: float(value[place]) for key, value in scores.items()})
         progress.update("evaluate", index[-1] + 1, len(frames), psnr=float(scores["psnr"].mean()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An untrained avatar on a tracked head: Gaussians on the surface, default values, and their first colours from pixels."""
+"""An untrained avatar on a tracked head: Gaussians on its surface, default values, first colours from pixels."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def part_spread(features: Tensor, layout: list[tuple[str, int]]) -> Tensor:
 def initialise_colors(
     avatar: RGBAvatar, initialised: Tensor, gaussians: Gaussians, frames: FrameBatch, viewmats: Tensor, Ks: Tensor
 ) -> int:
-    """Set, once, the colours of Gaussians that this batch sees well enough, to the weighted mean of their pixels (eq. 3).
+    """Set, once, the colours of Gaussians that this batch sees well enough to their pixels' weighted mean (eq. 3).
 
     initialised [N] bool is updated. Returns how many were set.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rendered batch is compared by: L1 (the paper's only term), SSIM and LPIPS, each ignoring pixels of weight 0."""
+"""What a rendered batch is compared by: L1 (the paper's only term), SSIM, LPIPS; pixels of weight 0 are ignored."""
 
 from __future__ import annotations
 

@@ -37,14 +37,14 @@ class Lpips(nn.Module):
         batch = images.shape[0]
         both = torch.cat([images, targets]).permute(0, 3, 1, 2) * 2 - 1
         total = images.new_zeros(batch)
-        for layer, features in enumerate(self._features((both - self.shift) / self.scale)):
+        for layer, features in enumerate(self._features((both - self.get_buffer("shift")) / self.get_buffer("scale"))):
             unit = features / (features.pow(2).sum(1, keepdim=True) + 1e-10).sqrt()
             difference = (unit[:batch] - unit[batch:]) ** 2
-            total = total + conv2d(difference, getattr(self, f"lpips_lin{layer}_weight")).mean((1, 2, 3))
+            total = total + conv2d(difference, self.get_buffer(f"lpips_lin{layer}_weight")).mean((1, 2, 3))
         return total
 
     def _features(self, x: Tensor) -> list[Tensor]:
-        x = relu(conv2d(x, self.features_0_weight, self.features_0_bias, stride=2))
+        x = relu(conv2d(x, self.get_buffer("features_0_weight"), self.get_buffer("features_0_bias"), stride=2))
         taps = [x]
         for layer in _FIRE_LAYERS:
             if layer in _POOL_BEFORE:
@@ -58,8 +58,8 @@ class Lpips(nn.Module):
         """Squeeze by 1x1, expand by 1x1 and 3x3 side by side."""
 
         def convolve(value: Tensor, part: str, padding: int = 0) -> Tensor:
-            prefix = f"features_{layer}_{part}"
-            return relu(conv2d(value, getattr(self, f"{prefix}_weight"), getattr(self, f"{prefix}_bias"), padding=padding))
+            weight, bias = (self.get_buffer(f"features_{layer}_{part}_{kind}") for kind in ("weight", "bias"))
+            return relu(conv2d(value, weight, bias, padding=padding))
 
         squeezed = convolve(x, "squeeze")
         return torch.cat([convolve(squeezed, "expand1x1"), convolve(squeezed, "expand3x3", 1)], 1)
@@ -81,5 +81,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # zip, zlib and numpy each raise their own
         raise FormatError(f"The LPIPS weights {path} cannot be read as .npz.", repr(error)) from error
     if missing:
-        raise FormatError(f"The LPIPS weights {path} lack {missing[0]!r}; they must be SqueezeNet 1.1 with LPIPS heads.")
+        raise FormatError(f"The LPIPS weights {path} lack {missing[0]!r}: SqueezeNet 1.1 with LPIPS heads is needed.")
     return arrays

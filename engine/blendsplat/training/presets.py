@@ -35,12 +35,12 @@ class Preset(BaseModel):
     mlp_width: int = Field(128, ge=1, le=1024)
     standardise_features: bool = Field(False, description="bring the MLP's inputs to mean 0 and a common spread first")
     initial_scale: float = Field(8e-4, gt=0, lt=0.1, description="metres")
-    texel_scale: float = Field(0.0, ge=0, le=10, description="start at so many widths of the Gaussian's texel; 0: initial_scale")
+    texel_scale: float = Field(0.0, ge=0, le=10, description="start at so many widths of its texel; 0: initial_scale")
     initial_opacity: float = Field(0.5, gt=0, lt=1)
 
     # the data
     image_size: int = Field(512, ge=16, le=4096, description="longer side of the training images, pixels")
-    holdout: float = Field(0.3, ge=0, description="last part of the clip kept for scoring: a share below 1, else frames")
+    holdout: float = Field(0.3, ge=0, description="last part kept for scoring: a share below 1, else frames")
 
     # the run
     images: int = Field(50_000, ge=1)

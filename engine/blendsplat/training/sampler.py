@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which frames the next batch shows: shuffled epochs offline, a local and a global pool for frames that stream in.
 
-Every sampler owns its random generator and can say and restore its whole state, so that a resumed training draws exactly
-what an uninterrupted one would have drawn.
+Every sampler owns its random generator and can say and restore its whole state, so that a resumed training draws
+exactly what an uninterrupted one would have drawn.
 """
 
 from __future__ import annotations

@@ -188,13 +188,11 @@ def make_sampler(preset: Preset, frames: int) -> Sampler:
     """The preset's sampler over the rows 0 .. frames - 1."""
     if preset.sampler == "offline":
         return OfflineSampler(range(frames), preset.seed)
-    return OnlineSampler(
-        preset.seed, preset.online_local_pool, preset.online_global_pool, preset.online_global_share
-    )
+    return OnlineSampler(preset.seed, preset.online_local_pool, preset.online_global_pool, preset.online_global_share)
 
 
 def _parameter_names(avatar: RGBAvatar, corrections: Corrections, preset: Preset) -> dict[Tensor, str]:
-    names = {parameter: name for name, parameter in avatar.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in avatar.named_parameters()}
     if preset.refine_pose:
         names[corrections.pose] = "pose"
     if preset.fit_exposure:
