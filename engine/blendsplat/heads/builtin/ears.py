@@ -11,7 +11,8 @@ from blendsplat.heads.builtin.mesh import MeshBuilder, disc_to_square
 EAR_CENTRE = (66.0, -11.0, -9.0)
 
 _SEGMENTS = 24
-_RADII = np.array([0.14, 0.30, 0.44, 0.58, 0.71, 0.83, 0.93, 1.0, 0.97, 0.72])
+_BACK_RIM = 0.97  # where the helix turns over to the back of the ear
+_RADII = np.array([0.14, 0.30, 0.44, 0.58, 0.71, 0.83, 0.93, 1.0, _BACK_RIM, 0.72])
 _RELIEF = np.array([1.0, 1.6, 5.0, 8.2, 7.0, 8.2, 10.2, 9.4, 6.5, -4.0])  # off the head; the last two rings go behind
 
 
@@ -24,7 +25,7 @@ def add_ear(builder: MeshBuilder, side: int) -> None:
     relief = np.broadcast_to(_RELIEF[:, None], phi.shape).copy()
 
     lobe = fade(-0.35, -0.85, sine)
-    flat = np.where(radius > 0.4, np.where(radius == 0.97, np.minimum(relief, 1.5), np.minimum(relief, 6.5)), relief)
+    flat = np.where(radius > 0.4, np.where(radius == _BACK_RIM, np.minimum(relief, 1.5), np.minimum(relief, 6.5)), relief)
     relief = relief * (1 - lobe) + flat * lobe
     front = fade(0.25, 0.85, cosine)
     relief = np.where((radius > 0.4) & (relief > 0), relief * (1 - 0.80 * front), relief)

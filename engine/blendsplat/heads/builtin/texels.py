@@ -13,6 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from blendsplat.heads.builtin.curves import Array
 from blendsplat.heads.builtin.mesh import PARTS
 from blendsplat.heads.builtin.skin import neutral_mesh
+from blendsplat.splatting import rasterize_mesh
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,6 @@ class Texels:
 @lru_cache(maxsize=2)
 def texels(size: int) -> Texels:
     """The texels of a size x size texture of the built-in head."""
-    from blendsplat.splatting import rasterize_mesh
-
     mesh = neutral_mesh()
     plane = torch.from_numpy(
         np.column_stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1], np.ones(len(mesh.uvs))]).astype(np.float32)
