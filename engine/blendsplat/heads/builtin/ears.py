@@ -25,7 +25,9 @@ def add_ear(builder: MeshBuilder, side: int) -> None:
     relief = np.broadcast_to(_RELIEF[:, None], phi.shape).copy()
 
     lobe = fade(-0.35, -0.85, sine)
-    flat = np.where(radius > 0.4, np.where(radius == _BACK_RIM, np.minimum(relief, 1.5), np.minimum(relief, 6.5)), relief)
+    flat = np.where(
+        radius > 0.4, np.where(radius == _BACK_RIM, np.minimum(relief, 1.5), np.minimum(relief, 6.5)), relief
+    )
     relief = relief * (1 - lobe) + flat * lobe
     front = fade(0.25, 0.85, cosine)
     relief = np.where((radius > 0.4) & (relief > 0), relief * (1 - 0.80 * front), relief)
