@@ -33,8 +33,17 @@ def avatar_group() -> bpy.types.GeometryNodeTree:
 
 
 def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:
-    """The modifier's property that belongs to the group input ``name``."""
+    """What Blender calls the group input ``name``."""
     return next(item.identifier for item in tree.interface.items_tree if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name)
+
+
+def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
+    """Set the modifier's input that belongs to the group input ``name``."""
+    identifier = input_identifier(modifier.node_group, name)
+    if hasattr(modifier, "properties"):  # 5.2 and later
+        getattr(modifier.properties.inputs, identifier).value = value
+    else:
+        modifier[identifier] = value
 
 
 def preview_material() -> bpy.types.Material:

@@ -161,11 +161,10 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile) -> None:
 
 
 def _add_nodes(carrier: bpy.types.Object, head: bpy.types.Object) -> None:
-    tree = avatar_nodes.avatar_group()
     material = avatar_nodes.preview_material()
     carrier.data.materials.append(material)
     modifier = carrier.modifiers.new(_MODIFIER, "NODES")
-    modifier.node_group = tree
-    for name, value in ((avatar_nodes.INPUT_HEAD, head), (avatar_nodes.INPUT_MATERIAL, material)):
-        modifier[avatar_nodes.input_identifier(tree, name)] = value
+    modifier.node_group = avatar_nodes.avatar_group()
+    avatar_nodes.set_input(modifier, avatar_nodes.INPUT_HEAD, head)
+    avatar_nodes.set_input(modifier, avatar_nodes.INPUT_MATERIAL, material)
     modifier.show_expanded = True

@@ -134,10 +134,10 @@ class Link:
             self._fail(f"The engine command {command[0]!r} cannot be started: {error.strerror or error}.")
             raise LinkError(self.sentence) from error
         self._process = process
-        self._outbox = queue.Queue()
+        self._outbox, self.notifications = queue.Queue(), queue.Queue()  # what an older process said is not for this one
         self._last_heard = self._last_ping = time.monotonic()
         for target in (self._read_loop, self._write_loop):
-            threading.Thread(target=target, args=(process, self._outbox), name="blendsplat-link", daemon=True).start()
+            threading.Thread(target=target, args=(process, self._outbox, self.notifications), name="blendsplat-link", daemon=True).start()
         hello = self._post("hello", {"protocol": wire.PROTOCOL_VERSION, "client": CLIENT}, {})
         threading.Thread(target=self._greet, args=(process, hello), name="blendsplat-hello", daemon=True).start()
 
@@ -213,12 +213,12 @@ class Link:
 
     # --- threads
 
-    def _read_loop(self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any]) -> None:
+    def _read_loop(self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], inbox: queue.Queue[wire.Message]) -> None:
         sentence = ""
         try:
             while (message := wire.decode(process.stdout.read)) is not None:  # type: ignore[union-attr]
                 self._last_heard = time.monotonic()
-                self._dispatch(message)
+                self._dispatch(message, inbox)
         except (wire.WireError, OSError, ValueError) as error:
             sentence = str(error) if isinstance(error, wire.WireError) else ""
         outbox.put(_END)
@@ -228,7 +228,7 @@ class Link:
             sentence = exit_sentence(process.returncode, tail(self._log_path))
         self._give_up(process, sentence)
 
-    def _write_loop(self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any]) -> None:
+    def _write_loop(self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], _inbox: queue.Queue[wire.Message]) -> None:
         try:
             while (chunks := outbox.get()) is not _END:
                 for chunk in chunks:
@@ -239,10 +239,10 @@ class Link:
         with contextlib.suppress(OSError, ValueError):
             process.stdin.close()  # type: ignore[union-attr]
 
-    def _dispatch(self, message: wire.Message) -> None:
+    def _dispatch(self, message: wire.Message, inbox: queue.Queue[wire.Message]) -> None:
         body = message.body
         if "method" in body:
-            self.notifications.put(message)
+            inbox.put(message)
             return
         with self._lock:
             pending = self._pending.pop(body.get("id"), None)  # type: ignore[arg-type]

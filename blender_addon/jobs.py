@@ -138,24 +138,28 @@ def wait(job: Job, timeout: float | None = None, tick: Callable[[Job], None] | N
 
 def pump(budget: float = _BUDGET) -> None:
     """Take in what the engine sent, for at most ``budget`` seconds, and push jobs forward. Main thread only."""
-    session.link.beat()
-    for job in list(_jobs.values()):
-        if job.running:
+    link = session.link
+    link.beat()
+    running_jobs = [job for job in _jobs.values() if job.running]
+    if link.state in ("starting", "ready"):
+        for job in running_jobs:
             _advance(job)
     end = time.monotonic() + budget
-    notifications = session.link.notifications
+    notifications = link.notifications
     while not notifications.empty() and time.monotonic() < end:
         message = notifications.get_nowait()
         _take(message.body.get("method"), message.body.get("params") or {}, message.arrays)
+    if link.state in ("failed", "off") and notifications.empty():  # a job may have finished just before its engine died
+        for job in running_jobs:
+            if job.running:
+                _fail(job, link.sentence or "The engine was stopped.")
     _redraw()
 
 
 def _advance(job: Job) -> None:
-    """Engine ready -> job.start sent -> id received; or the engine died."""
+    """Engine ready -> job.start sent -> id received."""
     link = session.link
-    if link.state in ("failed", "off"):
-        _fail(job, link.sentence or "The engine was stopped.")
-    elif job.request is None and link.state == "ready":
+    if job.request is None and link.state == "ready":
         job.connected = True
         if "device" in job.params and not job.params["device"]:
             job.params["device"] = session.device()
@@ -192,7 +196,7 @@ def _take(method: str | None, params: dict[str, Any], arrays: dict[str, np.ndarr
     identity = str(params.get("job"))
     job = next((job for job in _jobs.values() if job.identity == identity), None)
     if job is None:
-        if any(job.running and job.identity is None for job in _jobs.values()) and len(_early) < 100:
+        if any(job.running and job.identity is None for job in _jobs.values()) and len(_early) < 10_000:
             _early.append((method, params, arrays))  # it overtook the answer to job.start, which tells the id
         return
     if method == "job.progress":

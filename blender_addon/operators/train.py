@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import bpy
+from bpy.props import StringProperty
 
 from .. import jobs, session
 from . import avatar, common
@@ -17,6 +19,9 @@ class Train(common.JobOperator, bpy.types.Operator):
     bl_idname = "blendsplat.train"
     bl_label = "Train Avatar"
     kind = "train"
+    overrides: StringProperty(
+        name="Overrides", options={"SKIP_SAVE", "HIDDEN"}, description='Values of the preset to change, as JSON (for scripts)'
+    )
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
@@ -27,9 +32,10 @@ class Train(common.JobOperator, bpy.types.Operator):
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         scene = context.scene
+        overrides = json.loads(self.overrides or "{}")  # its error is a ValueError with the place
         return {
             "directory": session.engine_path(common.directory_of(scene)), "preset": scene.blendsplat.preset,
-            "output": session.engine_path(common.output_of(scene)), "overrides": {}, "device": session.device(),
+            "output": session.engine_path(common.output_of(scene)), "overrides": overrides, "device": session.device(),
         }  # fmt: skip
 
 

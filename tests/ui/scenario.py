@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs inside a whole Blender with a window: installs the zip, goes through the panel's steps, leaves screenshots.
+
+    blender --factory-startup --python scenario.py -- OPTIONS.json
+
+The steps are a generator that a timer moves on, so Blender's own event loop runs between them as for an artist. What was
+seen goes to report.json in the options' folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import bpy
+
+OPTIONS = json.loads(Path(sys.argv[sys.argv.index("--") + 1]).read_text(encoding="utf-8"))
+FOLDER = Path(OPTIONS["folder"])
+MODULE = "bl_ext.user_default.blendsplat"
+report: dict = {"version": bpy.app.version_string, "python": sys.version.split()[0], "steps": [], "screenshots": []}
+
+
+def note(step: str, **values: object) -> None:
+    report["steps"].append({"step": step, **values})
+    print("STEP", step, values, flush=True)
+    (FOLDER / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def addon() -> ModuleType:
+    return sys.modules[MODULE]
+
+
+def screenshot(name: str) -> Iterator[float]:
+    """Redraw and take the whole screen's picture."""
+    for _ in range(3):
+        for area in bpy.context.window_manager.windows[0].screen.areas:
+            area.tag_redraw()
+        yield 0.2
+    path = FOLDER / f"{name}.png"
+    subprocess.run(["import", "-window", "root", str(path)], timeout=60, check=False)
+    report["screenshots"].append(path.name)
+
+
+def view() -> dict:
+    """Override for operators: the first 3D view."""
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    return {"window": window, "area": area, "region": next(region for region in area.regions if region.type == "WINDOW")}
+
+
+def until(condition: Callable[[], bool], seconds: float) -> Iterator[float]:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("waited too long")
+        yield 0.2
+
+
+def job_ends(kind: str, seconds: float) -> Iterator[float]:
+    jobs = addon().jobs
+    yield from until(lambda: not jobs.latest(kind).running, seconds)
+    job = jobs.latest(kind)
+    note(kind, state=job.state, error=job.error)
+
+
+def open_sidebar() -> None:
+    area = view()["area"]
+    area.spaces.active.show_region_ui = True
+    area.spaces.active.show_region_toolbar = False
+    region = next(region for region in area.regions if region.type == "UI")
+    if region.active_panel_category != "Avatar":
+        region.active_panel_category = "Avatar"
+
+
+def camera_view() -> None:
+    space = view()["area"].spaces.active
+    space.region_3d.view_perspective = "CAMERA"
+    space.shading.type = "MATERIAL"
+    space.overlay.show_overlays = True
+
+
+def steps() -> Iterator[float]:
+    subprocess.run(["xdotool", "key", "Escape"], timeout=30, check=False)  # the splash
+    yield 0.5
+    bpy.ops.extensions.package_install_files(filepath=OPTIONS["zip"], repo="user_default", enable_on_install=True)
+    note("installed", enabled=MODULE in bpy.context.preferences.addons.keys())
+    with bpy.context.temp_override(**view()):
+        bpy.ops.object.select_all(action="SELECT")
+        bpy.ops.object.delete()
+    yield 0.5
+    area = view()["area"]
+    area.spaces.active.show_region_ui = True
+    yield 0.5
+    open_sidebar()
+    yield from screenshot("1-no-engine")
+    note("grey", import_video=bpy.ops.blendsplat.import_video.poll(), train=bpy.ops.blendsplat.train.poll())
+    yield from engine_steps()
+    yield from clip_steps()
+    yield from train_steps()
+    yield from avatar_steps()
+    yield from undo_and_reload()
+
+
+def engine_steps() -> Iterator[float]:
+    prefs = bpy.context.preferences.addons[MODULE].preferences
+    prefs.engine_kind, prefs.engine_command = "COMMAND", "/no/such/engine"
+    try:
+        bpy.ops.blendsplat.engine_check()
+    except RuntimeError as error:
+        note("wrong engine", error=str(error).strip())
+    yield from screenshot("2-wrong-engine")
+    prefs.engine_command = OPTIONS["engine"]
+    bpy.ops.blendsplat.engine_check()
+    yield from until(lambda: addon().session.link.state != "starting", 180)
+    note("engine", state=addon().session.link.state, sentence=addon().session.link.sentence)
+
+
+def clip_steps() -> Iterator[float]:
+    settings = bpy.context.scene.blendsplat
+    settings.video, settings.directory, settings.size, settings.end = OPTIONS["video"], OPTIONS["clip"], 256, OPTIONS["seconds"]
+    with bpy.context.temp_override(**view()):
+        bpy.ops.blendsplat.import_video()
+    yield 1.0
+    yield from screenshot("3-importing")
+    yield from job_ends("import", 600)
+    with bpy.context.temp_override(**view()):
+        bpy.ops.blendsplat.track()
+    yield from job_ends("track", 900)
+    if any(item.type == "CAMERA" for item in bpy.context.scene.objects):
+        camera_view()
+    yield 1.0
+    bpy.context.scene.frame_set(5)
+    yield from screenshot("4-tracked")
+    note("head", kinds=sorted(item.blendsplat.kind for item in bpy.context.scene.objects))
+
+
+def train_steps() -> Iterator[float]:
+    scene, jobs = bpy.context.scene, addon().jobs
+    scene.blendsplat.preset = "draft"
+
+    def train() -> None:
+        with bpy.context.temp_override(**view()):
+            bpy.ops.blendsplat.train(overrides=json.dumps(OPTIONS["overrides"]))
+
+    train()
+    yield from until(lambda: not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().preview.version() > 0), 600)
+    yield from screenshot("5-training")
+    job = jobs.latest("train")
+    process = addon().session.link._process
+    if job.running and process is not None:
+        os.kill(process.pid, signal.SIGKILL)
+        yield from job_ends("train", 60)
+        note("killed", files=sorted(path.name for path in Path(OPTIONS["clip"]).glob("*checkpoint*")))
+        yield from screenshot("6-killed")
+        train()
+        yield from until(lambda: not jobs.latest("train").running or jobs.latest("train").done > 0, 300)
+        note("resumed", done=jobs.latest("train").done, before=job.done)
+    yield from job_ends("train", 1500)
+    yield 1.0
+    yield from screenshot("7-trained")
+
+
+def avatar_steps() -> Iterator[float]:
+    scene = bpy.context.scene
+    carrier = next(item for item in scene.objects if item.blendsplat.kind == "AVATAR")
+    carrier.blendsplat.live = True
+    head = carrier.blendsplat.head
+    names = [key.name for key in head.data.shape_keys.key_blocks]
+    name = next((n for n in names if n == "jawOpen"), names[1])
+    for curve in addon().keyframes.fcurves(head.data.shape_keys):
+        curve.mute = True
+    head.data.shape_keys.key_blocks[name].value = 1.0
+    yield 0.5
+    note("live", key=name, weights=[round(key.value, 4) for key in addon().avatar_rig.blendshape_keys(carrier)][:4])
+    yield from screenshot("8-slider")
+    scene.render.film_transparent = False
+    scene.render.filepath = str(FOLDER / "render.png")
+    scene.render.image_settings.file_format = "PNG"
+    bpy.ops.render.render(write_still=True)
+    note("render", engine=scene.render.engine, written=(FOLDER / "render.png").exists())
+    carrier.blendsplat.live = False
+    for curve in addon().keyframes.fcurves(head.data.shape_keys):
+        curve.mute = False
+    begin = time.monotonic()
+    for frame in range(scene.frame_start, scene.frame_start + 20):
+        scene.frame_set(frame)
+    note("playback", per_second=round(20 / (time.monotonic() - begin), 1), vertices=len(carrier.data.vertices))
+    yield 0.1
+
+
+def undo_and_reload() -> Iterator[float]:
+    def avatars() -> int:
+        return sum(item.blendsplat.kind == "AVATAR" for item in bpy.context.scene.objects)
+
+    with bpy.context.temp_override(**view()):
+        bpy.ops.ed.undo_push(message="before")
+        bpy.ops.blendsplat.add_avatar()
+        bpy.ops.ed.undo_push(message="Add Avatar")
+        doubled = avatars()
+        bpy.ops.ed.undo()
+    note("undo", with_two=doubled, after=avatars())
+    yield 0.3
+    path = str(FOLDER / "scene ä.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path, compress=True)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    yield 0.3
+    bpy.ops.wm.open_mainfile(filepath=path)
+    yield 1.0
+    note("reopened", avatars=avatars(), engine=addon().session.link.state)
+    open_sidebar()
+    yield from screenshot("9-reopened")
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    note("enabled again", enabled=MODULE in bpy.context.preferences.addons.keys())
+
+
+def run() -> None:
+    generator = steps()
+
+    def move() -> float | None:
+        try:
+            return next(generator)
+        except StopIteration:
+            report["finished"] = True
+        except BaseException:
+            report["error"] = traceback.format_exc()
+            print(report["error"], flush=True)
+            subprocess.run(["import", "-window", "root", str(FOLDER / "error.png")], timeout=60, check=False)
+        note("end")
+        bpy.ops.wm.quit_blender()
+        return None
+
+    bpy.app.timers.register(move, first_interval=2.0, persistent=True)
+
+
+run()
