@@ -7,6 +7,7 @@ the user's cache folder; the built-in head's ships in the package (``python -m b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -84,9 +85,26 @@ def embed_landmarks(
     reference = (
         head(opened_mouth(head))[0].double().numpy()
     )  # lips and lids apart: a point cannot land on the wrong one
-    if detector is None:
-        detector = _default_detector()
-    positions, weights = [], []
+    with contextlib.ExitStack() as stack:
+        if detector is None:
+            from blendsplat.tracking.landmarks import make_detector  # the detector's home; only this default needs it
+
+            detector = stack.enter_context(make_detector(moving=False))
+        positions, weights = _detect_all(head, reference, renderer, detector, progress)
+    if len(positions) < len(_VIEWS) // 3:
+        raise NoFaceError(
+            f"A face was found in {len(positions)} of {len(_VIEWS)} pictures of the head {head.name!r}, too few to "
+            "place its landmarks: check that its eyeballs, lips and scalp are named in its regions."
+        )
+    return _combine(head, reference, np.stack(positions), np.stack(weights))
+
+
+def _detect_all(
+    head: HeadModel, reference: np.ndarray, renderer: Renderer, detector: Detector, progress: Progress
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Places [478,3] and weights [478] from every picture in which a face was found."""
+    positions: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
     for number, view in enumerate(_VIEWS):
         progress.check()
         yaw, pitch, mouth, light = view
@@ -100,18 +118,7 @@ def embed_landmarks(
             positions.append(where)
             weights.append(weight)
         progress.update("embedding", number + 1, len(_VIEWS))
-    if len(positions) < len(_VIEWS) // 3:
-        raise NoFaceError(
-            f"A face was found in {len(positions)} of {len(_VIEWS)} pictures of the head {head.name!r}, too few to "
-            "place its landmarks: check that its eyeballs, lips and scalp are named in its regions."
-        )
-    return _combine(head, reference, np.stack(positions), np.stack(weights))
-
-
-def _default_detector() -> Detector:
-    from blendsplat.tracking.landmarks import make_detector  # the detector's home; only this default needs it
-
-    return make_detector(moving=False)
+    return positions, weights
 
 
 def _allowed_faces(head: HeadModel) -> list[tuple[slice | np.ndarray, np.ndarray]]:
