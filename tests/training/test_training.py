@@ -87,12 +87,18 @@ def test_a_mirrored_truth_is_not_learned_by_accident(tiny_clip: Path, tmp_path: 
     assert evaluate_avatar(output, mirrored)["psnr"] < evaluate_avatar(output, tiny_clip)["psnr"] - 6
 
 
-@pytest.mark.parametrize("sampler", ["offline", "online"])
+@pytest.mark.parametrize(("sampler", "cut"), [("offline", 20), ("offline", 60), ("online", 0)])
 def test_resumed_training_is_the_same_as_uninterrupted(
-    sampler: str, tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sampler: str, cut: int, tiny_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = small(
-        images=80, sampler=sampler, online_local_pool=4, online_images_per_frame=8, fit_exposure=True, refine_pose=True
+        images=80,
+        sampler=sampler,
+        online_local_pool=4,
+        online_images_per_frame=8,
+        fit_exposure=True,
+        refine_pose=True,
+        color_init_images=cut,
     )
     whole, parts = tmp_path / "whole.avatar.npz", tmp_path / "parts.avatar.npz"
     train_avatar(tiny_clip, preset, whole)
@@ -225,3 +231,20 @@ def test_evaluating_what_does_not_fit(tiny_clip: Path, tmp_path: Path) -> None:
     tracking.save(other / "tracking.npz")
     with pytest.raises(InputError, match="flame"):
         evaluate_avatar(output, other)
+
+
+def test_gaussians_that_no_frame_shows_are_dropped_without_disturbing_the_others(tiny_clip: Path) -> None:
+    """A third of the picture never counts; with all rates at zero, dropping must change nothing that is seen."""
+    tracked = TrackedClip.open(tiny_clip)
+    data = tracked.load(list(range(8)), 32, 32)
+    data.valid[:, :11] = 0
+    still = dict.fromkeys(("position_rate", "opacity_rate", "scale_rate", "rotation_rate", "color_rate", "mlp_rate"), 0)
+    trainer = Trainer(tracked.head, tracked.camera(32), data, small(color_init_images=12, **still))
+    for _ in range(3):
+        trainer.step()
+    before, seen = trainer.avatar.gaussian_count, int(trainer.initialised.sum())
+    colors = trainer.avatar.colors[trainer.initialised].detach().clone()
+    trainer.step()
+    assert trainer.avatar.gaussian_count == seen < before
+    torch.testing.assert_close(trainer.avatar.colors.detach(), colors)
+    assert all(len(state["exp_avg"]) == len(p) for p, state in trainer.optimiser.state.items())

@@ -157,20 +157,21 @@ class RGBAvatar(nn.Module, Avatar):
             colors=colors_of(features).expand(batch, -1, -1),
         )
 
+    def like(self, triangle: Tensor, barycentrics: Tensor) -> RGBAvatar:
+        """An untrained avatar of the same make with Gaussians at other places."""
+        return RGBAvatar(
+            self.head, triangle, barycentrics, self.camera,
+            blendshapes=self.blendshape_count, hidden=self.hidden, name=self.name,
+        ).to(self.positions.device)  # fmt: skip
+
     @torch.no_grad()
     def keep(self, kept: Tensor) -> RGBAvatar:
         """A copy with only the Gaussians where ``kept`` [N] is true."""
-        copy = RGBAvatar(
-            self.head, self.triangle[kept], self.barycentrics[kept], self.camera, blendshapes=self.blendshape_count,
-            hidden=self.hidden, name=self.name,
-        ).to(self.positions.device)  # fmt: skip
-        for name in _GAUSSIAN_ARRAYS:
-            getattr(copy, name).copy_(getattr(self, name)[kept])
-        for name in _DELTA_ARRAYS:
-            getattr(copy, name).copy_(getattr(self, name)[:, kept])
-        copy.mlp.load_state_dict(self.mlp.state_dict())
-        for name in ("feature_origin", "feature_shift", "feature_scale"):
-            getattr(copy, name).copy_(getattr(self, name))
+        copy, rows = self.like(self.triangle[kept], self.barycentrics[kept]), kept.nonzero()[:, 0]
+        mine = dict(self.named_parameters()) | dict(self.named_buffers())
+        for name, value in (*copy.named_parameters(), *copy.named_buffers()):
+            axis = gaussian_axis(name)
+            value.copy_(mine[name] if axis is None else mine[name].index_select(axis, rows))
         copy.training_record = dict(self.training_record)
         return copy
 
@@ -224,6 +225,13 @@ class RGBAvatar(nn.Module, Avatar):
             parameter.copy_(tensor(f"mlp.{name}"))
         avatar.training_record = dict(meta["training"])
         return avatar
+
+
+def gaussian_axis(name: str) -> int | None:
+    """Which axis of the parameter or buffer ``name`` counts Gaussians; None for those that are not per Gaussian."""
+    if name in _DELTA_ARRAYS:
+        return 1
+    return 0 if name in (*_GAUSSIAN_ARRAYS, "triangle", "barycentrics") else None
 
 
 def colors_of(features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians, TrainingCamera
 from blendsplat.avatars.rendering import render_gaussians
-from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.avatars.rgbavatar import RGBAvatar, Surface, gaussian_axis
 from blendsplat.heads.model import HeadModel
 from blendsplat.training.checkpoint import Snapshot, optimiser_tensors, restore_optimiser
 from blendsplat.training.corrections import Corrections
@@ -64,8 +64,13 @@ class Trainer:
         self.lpips = Lpips(preset.lpips_weights).to(device) if preset.lpips_weight else None
         self.images = 0
         self._arrived = 0  # frames that an online sampler has been shown
-        self._names = _parameter_names(self.avatar, self.corrections, preset)
-        self.optimiser = torch.optim.Adam(_groups(self._names, preset), lr=1e-3, eps=1e-15, fused=True)
+        self._use(self.avatar)
+
+    def _use(self, avatar: RGBAvatar) -> None:
+        """Train ``avatar`` from here on, with a fresh optimiser."""
+        self.avatar = avatar
+        self._names = _parameter_names(avatar, self.corrections, self.preset)
+        self.optimiser = torch.optim.Adam(_groups(self._names, self.preset), lr=1e-3, eps=1e-15, fused=True)
 
     @property
     def done(self) -> bool:
@@ -74,6 +79,7 @@ class Trainer:
     def step(self) -> StepReport:
         """Train on the next batch."""
         self._receive_frames()
+        self._drop_unseen()
         rows = self.sampler.next_batch(min(self.preset.batch, self.preset.images - self.images))
         frames = self.data.batch(rows)
         backgrounds = torch.rand(len(rows), 3, generator=self.generator).to(self.device)
@@ -81,7 +87,8 @@ class Trainer:
 
         weights, gaussians = self._gaussians(rows)
         if self._colors_open():
-            initialise_colors(self.avatar, self.initialised, gaussians.detach(), frames, *self._cameras(len(rows)))
+            cameras = self._cameras(len(rows))
+            initialise_colors(self.avatar, self.initialised, gaussians.detach(), frames, *cameras)
             weights, gaussians = self._gaussians(rows)  # with the colours just set
         image = self._render(gaussians, rows, backgrounds)
         target = frames.target(backgrounds)
@@ -120,12 +127,14 @@ class Trainer:
     @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
         """Continue exactly where ``snapshot`` was taken. Raises KeyError or RuntimeError when it does not fit."""
+        triangle, barycentrics = snapshot.tensors["buffer.triangle"], snapshot.tensors["buffer.barycentrics"]
+        self._use(self.avatar.like(triangle, barycentrics))
         for parameter, name in self._names.items():
             parameter.copy_(snapshot.tensors[f"parameter.{name}"])
         for name, value in self.avatar.named_buffers():
             value.copy_(snapshot.tensors[f"buffer.{name}"])
         restore_optimiser(self.optimiser, self._names, snapshot.tensors)
-        self.initialised.copy_(snapshot.tensors["initialised"])
+        self.initialised = snapshot.tensors["initialised"].to(self.device)
         self.generator.set_state(snapshot.tensors["generator"])
         self.images, self._arrived = int(snapshot.plain["images"]), int(snapshot.plain["arrived"])
         self.sampler.restore(snapshot.plain["sampler"])
@@ -150,6 +159,20 @@ class Trainer:
     def _colors_open(self) -> bool:
         limit = self.preset.color_init_images
         return not limit or self.images < limit
+
+    def _drop_unseen(self) -> None:
+        """Once colours are no longer initialised, what no frame has shown is ballast: let it go, the moments with it."""
+        if self._colors_open() or not self.preset.drop_uninitialised or self.initialised.all():
+            return
+        kept = self.initialised
+        moments = optimiser_tensors(self.optimiser, self._names)
+        self._use(self.avatar.keep(kept))
+        for name, value in moments.items():
+            parameter, kind = name.removeprefix("optimiser.").rsplit(".", 1)
+            if kind != "step" and (axis := gaussian_axis(parameter)) is not None:
+                moments[name] = value.index_select(axis, kept.nonzero()[:, 0])
+        restore_optimiser(self.optimiser, self._names, moments)
+        self.initialised = kept[kept]
 
     def _set_rates(self) -> None:
         rates = learning_rates(self.preset, self.images)
