@@ -161,7 +161,7 @@ class Trainer:
         return not limit or self.images < limit
 
     def _drop_unseen(self) -> None:
-        """Once colours are no longer initialised, what no frame has shown is ballast: let it go, the moments with it."""
+        """Once colours are no longer initialised, let go of what no frame has shown, and of its moments."""
         if self._colors_open() or not self.preset.drop_uninitialised or self.initialised.all():
             return
         kept = self.initialised
