@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch loads: idle threads must not spin beside other tests
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
