@@ -71,7 +71,7 @@ def flame_arrays(seed: int = 0, identities: int = 6, expressions: int = 4) -> di
     rng = np.random.default_rng(seed)
     ball, faces, _, _ = grid_sphere(rows=14, columns=20)
     eye, eye_faces, _, _ = grid_sphere(rows=6, columns=8, radius=0.012)
-    vertices = np.concatenate([ball, eye + [0.03, 0.02, 0.085], eye + [-0.03, 0.02, 0.085]])
+    vertices = np.concatenate([ball, eye + np.array([0.03, 0.02, 0.085]), eye + np.array([-0.03, 0.02, 0.085])])
     faces = np.concatenate([faces, eye_faces + len(ball), eye_faces + len(ball) + len(eye)])
     count = len(vertices)
     weights = np.zeros((count, 5))

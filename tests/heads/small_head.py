@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from blendsplat.heads.model import HeadModel
 
 

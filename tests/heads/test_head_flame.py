@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from make_pickles import flame_arrays, write_flame
+from scipy.spatial.transform import Rotation
+
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads import load_head, topology
 from blendsplat.heads.flame import load_flame
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.unwrap import unwrap_head
 from blendsplat.heads.uv import rasterize_uv, uv_overlap
-from make_pickles import flame_arrays, write_flame
-from scipy.spatial.transform import Rotation
 
 IDENTITIES = 6
 

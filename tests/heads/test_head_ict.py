@@ -199,7 +199,8 @@ def test_bad_objs(tmp_path: Path, text: str) -> None:
 
 def test_obj_indices(tmp_path: Path) -> None:
     (tmp_path / "x.obj").write_text(
-        "v 0 0 0\nv 1 0 0 1 1 1\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 1 0\nf 1/1/1 2/2/1 3/1/1 4/2/1\nusemtl A b\nf -4 -3 -2\n"
+        "v 0 0 0\nv 1 0 0 1 1 1\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 1 0\n"
+        "f 1/1/1 2/2/1 3/1/1 4/2/1\nusemtl A b\nf -4 -3 -2\n"
     )
     mesh = read_obj(tmp_path / "x.obj")
     assert mesh.faces.tolist() == [[0, 1, 2, 3], [0, 1, 2, -1]] and mesh.materials.tolist() == ["", "A b"]

@@ -6,10 +6,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from blendsplat.errors import InputError
-from blendsplat.heads.model import PARENTS, HeadModel, HeadParams, LandmarkEmbedding
 from scipy.spatial.transform import Rotation
 from small_head import small_head
+
+from blendsplat.errors import InputError
+from blendsplat.heads.model import PARENTS, HeadModel, HeadParams, LandmarkEmbedding
 
 
 def random_params(head: HeadModel, batch: int, seed: int = 1, scale: float = 0.5) -> HeadParams:
@@ -99,12 +100,12 @@ def test_rotating_the_root_moves_everything_rigidly_about_it() -> None:
 
 def test_gradients() -> None:
     head = small_head(shape=2, expression=2)
-    params = random_params(head, 2)
+    params = random_params(head, 1)
     names = list(vars(params))
     inputs = [getattr(params, name).requires_grad_() for name in names]
 
     def few(*values: torch.Tensor) -> torch.Tensor:
-        return head(HeadParams(**dict(zip(names, values, strict=True))))[:, ::17]
+        return head(HeadParams(**dict(zip(names, values, strict=True))))[:, ::40]
 
     assert torch.autograd.gradcheck(few, inputs)
 

@@ -94,7 +94,7 @@ class _DType(Stub):
             if not isinstance(size, int) or not 0 <= size < 1 << 16:
                 raise NotPlainError("the size of a numpy string")
             return np.dtype(f"{order}{self.spec[0]}{size // (4 if self.spec[0] == 'U' else 1)}")
-        return np.dtype(self.spec).newbyteorder(order)
+        return np.dtype(self.spec).newbyteorder(order)  # type: ignore[arg-type]
 
 
 def _dtype(spec: Any, *_: Any) -> _DType:

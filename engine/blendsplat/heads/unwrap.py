@@ -8,6 +8,8 @@ that promise and evens out the areas (Yoshizawa, Belyaev, Seidel 2004).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components as graph_components
@@ -54,7 +56,7 @@ def unwrap_head(
     return np.concatenate(uvs), uv_faces
 
 
-def _round_boxes(count: int):
+def _round_boxes(count: int) -> Iterator[tuple[float, float, float, float]]:
     """Yield square boxes (u0, v0, u1, v1) side by side between skin and teeth, in turns a large and a small one."""
     pairs = max((count + 1) // 2, 1)
     height = min(_ROUND_BOXES_TOP - SKIN_BOX[3] - 0.01, 0.99 / pairs / 1.6)
