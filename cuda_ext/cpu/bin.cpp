@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "operations.h"
+#include "dispatch.h"
 
 namespace blendsplat {
 
@@ -52,25 +52,9 @@ const uint64_t* sort_by_depth(uint64_t* keys, uint64_t* spare, int64_t count) {
 
 int64_t chunk_start(int64_t visible, int chunk, int chunks) { return visible * chunk / chunks; }
 
-// Writes (tile, Gaussian) pairs of one run of Gaussians in depth order, and counts them per tile.
-int64_t emit_pairs(const Scene& scene, const float* records, const uint32_t* order, int64_t begin, int64_t end,
-                   int32_t* histogram, uint64_t* pairs) {
-  std::fill(histogram, histogram + scene.tiles(), 0);
-  int64_t written = 0;
-  const int columns = scene.tile_columns();
-  for (int64_t i = begin; i < end; ++i) {
-    const float* record = records + static_cast<int64_t>(order[i]) * kRecordSize;
-    const TileRange rows = unpack_range(record[kBoxY]);
-    for (int row = rows.first; row <= rows.last; ++row) {
-      const TileRange span = row_span(record, row, scene.width, kTileShift);
-      for (int column = span.first; column <= span.last; ++column) {
-        const uint32_t tile = static_cast<uint32_t>(row * columns + column);
-        ++histogram[tile];
-        pairs[written++] = static_cast<uint64_t>(tile) << 32 | order[i];
-      }
-    }
-  }
-  return written;
+void count_tiles(const uint64_t* pairs, int64_t count, int64_t tiles, int32_t* histogram) {
+  std::fill(histogram, histogram + tiles, 0);
+  for (int64_t i = 0; i < count; ++i) ++histogram[pairs[i] >> 32];
 }
 
 // Turns an image's counts per (chunk, tile) into write positions relative to the image, and its tiles' offsets.
@@ -111,16 +95,18 @@ int64_t bin_count(const Scene& scene, const float* records, const int32_t* tile_
     for (int64_t i = chunk_start(scratch.visible[image], chunk, scratch.chunks); i < end; ++i) {
       bound += tile_bounds[image * N + scratch.order[image * N + i]];
     }
+    bound += kPairSlack;
   }
 #pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
   for (int64_t run = 0; run < runs; ++run) {
     const int64_t image = run / scratch.chunks;
     const int chunk = static_cast<int>(run % scratch.chunks);
-    scratch.chunk_info[run * 2 + 1] =
-        emit_pairs(scene, records + image * N * kRecordSize, scratch.order + image * N,
-                   chunk_start(scratch.visible[image], chunk, scratch.chunks),
-                   chunk_start(scratch.visible[image], chunk + 1, scratch.chunks),
-                   scratch.histograms + run * tiles, scratch.pairs + scratch.chunk_info[run * 2]);
+    const int64_t begin = chunk_start(scratch.visible[image], chunk, scratch.chunks);
+    const int64_t end = chunk_start(scratch.visible[image], chunk + 1, scratch.chunks);
+    uint64_t* pairs = scratch.pairs + scratch.chunk_info[run * 2];
+    const int64_t written = operations().emit_pairs(scene, records + image * N * kRecordSize, scratch.order + image * N + begin, end - begin, pairs);
+    count_tiles(pairs, written, tiles, scratch.histograms + run * tiles);
+    scratch.chunk_info[run * 2 + 1] = written;
   }
 
   int64_t total = 0;

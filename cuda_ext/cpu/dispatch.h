@@ -9,11 +9,14 @@ namespace blendsplat {
 struct Operations {
   const char* name;
   decltype(&generic::project) project;
+  decltype(&generic::emit_pairs) emit_pairs;
   decltype(&generic::blend_forward) blend_forward;
   decltype(&generic::blend_backward) blend_backward;
   decltype(&generic::project_backward) project_backward;
   decltype(&generic::pixel_weights) pixel_weights;
   decltype(&generic::exponential2_array) exponential2_array;
+  decltype(&generic::bind_forward) bind_forward;
+  decltype(&generic::bind_backward) bind_backward;
 };
 
 // The set in use. BLENDSPLAT_CPU=generic|avx2|avx512 in the environment asks for a lesser one.

@@ -51,6 +51,21 @@ void project(const Scene& scene, float* records, int32_t* tile_bounds) {
   }
 }
 
+int64_t emit_pairs(const Scene& scene, const float* records, const uint32_t* order, int64_t count, uint64_t* pairs) {
+  int64_t written = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float* record = records + static_cast<int64_t>(order[i]) * kRecordSize;
+    const TileRange rows = unpack_range(record[kBoxY]);
+    for (int row = rows.first; row <= rows.last; ++row) {
+      const TileRange span = row_span(record, row, scene.width, kTileShift);
+      for (int column = span.first; column <= span.last; ++column) {
+        pairs[written++] = static_cast<uint64_t>(row * scene.tile_columns() + column) << 32 | order[i];
+      }
+    }
+  }
+  return written;
+}
+
 void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out) {
   each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
     const int32_t* last;

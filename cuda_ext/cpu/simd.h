@@ -48,6 +48,7 @@ BS_FN Lanes select(Mask m, Lanes yes, Lanes no) { return _mm512_mask_blend_ps(m.
 BS_FN Lanes only(Mask m, Lanes a) { return _mm512_maskz_mov_ps(m.bits, a.v); }
 BS_FN float total(Lanes a) { return _mm512_reduce_add_ps(a.v); }
 BS_FN Lanes round_nearest(Lanes a) { return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+BS_FN Lanes round_down(Lanes a) { return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 BS_FN Lanes times_power_of_two(Lanes a, Lanes whole) { return _mm512_scalef_ps(a.v, whole.v); }
 BS_FN Lanes exponent_of(Lanes a) { return _mm512_getexp_ps(a.v); }
 BS_FN Lanes significand_of(Lanes a) { return _mm512_getmant_ps(a.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src); }
@@ -124,6 +125,7 @@ BS_FN Lanes round_nearest(Lanes a) {
   constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(a.low, mode), _mm256_round_ps(a.high, mode)};
 }
+BS_FN Lanes round_down(Lanes a) { return {_mm256_floor_ps(a.low), _mm256_floor_ps(a.high)}; }
 BS_FN __m256 shift_exponent(__m256 a, __m256 whole) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_cvtps_epi32(whole), 23)));
 }
@@ -205,6 +207,14 @@ BS_FN Lanes only(const Mask& m, const Lanes& a) { Lanes r; BS_EACH r.v[i] = m.on
 BS_FN float total(const Lanes& a) { float sum = 0; BS_EACH sum += a.v[i]; return sum; }
 BS_FN Lanes round_nearest(const Lanes& a) {  // adding and taking away 1.5 * 2^23 rounds what is smaller than 2^22
   Lanes r; BS_EACH r.v[i] = (a.v[i] + 12582912.0f) - 12582912.0f; return r;
+}
+BS_FN Lanes round_down(const Lanes& a) {
+  Lanes r;
+  BS_EACH {
+    const float whole = static_cast<float>(static_cast<int32_t>(a.v[i]));
+    r.v[i] = whole > a.v[i] ? whole - 1.0f : whole;
+  }
+  return r;
 }
 BS_FN int32_t bits_of(float x) { union { float f; int32_t i; } u; u.f = x; return u.i; }
 BS_FN float float_of(int32_t x) { union { float f; int32_t i; } u; u.i = x; return u.f; }

@@ -19,7 +19,7 @@ SETS = ["avx512", "avx2", "generic", "scalar"]
 
 @pytest.mark.parametrize("name", SETS)
 def test_exponential_error(name):
-    kernels = cpu_backend()._kernels
+    kernels = cpu_backend().kernels
     before = kernels.instruction_set()
     if not kernels.use_instruction_set(name):
         pytest.skip(f"no {name} here")
@@ -39,7 +39,7 @@ def test_exponential_error(name):
 
 
 def test_unknown_instruction_set_is_refused():
-    assert not cpu_backend()._kernels.use_instruction_set("mmx")
+    assert not cpu_backend().kernels.use_instruction_set("mmx")
 
 
 def test_environment_asks_for_a_lesser_set():

@@ -16,7 +16,7 @@ from .scenes import compare_with_reference, random_scene, render
 @pytest.fixture(params=["avx512", "avx2", "generic", "scalar"])
 def instruction_set(request):
     """Each compiled set that this processor has, restored afterwards; "scalar" is what a GPU thread does."""
-    kernels = cpu_backend()._kernels
+    kernels = cpu_backend().kernels
     before = kernels.instruction_set()
     if not kernels.use_instruction_set(request.param):
         pytest.skip(f"this processor or build has no {request.param}")

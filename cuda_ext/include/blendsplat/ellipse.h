@@ -50,16 +50,24 @@ BS_FN TileRange tile_range(float low, float high, int size, int shift) {
   return {first_pixel >> shift, last_pixel >> shift};
 }
 
-// Columns of tiles that the ellipse touches in one row of tiles. An ellipse cut by a strip is convex, so its columns are
-// an interval, and the interval's ends lie at the ellipse's own extremes or on the strip's nearer edge.
+// From where to where the ellipse reaches within a strip of heights [top, bottom], all relative to its centre. An ellipse
+// cut by a strip is convex, so this is an interval, and its ends lie at the ellipse's own extremes or on the strip's
+// nearer edge.
+template <class F>
+BS_FN void strip_extent(F span_p, F span_q, F slope, F turn, F top, F bottom, F* left, F* right) {
+  const F zero(0.0f);
+  const F right_y = minimum(maximum(turn, top), bottom);
+  const F left_y = minimum(maximum(zero - turn, top), bottom);
+  *right = slope * right_y + square_root(maximum(span_p - span_q * right_y * right_y, zero));
+  *left = slope * left_y - square_root(maximum(span_p - span_q * left_y * left_y, zero));
+}
+
+// Columns of tiles that the ellipse touches in one row of tiles.
 BS_FN TileRange row_span(const float* record, int tile_row, int width, int shift) {
   const float top = static_cast<float>(tile_row << shift) + 0.5f - record[kMeanY];
   const float bottom = top + static_cast<float>((1 << shift) - 1);
-  const float turn = record[kSpanTurn];
-  const float right_y = minimum(maximum(turn, top), bottom);
-  const float left_y = minimum(maximum(-turn, top), bottom);
-  const float right = record[kSpanSlope] * right_y + sqrtf(maximum(record[kSpanP] - record[kSpanQ] * right_y * right_y, 0.0f));
-  const float left = record[kSpanSlope] * left_y - sqrtf(maximum(record[kSpanP] - record[kSpanQ] * left_y * left_y, 0.0f));
+  float left, right;
+  strip_extent(record[kSpanP], record[kSpanQ], record[kSpanSlope], record[kSpanTurn], top, bottom, &left, &right);
   return tile_range(record[kMeanX] + left, record[kMeanX] + right, width, shift);
 }
 

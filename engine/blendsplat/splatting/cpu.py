@@ -19,16 +19,16 @@ class CpuBackend:
     """OpenMP + vector instructions (AVX-512, AVX2 or what the compiler finds), chosen at run time."""
 
     def __init__(self, module: ModuleType) -> None:
-        self._kernels: Any = module
+        self.kernels: Any = module
         self._workspace = Workspace()
 
     @property
     def instruction_set(self) -> str:
         """ "avx512", "avx2" or "generic"."""
-        return str(self._kernels.instruction_set())
+        return str(self.kernels.instruction_set())
 
     def _scene(self, scene: Scene) -> Any:
-        return self._kernels.Scene(
+        return self.kernels.Scene(
             scene.images, scene.gaussians, scene.width, scene.height, scene.near_plane, torch.get_num_threads(),
             address(scene.means), address(scene.quats), address(scene.scales), address(scene.opacities),
             address(scene.colors), address(scene.viewmats), address(scene.Ks),
@@ -40,7 +40,7 @@ class CpuBackend:
         return min(threads, -(-4 * threads // max(images, 1))) if images < 4 * threads else 1
 
     def bin(self, scene: Scene) -> Bins:
-        view, kernels, take = self._scene(scene), self._kernels, self._workspace.take
+        view, kernels, take = self._scene(scene), self.kernels, self._workspace.take
         images, gaussians, size = scene.images, scene.gaussians, kernels.TILE_SIZE
         tiles = -(-scene.width // size) * -(-scene.height // size)
         records = torch.empty(images, gaussians, kernels.RECORD_SIZE)
@@ -48,6 +48,7 @@ class CpuBackend:
         kernels.project(view, address(records), address(tile_bounds))
         bound = int(tile_bounds[: images * gaussians].sum())
         chunks = self._parts(images)
+        bound += images * chunks * kernels.PAIR_SLACK
         scratch = kernels.BinScratch(
             chunks,
             address(take("keys", 2 * images * gaussians, torch.int64)),
@@ -65,7 +66,7 @@ class CpuBackend:
 
     def blend_forward(self, scene: Scene, bins: Bins, backgrounds: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         image, alpha, depth = scene.pixels(3), scene.pixels(1), scene.pixels(1)
-        self._kernels.blend_forward(
+        self.kernels.blend_forward(
             self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(backgrounds), address(image), address(alpha), address(depth),
         )  # fmt: skip
@@ -80,22 +81,22 @@ class CpuBackend:
         need_background: bool,
     ) -> tuple[list[Tensor], Tensor | None]:
         view, parts = self._scene(scene), self._parts(scene.images)
-        count = parts * scene.images * scene.gaussians * self._kernels.GRADIENT_SIZE
+        count = parts * scene.images * scene.gaussians * self.kernels.GRADIENT_SIZE
         rows = self._workspace.take("rows", count, torch.float32)
         rows[:count].zero_()
         background = torch.zeros(parts, scene.images, 3) if need_background else None
-        self._kernels.blend_backward(
+        self.kernels.blend_backward(
             view, address(bins.records), address(bins.offsets), address(bins.entries), address(backgrounds),
             *(address(grad) for grad in grads), parts, address(rows), address(background),
         )  # fmt: skip
         out = [torch.empty_like(t) for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)]
-        self._kernels.project_backward(view, address(bins.records), address(rows), parts, *(address(t) for t in out))
+        self.kernels.project_backward(view, address(bins.records), address(rows), parts, *(address(t) for t in out))
         return out, None if background is None else background.sum(0)
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         parts = self._parts(scene.images)
         sums = torch.zeros(parts * scene.images, scene.gaussians, 4)
-        self._kernels.pixel_weights(
+        self.kernels.pixel_weights(
             self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(targets), address(mask), threshold, parts, address(sums),
         )  # fmt: skip
@@ -107,7 +108,7 @@ class CpuBackend:
         images = vertices.shape[0]
         face_ids = torch.empty(images, height, width, dtype=torch.int32)
         barycentrics, depth = torch.empty(images, height, width, 3), torch.empty(images, height, width)
-        self._kernels.rasterize_mesh(
+        self.kernels.rasterize_mesh(
             images, vertices.shape[1], faces.shape[0], width, height, near_plane, torch.get_num_threads(),
             address(vertices), address(faces), address(viewmats), address(Ks),
             address(face_ids), address(barycentrics), address(depth),
