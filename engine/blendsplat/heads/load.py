@@ -8,16 +8,17 @@ from pathlib import Path
 
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
+from blendsplat.progress import Progress
 
 _KINDS = "'builtin', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
 
 
-def load_head(source: str | Path, *, landmarks: bool = True) -> HeadModel:
+def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress | None = None) -> HeadModel:
     """``source`` -> HeadModel with its landmark embedding (landmarks=False leaves it out and needs no detector).
 
     source: "builtin"; a path to FLAME 2020, 2023 or 2023 Open (.pkl); ICT-FaceKit's folder or packed .npz. An embedding
-    is detected once per head, some ten seconds, and then comes from the user's cache folder. Raises InputError,
-    FormatError, UnsafeFileError with the way out.
+    is detected once per head (some ten seconds, reported as the stage "embedding") and then comes from the user's cache
+    folder. Raises InputError, FormatError, UnsafeFileError with the way out.
     """
     head = _read(source)
     if not landmarks or head.landmarks is not None:
@@ -26,7 +27,7 @@ def load_head(source: str | Path, *, landmarks: bool = True) -> HeadModel:
         cached_embedding,
     )  # needs splatting and the detector; heads alone need neither
 
-    return replace(head, landmarks=cached_embedding(head))
+    return replace(head, landmarks=cached_embedding(head, progress))
 
 
 def _read(source: str | Path) -> HeadModel:

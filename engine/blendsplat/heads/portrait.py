@@ -83,7 +83,9 @@ def take_portrait(
     albedo = _paint_brows(head, rest, albedo, corners)
     albedo, is_eye = _paint_eyes(head, rest, albedo, corners)
     colour = np.broadcast_to(np.array(_BACKDROP), (*seen.shape, 3)).copy()
-    colour[seen] = _shade(albedo, np.where(facing < 0, -1, 1)[:, None] * normal, to_camera, is_eye, light)
+    behind = facing < 0  # the inside of the skin, seen through a mouth that has no inside of its own
+    lit = _shade(albedo, np.where(behind, -1, 1)[:, None] * normal, to_camera, is_eye, light)
+    colour[seen] = np.where(behind[:, None], 0.5 * np.array(_INSIDE), lit)
     return _develop(shot, colour.reshape(size, 2, size, 2, 3).mean((1, 3)), facing)
 
 
