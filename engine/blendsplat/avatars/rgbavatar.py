@@ -19,12 +19,11 @@ from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
 from blendsplat.avatars.features import feature_layout, frame_features
 from blendsplat.avatars.file import write_avatar
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
-from blendsplat.geometry import quat_multiply
 from blendsplat.heads.frames import tangent_frames
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.uv import rasterize_uv
+from blendsplat.splatting.fused import SH_DC, Carrier, blend_and_bind
 
-SH_DC = 0.28209479  # the constant spherical harmonic: rgb = SH_DC * feature + 0.5
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
 
@@ -49,6 +48,7 @@ class RGBAvatar(nn.Module, Avatar):
     folded into its first layer when saved)."""
 
     triangle: Tensor
+    corners: Tensor
     barycentrics: Tensor
     feature_origin: Tensor
     feature_shift: Tensor
@@ -72,6 +72,7 @@ class RGBAvatar(nn.Module, Avatar):
         self.layout = feature_layout(head)
         inputs = sum(size for _, size in self.layout)
         self.register_buffer("triangle", triangle.long())
+        self.register_buffer("corners", head.faces[triangle.to(head.faces.device).long()])
         self.register_buffer("barycentrics", barycentrics.float())
         self.register_buffer("feature_origin", torch.zeros(3))
         self.register_buffer("feature_shift", torch.zeros(inputs))
@@ -142,19 +143,18 @@ class RGBAvatar(nn.Module, Avatar):
     def bound_gaussians(self, weights: Tensor | None, surface: Surface) -> Gaussians:
         """Gaussians of weights [B,K] on the surface of B frames (eq. 1, 4)."""
         batch = surface.vertices.shape[0]
-        corners = surface.vertices[:, self.head.faces[self.triangle]]
-        anchors = (corners * self.barycentrics[:, :, None]).sum(2)
-        frames, frame_quats = surface.frames[:, self.triangle], surface.quats[:, self.triangle]
-        positions = _blend(self.positions, self.delta_positions, weights)
-        quats = _blend(self.quats, self.delta_quats, weights)
-        features = _blend(self.colors, self.delta_colors, weights)
-        means = anchors + (frames @ positions[..., None])[..., 0]
+        carrier = Carrier(
+            surface.vertices, surface.frames, surface.quats, self.triangle, self.corners, self.barycentrics
+        )  # fmt: skip
+        base = (self.positions, self.quats, self.colors)
+        deltas = (self.delta_positions, self.delta_quats, self.delta_colors)
+        means, quats, colors = blend_and_bind(base, deltas, weights, carrier)
         return Gaussians(
             means=means,
-            quats=quat_multiply(frame_quats, quats.expand(batch, -1, -1)),
+            quats=quats,
             scales=self.log_scales.exp().expand(batch, -1, -1),
             opacities=self.opacity_logits.sigmoid().expand(batch, -1),
-            colors=colors_of(features).expand(batch, -1, -1),
+            colors=colors,
         )
 
     def like(self, triangle: Tensor, barycentrics: Tensor) -> RGBAvatar:
@@ -231,21 +231,9 @@ def gaussian_axis(name: str) -> int | None:
     """Which axis of the parameter or buffer ``name`` counts Gaussians; None for those that are not per Gaussian."""
     if name in _DELTA_ARRAYS:
         return 1
-    return 0 if name in (*_GAUSSIAN_ARRAYS, "triangle", "barycentrics") else None
-
-
-def colors_of(features: Tensor) -> Tensor:
-    """SH-DC features -> RGB, not below 0."""
-    return (SH_DC * features + 0.5).clamp_min(0)
+    return 0 if name in (*_GAUSSIAN_ARRAYS, "triangle", "corners", "barycentrics") else None
 
 
 def features_of_colors(colors: Tensor) -> Tensor:
     """RGB -> SH-DC features."""
     return (colors - 0.5) / SH_DC
-
-
-def _blend(base: Tensor, deltas: Tensor, weights: Tensor | None) -> Tensor:
-    """base [N,C] + sum_k weights [B,K] deltas [K,N,C] -> [B,N,C] ([1,N,C] without weights), as one matrix product."""
-    if weights is None:
-        return base[None]
-    return torch.addmm(base.reshape(1, -1), weights, deltas.flatten(1)).reshape(weights.shape[0], *base.shape)

@@ -64,6 +64,7 @@ class Trainer:
         self.lpips = Lpips(preset.lpips_weights).to(device) if preset.lpips_weight else None
         self.images = 0
         self._arrived = 0  # frames that an online sampler has been shown
+        self._settled = False  # whether what was never seen has been dropped
         self._use(self.avatar)
 
     def _use(self, avatar: RGBAvatar) -> None:
@@ -138,6 +139,7 @@ class Trainer:
         self.generator.set_state(snapshot.tensors["generator"])
         self.images, self._arrived = int(snapshot.plain["images"]), int(snapshot.plain["arrived"])
         self.sampler.restore(snapshot.plain["sampler"])
+        self._settled = False
 
     def _gaussians(self, rows: list[int]) -> tuple[Tensor | None, Gaussians]:
         weights = None
@@ -162,9 +164,9 @@ class Trainer:
 
     def _drop_unseen(self) -> None:
         """Once colours are no longer initialised, let go of what no frame has shown, and of its moments."""
-        if self._colors_open() or not self.preset.drop_uninitialised or self.initialised.all():
+        if self._settled or self._colors_open() or not self.preset.drop_uninitialised:
             return
-        kept = self.initialised
+        self._settled, kept = True, self.initialised
         moments = optimiser_tensors(self.optimiser, self._names)
         self._use(self.avatar.keep(kept))
         for name, value in moments.items():
