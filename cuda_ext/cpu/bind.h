@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blendshapes and binding of an avatar's Gaussians: the views of the caller's buffers, and sixteen Gaussians of them in
-// lanes. Positions, quaternions and colours of a Gaussian lie in three arrays; a block of sixteen is ten vectors of them.
+// Blendshapes and binding of an avatar's Gaussians: blocks of them for the blending, in which every basis is read in
+// runs of consecutive floats, and sixteen of a block in lanes for the binding.
 #pragma once
 
 #include "gather.h"
@@ -8,36 +8,31 @@
 BS_BEGIN
 
 constexpr int kWidths[3] = {3, 4, 3};       // floats per Gaussian: position, quaternion, colour feature
-constexpr int kStarts[3] = {0, 3, 7};       // of each array among the block's vectors
-constexpr int kBlockVectors = 10;
-constexpr int kBlockFloats = kBlockVectors * kLanes;
-constexpr int kGroup = 8;                   // images blended at once, each in a register
+constexpr int kBindBlock = 64;              // Gaussians blended at once
+constexpr int kStarts[3] = {0, 3 * kBindBlock, 7 * kBindBlock};  // of each array within a block's floats
+constexpr int kBlockFloats = 10 * kBindBlock;
+constexpr int kGroup = 8;                   // images blended at once
 
-// Vector v of a block holds floats [16 (v - start), ...) of its array's sixteen rows.
-BS_FN int array_of(int v) { return v < kStarts[1] ? 0 : v < kStarts[2] ? 1 : 2; }
+BS_FN int64_t bind_blocks(const Bind& bind) { return (bind.gaussians + kBindBlock - 1) / kBindBlock; }
 
-// The first float of vector v in an array of rows, for the block that starts at Gaussian `first`.
-BS_FN int64_t offset_of(int v, int64_t first) {
-  const int array = array_of(v);
-  return first * kWidths[array] + static_cast<int64_t>(v - kStarts[array]) * kLanes;
+BS_FN int gaussians_in(const Bind& bind, int64_t first, int block) {
+  const int64_t rest = bind.gaussians - first;
+  return static_cast<int>(rest < block ? rest : block);
 }
 
-// How many of vector v's floats belong to the block's first `count` Gaussians.
-BS_FN int floats_in(int v, int count) {
-  const int array = array_of(v);
-  const int rest = count * kWidths[array] - (v - kStarts[array]) * kLanes;
-  return rest < 0 ? 0 : rest < kLanes ? rest : kLanes;
-}
+// Weights [K,kGroup] of a group of images.
+BS_FN const float* group_weights(const Bind& bind, int64_t group) { return bind.grouped_weights + group * bind.blendshapes * kGroup; }
 
+// The first `count` floats, the other lanes zero; all sixteen if there are more.
 BS_FN Lanes load_some(const float* p, int count) {
-  if (count == kLanes) return load(p);
+  if (count >= kLanes) return load(p);
   float padded[kLanes] = {};
   for (int i = 0; i < count; ++i) padded[i] = p[i];
   return load(padded);
 }
 
 BS_FN void store_some(float* p, const Lanes& a, int count) {
-  if (count == kLanes) return store(p, a);
+  if (count >= kLanes) return store(p, a);
   float padded[kLanes];
   store(padded, a);
   for (int i = 0; i < count; ++i) p[i] = padded[i];

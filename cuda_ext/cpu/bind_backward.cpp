@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The derivative of bind_forward: to base, blendshapes and weights. What carries the Gaussians gets no gradient.
+#include <cstring>
+
 #include "bind.h"
 
 BS_BEGIN
@@ -15,8 +17,8 @@ BS_FN void lanes_to_rows(const Lanes* in, float* rows) {
   }
 }
 
-// Gradients of one block in one image, turned back into the triangle's frame; rows past `count` are zero.
-BS_FN void unbind_block(const Bind& bind, int64_t image, int64_t first, int count, const BindBackward& b, float* local) {
+// Gradients of sixteen Gaussians in one image, turned back into their triangles' frames; past `count` they are zero.
+BS_FN void unbind_lanes(const Bind& bind, int64_t image, int64_t first, int inner, int count, const BindBackward& b, float* local) {
   Lanes mean[3], quat[4], color[3], drawn[3], position[3], turned[4];
   const int64_t at = image * bind.gaussians + first;
   gather_rows<3>(b.grad_means + at * 3, count, mean);
@@ -34,49 +36,73 @@ BS_FN void unbind_block(const Bind& bind, int64_t image, int64_t first, int coun
   const Lanes conjugate[4] = {frames.quat[0], zero - frames.quat[1], zero - frames.quat[2], zero - frames.quat[3]};
   multiply_quats(conjugate, quat, turned);
   for (int i = 0; i < 4; ++i) turned[i] = only(inside, turned[i]);
-  lanes_to_rows<3>(position, local);
-  lanes_to_rows<4>(turned, local + kStarts[1] * kLanes);
-  lanes_to_rows<3>(color, local + kStarts[2] * kLanes);
+  lanes_to_rows<3>(position, local + inner * 3);
+  lanes_to_rows<4>(turned, local + kStarts[1] + inner * 4);
+  lanes_to_rows<3>(color, local + kStarts[2] + inner * 3);
 }
 
-// From the local gradients of `images` images to base and blendshapes (added if `later`) and this thread's weight sums.
-BS_FN void unblend_block(const Bind& bind, const float (*weights)[kGroup], int images, bool later, int64_t first, int count,
-                         const float (*local)[kBlockFloats], const BindBackward& b, float* weight_sums) {
-  for (int v = 0; v < kBlockVectors; ++v) {
-    const int array = array_of(v), floats = floats_in(v, count);
-    const int64_t offset = offset_of(v, first), stride = bind.gaussians * kWidths[array];
-    Lanes gradient[kGroup];
-    Lanes base = later ? load_some(b.base[array] + offset, floats) : Lanes(0.0f);
+// Sum of the group's local gradients, for the base.
+BS_FN void add_base(const float (*local)[kBlockFloats], int start, int floats, bool later, float* out) {
+  for (int i = 0; i < floats; i += kLanes) {
+    Lanes sum = later ? load_some(out + i, floats - i) : Lanes(0.0f);
+    for (int g = 0; g < kGroup; ++g) sum = sum + load(local[g] + start + i);
+    store_some(out + i, sum, floats - i);
+  }
+}
+
+// One basis: its gradient is the weighted sum of the local gradients; its product with them is the weights' gradient.
+BS_FN void add_basis(const float (*local)[kBlockFloats], int start, int floats, bool later, const float* weights,
+                     const float* delta, float* out, float* weight_sums) {
+  Lanes weight[kGroup], product[kGroup];
+  for (int g = 0; g < kGroup; ++g) {
+    weight[g] = Lanes(weights[g]);
+    product[g] = load(weight_sums + g * kLanes);
+  }
+  for (int i = 0; i < floats; i += kLanes) {
+    const Lanes basis = load_some(delta + i, floats - i);
+    Lanes sum = later ? load_some(out + i, floats - i) : Lanes(0.0f);
     for (int g = 0; g < kGroup; ++g) {
-      gradient[g] = g < images ? load(local[g] + v * kLanes) : Lanes(0.0f);
-      base = base + gradient[g];
+      const Lanes gradient = load(local[g] + start + i);
+      sum = fma(gradient, weight[g], sum);
+      product[g] = fma(gradient, basis, product[g]);
     }
-    store_some(b.base[array] + offset, base, floats);
+    store_some(out + i, sum, floats - i);
+  }
+  for (int g = 0; g < kGroup; ++g) store(weight_sums + g * kLanes, product[g]);
+}
+
+// From the local gradients of a group of images to base and blendshapes (added if `later`) and this part's weight sums.
+BS_FN void unblend_block(const Bind& bind, const float* weights, bool later, int64_t first, int count,
+                         const float (*local)[kBlockFloats], const BindBackward& b, float* weight_sums) {
+  for (int array = 0; array < 3; ++array) {
+    const int floats = count * kWidths[array], start = kStarts[array];
+    const int64_t offset = first * kWidths[array], stride = bind.gaussians * kWidths[array];
+    add_base(local, start, floats, later, b.base[array] + offset);
     for (int64_t k = 0; k < bind.blendshapes; ++k) {
-      float* out = b.deltas[array] + k * stride + offset;
-      Lanes sum = later ? load_some(out, floats) : Lanes(0.0f);
-      for (int g = 0; g < kGroup; ++g) sum = fma(gradient[g], Lanes(weights[k][g]), sum);
-      store_some(out, sum, floats);
-      const Lanes delta = load_some(bind.deltas[array] + k * stride + offset, floats);
-      float* sums = weight_sums + k * kGroup * kLanes;
-      for (int g = 0; g < images; ++g) store(sums + g * kLanes, fma(gradient[g], delta, load(sums + g * kLanes)));
+      const int64_t at = k * stride + offset;
+      add_basis(local, start, floats, later, weights + k * kGroup, bind.deltas[array] + at, b.deltas[array] + at,
+                weight_sums + k * kGroup * kLanes);
     }
   }
 }
 
-// scratch: [groups,K,kGroup,16], zeroed. Runs the blocks [begin, end).
-BS_FN void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t end, float* scratch) {
-  const int64_t groups = (bind.images + kGroup - 1) / kGroup;
+// weight_sums: [groups,K,kGroup,16], zeroed. Runs the blocks [begin, end).
+BS_FN void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t end, float* weight_sums) {
+  float local[kGroup][kBlockFloats];
   for (int64_t block = begin; block < end; ++block) {
-    const int64_t first = block * kBlock;
-    const int count = static_cast<int>(bind.gaussians - first < kBlock ? bind.gaussians - first : kBlock);
-    float local[kGroup][kBlockFloats];
-    for (int64_t group = 0; group < groups; ++group) {
-      const int64_t rest = bind.images - group * kGroup;
-      const int images = static_cast<int>(rest < kGroup ? rest : kGroup);
-      for (int g = 0; g < images; ++g) unbind_block(bind, group * kGroup + g, first, count, b, local[g]);
-      const auto* weights = reinterpret_cast<const float(*)[kGroup]>(bind.grouped_weights) + group * bind.blendshapes;
-      unblend_block(bind, weights, images, group > 0, first, count, local, b, scratch + group * bind.blendshapes * kGroup * kLanes);
+    const int64_t first = block * kBindBlock;
+    const int count = gaussians_in(bind, first, kBindBlock);
+    for (int64_t group = 0; group * kGroup < bind.images; ++group) {
+      for (int g = 0; g < kGroup; ++g) {
+        const bool used = group * kGroup + g < bind.images;
+        if (!used) std::memset(local[g], 0, sizeof local[g]);
+        for (int inner = 0; used && inner < count; inner += kLanes) {
+          const int lanes = count - inner < kLanes ? count - inner : kLanes;
+          unbind_lanes(bind, group * kGroup + g, first + inner, inner, lanes, b, local[g]);
+        }
+      }
+      unblend_block(bind, group_weights(bind, group), group > 0, first, count, local, b,
+                    weight_sums + group * bind.blendshapes * kGroup * kLanes);
     }
   }
 }
@@ -84,7 +110,7 @@ BS_FN void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, in
 }  // namespace
 
 void bind_backward(const Bind& bind, const BindBackward& b) {
-  const int64_t blocks = (bind.gaussians + kBlock - 1) / kBlock;
+  const int64_t blocks = bind_blocks(bind);
   const int64_t weights = (bind.images + kGroup - 1) / kGroup * bind.blendshapes * kGroup;
 #pragma omp parallel for schedule(static) num_threads(bind.threads)
   for (int64_t part = 0; part < b.parts; ++part) {

@@ -7,19 +7,37 @@ BS_BEGIN
 
 namespace {
 
-// blended[g] = base + sum_k weights[k][g] delta_k for up to kGroup images; weights past the group are zero.
-BS_FN void blend_block(const Bind& bind, const float (*weights)[kGroup], int64_t first, int count, float (*blended)[kBlockFloats]) {
-  for (int v = 0; v < kBlockVectors; ++v) {
-    const int array = array_of(v), floats = floats_in(v, count);
-    const int64_t offset = offset_of(v, first), stride = bind.gaussians * kWidths[array];
-    const Lanes base = load_some(bind.base[array] + offset, floats);
-    Lanes sums[kGroup];
-    for (int g = 0; g < kGroup; ++g) sums[g] = base;
-    for (int64_t k = 0; k < bind.blendshapes; ++k) {
-      const Lanes delta = load_some(bind.deltas[array] + k * stride + offset, floats);
-      for (int g = 0; g < kGroup; ++g) sums[g] = fma(delta, Lanes(weights[k][g]), sums[g]);
+// sums[g] += weights[g] delta + weights[kGroup + g] delta2 over a run of consecutive floats. Two bases at a time: the sums
+// go to memory half as often.
+BS_FN void add_bases(const float* delta, const float* delta2, const float* weights, int floats, float (*sums)[kBlockFloats], int start) {
+  Lanes first[kGroup], second[kGroup];
+  for (int g = 0; g < kGroup; ++g) {
+    first[g] = Lanes(weights[g]);
+    second[g] = delta2 ? Lanes(weights[kGroup + g]) : Lanes(0.0f);
+  }
+  for (int i = 0; i < floats; i += kLanes) {
+    const Lanes a = load_some(delta + i, floats - i);
+    const Lanes b = delta2 ? load_some(delta2 + i, floats - i) : Lanes(0.0f);
+    for (int g = 0; g < kGroup; ++g) {
+      float* sum = sums[g] + start + i;
+      store(sum, fma(b, second[g], fma(a, first[g], load(sum))));
     }
-    for (int g = 0; g < kGroup; ++g) store(blended[g] + v * kLanes, sums[g]);
+  }
+}
+
+// blended[g] = base + sum_k weights[k][g] delta_k for the images of a group; weights of images past the last are zero.
+BS_FN void blend_block(const Bind& bind, const float* weights, int64_t first, int count, float (*blended)[kBlockFloats]) {
+  for (int array = 0; array < 3; ++array) {
+    const int floats = count * kWidths[array], start = kStarts[array];
+    const int64_t offset = first * kWidths[array], stride = bind.gaussians * kWidths[array];
+    for (int i = 0; i < floats; i += kLanes) {
+      const Lanes base = load_some(bind.base[array] + offset + i, floats - i);
+      for (int g = 0; g < kGroup; ++g) store(blended[g] + start + i, base);
+    }
+    for (int64_t k = 0; k < bind.blendshapes; k += 2) {
+      const float* delta = bind.deltas[array] + k * stride + offset;
+      add_bases(delta, k + 1 < bind.blendshapes ? delta + stride : nullptr, weights + k * kGroup, floats, blended, start);
+    }
   }
 }
 
@@ -36,11 +54,12 @@ BS_FN void gather_anchors(const Bind& bind, int64_t image, int64_t first, int co
   for (int i = 0; i < 3; ++i) anchors[i] = load(columns[i]);
 }
 
-BS_FN void bind_block(const Bind& bind, int64_t image, int64_t first, int count, const float* blended, const BindForward& out) {
+// blended: the block's floats from its Gaussian `inner` on; first: that Gaussian's index.
+BS_FN void bind_lanes(const Bind& bind, int64_t image, int64_t first, int inner, int count, const float* blended, const BindForward& out) {
   Lanes position[3], quat[4], feature[3], anchors[3], means[3], quats[4], colors[3];
-  gather_rows<3>(blended, kLanes, position);
-  gather_rows<4>(blended + kStarts[1] * kLanes, kLanes, quat);
-  gather_rows<3>(blended + kStarts[2] * kLanes, kLanes, feature);
+  gather_rows<3>(blended + inner * 3, kLanes, position);
+  gather_rows<4>(blended + kStarts[1] + inner * 4, kLanes, quat);
+  gather_rows<3>(blended + kStarts[2] + inner * 3, kLanes, feature);
   gather_anchors(bind, image, first, count, anchors);
   const BlockFrames frames = gather_frames(bind, image, first, count);
   for (int row = 0; row < 3; ++row) {
@@ -59,18 +78,18 @@ BS_FN void bind_block(const Bind& bind, int64_t image, int64_t first, int count,
 }  // namespace
 
 void bind_forward(const Bind& bind, const BindForward& out) {
-  const int64_t blocks = (bind.gaussians + kBlock - 1) / kBlock;
-  const int64_t groups = (bind.images + kGroup - 1) / kGroup;
 #pragma omp parallel for schedule(static) num_threads(bind.threads)
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t first = block * kBlock;
-    const int count = static_cast<int>(bind.gaussians - first < kBlock ? bind.gaussians - first : kBlock);
+  for (int64_t block = 0; block < bind_blocks(bind); ++block) {
+    const int64_t first = block * kBindBlock;
+    const int count = gaussians_in(bind, first, kBindBlock);
     float blended[kGroup][kBlockFloats];
-    for (int64_t group = 0; group < groups; ++group) {
-      const auto* weights = reinterpret_cast<const float(*)[kGroup]>(bind.grouped_weights) + group * bind.blendshapes;
-      blend_block(bind, weights, first, count, blended);
+    for (int64_t group = 0; group * kGroup < bind.images; ++group) {
+      blend_block(bind, group_weights(bind, group), first, count, blended);
       for (int64_t g = 0; g < kGroup && group * kGroup + g < bind.images; ++g) {
-        bind_block(bind, group * kGroup + g, first, count, blended[g], out);
+        for (int inner = 0; inner < count; inner += kLanes) {
+          const int lanes = count - inner < kLanes ? count - inner : kLanes;
+          bind_lanes(bind, group * kGroup + g, first + inner, inner, lanes, blended[g], out);
+        }
       }
     }
   }
