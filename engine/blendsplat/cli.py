@@ -9,7 +9,6 @@ import typer
 
 import blendsplat
 from blendsplat.commands import machine, making, using
-from blendsplat.serving.system import calm_threads
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -47,5 +46,4 @@ def blendsplat_command(
 
 def main() -> None:
     """Entry point of the console script."""
-    calm_threads()
     app()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -69,17 +68,6 @@ def resolve_device(device: str) -> str:
     if full not in known:
         raise InputError(f"There is no device {device!r} on this machine; it has {', '.join(known)}.")
     return full
-
-
-def calm_threads() -> None:
-    """Let idle OpenMP threads sleep soon instead of spinning for milliseconds; call it before torch is loaded.
-
-    Blender and the engine share the processor: on two busy cores, training took 5 to 8 times the processor time with
-    the default. What the user has set is left alone.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = "1000"  # GNU's runtime; its own choice when it knows of too many threads
-        os.environ["KMP_BLOCKTIME"] = "1"  # Intel's and LLVM's, milliseconds
 
 
 def _torch() -> Any:
