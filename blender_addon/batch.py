@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -82,4 +83,8 @@ if __name__ == "__main__":
         traceback.print_exc()
         print(f"batch.py: {failure}", file=sys.stderr)
         status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if bpy.app.module:
+        os._exit(status)  # the bpy module can hang while it is torn down with render engines registered
     sys.exit(status)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The extension as it is shipped: manifest, zip, what it imports; the environment it makes for the engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import build_addon
+import pytest
+
+from blender_addon import engine_env
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_zip_is_whole_and_repeatable(tmp_path):
+    wheel = tmp_path / "blendsplat-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"wheel")
+    first = build_addon.build(tmp_path / "a", [wheel])
+    second = build_addon.build(tmp_path / "b", [wheel])
+    assert first.read_bytes() == second.read_bytes()
+    build_addon.check(first)
+    with zipfile.ZipFile(first) as archive:
+        names = archive.namelist()
+    assert {"__init__.py", "blender_manifest.toml", "operators/track.py", "engine/blendsplat-0.1.0-py3-none-any.whl"} <= set(names)
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+def test_engine_and_extension_have_the_same_version():
+    text = (ROOT / "engine" / "blendsplat" / "__init__.py").read_text(encoding="utf-8")
+    assert f'__version__ = "{build_addon.read_manifest()["version"]}"' in text
+
+
+def test_foreign_imports_are_refused(tmp_path, monkeypatch):
+    build_addon.check_imports()
+    monkeypatch.setattr(build_addon, "ROOT", tmp_path)
+    (tmp_path / "bad.py").write_text("def f():\n    import torch.nn\n")
+    with pytest.raises(build_addon.BuildError, match="torch"):
+        build_addon.check_imports(tmp_path)
+
+
+def test_a_wrong_manifest_is_refused(tmp_path):
+    text = (ROOT / "blender_addon" / "blender_manifest.toml").read_text(encoding="utf-8")
+    (tmp_path / "blender_manifest.toml").write_text(text.replace('version = "0.1.0"', 'version = "one"', 1))
+    with pytest.raises(build_addon.BuildError, match="semantic"):
+        build_addon.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("says", "flavour"),
+    [("CUDA Version: 12.9", "cu128"), ("CUDA Version: 13.0", "cu130"), ("CUDA Version: 12.4", "cpu"), ("broken", "cpu")],
+)
+def test_torch_for_this_machine(says, flavour):
+    if sys.platform == "darwin":
+        pytest.skip("no CUDA on this system")
+    assert engine_env.torch_flavour(lambda *a, **k: SimpleNamespace(stdout=says)) == flavour
+
+
+def test_no_card_means_cpu():
+    def absent(*_a, **_k):
+        raise FileNotFoundError
+
+    assert engine_env.torch_flavour(absent) == "cpu"
+
+
+def tiny_wheel(folder: Path, name: str, body: str) -> Path:
+    """A pure wheel with one module."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-0.1.0-py3-none-any.whl"
+    info = f"{name}-0.1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}/__init__.py", "")
+        archive.writestr(f"{name}/__main__.py", body)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+HELLO = """
+import json, struct, sys
+size, rest = struct.unpack("<IQ", sys.stdin.buffer.read(12))
+identity = json.loads(sys.stdin.buffer.read(size))["id"]
+text = json.dumps({"jsonrpc": "2.0", "id": identity, "result": {"protocol": 1, "version": "0.1.0", "python": "3", "torch": "none"}})
+sys.stdout.buffer.write(struct.pack("<IQ", len(text), 0) + text.encode()); sys.stdout.buffer.flush(); sys.stdin.buffer.read()
+"""
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """An installation whose package index is a folder with a stand-in torch, in a place with spaces and umlauts."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", (tmp_path / "index").as_uri())
+    tiny_wheel(tmp_path / "index", "torch", "")
+    return engine_env.Installation(tmp_path / "the ängine" / "engine", tmp_path / "wheels")
+
+
+def test_installation_fails_in_words_and_is_repeated(offline, tmp_path):
+    offline.run()
+    assert offline.state == "failed" and "without an engine inside" in offline.error
+    tiny_wheel(tmp_path / "wheels", "blendsplat", "raise SystemExit(3)")
+    broken = engine_env.Installation(offline.directory, offline.wheels)
+    broken.run()
+    assert broken.state == "failed" and "status 3" in broken.error
+    assert not (offline.directory / engine_env.COMPLETE).exists()
+    tiny_wheel(tmp_path / "wheels", "blendsplat", HELLO)
+    again = engine_env.Installation(offline.directory, offline.wheels)
+    again.run()
+    assert again.state == "done", again.error
+    assert json.loads((offline.directory / engine_env.COMPLETE).read_text())["version"] == "0.1.0"
+    assert "Making the engine's environment" not in again.lines, "the environment was made anew"
+
+
+def test_a_missing_package_is_said(offline, tmp_path):
+    tiny_wheel(tmp_path / "wheels", "blendsplat", HELLO)
+    (tmp_path / "index" / "torch-0.1.0-py3-none-any.whl").unlink()
+    offline.run()
+    assert offline.state == "failed" and "package index" in offline.error
+
+
+def test_cancelling_an_installation(offline, tmp_path):
+    tiny_wheel(tmp_path / "wheels", "blendsplat", HELLO)
+    offline.start()
+    time.sleep(0.3)
+    offline.cancel()
+    end = time.monotonic() + 60
+    while offline.state == "running":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert offline.state == "cancelled" and not (offline.directory / engine_env.COMPLETE).exists()
+
+
+def test_batch_makes_a_scene_and_frames(tmp_path):
+    """The script for farms, in a process of its own, with the stand-in engine."""
+    import synthetic
+
+    synthetic.write_performance(tmp_path / "clip" / "tracking.npz")
+    synthetic.write_avatar(tmp_path / "a.avatar.npz")
+    words = [
+        sys.executable, str(ROOT / "blender_addon" / "batch.py"), "--clip", str(tmp_path / "clip"), "--avatar",
+        str(tmp_path / "a.avatar.npz"), "--blend", str(tmp_path / "out" / "s.blend"), "--frames", str(tmp_path / "frames"),
+        "--count", "3", "--engine", sys.executable, str(Path(__file__).with_name("fake_engine.py")),
+    ]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "out" / "s.blend").exists()
+    assert 3 <= len(list((tmp_path / "frames").glob("frame_*.png"))) <= 4

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the tool that runs whole Blenders with a window; without it, or without a Blender set up, these tests skip."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = Path(os.environ.get("REAL_BLENDER", ROOT.parent / "shared" / "tools" / "real-blender"))
+
+
+@pytest.fixture(params=["4.3", "5.2"])
+def blender(request, tmp_path):
+    """blender(words, folders) runs a whole Blender of this version with a window; its own settings lie in tmp_path."""
+    version = request.param
+    if not os.access(TOOL, os.X_OK):
+        pytest.skip("the tool real-blender is not on this machine")
+    home = Path(os.environ.get("REAL_BLENDER_HOME", Path.home() / ".cache" / "real-blender"))
+    if not (home / version / ".ready").exists():
+        pytest.skip(f"Blender {version} is not set up; run: {TOOL} setup {version}")
+    root = home / version
+    if subprocess.run(["chroot", str(root), "python3", "-c", "import numpy"], capture_output=True).returncode != 0:
+        pytest.skip(f"Debian's Blender {version} lacks numpy; run: chroot {root} apt-get install -y python3-numpy")
+
+    def run(words: list[str], folders: list[Path], timeout: float) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "BLENDER_USER_RESOURCES": str(tmp_path / "user"), "REAL_BLENDER_BIND": ":".join(map(str, {*folders, tmp_path})),
+        }  # fmt: skip
+        command = [str(TOOL), "run", version, "--factory-startup", *words]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout)
+
+    return run
