@@ -17,7 +17,7 @@ import blendsplat
 from blendsplat.serving.protocol import Message, encode_message, read_message
 from blendsplat.serving.server import Server
 
-HEADER_SIZE = 12
+WATCHDOG_SECONDS = 300.0  # a test that waits for a message that never comes ends with an error
 
 
 def engine_environment(folder: Path) -> dict[str, str]:
@@ -92,6 +92,9 @@ class EngineProcess(Client):
                 stderr=stderr, env=engine_environment(folder),
             )  # fmt: skip
         super().__init__(self.process.stdout, self.process.stdin)
+        self._watchdog = threading.Timer(WATCHDOG_SECONDS, self.process.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
 
     def close(self) -> int:
         """End of file on its input; its exit code."""
@@ -99,6 +102,7 @@ class EngineProcess(Client):
             self.process.stdin.close()
         code = self.process.wait(60)
         self.process.stdout.close()
+        self._watchdog.cancel()
         return code
 
 

@@ -52,7 +52,7 @@ def test_a_killed_training_continues(tracked: Path, folder: Path) -> None:
     engine = EngineProcess(folder)
     job = engine.start("train", **params)
     while not checkpoint.exists():
-        engine.step()
+        assert engine.step().body.get("method") != "job.finished", engine.seen[-1].body
     engine.process.kill()
     engine.process.wait(30)
 
