@@ -33,7 +33,7 @@ def test_the_papers_schedule() -> None:
 
 
 def test_overrides_are_converted_and_checked() -> None:
-    assert load_preset("draft", {"images": "500", "refine_pose": "true"}).images == 500
+    assert load_preset("draft", {"images": "500", "fit_exposure": "true"}).images == 500
     with pytest.raises(InputError, match="'imags' does not exist; did you mean 'images'") as caught:
         load_preset("draft", {"imags": 500})
     assert "uv_resolution" in caught.value.sentence, "the allowed keys are named"

@@ -68,7 +68,6 @@ class Preset(BaseModel):
     basis_position_factor: float = Field(0.05, ge=0)
     basis_rotation_factor: float = Field(0.5, ge=0)
     basis_color_factor: float = Field(0.5, ge=0)
-    mlp_weight_decay: float = Field(0.0, ge=0)
 
     # the loss
     l1_weight: float = Field(1.0, ge=0)
@@ -76,11 +75,8 @@ class Preset(BaseModel):
     lpips_weight: float = Field(0.0, ge=0)
     lpips_after: int = Field(20_000, ge=0)
     lpips_weights: str = Field("", description="path to the perceptual metric's weights (.npz); needed by lpips_weight")
-    weight_sparsity: float = Field(0.0, ge=0, description="penalty on the blendshape weights' squares")
 
     # real clips
-    refine_pose: bool = Field(False, description="also correct the tracked head pose of the training frames")
-    pose_rate: float = Field(1e-4, ge=0)
     fit_exposure: bool = Field(False, description="one gain and bias per training frame, for clips with auto-exposure")
     exposure_rate: float = Field(1e-3, ge=0)
 

@@ -31,6 +31,5 @@ def learning_rates(preset: Preset, images: int) -> dict[str, float]:
         "colors": preset.color_rate * factor,
         "delta_colors": preset.color_rate * preset.basis_color_factor * factor,
         "mlp": preset.mlp_rate * factor,
-        "pose": preset.pose_rate * factor,
         "exposure": preset.exposure_rate * factor,
     }

@@ -17,8 +17,8 @@ from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.avatars.rgbavatar import RGBAvatar, Surface, gaussian_axis
 from blendsplat.heads.model import HeadModel
 from blendsplat.training.checkpoint import Snapshot, optimiser_tensors, restore_optimiser
-from blendsplat.training.corrections import Corrections
 from blendsplat.training.data import FrameBatch, FrameSet
+from blendsplat.training.exposure import Exposure
 from blendsplat.training.initialise import initialise_colors, new_avatar
 from blendsplat.training.losses import image_loss
 from blendsplat.training.lpips import Lpips
@@ -58,7 +58,7 @@ class Trainer:
         self.surfaces: Surface | None = None
         self.surfaces = self._all_surfaces()
         self.initialised = torch.zeros(self.avatar.gaussian_count, dtype=torch.bool, device=device)
-        self.corrections = Corrections(len(data), self._surface([0]).vertices[0].mean(0)).to(device)
+        self.exposure = Exposure(len(data)).to(device)
         self.sampler = make_sampler(preset, len(data))
         self.generator = torch.Generator().manual_seed(preset.seed + 1)
         self.lpips = Lpips(preset.lpips_weights).to(device) if preset.lpips_weight else None
@@ -70,8 +70,8 @@ class Trainer:
     def _use(self, avatar: RGBAvatar) -> None:
         """Train ``avatar`` from here on, with a fresh optimiser."""
         self.avatar = avatar
-        self._names = _parameter_names(avatar, self.corrections, self.preset)
-        self.optimiser = torch.optim.Adam(_groups(self._names, self.preset), lr=1e-3, eps=1e-15, fused=True)
+        self._names = _parameter_names(avatar, self.exposure, self.preset)
+        self.optimiser = torch.optim.Adam(_groups(self._names), lr=1e-3, eps=1e-15, fused=True)
 
     @property
     def done(self) -> bool:
@@ -86,16 +86,14 @@ class Trainer:
         backgrounds = torch.rand(len(rows), 3, generator=self.generator).to(self.device)
         self._set_rates()
 
-        weights, gaussians = self._gaussians(rows)
+        gaussians = self._gaussians(rows)
         if self._colors_open():
             cameras = self._cameras(len(rows))
             initialise_colors(self.avatar, self.initialised, gaussians.detach(), frames, *cameras)
-            weights, gaussians = self._gaussians(rows)  # with the colours just set
+            gaussians = self._gaussians(rows)  # with the colours just set
         image = self._render(gaussians, rows, backgrounds)
         target = frames.target(backgrounds)
         loss = image_loss(image, target, frames.valid, self.preset, self.lpips, self.images)
-        if weights is not None and self.preset.weight_sparsity:
-            loss = loss + self.preset.weight_sparsity * weights.square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -107,8 +105,7 @@ class Trainer:
         """(target, render) [H,W,3] of one training frame over mid grey."""
         frames: FrameBatch = self.data.batch([row])
         grey = torch.full((1, 3), 0.5, device=self.device)
-        _, gaussians = self._gaussians([row])
-        return frames.target(grey)[0], self._render(gaussians, [row], grey)[0]
+        return frames.target(grey)[0], self._render(self._gaussians([row]), [row], grey)[0]
 
     def finished_avatar(self) -> RGBAvatar:
         """The avatar to save: without the Gaussians that no training frame ever showed."""
@@ -141,19 +138,18 @@ class Trainer:
         self.sampler.restore(snapshot.plain["sampler"])
         self._settled = False
 
-    def _gaussians(self, rows: list[int]) -> tuple[Tensor | None, Gaussians]:
+    def _gaussians(self, rows: list[int]) -> Gaussians:
         weights = None
         if self.images >= self.preset.blendshapes_after:
             weights = self.avatar.weights_of(self.features[rows])
-        gaussians = self.avatar.bound_gaussians(weights, self._surface(rows))
-        return weights, self.corrections.move(gaussians, rows) if self.preset.refine_pose else gaussians
+        return self.avatar.bound_gaussians(weights, self._surface(rows))
 
     def _render(self, gaussians: Gaussians, rows: list[int], backgrounds: Tensor) -> Tensor:
         camera = self.avatar.camera
         if not self.preset.fit_exposure:
             return render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height, backgrounds)[0]
         image, alpha, _ = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)
-        return self.corrections.expose(image, alpha, rows) + backgrounds[:, None, None] * (1 - alpha)
+        return self.exposure(image, alpha, rows) + backgrounds[:, None, None] * (1 - alpha)
 
     def _cameras(self, batch: int) -> tuple[Tensor, Tensor]:
         return self.avatar.camera.viewmat.expand(batch, 4, 4), self.avatar.camera.K.expand(batch, 3, 3)
@@ -216,20 +212,17 @@ def make_sampler(preset: Preset, frames: int) -> Sampler:
     return OnlineSampler(preset.seed, preset.online_local_pool, preset.online_global_pool, preset.online_global_share)
 
 
-def _parameter_names(avatar: RGBAvatar, corrections: Corrections, preset: Preset) -> dict[Tensor, str]:
+def _parameter_names(avatar: RGBAvatar, exposure: Exposure, preset: Preset) -> dict[Tensor, str]:
     names: dict[Tensor, str] = {parameter: name for name, parameter in avatar.named_parameters()}
-    if preset.refine_pose:
-        names[corrections.pose] = "pose"
     if preset.fit_exposure:
-        names[corrections.exposure] = "exposure"
+        names[exposure.values] = "exposure"
     return names
 
 
-def _groups(names: dict[Tensor, str], preset: Preset) -> list[dict[str, Any]]:
+def _groups(names: dict[Tensor, str]) -> list[dict[str, Any]]:
     """One Adam group per learning rate; its name is the key of schedules.learning_rates."""
     groups: dict[str, dict[str, Any]] = {}
     for parameter, name in names.items():
         key = name.split(".")[0]
-        decay = preset.mlp_weight_decay if key == "mlp" else 0.0
-        groups.setdefault(key, {"name": key, "params": [], "weight_decay": decay})["params"].append(parameter)
+        groups.setdefault(key, {"name": key, "params": []})["params"].append(parameter)
     return list(groups.values())

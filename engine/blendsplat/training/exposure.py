@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera's auto-exposure, learned per training frame and thrown away after training.
+
+Without it an avatar averages over the drift, or learns it as expression. Held-out frames are not corrected.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Exposure(nn.Module):
+    """values [M,2]: logarithm of a gain, and a bias, for each of M training frames."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(frames, 2))
+
+    def forward(self, image: Tensor, alpha: Tensor, rows: list[int]) -> Tensor:
+        """Premultiplied images [B,H,W,3] and alpha [B,H,W,1] as the camera exposed the frames ``rows``. The mean over
+        all frames is taken out, so that the avatar keeps the clip's own brightness."""
+        values = (self.values - self.values.mean(0))[rows]
+        gain, bias = values[:, 0].exp()[:, None, None, None], values[:, 1][:, None, None, None]
+        return image * gain + alpha * bias
