@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds and renders a scene without a window, for farms and for the demo: the panel's own steps, one after the other.
 
-    python blender_addon/batch.py --clip DIR --avatar FILE [--blend OUT.blend] [--frames DIR [--count N]] [--engine WORDS...]
+    python blender_addon/batch.py --clip DIR --avatar FILE [--blend OUT.blend] [--frames DIR [--first I] [--count N]] [--engine WORDS...]
     blender -b --python batch.py -- --clip ...      (with the extension installed)
 """
 
@@ -25,6 +25,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--blend", type=Path, help="save the scene here")
     parser.add_argument("--frames", type=Path, help="render PNG files with alpha into this folder")
     parser.add_argument("--count", type=int, default=0, help="render only this many frames, evenly spread (0: all)")
+    parser.add_argument("--first", type=int, default=0, help="first frame of the clip to render")
     parser.add_argument("--engine", nargs=argparse.REMAINDER, help="the words that start the engine; must come last")
     options = parser.parse_args(words)
     addon = _load_addon()
@@ -35,7 +36,7 @@ def main(words: list[str]) -> int:
         options.blend.parent.mkdir(parents=True, exist_ok=True)
         bpy.ops.wm.save_as_mainfile(filepath=str(options.blend.resolve()), compress=True)
     if options.frames:
-        render_frames(scene, options.frames.resolve(), options.count)
+        render_frames(scene, options.frames.resolve(), options.first, options.count)
     addon.session.stop()
     return 0
 
@@ -50,11 +51,12 @@ def build_scene(addon: ModuleType, clip: Path, avatar: Path) -> bpy.types.Scene:
     return scene
 
 
-def render_frames(scene: bpy.types.Scene, folder: Path, count: int) -> None:
-    """Render the scene's frames (``count`` of them, evenly spread) as PNG files with alpha."""
+def render_frames(scene: bpy.types.Scene, folder: Path, first: int, count: int) -> None:
+    """Render the clip's frames from ``first`` on (``count`` of them, evenly spread) as PNG files with alpha."""
     folder.mkdir(parents=True, exist_ok=True)
     scene.render.film_transparent = True
     scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGBA"
+    scene.frame_start += first
     first, last = scene.frame_start, scene.frame_end
     if count and count < last - first + 1:
         scene.frame_step = max(1, (last - first) // max(1, count - 1))

@@ -101,7 +101,7 @@ def _blender(addon: Path, folder: Path, avatar: Path, output: Path, first: int) 
     """Build the scene in the bpy module, in a process of its own, with the add-on's own operators."""
     command = [
         sys.executable, str(addon / "batch.py"), "--clip", str(folder), "--avatar", str(avatar),
-        "--blend", str(output / "demo.blend"), "--render", str(output / "render"), "--first", str(first),
+        "--blend", str(output / "demo.blend"), "--frames", str(output / "render"), "--first", str(first),
         "--engine", sys.executable, "-m", "blendsplat", "serve",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
