@@ -19,9 +19,12 @@ ROWS = 4
 CAPTION = 22
 
 
-def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path, target: Path) -> None:
-    """Write a PNG of ROWS held-out frames: the clip, the overlay of the mesh, the avatar, and Blender's render if present."""
-    frames = np.linspace(0.72 * clip.frame_count, clip.frame_count - 1, ROWS).astype(int)
+def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path, first: int, target: Path) -> None:
+    """Write a PNG of ROWS frames from ``first`` on: the clip, the overlay of the mesh, the avatar, and what Blender rendered.
+
+    folder holds overlay.mp4 and, if Blender rendered, render/*.png: one picture for each frame from ``first`` on.
+    """
+    frames = np.linspace(first + 4, clip.frame_count - 1, ROWS).astype(int)
     avatar = load_avatar(avatar_path)
     overlay = _video_frames(folder / "overlay.mp4", frames)
     columns = ["video (never trained on)", "tracked mesh", "avatar"]
@@ -35,8 +38,8 @@ def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path
     rendered = sorted((folder / "render").glob("*.png"))
     if rendered:
         columns.append("Blender render")
-        for row, index in enumerate(np.linspace(0, len(rendered) - 1, ROWS).astype(int)):
-            rows[row].append(_on_grey(rendered[index], size))
+        for row, frame in zip(rows, frames, strict=True):
+            row.append(_on_grey(rendered[min(frame - first, len(rendered) - 1)], size))
     _grid(columns, rows, size, target)
 
 

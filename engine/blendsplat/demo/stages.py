@@ -59,6 +59,7 @@ def run(output: Path, addon: Path | None = None, progress: Progress | None = Non
     progress = progress or Progress()
     output.mkdir(parents=True, exist_ok=True)
     video, folder, avatar = output / "clip.mp4", output / "clip", output / "demo.avatar.npz"
+    first = int(HELD_OUT_FROM * frames)
     report = Report()
     head = load_head("builtin")
 
@@ -83,11 +84,12 @@ def run(output: Path, addon: Path | None = None, progress: Progress | None = Non
         lambda q: f"PSNR {q['psnr']:.2f} dB, SSIM {q['ssim']:.4f}",
     )
     if addon is not None:
-        report.stage("Blender: scene and render", lambda: _blender(addon, folder, avatar, output, int(HELD_OUT_FROM * frames)))
+        report.stage("Blender: scene and render", lambda: _blender(addon, folder, avatar, output, first))
         sequence_to_mp4(output / "render", FPS, SIZE, output / "render.mp4")
-    report.stage(
-        "side by side", lambda: side_by_side(Clip.open(folder), tracking, avatar, output, output / "side_by_side.png")
-    )
+    else:
+        report.rows.append(("Blender", 0.0, "left out: no --addon"))
+    picture = output / "side_by_side.png"
+    report.stage("side by side", lambda: side_by_side(Clip.open(folder), tracking, avatar, output, first, picture))
     console = Console()
     console.print(report.table())
     return report
