@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks: each measures one part of the product and returns rows that docs/benchmarks.md quotes with their command."""
+"""Benchmarks: each measures one part of the product and returns rows that docs/benchmarks.md quotes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main path on videos: how fast and how well each is imported, tracked, trained and reproduced on held-out frames."""
+"""The main path on videos: how fast and how well each is imported, tracked, trained and reproduced."""
 
 from __future__ import annotations
 

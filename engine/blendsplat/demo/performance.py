@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A talking performance for a head with ARKit-named expressions: speech, blinks, gaze, brows, smiles and head turns.
 
-Everything is a smooth function of time and a seed, so the demo's clip has a known truth that a tracker can be scored on.
+Everything is a smooth function of time and a seed, so the demo's clip has a known truth to score a tracker on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def talking_performance(head: HeadModel, frames: int, fps: float, seed: int = 7)
     jaw = _speech(time, rng, curves)
     for name, values in curves.items():
         if name in head.expression_names:
-            params.expression[:, head.expression_names.index(name)] = torch.as_tensor(values, dtype=torch.float32).clamp(0, 1)
+            weights = torch.as_tensor(values, dtype=torch.float32).clamp(0, 1)
+            params.expression[:, head.expression_names.index(name)] = weights
     params.jaw_pose[:, 0] = torch.as_tensor(jaw, dtype=torch.float32)
     params.neck_pose = torch.as_tensor(_head_turns(time), dtype=torch.float32)
     gaze = torch.as_tensor(_gaze(time, rng), dtype=torch.float32)

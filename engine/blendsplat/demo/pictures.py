@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that let a person judge a run at a glance: video, overlay and avatar beside each other, held-out frames only."""
+"""Pictures that let a person judge a run at a glance: video, overlay, avatar and Blender's render, side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CAPTION = 22
 
 
 def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path, first: int, target: Path) -> None:
-    """Write a PNG of ROWS frames from ``first`` on: the clip, the overlay of the mesh, the avatar, and what Blender rendered.
+    """Write a PNG of ROWS frames from ``first`` on: clip, overlay of the mesh, avatar, and what Blender rendered.
 
     folder holds overlay.mp4 and, if Blender rendered, render/*.png: one picture for each frame from ``first`` on.
     """
@@ -38,8 +38,8 @@ def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path
     rendered = sorted((folder / "render").glob("*.png"))
     if rendered:
         columns.append("Blender render")
-        for row, frame in zip(rows, frames, strict=True):
-            row.append(_on_grey(rendered[min(frame - first, len(rendered) - 1)], size))
+        for pictures, frame in zip(rows, frames, strict=True):
+            pictures.append(_on_grey(rendered[min(frame - first, len(rendered) - 1)], size))
     _grid(columns, rows, size, target)
 
 
