@@ -8,7 +8,7 @@ import math
 
 from rich.console import Console
 
-from blendsplat.commands.progress import BarProgress, LineProgress, describe_figures, progress_for
+from blendsplat.commands.progress import BarProgress, LineProgress, describe_figures, describe_left, progress_for
 
 
 def console(terminal: bool) -> Console:
@@ -45,6 +45,17 @@ def test_bars_keep_notes_once() -> None:
 def test_the_kind_fits_the_console() -> None:
     assert isinstance(progress_for(console(True)), BarProgress)
     assert isinstance(progress_for(console(False)), LineProgress)
+
+
+def test_time_left() -> None:
+    told = [describe_left(s) for s in (None, math.inf, 0, 40.4, 700, 3900, 7199)]
+    assert told == ["", "", "0 s left", "40 s left", "12 min left", "1 h 05 min left", "2 h 00 min left"]
+
+
+def test_lines_tell_the_time_left() -> None:
+    progress = LineProgress(console(False))
+    progress.update("train", 0, 10, eta_s=125.0)
+    assert progress._console.file.getvalue() == "train: 0 of 10  2 min left\n"  # type: ignore[attr-defined]
 
 
 def test_figures() -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from blendsplat.progress import Progress
+from blendsplat.serving.jobs import EtaClock
 
 _LINE_SECONDS = 10.0
 
@@ -21,6 +22,16 @@ def describe_figures(figures: dict[str, float]) -> str:
     """loss 0.0123  psnr 29.1 (the time left has a place of its own)."""
     shown = {name: value for name, value in figures.items() if name != "eta_s" and math.isfinite(value)}
     return "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+
+
+def describe_left(seconds: float | None) -> str:
+    """40 s left, 12 min left, 1 h 05 min left; "" while nothing is known."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s left"
+    return f"{minutes} min left" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min left"
 
 
 class ConsoleProgress(Progress):
@@ -86,16 +97,23 @@ class LineProgress(ConsoleProgress):
         self._shown = ("", False)  # stage, was it complete
         self._printed = -math.inf
         self._said = ""
+        self._eta = EtaClock()
 
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
         now = time.monotonic()
+        left = figures.get("eta_s", self._eta.estimate(stage, done, total))
         complete = total > 0 and done >= total
         known = (stage, complete) == self._shown
         news = complete and message and message != self._said
         if known and not news and (complete or now - self._printed < _LINE_SECONDS):
             return
         self._shown, self._printed, self._said = (stage, complete), now, message
-        parts = [f"{stage}: {done:g} of {total:g}", describe_figures(figures), message]
+        parts = [
+            f"{stage}: {done:g} of {total:g}",
+            describe_figures(figures),
+            message,
+            "" if complete else describe_left(left),
+        ]
         self._console.print("  ".join(filter(None, parts)), markup=False, highlight=False, soft_wrap=True)
 
 
