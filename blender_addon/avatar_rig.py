@@ -37,6 +37,34 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     return carrier
 
 
+def find_avatar(scene: bpy.types.Scene, avatar: AvatarFile) -> bpy.types.Object | None:
+    """The scene's avatar from the same file (trained further since), if its head still fits."""
+    wanted = head_rig.rig_id(avatar.rig)
+    for item in scene.objects:
+        head = item.blendsplat.head
+        if item.blendsplat.kind == "AVATAR" and item.blendsplat.avatar_path == str(avatar.path) and head is not None:
+            if head.blendsplat.rig_id == wanted and item.data.shape_keys is not None and item.data.users == 1:
+                return item
+    return None
+
+
+def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.Object:
+    """Give an avatar its file's present content; object, modifier, keyframes and drivers stay."""
+    old, name = carrier.data, carrier.data.name
+    mesh = _carrier_mesh(avatar, name)
+    holder = bpy.data.objects.new(name, mesh)
+    _add_blendshapes(holder, avatar)
+    mesh[_CUSTOM] = Driver.of(avatar).pack()
+    mesh.materials.append(avatar_nodes.preview_material())
+    keyframes.hand_over(old.shape_keys, mesh.shape_keys)
+    carrier.data = mesh
+    bpy.data.objects.remove(holder)
+    bpy.data.meshes.remove(old)
+    mesh.name = name
+    forget_drivers()
+    return carrier
+
+
 def apply_performance(carrier: bpy.types.Object, performance: Performance, start: float, fps: float) -> int:
     """Bake the blendshapes' keyframes from a tracked performance through the learned network; returns the frames keyed."""
     rows = performance.valid_rows

@@ -194,7 +194,8 @@ def _send_cancel(job: Job) -> None:
 
 def _take(method: str | None, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     identity = str(params.get("job"))
-    job = next((job for job in _jobs.values() if job.identity == identity), None)
+    # Only running jobs: a new engine process counts its ids from the beginning again.
+    job = next((job for job in _jobs.values() if job.running and job.identity == identity), None)
     if job is None:
         if any(job.running and job.identity is None for job in _jobs.values()) and len(_early) < 10_000:
             _early.append((method, params, arrays))  # it overtook the answer to job.start, which tells the id

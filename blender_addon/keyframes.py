@@ -51,6 +51,19 @@ def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Acti
     return action
 
 
+def hand_over(source: bpy.types.ID, target: bpy.types.ID) -> None:
+    """Let ``target`` play the action, NLA tracks aside, and the drivers of ``source`` (data of the same kind)."""
+    old = source.animation_data
+    if old is None:
+        return
+    new = target.animation_data_create()
+    new.action = old.action
+    if hasattr(old, "action_slot"):
+        new.action_slot = old.action_slot
+    for driver in old.drivers:
+        new.drivers.from_existing(src_driver=driver)
+
+
 def fcurves(owner: bpy.types.ID) -> Iterator[Any]:
     """Every F-curve of the owner's action, whichever API holds them."""
     data = owner.animation_data

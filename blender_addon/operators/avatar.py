@@ -98,7 +98,8 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     file = formats.read_avatar(path)
     name = path.name.removesuffix(".avatar.npz")
     scene = context.scene
-    carrier = avatar_rig.build_avatar(context, file, name)
+    carrier = avatar_rig.find_avatar(scene, file)
+    carrier = avatar_rig.replace_avatar(carrier, file) if carrier else avatar_rig.build_avatar(context, file, name)
     if scene.camera is None:
         K, size = file.arrays["camera.K"], file.arrays["camera.size"]
         meta = {"width": int(size[0]), "height": int(size[1])}

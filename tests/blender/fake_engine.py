@@ -4,11 +4,13 @@
     python fake_engine.py [misbehaviour]
 
 Misbehaviours: old (another protocol), mute (never answers), garbage (a login greeting first), deaf (answers hello, then
-nothing), die (ends when a job is half done), slow (jobs take long), noface (tracking fails with a sentence).
+nothing), die (ends when a job is half done), slow (jobs take long), crawl (training takes half a minute), noface
+(tracking fails with a sentence).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -23,6 +25,7 @@ import synthetic
 _HEADER = struct.Struct("<IQ")
 _lock = threading.Lock()
 _cancelled: set[str] = set()
+_ids = itertools.count(1)
 
 
 def send(body: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
@@ -68,12 +71,12 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     directory = Path(params.get("directory", "."))
     checkpoint = Path(params.get("output", "x") + ".checkpoint")
     done = int(checkpoint.read_text()) if kind == "train" and checkpoint.exists() else 0
-    total = 100 if bad in ("slow", "die") else 10
+    total = 100 if bad in ("slow", "die", "crawl") else 10
     while done < total:
         if job in _cancelled:
             finish(job, kind, "cancelled")
             return
-        time.sleep(0.05 if bad == "slow" else 0.005)
+        time.sleep({"slow": 0.05, "crawl": 0.3 if kind == "train" else 0.05}.get(bad, 0.005))
         done += 1
         if kind == "train":
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,7 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
     if method == "render.gaussians":
         return {}, splat(params, arrays)
     if method == "job.start":
-        job = f"job-{body['id']}"
+        job = f"job-{next(_ids)}"
         threading.Thread(target=run_job, args=(params["kind"], job, params["params"], bad), daemon=True).start()
         return {"job": job}, {}
     if method == "job.cancel":

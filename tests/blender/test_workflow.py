@@ -106,6 +106,14 @@ def test_killed_in_training_then_continued(scene, engine, video):
     assert the_avatar(scene)
 
 
+def test_every_step_with_an_engine_of_its_own(scene, engine, video):
+    """Each engine process calls its first job job-1: an answer must not be taken for an older job's."""
+    for operator in (bpy.ops.blendsplat.import_video, bpy.ops.blendsplat.track, bpy.ops.blendsplat.train):
+        assert operator() == {"FINISHED"}
+        session.stop()
+    assert the_avatar(scene)
+
+
 def test_cancel_keeps_what_is_there(scene, engine, video):
     engine("slow")
     job = jobs.start("train", {"directory": str(video.parent), "output": str(video.parent / "a.avatar.npz"), "device": ""})
@@ -223,6 +231,21 @@ def test_applying_twice_does_not_double(scene, engine, video):
     bpy.ops.blendsplat.apply_performance()
     curves = list(keyframes.fcurves(carrier.data.shape_keys))
     assert len(curves) == 6 and len(curves[0].keyframe_points) == 19
+
+
+def test_training_further_replaces_the_avatar_and_keeps_its_keys(scene, engine, video):
+    work(scene)
+    carrier = the_avatar(scene)
+    keys = avatar_rig.blendshape_keys(carrier)
+    own = carrier.data.shape_keys.driver_add(f'key_blocks["{keys[0].name}"].slider_max')
+    own.driver.expression = "7"
+    synthetic.write_avatar(Path(carrier.blendsplat.avatar_path), gaussians=300, seed=99)
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    assert the_avatar(scene) == carrier and sum(item.blendsplat.kind == "AVATAR" for item in scene.objects) == 1
+    assert len(carrier.data.vertices) == 1500 and len(list(keyframes.fcurves(carrier.data.shape_keys))) == 6
+    assert len(carrier.data.shape_keys.animation_data.drivers) == 1
+    scene.frame_set(5)
+    assert len(gather.gather(bpy.context.evaluated_depsgraph_get())) == 300
 
 
 def test_two_clips_two_people(scene, engine, tmp_path):

@@ -197,11 +197,15 @@ def avatar_steps() -> Iterator[float]:
 
 
 def undo_and_reload() -> Iterator[float]:
+    def avatar_name() -> str:
+        return next(item.name for item in bpy.context.scene.objects if item.blendsplat.kind == "AVATAR")
+
     def avatars() -> int:
         return sum(item.blendsplat.kind == "AVATAR" for item in bpy.context.scene.objects)
 
     with bpy.context.temp_override(**view()):
         bpy.ops.ed.undo_push(message="before")
+        bpy.context.scene.objects[avatar_name()].blendsplat.avatar_path = "another"
         bpy.ops.blendsplat.add_avatar()
         bpy.ops.ed.undo_push(message="Add Avatar")
         doubled = avatars()

@@ -42,7 +42,7 @@ def test_the_work_in_a_window(blender, extension, tmp_path):
     if not real:
         video.write_bytes(b"the stand-in does not read it")
     options = {
-        "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE} slow", "video": str(video),
+        "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE} crawl", "video": str(video),
         "clip": str(folder / "Klip ä 1"), "seconds": 2.0,
         "overrides": {"images": 240, "blendshapes_after": 40, "color_init_images": 80, "uv_resolution": 64} if real else {},
     }  # fmt: skip
