@@ -8,7 +8,7 @@ import torch
 
 from blendsplat.heads.model import HeadParams
 from blendsplat.tracking.landmark_model import landmark_positions, pack, project_with_jacobian, restrict_to_landmarks
-from tests.tracking.synthetic import make_head
+from synthetic_head import make_head
 
 
 def _random_params(head, batch: int) -> HeadParams:

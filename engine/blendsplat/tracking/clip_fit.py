@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from blendsplat.tracking.landmark_model import TRANSLATION
 from blendsplat.tracking.solver import Problem, System, damped_step, free_unknowns, linearise
+
+DEPTH = TRANSLATION.stop - 1
 
 
 @dataclass
@@ -41,7 +44,9 @@ def fit_clip_unknowns(problem: Problem, unknowns: Tensor, shape: Tensor, active:
     damping = 1e-3
     for _ in range(iterations):
         step, clip_step = _schur_step(problem, system, unknowns, active, prior, damping)
-        tried = (unknowns + step).clamp(problem.lower, problem.upper)
+        tried = unknowns + step
+        tried[:, DEPTH] += unknowns[:, DEPTH] * (clip_step[-1].exp() - 1)
+        tried = tried.clamp(problem.lower, problem.upper)
         tried_clip = clip + clip_step
         after, after_cost = _evaluate(problem, tried, tried_clip, prior)
         if after_cost <= cost:
@@ -58,8 +63,8 @@ def fit_clip_unknowns(problem: Problem, unknowns: Tensor, shape: Tensor, active:
 def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior) -> tuple[System, float]:
     """Normal equations with the clip's prior added, and the whole cost."""
     shape, log_focal = clip[:-1], clip[-1]
-    placed = replace(problem, model=problem.model.shaped(shape), focal=log_focal.exp())
-    system = linearise(placed, unknowns, with_clip=True)
+    system = linearise(replace(problem, focal=log_focal.exp()), unknowns, shape)
+    system = _with_dolly(system, unknowns[:, DEPTH])
     by_shape = prior.shape_precision @ shape
     cost = float(system.cost.sum() + shape @ by_shape)
     system.clip_gradient[:-1] += by_shape
@@ -70,6 +75,21 @@ def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior
         system.clip_gradient[-1] += weight * (log_focal - prior.log_focal)
         system.clip_matrix[-1, -1] += weight
     return system, cost
+
+
+def _with_dolly(system: System, depths: Tensor) -> System:
+    """Let a longer focal length carry every head ([B] depths) away in proportion, so that only perspective changes.
+
+    Without it focal length and depths could only follow each other in tiny steps along a curved valley.
+    """
+    by_depth = system.cross[:, DEPTH]  # [B,S+1]
+    system.clip_gradient[-1] += depths @ system.gradient[:, DEPTH]
+    system.clip_matrix[-1, -1] += 2 * depths @ by_depth[:, -1] + depths**2 @ system.matrix[:, DEPTH, DEPTH]
+    coupled = depths @ by_depth[:, :-1]
+    system.clip_matrix[-1, :-1] += coupled
+    system.clip_matrix[:-1, -1] += coupled
+    system.cross[..., -1] += system.matrix[..., DEPTH] * depths[:, None]
+    return system
 
 
 def _schur_step(

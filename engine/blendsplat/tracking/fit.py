@@ -24,11 +24,15 @@ from blendsplat.tracking.landmark_model import (
 )  # fmt: skip
 from blendsplat.tracking.offsets import OffsetBasis, make_offset_basis, with_offsets
 from blendsplat.tracking.result import Tracking
+from blendsplat.tracking.silhouette import Mattes, make_inside
 from blendsplat.tracking.solver import NOISE, Problem, fit_frames, landmark_pairs, prior_precision
 from blendsplat.tracking.temporal import fit_together, make_smoothness, usual_stiffness
 
 SHAPE_DIRECTIONS = 100  # more than this the landmarks of one person cannot tell apart
 KEYFRAMES = 32
+# A detector's bias is the same in every frame: about what all frames share they count as this many times fewer.
+SHARED_BIAS = 6.0
+INSIDE = 0.4  # weight of one vertex that lies beyond the matte
 LOST = 0.25  # a frame whose landmarks miss by this part of the eye distance shows no face that was understood
 TORSO_TURN = np.radians(12.0)  # a median head turn beyond this is the torso's
 
@@ -40,7 +44,7 @@ class FitOptions:
     focal: float | None = None
     field_of_view: float | None = None  # None: 28, the usual one of talking-head crops
     view_pixels: float | None = None  # None: the images' longer side
-    focal_sigma: float = 0.35  # of log(focal)
+    focal_sigma: float = 0.1  # of log(focal): landmarks alone see perspective badly
     centre: tuple[float, float] | None = None  # principal point in pixels; None: the images' middle
     smoothing: float = 1.0  # 0 switches temporal terms off
     offsets: bool = True
@@ -63,11 +67,12 @@ class _Clip:
 def fit_clip(
     head: HeadModel, pixels: np.ndarray, found: np.ndarray, timestamps: np.ndarray, width: int, height: int,
     options: FitOptions | None = None, head_source: str = "builtin", progress: Progress | None = None,
-    shots: np.ndarray | None = None,
+    shots: np.ndarray | None = None, mattes: Mattes | None = None,
 ) -> Tracking:  # fmt: skip
     """Fit ``head`` to landmarks [F,478,2] (pixels of width x height images), found [F] bool, timestamps [F] seconds.
 
-    shots: frames at which a shot is known to begin; jumps of the face are found here too.
+    shots: frames at which a shot is known to begin; jumps of the face are found here too. mattes: the person's matte
+    (uint8 [H,W]) by frame, which keeps the shape's skull, ears and neck inside.
     Raises NoFaceError when no frame shows a face.
     """
     options, progress = options or FitOptions(), progress or Progress()
@@ -82,7 +87,7 @@ def fit_clip(
     with _one_thread():
         problem, unknowns = _start(head, model, clip, width, height, options)
         progress.update("fit", 0, 2, "shape and focal length")
-        problem, unknowns, shape, offsets = _fit_shape(head, problem, unknowns, clip, options)
+        problem, unknowns, shape, offsets = _fit_shape(head, problem, unknowns, clip, options, shown, mattes)
         progress.check()
         progress.update("fit", 1, 2, "every frame")
         problem, together, valid, segments = _fit_all(head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options)
@@ -162,7 +167,7 @@ def _reweighted(problem: Problem, clip: _Clip, unknowns: Tensor) -> Problem:
 
 
 def _fit_shape(
-    head: HeadModel, problem: Problem, unknowns: Tensor, clip: _Clip, options: FitOptions
+    head: HeadModel, problem: Problem, unknowns: Tensor, clip: _Clip, options: FitOptions, shown: np.ndarray, mattes: Mattes | None
 ) -> tuple[Problem, Tensor, Tensor, Tensor]:
     """Shape [S], vertex offsets [V,3] and focal length; the problem comes back with all three built in."""
     rotation = unknowns[:, NECK].numpy()
@@ -174,19 +179,20 @@ def _fit_shape(
     values = _fit_poses(keys, values, 6)
 
     shape_count = problem.model.shape_directions.shape[-1]
-    prior = ClipPrior(
-        torch.eye(shape_count) / options.shape_sigma**2, float(problem.focal.log()), 0.0 if options.focal else options.focal_sigma
-    )
-    fit = fit_clip_unknowns(keys, values, torch.zeros(shape_count), everything, prior, 14)
+    focal_sigma = 0.0 if options.focal else options.focal_sigma / SHARED_BIAS**0.5
+    precision = torch.eye(shape_count) * SHARED_BIAS / options.shape_sigma**2
+    prior = ClipPrior(precision, float(problem.focal.log()), focal_sigma)
+    fit = fit_clip_unknowns(keys, values, torch.zeros(shape_count), everything, prior, 10)
     basis: OffsetBasis | None = None
     if options.offsets:
         basis = make_offset_basis(head)
-        pushes = basis.precision.shape[0]
-        keys = replace(keys, model=with_offsets(problem.model, head, basis), focal=fit.focal)
-        precision = torch.block_diag(prior.shape_precision, basis.precision)
-        fit = fit_clip_unknowns(
-            keys, fit.unknowns, torch.cat([fit.shape, torch.zeros(pushes)]), everything, replace(prior, shape_precision=precision), 8
-        )
+        keys = replace(keys, model=with_offsets(problem.model, head, basis))
+        prior = replace(prior, shape_precision=torch.block_diag(precision, SHARED_BIAS * basis.precision))
+    if mattes is not None:
+        keys = replace(keys, inside=make_inside(head, mattes, shown[rows], shape_count, basis, INSIDE))
+    if basis is not None or mattes is not None:
+        start = torch.cat([fit.shape, torch.zeros(prior.shape_precision.shape[0] - shape_count)])
+        fit = fit_clip_unknowns(replace(keys, focal=fit.focal), fit.unknowns, start, everything, prior, 8)
     shape = torch.zeros(head.shape_count)
     shape[:shape_count] = fit.shape[:shape_count]
     offsets = torch.zeros_like(head.template) if basis is None else basis.offsets(fit.shape[shape_count:])

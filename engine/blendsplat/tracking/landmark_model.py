@@ -27,7 +27,7 @@ FIXED_PARAMETERS = 15
 
 @dataclass
 class LandmarkModel:
-    """Arrays of the L = 478 landmarks; C = 2 + E blendable coefficients (eyelids, expression); S shape coefficients."""
+    """Arrays of the L = 478 landmarks (or other points); C = 2 + E blendable coefficients (eyelids, expression); S shape coefficients."""
 
     points: Tensor  # [L,3]
     directions: Tensor  # [L,3,C]
@@ -66,7 +66,20 @@ def restrict_to_landmarks(head: HeadModel, shape_count: int | None = None) -> La
     if head.landmarks is None:
         raise InputError(f"The head {head.name!r} has no landmark embedding yet; make one with heads.embedding.")
     corners = head.faces[head.landmarks.faces]  # [L,3]
-    mix = head.landmarks.barycentrics
+    return restrict_to_points(head, corners, head.landmarks.barycentrics, head.landmarks.weights, shape_count)
+
+
+def restrict_to_vertices(head: HeadModel, vertices: Tensor, shape_count: int | None = None) -> LandmarkModel:
+    """The same for some of the head's own vertices [L]."""
+    whole = torch.zeros(len(vertices), 3)
+    whole[:, 0] = 1
+    return restrict_to_points(head, vertices[:, None].expand(-1, 3), whole, torch.ones(len(vertices)), shape_count)
+
+
+def restrict_to_points(
+    head: HeadModel, corners: Tensor, mix: Tensor, usable: Tensor, shape_count: int | None = None
+) -> LandmarkModel:
+    """The model of L points, each a mixture [L,3] of three vertices [L,3]."""
 
     def at(values: Tensor) -> Tensor:
         """[..., V, X] -> [..., L, X]."""
@@ -87,7 +100,7 @@ def restrict_to_landmarks(head: HeadModel, shape_count: int | None = None) -> La
         joint_shape_directions=head.joint_shape_directions[:shape_count].permute(1, 2, 0).contiguous(),
         skin_weights=at(head.skin_weights),
         normals=torch.nn.functional.normalize(normals, dim=-1),
-        usable=head.landmarks.weights.to(head.template.dtype),
+        usable=usable.to(head.template.dtype),
     )
 
 

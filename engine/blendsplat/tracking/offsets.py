@@ -7,7 +7,7 @@ prior asks for little displacement, little bending (the mesh Laplacian of the di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -56,14 +56,17 @@ def make_offset_basis(head: HeadModel) -> OffsetBasis:
 def with_offsets(model: LandmarkModel, head: HeadModel, basis: OffsetBasis) -> LandmarkModel:
     """The landmark model whose shape coefficients are followed by the basis' 3K pushes. The joints stay."""
     corners = head.faces[head.landmarks.faces]
-    at = (basis.weights[corners] * head.landmarks.barycentrics[..., None]).sum(1)  # [L,K]
-    directions = torch.einsum("lk,xy->lxky", at, torch.eye(3)).reshape(len(at), 3, -1)
-    return LandmarkModel(
-        **{
-            **vars(model),
-            "shape_directions": torch.cat([model.shape_directions, directions], -1),
-            "joint_shape_directions": torch.cat([model.joint_shape_directions, directions.new_zeros(5, 3, directions.shape[-1])], -1),
-        }
+    return with_pushes(model, (basis.weights[corners] * head.landmarks.barycentrics[..., None]).sum(1))
+
+
+def with_pushes(model: LandmarkModel, weights: Tensor) -> LandmarkModel:
+    """The same for any points: weights [L,K] of the control points at them."""
+    directions = torch.einsum("lk,xy->lxky", weights, torch.eye(3)).reshape(len(weights), 3, -1)
+    still = directions.new_zeros(5, 3, directions.shape[-1])
+    return replace(
+        model,
+        shape_directions=torch.cat([model.shape_directions, directions], -1),
+        joint_shape_directions=torch.cat([model.joint_shape_directions, still], -1),
     )
 
 

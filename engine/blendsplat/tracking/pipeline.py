@@ -63,7 +63,7 @@ def track_clip(directory: Path | str, options: TrackOptions | None = None, progr
     points, found = _landmarks(clip, options.detector, progress)
     tracking = fit_clip(
         head, points[..., :2], found, clip.timestamps, clip.width, clip.height, _camera_prior(clip, options.fit),
-        str(options.head), progress, np.asarray(clip.info.shots),
+        str(options.head), progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
     )  # fmt: skip
     tracking.figures["jitter_px"] = jitter(tracking, head)
     if options.overlay or options.valid_maps:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from blendsplat.tracking import points as P
 from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
+from blendsplat.tracking.silhouette import TOLERANCE, Inside
 
 NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the distance between the eyes
 CAUCHY = 3.0  # residuals beyond this many sigmas stop counting fully
@@ -38,6 +39,7 @@ class Problem:
     upper: Tensor  # [P]
     pairs: Tensor  # [N,2] landmark rows whose difference counts too
     pair_weight: float = PAIR_WEIGHT
+    inside: Inside | None = None  # whether the head must stay inside mattes (only while its shape is fitted)
 
     def landmarks(self, rows: Tensor) -> Problem:
         """The same problem seen through some landmarks, which must hold all of the pairs'; the others' votes go to them."""
@@ -92,10 +94,12 @@ def landmark_pairs() -> Tensor:
     return torch.tensor([*P.LID_PAIRS, *P.LIP_PAIRS])
 
 
-def linearise(problem: Problem, unknowns: Tensor, with_clip: bool = False, robust: bool = True) -> System:
-    """Residuals and normal equations of all frames at ``unknowns`` [B,P]."""
+def linearise(problem: Problem, unknowns: Tensor, shape: Tensor | None = None, robust: bool = True) -> System:
+    """Residuals and normal equations of all frames at ``unknowns`` [B,P]; with ``shape`` [S] also those of the clip."""
+    with_clip = shape is not None
+    model = problem.model if shape is None else problem.model.shaped(shape)
     projected, jacobian, by_clip = project_with_jacobian(
-        problem.model, unknowns, problem.root, problem.focal, problem.centre, with_clip
+        model, unknowns, problem.root, problem.focal, problem.centre, with_clip
     )
     residual = (projected - problem.pixels) / problem.sigma[:, None, None]
     upper, lower = problem.pairs[:, 0], problem.pairs[:, 1]
@@ -110,13 +114,19 @@ def linearise(problem: Problem, unknowns: Tensor, with_clip: bool = False, robus
     jacobian, by_clip = jacobian * scale, None if by_clip is None else by_clip * scale
     rows = _weighted_rows(jacobian, weight, gap_weight, upper, lower)
     values = _weighted_rows(residual[..., None] * INDEPENDENCE**0.5, weight, gap_weight, upper, lower)
+    clip_rows = None if by_clip is None else _weighted_rows(by_clip, weight, gap_weight, upper, lower)
+    if problem.inside is not None:
+        tolerance = problem.sigma * (TOLERANCE / NOISE)
+        more = problem.inside.rows(unknowns, problem.root, problem.focal, problem.centre, tolerance, shape)
+        cost = cost + more[0]
+        values, rows = torch.cat([values, more[1][..., None]], 1), torch.cat([rows, more[2]], 1)
+        clip_rows = None if clip_rows is None else torch.cat([clip_rows, more[3]], 1)
     system = System(
         cost=cost,
         gradient=(rows.transpose(1, 2) @ values)[..., 0] + unknowns @ problem.precision,
         matrix=rows.transpose(1, 2) @ rows + problem.precision,
     )
-    if by_clip is not None:
-        clip_rows = _weighted_rows(by_clip, weight, gap_weight, upper, lower)
+    if clip_rows is not None:
         flat = clip_rows.reshape(-1, clip_rows.shape[-1])
         system.cross = rows.transpose(1, 2) @ clip_rows
         system.clip_matrix = flat.T @ flat
