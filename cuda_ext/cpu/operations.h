@@ -11,7 +11,7 @@ namespace blendsplat {
 
 constexpr int kTileShift = 2;  // tiles of 4x4 pixels: one Lanes. Small tiles evaluate few pixels outside the ellipse
 constexpr int kTileSize = 1 << kTileShift;
-constexpr int kEntrySlack = 4;  // entries are read (never used) this far past the end, to prefetch: allocate that many more
+constexpr int kEntrySlack = 16;  // entries are read (never used) this far past the end, to prefetch: allocate that many more
 
 constexpr int kPairSlack = 8;   // pairs are written in steps of so many: room for as many more behind each run
 
