@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 OUT    ?= out/demo
 # torch first and alone: any other order lets pip choose a torch of its own.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# One architecture (its PTX runs on later GPUs too): all five take minutes with nvcc. Releases set CUDAARCHS themselves.
+export CUDAARCHS ?= 75
 SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' -o -name '*.toml' -o -name '*.npz' 2>/dev/null)
 
 .PHONY: demo test gpu-test bench build lint addon clean
