@@ -79,11 +79,14 @@ def write_performance(path: Path, frames: int = 20, fps: float = 25.0, seed: int
     return write(path, meta, performance_arrays(frames, seed, fps))
 
 
-def write_avatar(path: Path, gaussians: int = 500, blendshapes: int = 6, seed: int = 7, size: int = 12) -> Path:
-    """An avatar file with random Gaussians on the grid head."""
+def write_avatar(
+    path: Path, gaussians: int = 500, blendshapes: int = 6, seed: int = 7, size: int = 12, rig: tuple[dict, dict] | None = None
+) -> Path:
+    """An avatar file with random Gaussians on the grid head, or on another rig (meta, arrays)."""
     rng = np.random.default_rng(seed)
-    meta, arrays = grid_head(size)
-    n, k, d, h = gaussians, blendshapes, len(EXPRESSIONS) + 6 * 4 + 2 + 3, 16
+    meta, arrays = rig or grid_head(size)
+    expressions = len(meta["expression_names"])
+    n, k, d, h = gaussians, blendshapes, expressions + 6 * 4 + 2 + 3, 16
     barycentrics = rng.dirichlet([1, 1, 1], n)
     quats = rng.normal(size=(n, 4)) + [2, 0, 0, 0]
     extra = {
@@ -100,7 +103,7 @@ def write_avatar(path: Path, gaussians: int = 500, blendshapes: int = 6, seed: i
     arrays |= {name: a if a.dtype == np.int32 else a.astype(np.float32) for name, a in extra.items()}
     meta |= {
         "format": "blendsplat-avatar", "version": 1, "system": "rgbavatar", "name": "synthetic", "blendshapes": k, "gaussians": n,
-        "feature_layout": [["expression", len(EXPRESSIONS)], ["head_rotation", 6], ["jaw", 6], ["left_eye", 6], ["right_eye", 6],
+        "feature_layout": [["expression", expressions], ["head_rotation", 6], ["jaw", 6], ["left_eye", 6], ["right_eye", 6],
                            ["eyelids", 2], ["translation", 3]],
         "background_trained": "random", "training": {}, "engine": "0",
     }  # fmt: skip

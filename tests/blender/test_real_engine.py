@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The add-on with the real engine: Blender's head and Blender's frame against what the engine computes by itself.
+
+The engine runs in its own Python (BLENDSPLAT_ENGINE_PYTHON, else this one), which may be another than Blender's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+
+from blender_addon import session, space
+
+HERE = Path(__file__).resolve().parent
+ENGINE = HERE.parents[1] / "engine"
+
+
+@pytest.fixture(scope="module")
+def engine_python() -> str:
+    python = os.environ.get("BLENDSPLAT_ENGINE_PYTHON", sys.executable)
+    if python == sys.executable and importlib.util.find_spec("torch") is None:
+        pytest.skip("no engine beside this Blender; name its Python in BLENDSPLAT_ENGINE_PYTHON")
+    return python
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    """The engine from this tree where it was compiled here, else the installed one."""
+    paths = [str(HERE)] + ([str(ENGINE)] if list((ENGINE / "blendsplat").glob("_kernels_cpu*")) else [])
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture(scope="module")
+def reference(engine_python, environment, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("a person ü")
+    words = [engine_python, str(HERE / "make_reference.py"), str(folder)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def stage(scene, engine_python, environment, reference, monkeypatch):
+    """The person's head and avatar in the scene, added by the operators."""
+    monkeypatch.setattr(session, "engine_command", lambda: [engine_python, "-m", "blendsplat", "serve"])
+    monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+    scene.blendsplat.directory = str(reference / "clip")
+    scene.blendsplat.avatar_file = str(reference / "person.avatar.npz")
+    assert bpy.ops.blendsplat.add_head() == {"FINISHED"}
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    return scene
+
+
+def test_the_head_moves_as_the_engines(stage, reference):
+    with np.load(reference / "reference.npz") as data:
+        rows, vertices = data["rows"], data["vertices"]
+    heads = [item for item in stage.objects if item.blendsplat.kind == "HEAD"]
+    assert len(heads) == 1, "the avatar did not recognise the tracked head"
+    for row, want in zip(rows, vertices, strict=True):
+        stage.frame_set(1 + int(row))
+        mesh = heads[0].evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+        have = np.empty(len(mesh.vertices) * 3, np.float32)
+        mesh.attributes["position"].data.foreach_get("vector", have)
+        assert np.abs(have.reshape(-1, 3) - space.to_blender(want)).max() < 2e-5
+
+
+def test_the_frame_is_the_engines_own(stage, reference, tmp_path):
+    """The whole way - shape keys, nodes, camera, protocol, colours, PNG - gives the picture the engine renders itself."""
+    with np.load(reference / "reference.npz") as data:
+        rows, rgba = data["rows"], data["rgba"]
+    assert bpy.ops.blendsplat.engine_check() == {"FINISHED"}
+    stage.render.film_transparent, stage.render.dither_intensity = True, 0
+    stage.render.image_settings.file_format, stage.render.image_settings.color_mode = "PNG", "RGBA"
+    stage.render.image_settings.color_depth = "16"
+    for row, want in zip(rows, rgba, strict=True):
+        stage.frame_set(1 + int(row))
+        stage.render.filepath = str(tmp_path / f"{row}.png")
+        bpy.ops.render.render(write_still=True)
+        image = bpy.data.images.load(stage.render.filepath)
+        image.colorspace_settings.name = "Non-Color"
+        have = np.array(image.pixels[:], np.float32).reshape(160, 160, 4)[::-1]
+        assert have[..., 3].max() > 0.9
+        np.testing.assert_allclose(have[..., 3], want[..., 3], atol=4e-3)
+        shown = have[..., :3] * have[..., 3:]
+        error = np.abs(shown - np.minimum(want[..., :3], want[..., 3:]))
+        assert np.mean(error) < 1e-3 and np.mean(error.max(-1) > 0.02) < 0.01
