@@ -75,6 +75,31 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
+    """-> {directory, head, frames, valid, figures}, as for track."""
+    from blendsplat.video.external import import_recording
+
+    clip, tracking = import_recording(
+        options.source, options.directory, options.head, options.fps, options.overwrite, progress
+    )
+    return {
+        "directory": str(options.directory),
+        "head": tracking.head,
+        "frames": clip.frame_count,
+        "valid": int(tracking.valid.sum()),
+        "figures": plain(tracking.figures),
+    }
+
+
+def run_vhap(options: opt.VhapOptions, progress: Progress) -> dict[str, Any]:
+    """-> {output}."""
+    from blendsplat.video.external import export_vhap
+
+    _need_tracking(options.directory)
+    export_vhap(options.directory, options.output, progress)
+    return {"output": str(options.output)}
+
+
 def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
     """-> {avatar, checkpoint, images, seconds, gaussians, figures, notes}."""
     from blendsplat.training import load_preset, train_avatar
@@ -163,6 +188,8 @@ KINDS = {
     for kind in (
         JobKind("import", "importing the video", opt.ImportOptions, run_import),
         JobKind("track", "tracking", opt.TrackOptions, run_track),
+        JobKind("recording", "reading the recording", opt.RecordingOptions, run_recording),
+        JobKind("vhap", "exporting", opt.VhapOptions, run_vhap),
         JobKind("train", "training", opt.TrainOptions, run_train),
         JobKind("render", "rendering", opt.RenderOptions, run_render),
         JobKind("evaluate", "evaluating", opt.EvaluateOptions, run_evaluate),

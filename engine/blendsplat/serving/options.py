@@ -73,6 +73,23 @@ class TrackOptions(Options):
     )
 
 
+class RecordingOptions(Options):
+    """Take over what another tracker made: VHAP's export, or metrical-tracker's folder."""
+
+    source: AnyPath = Field(description="VHAP's export (transforms.json) or metrical-tracker's folder (checkpoint/)")
+    directory: AnyPath = Field(description="the clip folder to write")
+    head: str = Field(min_length=1, description="the FLAME .pkl that it was tracked with")
+    fps: float = Field(25.0, gt=0, le=1000, description="frames per second")
+    overwrite: bool = Field(False, description="replace a clip that is already in the folder")
+
+
+class VhapOptions(Options):
+    """Write a clip tracked with FLAME the way VHAP exports it."""
+
+    directory: AnyPath = Field(description="the tracked clip folder")
+    output: AnyPath = Field(description="the folder to write")
+
+
 class TrainOptions(Options):
     """Train an avatar from a tracked clip folder; continues from its checkpoint when there is one."""
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that exchange tracked clips with other trackers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blendsplat.commands.running import AsJson, Verbose, described, report, run_command, run_job
+from blendsplat.serving.options import RecordingOptions, VhapOptions
+
+
+def import_recording(
+    source: Annotated[Path, typer.Argument(help=described(RecordingOptions, "source"))],
+    output: Annotated[Path, typer.Option("--output", "-o", help=described(RecordingOptions, "directory"))],
+    head: Annotated[str, typer.Option(help=described(RecordingOptions, "head"))],
+    fps: Annotated[float | None, typer.Option(help=described(RecordingOptions, "fps"))] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=described(RecordingOptions, "overwrite"))] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take over a recording that VHAP or metrical-tracker has tracked, as a clip folder to train on.
+
+    \b
+    blendsplat import-recording export/person/ -o person/ --head flame2023.pkl
+    """
+    values = {"source": source, "directory": output, "head": head, "fps": fps, "overwrite": overwrite}
+    result = run_command("reading", lambda progress: run_job("recording", values, progress), verbose, as_json)
+    report(result, as_json, f"Took over {result['frames']} frames into {output}.")
+
+
+def export_vhap(
+    directory: Annotated[Path, typer.Argument(help=described(VhapOptions, "directory"))],
+    output: Annotated[Path, typer.Option("--output", "-o", help=described(VhapOptions, "output"))],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a clip that was tracked with FLAME the way VHAP exports it, for other trainers.
+
+    \b
+    blendsplat export-vhap talk/ -o talk_vhap/
+    """
+    values = {"directory": directory, "output": output}
+    result = run_command("exporting", lambda progress: run_job("vhap", values, progress), verbose, as_json)
+    report(result, as_json, f"Wrote {result['output']}.")
