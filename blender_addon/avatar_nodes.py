@@ -130,8 +130,10 @@ def _output(t: Tree, entry: bpy.types.Node, points: bpy.types.NodeSocket) -> Non
     vertices = t.node("GeometryNodePointsToVertices", {0: points}).outputs[0]
     scale = t.attribute("scale", "FLOAT_VECTOR")
     length = t.node("ShaderNodeVectorMath", {0: scale}, operation="LENGTH").outputs["Value"]
-    visible = t.math("GREATER_THAN", t.attribute("opacity", "FLOAT"), 0.05)
-    radius = t.math("MULTIPLY", t.math("MULTIPLY", length, entry.outputs[INPUT_SIZE]), visible)
+    # faint Gaussians are meant to be seen through: as solid points they would be a crust
+    opacity = t.attribute("opacity", "FLOAT")
+    solid = t.math("MULTIPLY", opacity, t.math("GREATER_THAN", opacity, 0.2))
+    radius = t.math("MULTIPLY", t.math("MULTIPLY", length, entry.outputs[INPUT_SIZE]), solid)
     cloud = t.node("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius}).outputs[0]
     cloud = t.node("GeometryNodeSetMaterial", {"Geometry": cloud, "Material": entry.outputs[INPUT_MATERIAL]}).outputs[0]
     switch = t.node("GeometryNodeSwitch", input_type="GEOMETRY")

@@ -7,6 +7,8 @@ the engine and without this add-on.
 
 from __future__ import annotations
 
+import contextlib
+
 import bpy
 import numpy as np
 
@@ -33,7 +35,9 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     carrier.blendsplat.head = head
     carrier.blendsplat.avatar_path = str(avatar.path)
     _add_nodes(carrier, head)
-    head.display_type = "WIRE"
+    context.view_layer.update()  # from 5.0 on a new object is not in the view layer before
+    with contextlib.suppress(RuntimeError):  # in a collection that this view layer excludes
+        head.hide_set(True)  # it would cover the avatar; hidden, it still moves it
     return carrier
 
 

@@ -102,3 +102,17 @@ def test_a_tracked_head_is_used_by_its_avatar(scene, tmp_path):
     file = formats.read_avatar(synthetic.write_avatar(tmp_path / "a.avatar.npz"))
     carrier = avatar_rig.build_avatar(bpy.context, file, "Ann")
     assert carrier.blendsplat.head == head
+
+
+def test_a_hidden_head_still_moves_the_avatar(scene, avatar):
+    carrier, _ = avatar
+    head = carrier.blendsplat.head
+    assert head.hide_get()
+    before = gather.gather(bpy.context.evaluated_depsgraph_get()).means.copy()
+    head.data.shape_keys.key_blocks["jawOpen"].value = 1.0
+    bpy.context.view_layer.update()
+    hidden = gather.gather(bpy.context.evaluated_depsgraph_get()).means.copy()
+    assert np.abs(hidden - before).max() > 1e-3
+    head.hide_set(False)
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(gather.gather(bpy.context.evaluated_depsgraph_get()).means, hidden, atol=1e-7)

@@ -142,6 +142,10 @@ def clip_steps() -> Iterator[float]:
     note("head", kinds=sorted(item.blendsplat.kind for item in bpy.context.scene.objects))
 
 
+def checkpoints() -> list[str]:
+    return sorted(path.name for path in Path(OPTIONS["clip"]).glob("*checkpoint*"))
+
+
 def train_steps() -> Iterator[float]:
     scene, jobs = bpy.context.scene, addon().jobs
     scene.blendsplat.preset = "draft"
@@ -153,12 +157,13 @@ def train_steps() -> Iterator[float]:
     train()
     yield from until(lambda: not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().preview.version() > 0), 600)
     yield from screenshot("5-training")
+    yield from until(lambda: not jobs.latest("train").running or bool(checkpoints()), 600)
     job = jobs.latest("train")
     process = addon().session.link._process
     if job.running and process is not None:
         os.kill(process.pid, signal.SIGKILL)
         yield from job_ends("train", 60)
-        note("killed", files=sorted(path.name for path in Path(OPTIONS["clip"]).glob("*checkpoint*")))
+        note("killed", files=checkpoints())
         yield from screenshot("6-killed")
         train()
         yield from until(lambda: not jobs.latest("train").running or jobs.latest("train").done > 0, 300)
