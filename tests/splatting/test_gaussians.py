@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from blendsplat.errors import BlendsplatError
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.backend import cpu_backend
 from blendsplat.splatting.reference import rasterize_reference
@@ -113,6 +114,30 @@ def test_all_zero_parameters_draw_nothing():
     assert torch.equal(image, scene.backgrounds[:, None, None].expand_as(image))
     assert not alpha.any() and not depth.any()
     assert all(not t.grad.any() for t in scene.gaussians)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_magnitude_is_survived(instruction_set, seed):
+    """Parameters over forty orders of magnitude: images and gradients of what float32 can hold stay finite."""
+    scene = random_scene(images=1, gaussians=300, seed=50 + seed)
+    g = torch.Generator().manual_seed(seed)
+    for which in (0, 1, 2):
+        exponents = torch.empty(1, 300, 1).uniform_(-20, 20, generator=g)
+        chosen = torch.rand(1, 300, 1, generator=g) < 0.4
+        scene.gaussians[which] = torch.where(chosen, scene.gaussians[which] * 10**exponents, scene.gaussians[which])
+    leaves = [t.requires_grad_() for t in scene.gaussians]
+    outputs = render(scene)
+    sum(out.clamp(-1e6, 1e6).sum() for out in outputs).backward()
+    assert all(torch.isfinite(out).all() for out in outputs)
+    assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
+
+
+def test_too_many_gigantic_gaussians_are_refused_with_a_sentence():
+    scene = random_scene(images=1, gaussians=140_000, width=512, height=512)
+    scene.gaussians[2] = scene.gaussians[2] * 0 + 100.0
+    scene.gaussians[3] = scene.gaussians[3] * 0 + 0.5
+    with pytest.raises(BlendsplatError, match="gigantic"):
+        render(scene)
 
 
 def test_gigantic_gaussian_covers_the_image():

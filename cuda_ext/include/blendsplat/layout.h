@@ -12,6 +12,7 @@ constexpr float kAlphaMin = 1.0f / 255.0f;  // contributions below one grey leve
 constexpr float kTransmittanceStop = 1e-4f; // stop before the Gaussian that would bring T below this
 constexpr float kFrustumMargin = 0.3f;      // the Jacobian is taken at most this many tan(half field) outside the image
 constexpr float kFarthest = 1e15f;          // farther away, 1 / z^2 underflows and gradients with it
+constexpr float kLongest = 1e30f;           // bound of a quaternion's squared length and of its inverse, likewise
 constexpr float kWidest = 1e30f;            // bound of the product of the screen variances, px^4; the square root of overflow
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kTwoLn2 = 1.3862943611198906f;

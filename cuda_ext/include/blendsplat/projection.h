@@ -101,7 +101,7 @@ BS_FN auto drawable(const Gaussian3<F>& g, const Projection<F>& p, float near_pl
   F parameters = g.opacity;  // any NaN or infinity survives this sum of zeros
   for (int i = 0; i < 3; ++i) parameters = parameters + (g.mean[i] + g.scale[i] + g.color[i]) * F(0.0f);
   for (int i = 0; i < 4; ++i) parameters = parameters + g.quat[i] * F(0.0f);
-  auto ok = both(finite(parameters), finite(p.quat_scale));
+  auto ok = both(finite(parameters), both(p.quat_scale < F(kLongest), p.quat_scale > F(1.0f / kLongest)));
   ok = both(ok, both(p.camera_mean[2] > F(near_plane), p.camera_mean[2] < F(kFarthest)));
   ok = both(ok, both(finite(p.mean_x), finite(p.mean_y)));
   ok = both(ok, both(finite(p.determinant), p.cov_xx * p.cov_yy < F(kWidest)));

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from blendsplat.errors import BlendsplatError
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -56,6 +58,18 @@ class Bins:
     @staticmethod
     def from_tensors(records: Tensor, offsets: Tensor, entries: Tensor, *kept: Tensor) -> Bins:
         return Bins(records, offsets, entries, kept)
+
+
+MAX_ENTRIES = 2**31 - 1  # (Gaussian, tile) pairs of a batch: above it the sort's indices, and most memories, overflow
+
+
+def check_entries(count: int, scene: Scene) -> None:
+    """Raise BlendsplatError when the Gaussians of a batch touch more tiles than can be sorted."""
+    if count > MAX_ENTRIES:
+        raise BlendsplatError(
+            f"{scene.gaussians} Gaussians in {scene.images} images of {scene.width}x{scene.height} touch {count} tiles: "
+            "they have grown gigantic. Lower the learning rate of the scales, or render fewer images at once."
+        )
 
 
 class Workspace(threading.local):

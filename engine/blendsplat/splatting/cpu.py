@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Bins, Scene, Workspace, address
+from blendsplat.splatting.buffers import Bins, Scene, Workspace, address, check_entries
 
 
 class CpuBackend:
@@ -47,6 +47,7 @@ class CpuBackend:
         tile_bounds = take("tile_bounds", images * gaussians, torch.int32)
         kernels.project(view, address(records), address(tile_bounds))
         bound = int(tile_bounds[: images * gaussians].sum())
+        check_entries(bound, scene)
         chunks = self._parts(images)
         bound += images * chunks * kernels.PAIR_SLACK
         scratch = kernels.BinScratch(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Bins, Scene, address
+from blendsplat.splatting.buffers import Bins, Scene, address, check_entries
 
 
 class CudaBackend:
@@ -46,6 +46,7 @@ class CudaBackend:
         temporary = empty(size, torch.uint8)
         kernels.scan(view, address(tile_counts), address(sums), address(temporary), size)
         total = int(sums[-1]) if count else 0
+        check_entries(total, scene)
         keys, sorted_keys = empty(total, torch.int64), empty(total, torch.int64)
         values, entries = empty(total, torch.int32), empty(total, torch.int32)
         kernels.duplicate_keys(

@@ -33,7 +33,7 @@ def rasterize_gaussians(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render B sets of N Gaussians with B cameras (3D Gaussian splatting, Kerbl et al. 2023, section 5).
 
-    means [B,N,3] world units; quats [B,N,4] wxyz, any length but zero; scales [B,N,3] standard deviations along the own
+    means [B,N,3] world units; quats [B,N,4] wxyz, any length in 1e-15..1e15; scales [B,N,3] deviations along the own
     axes; opacities [B,N] (drawn with at most 0.99); colors [B,N,3]; viewmats [B,4,4] world to camera, OpenCV axes;
     Ks [B,3,3] pixels, no skew; backgrounds [B,3] or None for black. All float32, on one device.
 
