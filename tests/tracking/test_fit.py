@@ -13,7 +13,7 @@ from synthetic_head import landmarks_of, make_head, make_truth
 from blendsplat.errors import InputError, NoFaceError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking import points as P
+from blendsplat.tracking import points as pts
 from blendsplat.tracking.fit import FitOptions, fit_clip, nearest_valid
 from blendsplat.tracking.metrics import evaluate_tracking, head_vertices, jitter, rigid_alignment
 from blendsplat.tracking.result import Tracking
@@ -31,7 +31,9 @@ def truth(head: HeadModel) -> Tracking:
     return make_truth(head, 48)
 
 
-def fitted(head: HeadModel, truth: Tracking, pixels: np.ndarray, found: np.ndarray | None = None, **options) -> Tracking:
+def fitted(
+    head: HeadModel, truth: Tracking, pixels: np.ndarray, found: np.ndarray | None = None, **options
+) -> Tracking:
     found = np.ones(truth.frame_count, bool) if found is None else found
     return fit_clip(head, pixels, found, truth.timestamps, truth.width, truth.height, FitOptions(**options))
 
@@ -92,7 +94,7 @@ def test_off_centre_principal_point(head, truth):
 
 
 def test_directions_are_not_mirrored(head):
-    """Yaw towards the person's left, gaze to the left and up, the left lid closed: each shows in its own sign and side."""
+    """Yaw to the person's left, gaze to the left and up, the left lid closed: each in its own sign and side."""
     clip = make_truth(head, 9)
     for name in ("expression", "jaw_pose", "neck_pose", "eyes_pose", "eyelids", "translation"):
         getattr(clip, name)[:] = 0
@@ -102,7 +104,7 @@ def test_directions_are_not_mirrored(head):
     clip.eyes_pose[:, :, 0] = -0.15
     clip.eyelids[4:, 0] = 0.8
     pixels = landmarks_of(head, clip)
-    assert pixels[4, P.LEFT_IRIS[0], 0] > pixels[4, P.RIGHT_IRIS[0], 0]  # the person's left is on the image's right
+    assert pixels[4, pts.LEFT_IRIS[0], 0] > pixels[4, pts.RIGHT_IRIS[0], 0]  # the person's left is on the image's right
     result = fitted(head, clip, pixels, smoothing=0)
     # beyond a usual turn the torso takes a part, so heads are compared whole
     yaw = result.neck_pose[:, 1] + result.root_pose[:, 1]

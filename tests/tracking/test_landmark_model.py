@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from synthetic_head import make_head
 
 from blendsplat.heads.model import HeadParams
 from blendsplat.tracking.landmark_model import landmark_positions, pack, project_with_jacobian, restrict_to_landmarks
-from synthetic_head import make_head
 
 
 def _random_params(head, batch: int) -> HeadParams:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from blendsplat.tracking.landmark_model import TRANSLATION
-from blendsplat.tracking.solver import Problem, System, damped_step, free_unknowns, linearise
+from blendsplat.tracking.solver import ClipSystem, Problem, damped_step, free_unknowns, linearise_clip
 
 DEPTH = TRANSLATION.stop - 1
 
 
 @dataclass
 class ClipPrior:
-    """precision [S,S] of the shape (mean zero); log_focal +- focal_sigma of the camera (sigma 0: the focal is known)."""
+    """precision [S,S] of the shape (mean zero); log_focal +- focal_sigma (0: the focal length is known)."""
 
     shape_precision: Tensor
     log_focal: float
@@ -34,7 +34,9 @@ class ClipFit:
     cost: float
 
 
-def fit_clip_unknowns(problem: Problem, unknowns: Tensor, shape: Tensor, active: Tensor, prior: ClipPrior, iterations: int) -> ClipFit:
+def fit_clip_unknowns(
+    problem: Problem, unknowns: Tensor, shape: Tensor, active: Tensor, prior: ClipPrior, iterations: int
+) -> ClipFit:
     """Minimise over shape [S], focal and the ``active`` [P] unknowns [B,P] of the given frames.
 
     problem.model must hold the shape directions and no shape built in; problem.focal is the start.
@@ -60,10 +62,10 @@ def fit_clip_unknowns(problem: Problem, unknowns: Tensor, shape: Tensor, active:
     return ClipFit(clip[:-1], clip[-1].exp(), unknowns, cost)
 
 
-def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior) -> tuple[System, float]:
+def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior) -> tuple[ClipSystem, float]:
     """Normal equations with the clip's prior added, and the whole cost."""
     shape, log_focal = clip[:-1], clip[-1]
-    system = linearise(replace(problem, focal=log_focal.exp()), unknowns, shape)
+    system = linearise_clip(replace(problem, focal=log_focal.exp()), unknowns, shape)
     system = _with_dolly(system, unknowns[:, DEPTH])
     by_shape = prior.shape_precision @ shape
     cost = float(system.cost.sum() + shape @ by_shape)
@@ -77,7 +79,7 @@ def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior
     return system, cost
 
 
-def _with_dolly(system: System, depths: Tensor) -> System:
+def _with_dolly(system: ClipSystem, depths: Tensor) -> ClipSystem:
     """Let a longer focal length carry every head ([B] depths) away in proportion, so that only perspective changes.
 
     Without it focal length and depths could only follow each other in tiny steps along a curved valley.
@@ -93,7 +95,7 @@ def _with_dolly(system: System, depths: Tensor) -> System:
 
 
 def _schur_step(
-    problem: Problem, system: System, unknowns: Tensor, active: Tensor, prior: ClipPrior, damping: float
+    problem: Problem, system: ClipSystem, unknowns: Tensor, active: Tensor, prior: ClipPrior, damping: float
 ) -> tuple[Tensor, Tensor]:
     """Steps of the frames [B,P] and of the clip [S+1]."""
     free = free_unknowns(problem, unknowns, system.gradient, active).double()
@@ -106,7 +108,9 @@ def _schur_step(
     reduced_gradient = system.clip_gradient.double() - (cross.transpose(1, 2) @ solved[..., -1:]).sum(0)[:, 0]
     clip_free = torch.ones_like(reduced_gradient)
     clip_free[-1] = float(prior.focal_sigma > 0)
-    step = damped_step(reduced[None], reduced_gradient[None], clip_free[None], torch.tensor([damping], dtype=torch.float64))[0]
+    step = damped_step(
+        reduced[None], reduced_gradient[None], clip_free[None], torch.tensor([damping], dtype=torch.float64)
+    )[0]
     step[-1] = step[-1].clamp(-0.3, 0.3)
     frames = -(solved[..., -1] + solved[..., :-1] @ step)
     return frames.to(unknowns.dtype), step.to(unknowns.dtype)

@@ -16,12 +16,20 @@ from blendsplat.errors import NoFaceError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
-from blendsplat.tracking import points as P
+from blendsplat.tracking import points as pts
 from blendsplat.tracking import prepare
 from blendsplat.tracking.clip_fit import ClipPrior, fit_clip_unknowns
 from blendsplat.tracking.landmark_model import (
-    EXPRESSION, EYELIDS, EYES, JAW, NECK, TRANSLATION, LandmarkModel, landmark_positions, restrict_to_landmarks,
-)  # fmt: skip
+    EXPRESSION,
+    EYELIDS,
+    EYES,
+    JAW,
+    NECK,
+    TRANSLATION,
+    LandmarkModel,
+    landmark_positions,
+    restrict_to_landmarks,
+)
 from blendsplat.tracking.offsets import OffsetBasis, make_offset_basis, with_offsets
 from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.silhouette import Mattes, make_inside
@@ -39,7 +47,8 @@ TORSO_TURN = np.radians(12.0)  # a median head turn beyond this is the torso's
 
 @dataclass
 class FitOptions:
-    """focal in pixels of the clip's images (None: solved, with a prior of ``field_of_view`` degrees across ``view_pixels``)."""
+    """focal in pixels of the clip's images; None: solved, with a prior of ``field_of_view`` degrees across
+    ``view_pixels``."""
 
     focal: float | None = None
     field_of_view: float | None = None  # None: 28, the usual one of talking-head crops
@@ -65,10 +74,18 @@ class _Clip:
 
 
 def fit_clip(
-    head: HeadModel, pixels: np.ndarray, found: np.ndarray, timestamps: np.ndarray, width: int, height: int,
-    options: FitOptions | None = None, head_source: str = "builtin", progress: Progress | None = None,
-    shots: np.ndarray | None = None, mattes: Mattes | None = None,
-) -> Tracking:  # fmt: skip
+    head: HeadModel,
+    pixels: np.ndarray,
+    found: np.ndarray,
+    timestamps: np.ndarray,
+    width: int,
+    height: int,
+    options: FitOptions | None = None,
+    head_source: str = "builtin",
+    progress: Progress | None = None,
+    shots: np.ndarray | None = None,
+    mattes: Mattes | None = None,
+) -> Tracking:
     """Fit ``head`` to landmarks [F,478,2] (pixels of width x height images), found [F] bool, timestamps [F] seconds.
 
     shots: frames at which a shot is known to begin; jumps of the face are found here too. mattes: the person's matte
@@ -78,7 +95,9 @@ def fit_clip(
     options, progress = options or FitOptions(), progress or Progress()
     found = found & np.isfinite(pixels).all((1, 2))
     if not found.any():
-        raise NoFaceError("No face was found in any frame of the clip. Trim or crop it so that one face is large and lit.")
+        raise NoFaceError(
+            "No face was found in any frame of the clip. Trim or crop it so that one face is large and lit."
+        )
     shown = np.flatnonzero(found)
     model = restrict_to_landmarks(head, SHAPE_DIRECTIONS)
     clip = _observe(model, pixels[shown].astype(np.float64))
@@ -90,7 +109,9 @@ def fit_clip(
         problem, unknowns, shape, offsets = _fit_shape(head, problem, unknowns, clip, options, shown, mattes)
         progress.check()
         progress.update("fit", 1, 2, "every frame")
-        problem, together, valid, segments = _fit_all(head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options)
+        problem, together, valid, segments = _fit_all(
+            head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options
+        )
     progress.update("fit", 2, 2)
     return _result(
         head, head_source, problem, together, shape, offsets, valid, segments, clip, shown, timestamps, (width, height)
@@ -99,7 +120,7 @@ def fit_clip(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The fit's operations are small: threads would spend their time waiting for each other, above all on a busy machine."""
+    """The fit's operations are small: threads would only wait for each other, above all on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -126,7 +147,7 @@ def _start(
     neck = rotvec_to_matrix(root).T @ neck
     unknowns = torch.zeros(len(neck), model.parameter_count)
     unknowns[:, NECK] = matrix_to_rotvec(neck)
-    posed = landmark_positions(model, unknowns, root)[:, list(P.RIGID)].mean(1).numpy()
+    posed = landmark_positions(model, unknowns, root)[:, list(pts.RIGID)].mean(1).numpy()
     depth = focal / clip.scales
     target = np.column_stack([(clip.centres - centre) * [1, -1] * (depth / focal)[:, None], -depth])
     unknowns[:, TRANSLATION] = torch.as_tensor(target - posed, dtype=torch.float32)
@@ -141,11 +162,18 @@ def _start(
     lower[JAW], upper[JAW] = torch.tensor([-0.02, -0.15, -0.15]), torch.tensor([0.7, 0.15, 0.15])
     lower[EYES], upper[EYES] = -0.8, 0.8
     problem = Problem(
-        model=model, root=root, focal=torch.tensor(focal, dtype=torch.float32), centre=torch.as_tensor(centre, dtype=torch.float32),
+        model=model,
+        root=root,
+        focal=torch.tensor(focal, dtype=torch.float32),
+        centre=torch.as_tensor(centre, dtype=torch.float32),
         pixels=torch.as_tensor(clip.pixels, dtype=torch.float32),
         sigma=torch.as_tensor(NOISE * clip.eye_distance, dtype=torch.float32).clamp_min(0.05),
-        weights=torch.ones(len(neck), P.COUNT), precision=prior_precision(model, sigma), lower=lower, upper=upper, pairs=landmark_pairs(),
-    )  # fmt: skip
+        weights=torch.ones(len(neck), pts.COUNT),
+        precision=prior_precision(model, sigma),
+        lower=lower,
+        upper=upper,
+        pairs=landmark_pairs(),
+    )
     return _reweighted(problem, clip, unknowns), unknowns
 
 
@@ -161,17 +189,26 @@ def _reweighted(problem: Problem, clip: _Clip, unknowns: Tensor) -> Problem:
     turned = (rotvec_to_matrix(problem.root) @ rotvec_to_matrix(unknowns[:, NECK])).numpy()
     to_camera = -torch.nn.functional.normalize(unknowns[:, TRANSLATION], dim=-1).numpy()
     seen = prepare.visibility(model.normals.numpy(), turned, to_camera)
-    seen[:, [*P.RIGHT_IRIS, *P.LEFT_IRIS]] = np.maximum(seen[:, [*P.RIGHT_IRIS, *P.LEFT_IRIS]], 0.3)
-    weight = seen * prepare.iris_confidence(clip.openings) * P.landmark_confidence() * model.usable.numpy()
+    seen[:, [*pts.RIGHT_IRIS, *pts.LEFT_IRIS]] = np.maximum(seen[:, [*pts.RIGHT_IRIS, *pts.LEFT_IRIS]], 0.3)
+    weight = seen * prepare.iris_confidence(clip.openings) * pts.landmark_confidence() * model.usable.numpy()
     return replace(problem, weights=torch.as_tensor(weight, dtype=torch.float32))
 
 
 def _fit_shape(
-    head: HeadModel, problem: Problem, unknowns: Tensor, clip: _Clip, options: FitOptions, shown: np.ndarray, mattes: Mattes | None
+    head: HeadModel,
+    problem: Problem,
+    unknowns: Tensor,
+    clip: _Clip,
+    options: FitOptions,
+    shown: np.ndarray,
+    mattes: Mattes | None,
 ) -> tuple[Problem, Tensor, Tensor, Tensor]:
     """Shape [S], vertex offsets [V,3] and focal length; the problem comes back with all three built in."""
     rotation = unknowns[:, NECK].numpy()
-    mouth = np.mean([np.linalg.norm(clip.pixels[:, a] - clip.pixels[:, b], axis=-1) for a, b in P.LIP_PAIRS], 0) / clip.eye_distance
+    mouth = (
+        np.mean([np.linalg.norm(clip.pixels[:, a] - clip.pixels[:, b], axis=-1) for a, b in pts.LIP_PAIRS], 0)
+        / clip.eye_distance
+    )
     features = np.column_stack([3 * rotation, mouth, clip.openings, 0.5 * np.log(clip.scales)])
     rows = torch.as_tensor(prepare.spread_frames(features, np.arange(len(unknowns)), KEYFRAMES))
     keys, values = problem.frames(rows), unknowns[rows]
@@ -213,12 +250,19 @@ def _fit_poses(problem: Problem, unknowns: Tensor, iterations: int) -> Tensor:
 
 
 def _fit_all(
-    head: HeadModel, problem: Problem, unknowns: Tensor, clip: _Clip, shown: np.ndarray, cuts: np.ndarray, pixels: np.ndarray,
-    timestamps: np.ndarray, options: FitOptions,
-) -> tuple[Problem, Tensor, np.ndarray, np.ndarray]:  # fmt: skip
+    head: HeadModel,
+    problem: Problem,
+    unknowns: Tensor,
+    clip: _Clip,
+    shown: np.ndarray,
+    cuts: np.ndarray,
+    pixels: np.ndarray,
+    timestamps: np.ndarray,
+    options: FitOptions,
+) -> tuple[Problem, Tensor, np.ndarray, np.ndarray]:
     """Every frame by itself, then all together: (problem, unknowns of shown frames [B,P], valid [F], segments [F])."""
     everything = torch.ones(unknowns.shape[1], dtype=torch.bool)
-    telling = torch.as_tensor(P.telling_points())
+    telling = torch.as_tensor(pts.telling_points())
     unknowns = _fit_poses(problem.landmarks(telling), unknowns, 4)
     problem = _reweighted(problem, clip, unknowns)
     unknowns, _ = fit_frames(problem.landmarks(telling), unknowns, everything, 4)
@@ -227,14 +271,18 @@ def _fit_all(
     error = landmark_errors(problem, unknowns, clip.eye_distance)
     good = error < LOST
     if not good.any():
-        raise NoFaceError("Faces were detected, but none could be fitted. Check that the clip shows a person's face, upright.")
+        raise NoFaceError(
+            "Faces were detected, but none could be fitted. Check that the clip shows a person's face, upright."
+        )
     valid = np.zeros(len(cuts), bool)
     valid[shown[good]] = True
     eye_distance = np.ones(len(cuts))
     eye_distance[shown] = clip.eye_distance
     segments = prepare.segments_of(valid, cuts | prepare.shot_cuts(pixels, valid, eye_distance), timestamps)
     if options.smoothing > 0:
-        smooth = make_smoothness(segments[shown], timestamps[shown], usual_stiffness(head.expression_names, options.smoothing))
+        smooth = make_smoothness(
+            segments[shown], timestamps[shown], usual_stiffness(head.expression_names, options.smoothing)
+        )
         unknowns = fit_together(problem.landmarks(telling), unknowns, torch.as_tensor(good), everything, smooth)
     return problem, unknowns, valid, segments
 
@@ -242,26 +290,39 @@ def _fit_all(
 def landmark_errors(problem: Problem, unknowns: Tensor, eye_distance: np.ndarray) -> np.ndarray:
     """[B]: mean distance of visible, usable landmarks from the detected ones, over the distance between the eyes."""
     world = landmark_positions(problem.model, unknowns, problem.root)
-    flat = torch.stack([world[..., 0], -world[..., 1]], -1) / (-world[..., 2:]).clamp_min(0.02) * problem.focal + problem.centre
+    flat = (
+        torch.stack([world[..., 0], -world[..., 1]], -1) / (-world[..., 2:]).clamp_min(0.02) * problem.focal
+        + problem.centre
+    )
     distance = (flat - problem.pixels).norm(dim=-1)
-    visible = (problem.weights > 0.05 * torch.as_tensor(P.landmark_confidence())) & (problem.model.usable > 0)
+    visible = (problem.weights > 0.05 * torch.as_tensor(pts.landmark_confidence())) & (problem.model.usable > 0)
     mean = (distance * visible).sum(1) / visible.sum(1).clamp_min(1)
     return mean.numpy() / np.maximum(eye_distance, 1e-6)
 
 
 def _result(
-    head: HeadModel, head_source: str, problem: Problem, unknowns: Tensor, shape: Tensor, offsets: Tensor, valid: np.ndarray,
-    segments: np.ndarray, clip: _Clip, shown: np.ndarray, timestamps: np.ndarray, size: tuple[int, int],
-) -> Tracking:  # fmt: skip
+    head: HeadModel,
+    head_source: str,
+    problem: Problem,
+    unknowns: Tensor,
+    shape: Tensor,
+    offsets: Tensor,
+    valid: np.ndarray,
+    segments: np.ndarray,
+    clip: _Clip,
+    shown: np.ndarray,
+    timestamps: np.ndarray,
+    size: tuple[int, int],
+) -> Tracking:
     good = valid[shown]
     errors = landmark_errors(problem, unknowns, clip.eye_distance)[good]
     distance = float(-unknowns[torch.as_tensor(good), 5].median())
-    values = unknowns.clone()
-    values[:, 5] += distance
+    moved = unknowns.clone()
+    moved[:, 5] += distance
     nearest = nearest_valid(valid)
     row_of = np.zeros(len(valid), int)
     row_of[shown] = np.arange(len(shown))
-    values = values[torch.as_tensor(row_of[nearest])].numpy()
+    values = moved[torch.as_tensor(row_of[nearest])].numpy()
     frames = len(valid)
     K = np.eye(3, dtype=np.float32)
     K[0, 0] = K[1, 1] = float(problem.focal)
@@ -271,10 +332,23 @@ def _result(
     eyes = np.zeros((frames, 2, 3), np.float32)
     eyes[:, :, :2] = values[:, EYES].reshape(frames, 2, 2)
     return Tracking(
-        head=head.name, head_source=head_source, width=size[0], height=size[1], timestamps=np.asarray(timestamps, np.float64),
-        valid=valid, shape=shape.numpy(), vertex_offsets=offsets.numpy(), expression=values[:, EXPRESSION],
-        root_pose=np.repeat(problem.root.numpy()[None], frames, 0), neck_pose=values[:, NECK], jaw_pose=values[:, JAW],
-        eyes_pose=eyes, eyelids=values[:, EYELIDS], translation=values[:, TRANSLATION], K=K, viewmat=viewmat,
+        head=head.name,
+        head_source=head_source,
+        width=size[0],
+        height=size[1],
+        timestamps=np.asarray(timestamps, np.float64),
+        valid=valid,
+        shape=shape.numpy(),
+        vertex_offsets=offsets.numpy(),
+        expression=values[:, EXPRESSION],
+        root_pose=np.repeat(problem.root.numpy()[None], frames, 0),
+        neck_pose=values[:, NECK],
+        jaw_pose=values[:, JAW],
+        eyes_pose=eyes,
+        eyelids=values[:, EYELIDS],
+        translation=values[:, TRANSLATION],
+        K=K,
+        viewmat=viewmat,
         expression_names=tuple(head.expression_names),
         figures={
             "landmark_error": float(errors.mean()),  # of the distance between the eyes
@@ -284,7 +358,7 @@ def _result(
             "shots": int(segments.max()) + 1,
             "field_of_view_degrees": float(np.degrees(2 * np.arctan(max(size) / 2 / K[0, 0]))),
         },
-    )  # fmt: skip
+    )
 
 
 def nearest_valid(valid: np.ndarray) -> np.ndarray:

@@ -20,14 +20,22 @@ from blendsplat.geometry import rotvec_to_matrix, skew_matrix
 from blendsplat.heads.model import HeadModel, HeadParams
 
 NECK, TRANSLATION, JAW, EYES, EYELIDS, EXPRESSION = (
-    slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 13), slice(13, 15), slice(15, None),
-)  # fmt: skip
+    slice(0, 3),
+    slice(3, 6),
+    slice(6, 9),
+    slice(9, 13),
+    slice(13, 15),
+    slice(15, None),
+)
 FIXED_PARAMETERS = 15
 
 
 @dataclass
 class LandmarkModel:
-    """Arrays of the L = 478 landmarks (or other points); C = 2 + E blendable coefficients (eyelids, expression); S shape coefficients."""
+    """Arrays of the L = 478 landmarks (or other points).
+
+    C = 2 + E blendable coefficients (eyelids, expression); S shape coefficients.
+    """
 
     points: Tensor  # [L,3]
     directions: Tensor  # [L,3,C]
@@ -46,19 +54,32 @@ class LandmarkModel:
 
     def shaped(self, shape: Tensor) -> LandmarkModel:
         """The model with shape [S] built in (S stays, so that it can be moved further)."""
-        return replace(self, points=self.points + self.shape_directions @ shape, joints=self.joints + self.joint_shape_directions @ shape)
+        return replace(
+            self,
+            points=self.points + self.shape_directions @ shape,
+            joints=self.joints + self.joint_shape_directions @ shape,
+        )
 
     def without_shape(self) -> LandmarkModel:
         """The model whose shape is final: S = 0."""
-        return replace(self, shape_directions=self.shape_directions[..., :0], joint_shape_directions=self.joint_shape_directions[..., :0])
+        return replace(
+            self,
+            shape_directions=self.shape_directions[..., :0],
+            joint_shape_directions=self.joint_shape_directions[..., :0],
+        )
 
     def selected(self, rows: Tensor) -> LandmarkModel:
         """Only some landmarks."""
         return replace(
-            self, points=self.points[rows], directions=self.directions[rows], shape_directions=self.shape_directions[rows],
-            pose_directions=self.pose_directions[:, rows], skin_weights=self.skin_weights[rows],
-            normals=self.normals[rows], usable=self.usable[rows],
-        )  # fmt: skip
+            self,
+            points=self.points[rows],
+            directions=self.directions[rows],
+            shape_directions=self.shape_directions[rows],
+            pose_directions=self.pose_directions[:, rows],
+            skin_weights=self.skin_weights[rows],
+            normals=self.normals[rows],
+            usable=self.usable[rows],
+        )
 
 
 def restrict_to_landmarks(head: HeadModel, shape_count: int | None = None) -> LandmarkModel:
@@ -108,9 +129,13 @@ def pack(params: HeadParams) -> Tensor:
     """HeadParams of B frames -> unknowns [B,P] (an eye's roll is dropped)."""
     batch = params.batch
     parts = (
-        params.neck_pose, params.translation, params.jaw_pose, params.eyes_pose[..., :2].reshape(-1, 4),
-        params.eyelids, params.expression,
-    )  # fmt: skip
+        params.neck_pose,
+        params.translation,
+        params.jaw_pose,
+        params.eyes_pose[..., :2].reshape(-1, 4),
+        params.eyelids,
+        params.expression,
+    )
     return torch.cat([part.expand(batch, -1) for part in parts], 1)
 
 
@@ -208,7 +233,9 @@ def project_with_jacobian(
     if moving_joints:
         coefficients = coefficients + carried @ model.joint_directions.reshape(15, -1)
     if with_shape:
-        shape = _per_landmark(pixel_of_shaped, model.shape_directions) + carried @ model.joint_shape_directions.reshape(15, -1)
+        shape = _per_landmark(pixel_of_shaped, model.shape_directions) + carried @ model.joint_shape_directions.reshape(
+            15, -1
+        )
         by_clip = torch.cat([shape, offset[..., None]], -1)
     neck, jaw, eyes = rotations[..., :3], rotations[..., 3:6], rotations[..., [6, 7, 9, 10]]
     return offset + centre, torch.cat([neck, to_pixel, jaw, eyes, coefficients], -1), by_clip
@@ -238,7 +265,9 @@ def _joint_carry(model: LandmarkModel, pose: _Pose, to_pixel: Tensor) -> Tensor:
     return torch.stack(carry, 2)
 
 
-def _rotation_jacobian(model: LandmarkModel, pose: _Pose, shares: Tensor, to_pixel: Tensor, by_correctives: Tensor) -> Tensor:
+def _rotation_jacobian(
+    model: LandmarkModel, pose: _Pose, shares: Tensor, to_pixel: Tensor, by_correctives: Tensor
+) -> Tensor:
     """d(pixel) / d(rotation vectors of neck, jaw, left eye, right eye) [B,L,2,12].
 
     by_correctives [B,L,2,36]: d(pixel) / d(entries of the local rotations), through the pose correctives.
@@ -252,7 +281,9 @@ def _rotation_jacobian(model: LandmarkModel, pose: _Pose, shares: Tensor, to_pix
             weight, lever = model.skin_weights[:, joint], shares[:, :, joint]
         lever = lever - weight[None, :, None] * pose.origins[:, None, joint]
         # A left perturbation d of the local rotation moves a point by (parent d) x lever; a . (d x l) = d . (l x a).
-        turned = torch.linalg.cross(lever[:, :, None].expand_as(to_pixel), to_pixel).flatten(1, 2) @ (parent @ pose.jacobians[:, joint])
+        turned = torch.linalg.cross(lever[:, :, None].expand_as(to_pixel), to_pixel).flatten(1, 2) @ (
+            parent @ pose.jacobians[:, joint]
+        )
         change = _rotation_change(pose.matrices[:, joint]) @ pose.jacobians[:, joint]
         corrected = by_correctives[..., 9 * (joint - 1) : 9 * joint].flatten(1, 2) @ change
         columns.append(turned + corrected)

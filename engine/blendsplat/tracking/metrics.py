@@ -27,7 +27,7 @@ def head_vertices(tracking: Tracking, head: HeadModel, frames: np.ndarray | None
 
 
 def rigid_alignment(source: np.ndarray, target: np.ndarray, with_scale: bool = False) -> np.ndarray:
-    """Source points [F,V,3] moved onto target [F,V,3], frame by frame, by the best rotation and shift (Umeyama 1991)."""
+    """Source points [F,V,3] moved onto target [F,V,3] by each frame's best rotation and shift (Umeyama 1991)."""
     source_mean, target_mean = source.mean(1, keepdims=True), target.mean(1, keepdims=True)
     a, b = source - source_mean, target - target_mean
     left, singular, right = np.linalg.svd(a.transpose(0, 2, 1) @ b)
@@ -43,11 +43,13 @@ def evaluate_tracking(tracking: Tracking, truth: Tracking, head: HeadModel) -> d
 
     vertex_error_mm: mean distance of all vertices after aligning each frame rigidly; face_error_mm: of the region
     "face" after the same alignment; similarity_error_mm: with scale aligned too (a single camera cannot see scale);
-    rotation_error_deg, gaze_error_deg: mean angles; landmark_error_percent: projected landmarks, of the distance between
-    the eyes; focal_error_percent; jitter_px, truth_jitter_px: mean second difference of projected vertices.
+    rotation_error_deg, gaze_error_deg: mean angles; landmark_error_percent: projected landmarks, of the distance
+    between the eyes; focal_error_percent; jitter_px, truth_jitter_px: mean second difference of projected vertices.
     """
     if tracking.frame_count != truth.frame_count:
-        raise InputError(f"The tracking has {tracking.frame_count} frames and the truth {truth.frame_count}: they are of different clips.")
+        raise InputError(
+            f"The tracking has {tracking.frame_count} frames, the truth {truth.frame_count}: these are different clips."
+        )
     frames = np.flatnonzero(tracking.valid & truth.valid)
     if not len(frames):
         raise InputError("The tracking and the truth have no valid frame in common.")
@@ -67,7 +69,8 @@ def evaluate_tracking(tracking: Tracking, truth: Tracking, head: HeadModel) -> d
         "truth_jitter_px": jitter(truth, head),
     }
     if head.landmarks is not None:
-        figures["landmark_error_percent"] = _landmark_error(tracking, truth, head, have, want)
+        usable = head.landmarks.weights.numpy() > 0
+        figures["landmark_error_percent"] = _landmark_error(tracking, truth, head, have, want, usable)
     return figures
 
 
@@ -86,14 +89,17 @@ def jitter(tracking: Tracking, head: HeadModel, vertices_used: int = 400) -> flo
 def _to_pixels(camera: np.ndarray, K: np.ndarray) -> np.ndarray:
     points = torch.as_tensor(camera)
     count = len(points)
-    return project_points(points, torch.eye(4).expand(count, 4, 4), torch.as_tensor(K, dtype=torch.float32).expand(count, 3, 3)).numpy()
+    return project_points(
+        points, torch.eye(4).expand(count, 4, 4), torch.as_tensor(K, dtype=torch.float32).expand(count, 3, 3)
+    ).numpy()
 
 
-def _landmark_error(tracking: Tracking, truth: Tracking, head: HeadModel, have: np.ndarray, want: np.ndarray) -> float:
+def _landmark_error(
+    tracking: Tracking, truth: Tracking, head: HeadModel, have: np.ndarray, want: np.ndarray, usable: np.ndarray
+) -> float:
     """Per cent of the truth's projected distance between the eyeballs, were they seen from the front."""
     ours = _to_pixels(head.landmarks_of(torch.as_tensor(have)).numpy(), tracking.K) / tracking.width
     theirs = _to_pixels(head.landmarks_of(torch.as_tensor(want)).numpy(), truth.K) / truth.width
-    usable = head.landmarks.weights.numpy() > 0
     left, right = (want[:, head.regions[name]].mean(1) for name in ("left_eyeball", "right_eyeball"))
     eyes = np.linalg.norm(left - right, axis=-1) / (left + right)[:, 2] * 2 * truth.K[0, 0] / truth.width
     return 100 * float((np.linalg.norm(ours - theirs, axis=-1)[:, usable].mean(1) / eyes).mean())

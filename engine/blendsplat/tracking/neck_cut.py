@@ -61,7 +61,7 @@ def neck_heights(head: HeadModel, template: np.ndarray) -> tuple[float, float]:
 def neck_geometry(
     ring: np.ndarray, centre: np.ndarray, torso: np.ndarray, rise: float, K: np.ndarray, viewmat: np.ndarray
 ) -> NeckGeometry:
-    """ring [R,3] and its centre [3] in the world, torso [3,3] its rotation, rise: metres from the ring to the chin line."""
+    """ring [R,3], its centre [3] in the world, the torso's rotation [3,3], rise: metres from ring to chin line."""
 
     def project(points: np.ndarray) -> np.ndarray:
         camera = points @ viewmat[:3, :3].T + viewmat[:3, 3]
@@ -78,7 +78,7 @@ def neck_geometry(
 def valid_map(
     geometry: NeckGeometry, mesh: np.ndarray, matte: np.ndarray, image: np.ndarray | None, hair: HairColours | None
 ) -> np.ndarray:
-    """Weights uint8 [H,W] from the mesh's mask (bool) and the matte (uint8) of a frame; image [H,W,3] if hair is known."""
+    """Weights uint8 [H,W] from a frame's mesh mask (bool), matte (uint8) and, if hair is known, image [H,W,3]."""
     height, width = mesh.shape
     below = _area_below(_lower_edge(geometry, width), height, width)
     shoulders = _area_below(_extended(geometry.chin_line, width), height, width)
@@ -93,7 +93,7 @@ def valid_map(
 
 
 def learn_hair(samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> HairColours | None:
-    """From (image [H,W,3], hair mask [H,W], clothes mask [H,W]) of spread frames; None when there is too little to see."""
+    """From (image [H,W,3], hair mask [H,W], clothes mask [H,W]) of spread frames; None: too little to see."""
     hair, clothes = np.zeros(BINS**3), np.zeros(BINS**3)
     for image, hair_mask, clothes_mask in samples:
         bins = colour_bins(image)
@@ -182,7 +182,7 @@ def _area_below(line: np.ndarray, height: int, width: int) -> np.ndarray:
     area = np.zeros((height, width), np.uint8)
     bottom = np.array([[line[-1, 0], 20.0 * height], [line[0, 0], 20.0 * height]])
     polygon = np.clip(np.concatenate([line, bottom]) - 0.5, -16000, 16000)
-    cv2.fillPoly(area, [np.round(polygon * 16).astype(np.int32)], 255, shift=4)
+    cv2.fillPoly(area, [np.round(polygon * 16).astype(np.int32)], (255,), shift=4)
     return area
 
 

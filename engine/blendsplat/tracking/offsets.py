@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Per-person vertex offsets: a small smooth basis for what a head's shape directions lack, and how much to expect of it.
+"""Per-person vertex offsets: a small smooth basis for what a head's shape directions lack, and its prior.
 
 Control points spread over the face, in mirrored pairs, each push their neighbourhood with a bell-shaped weight. The
 prior asks for little displacement, little bending (the mesh Laplacian of the displacement) and left-right symmetry.
@@ -14,14 +14,17 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking import points as P
+from blendsplat.tracking import points as pts
 from blendsplat.tracking.landmark_model import LandmarkModel
 
 CONTROL_PAIRS = 18
 USUAL_OFFSET = 0.002  # metres: one sigma of the displacement
 USUAL_BENDING = 0.0006  # metres: one sigma of the Laplacian (vertex minus its neighbours' mean), averaged over the face
-USUAL_DRIFT = 0.0003  # metres: one sigma of all control points moving, turning or growing as one: pose and shape do that
+USUAL_DRIFT = (
+    0.0003  # metres: one sigma of all control points moving, turning or growing as one: pose and shape do that
+)
 USUAL_ASYMMETRY = 0.0015  # metres: one sigma of a control point's difference from its mirror image
 
 
@@ -41,6 +44,7 @@ def make_offset_basis(head: HeadModel) -> OffsetBasis:
     """The basis for a head with a landmark embedding."""
     vertices = head.template.double().numpy()
     landmarks = head.landmarks_of(head.template[None])[0].double().numpy()
+    assert head.landmarks is not None  # landmarks_of has checked it
     controls, mirror = _control_points(landmarks, head.landmarks.weights.numpy() > 0)
     spacing = np.sort(np.linalg.norm(controls[:, None] - controls[None], axis=-1), axis=1)[:, 1]
     radius = 1.2 * np.median(spacing)
@@ -50,11 +54,16 @@ def make_offset_basis(head: HeadModel) -> OffsetBasis:
         around = head.regions.get(lids, rows)
         if len(rows):  # an eyeball stays round: it moves as one, with its lids
             weights[rows] = weights[around].mean(0)
-    return OffsetBasis(torch.as_tensor(weights, dtype=torch.float32), torch.as_tensor(_precision(head, weights, controls, mirror), dtype=torch.float32))
+    return OffsetBasis(
+        torch.as_tensor(weights, dtype=torch.float32),
+        torch.as_tensor(_precision(head, weights, controls, mirror), dtype=torch.float32),
+    )
 
 
 def with_offsets(model: LandmarkModel, head: HeadModel, basis: OffsetBasis) -> LandmarkModel:
     """The landmark model whose shape coefficients are followed by the basis' 3K pushes. The joints stay."""
+    if head.landmarks is None:
+        raise InputError(f"The head {head.name!r} has no landmark embedding yet; make one with heads.embedding.")
     corners = head.faces[head.landmarks.faces]
     return with_pushes(model, (basis.weights[corners] * head.landmarks.barycentrics[..., None]).sum(1))
 
@@ -71,9 +80,9 @@ def with_pushes(model: LandmarkModel, weights: Tensor) -> LandmarkModel:
 
 
 def _control_points(landmarks: np.ndarray, usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Farthest-point sample of one half of the face, mirrored: (controls [K,3], index of each one's mirror image [K])."""
-    inner = np.ones(P.COUNT, bool)
-    inner[[*P.RIGHT_IRIS, *P.LEFT_IRIS, *P.MIDDLE_LIPS, *P.INNER_LIPS]] = False
+    """Farthest-point sample of half of the face, mirrored: (controls [K,3], index of each one's mirror image [K])."""
+    inner = np.ones(pts.COUNT, bool)
+    inner[[*pts.RIGHT_IRIS, *pts.LEFT_IRIS, *pts.MIDDLE_LIPS, *pts.INNER_LIPS]] = False
     half = landmarks[usable & inner]
     half = half * np.where(half[:, :1] < 0, [[-1.0, 1.0, 1.0]], 1.0)
     chosen = [half[half[:, 2].argmax()] * [0.0, 1.0, 1.0]]
@@ -81,7 +90,8 @@ def _control_points(landmarks: np.ndarray, usable: np.ndarray) -> tuple[np.ndarr
         nearest = np.linalg.norm(half[:, None] - np.array(chosen)[None], axis=-1).min(1)
         pick = half[nearest.argmax()]
         chosen.append(pick * [0.0, 1.0, 1.0] if pick[0] < 0.006 else pick)
-    controls, mirror = [], []
+    controls: list[np.ndarray] = []
+    mirror: list[int] = []
     for point in chosen:
         index = len(controls)
         if point[0] == 0:
@@ -100,8 +110,12 @@ def _precision(head: HeadModel, weights: np.ndarray, controls: np.ndarray, mirro
     count = len(mirror)
     bending = _laplacian(head) @ weights
     moved = weights.max(1) > 0.05
-    share = count / max(moved.sum(), 1)  # what counts is the face's displacement, however many vertices or bells make it
-    per_axis = share * (weights[moved].T @ weights[moved] / USUAL_OFFSET**2 + bending[moved].T @ bending[moved] / USUAL_BENDING**2)
+    share = count / max(
+        moved.sum(), 1
+    )  # what counts is the face's displacement, however many vertices or bells make it
+    per_axis = share * (
+        weights[moved].T @ weights[moved] / USUAL_OFFSET**2 + bending[moved].T @ bending[moved] / USUAL_BENDING**2
+    )
     per_axis += np.eye(count) * 0.01 / USUAL_OFFSET**2  # neighbouring bells must not fight each other
     difference = np.kron(np.eye(count), np.eye(3)) - np.kron(np.eye(count)[mirror], np.diag([-1.0, 1.0, 1.0]))
     drift = _similarity_modes(controls)

@@ -10,14 +10,37 @@ import cv2
 import numpy as np
 
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking import points as P
+from blendsplat.tracking import points as pts
 
-SKIN, LIPS, EYES, NECK, SCALP, TEETH = (90, 170, 255), (255, 90, 110), (255, 255, 255), (110, 220, 150), (150, 130, 220), (255, 240, 180)
+SKIN, LIPS, EYES, NECK, SCALP, TEETH = (
+    (90, 170, 255),
+    (255, 90, 110),
+    (255, 255, 255),
+    (110, 220, 150),
+    (150, 130, 220),
+    (255, 240, 180),
+)
 LEFT_TINT = (255, 200, 90)  # the person's left eye, so that a mirrored head is seen at once
 MATTE_LINE, LANDMARK_DOT, IRIS_DOT = (255, 0, 200), (255, 230, 0), (0, 255, 120)
 MESH_PART = 0.45
 DIMMED = np.linspace(130, 255, 256).astype(np.uint8)  # brightness of pixels by their weight
-DOTS = sorted({*P.OVAL, *P.OUTER_LIPS, *P.INNER_LIPS, *P.LEFT_LIDS, *P.RIGHT_LIDS, *P.LEFT_BROW, *P.RIGHT_BROW, 168, 6, 197, 195, 5, 4})
+DOTS = sorted(
+    {
+        *pts.OVAL,
+        *pts.OUTER_LIPS,
+        *pts.INNER_LIPS,
+        *pts.LEFT_LIDS,
+        *pts.RIGHT_LIDS,
+        *pts.LEFT_BROW,
+        *pts.RIGHT_BROW,
+        168,
+        6,
+        197,
+        195,
+        5,
+        4,
+    }
+)
 
 
 class OverlayPainter:
@@ -28,9 +51,14 @@ class OverlayPainter:
         self._tints = _face_tints(head)
 
     def paint(
-        self, image: np.ndarray, vertices: np.ndarray, face_ids: np.ndarray, landmarks: np.ndarray | None, matte: np.ndarray,
+        self,
+        image: np.ndarray,
+        vertices: np.ndarray,
+        face_ids: np.ndarray,
+        landmarks: np.ndarray | None,
+        matte: np.ndarray,
         valid: np.ndarray,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """[H,W,3] uint8 from the image, the mesh in the camera's axes [V,3], the face of each pixel [H,W] (-1: none),
         detected landmarks [478,2] or None, matte and weights [H,W] uint8."""
         layer = np.take(self._shaded(vertices), face_ids, axis=0, mode="wrap")
@@ -42,7 +70,7 @@ class OverlayPainter:
         if landmarks is not None:
             for index in DOTS:
                 _dot(dark, landmarks[index], LANDMARK_DOT)
-            for iris in (P.LEFT_IRIS[0], P.RIGHT_IRIS[0]):
+            for iris in (pts.LEFT_IRIS[0], pts.RIGHT_IRIS[0]):
                 cv2.circle(dark, tuple(np.round(landmarks[iris] * 16 - 8).astype(int)), 40, IRIS_DOT, 1, cv2.LINE_AA, 4)
         return dark
 
@@ -74,9 +102,13 @@ def _face_tints(head: HeadModel) -> np.ndarray:
     faces = head.faces.numpy()
     tints = np.tile(np.array(SKIN, np.float32), (len(faces), 1))
     for names, tint in (
-        (("scalp",), SCALP), (("neck",), NECK), (("lips",), LIPS), (("right_eyeball",), EYES), (("left_eyeball",), LEFT_TINT),
+        (("scalp",), SCALP),
+        (("neck",), NECK),
+        (("lips",), LIPS),
+        (("right_eyeball",), EYES),
+        (("left_eyeball",), LEFT_TINT),
         (("teeth_upper", "teeth_lower"), TEETH),
-    ):  # fmt: skip
+    ):
         inside = np.zeros(head.vertex_count, bool)
         for name in names:
             inside[head.regions.get(name, np.zeros(0, int))] = True

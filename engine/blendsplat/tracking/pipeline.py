@@ -51,8 +51,10 @@ class TrackOptions:
     valid_maps: bool = True
 
 
-def track_clip(directory: Path | str, options: TrackOptions | None = None, progress: Progress | None = None) -> Tracking:
-    """Track the clip in ``directory`` and write landmarks.npz (if absent), tracking.npz, camera.json, valid/, overlay.mp4.
+def track_clip(
+    directory: Path | str, options: TrackOptions | None = None, progress: Progress | None = None
+) -> Tracking:
+    """Track the clip in ``directory``: write landmarks.npz (if absent), tracking.npz, camera.json, valid/, overlay.mp4.
 
     Raises FormatError (no clip there), NoFaceError, InputError (the head), StorageError, Cancelled.
     """
@@ -95,7 +97,9 @@ def _landmarks(clip: Clip, bundle: Path | str | None, progress: Progress) -> tup
     if path.exists():
         points, found = load_landmarks(path)
         if len(points) != clip.frame_count:
-            raise InputError(f"{path} has {len(points)} frames and the clip {clip.frame_count}: delete it and track again.")
+            raise InputError(
+                f"{path} has {len(points)} frames and the clip {clip.frame_count}: delete it and track again."
+            )
         return points, found
     points, found = np.zeros((clip.frame_count, LANDMARK_COUNT, 3), np.float32), np.zeros(clip.frame_count, bool)
     with make_detector(bundle) as detector:
@@ -110,7 +114,7 @@ def _landmarks(clip: Clip, bundle: Path | str | None, progress: Progress) -> tup
 
 
 def _camera_prior(clip: Clip, wanted: FitOptions) -> FitOptions:
-    """The principal point is the source picture's middle; its shape tells a phone's whole picture from an edited crop."""
+    """The principal point is the source's middle; its shape tells a phone's whole picture from an edited crop."""
     x, y, size = clip.info.crop
     source_width, source_height = clip.info.source_size
     scale = clip.width / max(size, 1)
@@ -164,7 +168,9 @@ def _drawn_frames(clip: Clip, head: HeadModel, tracking: Tracking, frames: np.nd
     """The mesh of each of ``frames`` in its picture, rasterized a few at a time."""
     params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets)
     view, K = torch.as_tensor(tracking.viewmat), torch.as_tensor(tracking.K)
-    template = (head.template + offsets + torch.einsum("s,svc->vc", torch.as_tensor(tracking.shape), head.shape_directions)).numpy()
+    template = (
+        head.template + offsets + torch.einsum("s,svc->vc", torch.as_tensor(tracking.shape), head.shape_directions)
+    ).numpy()
     ring_height, chin_height = neck_cut.neck_heights(head, template)
     ring = head.regions["neck_ring"]
     torso = rotvec_to_matrix(params.root_pose).numpy()
@@ -179,7 +185,12 @@ def _drawn_frames(clip: Clip, head: HeadModel, tracking: Tracking, frames: np.nd
         for row, index in enumerate(rows):
             world = vertices[row, ring].numpy().astype(np.float64)
             neck = neck_cut.neck_geometry(
-                world, world.mean(0), torso[min(index, len(torso) - 1)], chin_height - ring_height, tracking.K, tracking.viewmat
+                world,
+                world.mean(0),
+                torso[min(index, len(torso) - 1)],
+                chin_height - ring_height,
+                tracking.K,
+                tracking.viewmat,
             )
             yield _Drawn(int(index), clip.image(index), clip.matte(index), camera[row], face_ids[row].numpy(), neck)
 

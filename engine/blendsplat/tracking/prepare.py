@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from blendsplat.tracking import points as P
+from blendsplat.tracking import points as pts
 
 
 def weak_perspective_poses(model_points: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -16,7 +16,7 @@ def weak_perspective_poses(model_points: np.ndarray, pixels: np.ndarray) -> tupl
 
     model_points [L,3] metres, pixels [F,L,2]: the affine camera through all points by least squares, made orthogonal.
     """
-    rigid = list(P.RIGID)
+    rigid = list(pts.RIGID)
     centred = model_points[rigid] - model_points[rigid].mean(0)
     centres = pixels[:, rigid].mean(1)
     affine = np.linalg.pinv(centred) @ (pixels[:, rigid] - centres[:, None])  # [F,3,2]
@@ -34,7 +34,7 @@ def shot_cuts(pixels: np.ndarray, found: np.ndarray, eye_distance: np.ndarray) -
     """
     frames = len(found)
     moved = np.zeros(frames)
-    rigid = pixels[:, list(P.RIGID)]
+    rigid = pixels[:, list(pts.RIGID)]
     step = np.median(np.linalg.norm(np.diff(rigid, axis=0), axis=-1), axis=1)
     moved[1:] = step / np.maximum(np.minimum(eye_distance[1:], eye_distance[:-1]), 1e-6)
     both = np.zeros(frames, bool)
@@ -70,17 +70,17 @@ def visibility(normals: np.ndarray, rotations: np.ndarray, directions: np.ndarra
 
 def eye_openings(pixels: np.ndarray, eye_distance: np.ndarray) -> np.ndarray:
     """[F,2] (left, right): mean opening of the lids over the distance between the eyes (about 0.16 when open)."""
-    gaps = np.array([np.linalg.norm(pixels[:, up] - pixels[:, low], axis=-1) for up, low in P.LID_PAIRS])
-    half = len(P.LID_PAIRS) // 2
+    gaps = np.array([np.linalg.norm(pixels[:, up] - pixels[:, low], axis=-1) for up, low in pts.LID_PAIRS])
+    half = len(pts.LID_PAIRS) // 2
     return np.stack([gaps[half : half + 3].mean(0), gaps[:3].mean(0)], 1) / np.maximum(eye_distance, 1e-6)[:, None]
 
 
 def iris_confidence(openings: np.ndarray) -> np.ndarray:
     """Weights [F,478]: 1, but near 0 for the iris points of an eye that is closed."""
-    weight = np.ones((len(openings), P.COUNT), np.float32)
+    weight = np.ones((len(openings), pts.COUNT), np.float32)
     ramp = np.clip((openings - 0.03) / 0.05, 0.02, 1)
-    weight[:, list(P.LEFT_IRIS)] = ramp[:, :1]
-    weight[:, list(P.RIGHT_IRIS)] = ramp[:, 1:]
+    weight[:, list(pts.LEFT_IRIS)] = ramp[:, :1]
+    weight[:, list(pts.RIGHT_IRIS)] = ramp[:, 1:]
     return weight
 
 

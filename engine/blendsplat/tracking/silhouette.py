@@ -29,7 +29,7 @@ Mattes = Callable[[int], np.ndarray]
 
 @dataclass
 class Inside:
-    """The term for B frames: maps [B,3,H',W'] of distance outside the matte (in pixels of the image) and its gradient."""
+    """The term for B frames: maps [B,3,H',W'] of the distance outside the matte (image pixels) and its gradient."""
 
     model: LandmarkModel
     maps: Tensor
@@ -39,7 +39,7 @@ class Inside:
     def rows(
         self, unknowns: Tensor, root: Tensor, focal: Tensor, centre: Tensor, sigma: Tensor, clip: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Cost [B], weighted residuals [B,N], their derivative by the frame's [B,N,P] and the clip's [B,N,S+1] unknowns.
+        """Cost [B], weighted residuals [B,N], their derivatives by the frame's [B,N,P] and clip's [B,N,S+1] unknowns.
 
         clip: shape coefficients to build in; sigma [B] pixels of tolerance.
         """

@@ -8,17 +8,18 @@ loss is minimised by reweighting, bounds by projected steps (Bertsekas 1982). Al
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from blendsplat.tracking import points as P
+from blendsplat.tracking import points as pts
 from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
 from blendsplat.tracking.silhouette import TOLERANCE, Inside
 
 NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the distance between the eyes
 CAUCHY = 3.0  # residuals beyond this many sigmas stop counting fully
-INDEPENDENCE = 0.15  # landmark errors come in clumps: 478 points count as this part of them
+INDEPENDENCE = 0.1  # landmark errors come in clumps: 478 points count as this part of them
 PAIR_WEIGHT = 2.0  # of the openings of lids and lips
 CHUNK = 48
 
@@ -42,7 +43,7 @@ class Problem:
     inside: Inside | None = None  # whether the head must stay inside mattes (only while its shape is fitted)
 
     def landmarks(self, rows: Tensor) -> Problem:
-        """The same problem seen through some landmarks, which must hold all of the pairs'; the others' votes go to them."""
+        """The same problem through some landmarks, which hold all of the pairs'; the others' votes go to them."""
         place = torch.full((self.pixels.shape[1],), -1)
         place[rows] = torch.arange(len(rows))
         share = self.weights.sum(1, keepdim=True) / self.weights[:, rows].sum(1, keepdim=True).clamp_min(1e-6)
@@ -54,8 +55,12 @@ class Problem:
     def pose_only(self) -> Problem:
         """The same problem of neutral faces: P = 15 unknowns, without the expression."""
         few = EXPRESSION.start
-        model = replace(self.model, directions=self.model.directions[..., :2], joint_directions=self.model.joint_directions[..., :2])
-        return replace(self, model=model, precision=self.precision[:few, :few], lower=self.lower[:few], upper=self.upper[:few])
+        model = replace(
+            self.model, directions=self.model.directions[..., :2], joint_directions=self.model.joint_directions[..., :2]
+        )
+        return replace(
+            self, model=model, precision=self.precision[:few, :few], lower=self.lower[:few], upper=self.upper[:few]
+        )
 
     def frames(self, rows: Tensor | slice) -> Problem:
         """The same problem for some frames."""
@@ -64,14 +69,30 @@ class Problem:
 
 @dataclass
 class System:
-    """Normal equations: cost [B], gradient [B,P], Gauss-Newton matrix [B,P,P]; with shape also those of the clip."""
+    """Normal equations of B frames: cost [B], gradient [B,P], Gauss-Newton matrix [B,P,P]."""
 
     cost: Tensor
     gradient: Tensor
     matrix: Tensor
-    clip_gradient: Tensor | None = None  # [S+1]
-    clip_matrix: Tensor | None = None  # [S+1,S+1]
-    cross: Tensor | None = None  # [B,P,S+1]
+
+
+@dataclass
+class ClipSystem(System):
+    """The same with the clip's unknowns, shape and log(focal): gradient [S+1], matrix [S+1,S+1], cross [B,P,S+1]."""
+
+    clip_gradient: Tensor
+    clip_matrix: Tensor
+    cross: Tensor
+
+
+@dataclass
+class _Rows:
+    """Weighted residuals [B,R], their derivatives by frames' [B,R,P] and clip's [B,R,S+1] unknowns; cost [B]."""
+
+    values: Tensor
+    by_frame: Tensor
+    by_clip: Tensor | None
+    cost: Tensor
 
 
 def prior_precision(model: LandmarkModel, expression_sigma: Tensor) -> Tensor:
@@ -91,15 +112,41 @@ def prior_precision(model: LandmarkModel, expression_sigma: Tensor) -> Tensor:
 
 def landmark_pairs() -> Tensor:
     """[N,2] rows of upper and lower lids and lips."""
-    return torch.tensor([*P.LID_PAIRS, *P.LIP_PAIRS])
+    return torch.tensor([*pts.LID_PAIRS, *pts.LIP_PAIRS])
 
 
-def linearise(problem: Problem, unknowns: Tensor, shape: Tensor | None = None, robust: bool = True) -> System:
-    """Residuals and normal equations of all frames at ``unknowns`` [B,P]; with ``shape`` [S] also those of the clip."""
-    with_clip = shape is not None
+def linearise(problem: Problem, unknowns: Tensor, robust: bool = True) -> System:
+    """Normal equations of all frames at ``unknowns`` [B,P]."""
+    rows = _rows(problem, unknowns, None, robust)
+    return System(rows.cost, *_products(problem, unknowns, rows))
+
+
+def linearise_clip(problem: Problem, unknowns: Tensor, shape: Tensor) -> ClipSystem:
+    """The same with the clip's unknowns, at ``shape`` [S] and the problem's focal length."""
+    rows = _rows(problem, unknowns, shape, True)
+    assert rows.by_clip is not None  # it is there whenever a shape is given
+    flat = rows.by_clip.flatten(0, 1)
+    return ClipSystem(
+        rows.cost,
+        *_products(problem, unknowns, rows),
+        clip_gradient=flat.T @ rows.values.flatten(),
+        clip_matrix=flat.T @ flat,
+        cross=rows.by_frame.transpose(1, 2) @ rows.by_clip,
+    )
+
+
+def _products(problem: Problem, unknowns: Tensor, rows: _Rows) -> tuple[Tensor, Tensor]:
+    """Gradient [B,P] and matrix [B,P,P], with the frames' prior."""
+    transposed = rows.by_frame.transpose(1, 2)
+    gradient = (transposed @ rows.values[..., None])[..., 0] + unknowns @ problem.precision
+    return gradient, transposed @ rows.by_frame + problem.precision
+
+
+def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> _Rows:
+    """All weighted residuals: landmarks, openings of lids and lips, vertices beyond the matte."""
     model = problem.model if shape is None else problem.model.shaped(shape)
     projected, jacobian, by_clip = project_with_jacobian(
-        model, unknowns, problem.root, problem.focal, problem.centre, with_clip
+        model, unknowns, problem.root, problem.focal, problem.centre, shape is not None
     )
     residual = (projected - problem.pixels) / problem.sigma[:, None, None]
     upper, lower = problem.pairs[:, 0], problem.pairs[:, 1]
@@ -111,27 +158,27 @@ def linearise(problem: Problem, unknowns: Tensor, shape: Tensor | None = None, r
 
     # A landmark's two rows share a weight, so weighting by square roots keeps the products symmetric.
     scale = INDEPENDENCE**0.5 / problem.sigma[:, None, None, None]
-    jacobian, by_clip = jacobian * scale, None if by_clip is None else by_clip * scale
-    rows = _weighted_rows(jacobian, weight, gap_weight, upper, lower)
-    values = _weighted_rows(residual[..., None] * INDEPENDENCE**0.5, weight, gap_weight, upper, lower)
-    clip_rows = None if by_clip is None else _weighted_rows(by_clip, weight, gap_weight, upper, lower)
-    if problem.inside is not None:
-        tolerance = problem.sigma * (TOLERANCE / NOISE)
-        more = problem.inside.rows(unknowns, problem.root, problem.focal, problem.centre, tolerance, shape)
-        cost = cost + more[0]
-        values, rows = torch.cat([values, more[1][..., None]], 1), torch.cat([rows, more[2]], 1)
-        clip_rows = None if clip_rows is None else torch.cat([clip_rows, more[3]], 1)
-    system = System(
-        cost=cost,
-        gradient=(rows.transpose(1, 2) @ values)[..., 0] + unknowns @ problem.precision,
-        matrix=rows.transpose(1, 2) @ rows + problem.precision,
+    weigh = partial(_weighted_rows, weight=weight, gap_weight=gap_weight, upper=upper, lower=lower)
+    rows = _Rows(
+        weigh(residual[..., None] * INDEPENDENCE**0.5)[..., 0],
+        weigh(jacobian * scale),
+        None if by_clip is None else weigh(by_clip * scale),
+        cost,
     )
-    if clip_rows is not None:
-        flat = clip_rows.reshape(-1, clip_rows.shape[-1])
-        system.cross = rows.transpose(1, 2) @ clip_rows
-        system.clip_matrix = flat.T @ flat
-        system.clip_gradient = flat.T @ values.reshape(-1)
-    return system
+    return rows if problem.inside is None else _with_inside(problem, problem.inside, unknowns, shape, rows)
+
+
+def _with_inside(problem: Problem, inside: Inside, unknowns: Tensor, shape: Tensor | None, rows: _Rows) -> _Rows:
+    tolerance = problem.sigma * (TOLERANCE / NOISE)
+    cost, values, by_frame, by_clip = inside.rows(
+        unknowns, problem.root, problem.focal, problem.centre, tolerance, shape
+    )
+    return _Rows(
+        torch.cat([rows.values, values], 1),
+        torch.cat([rows.by_frame, by_frame], 1),
+        None if rows.by_clip is None or by_clip is None else torch.cat([rows.by_clip, by_clip], 1),
+        rows.cost + cost,
+    )
 
 
 def _robust(residual: Tensor, weights: Tensor, robust: bool) -> tuple[Tensor, Tensor]:
@@ -151,7 +198,9 @@ def _weighted_rows(values: Tensor, weight: Tensor, gap_weight: Tensor, upper: Te
 
 def free_unknowns(problem: Problem, unknowns: Tensor, gradient: Tensor, active: Tensor) -> Tensor:
     """[B,P] 1 where an unknown may move: wanted, and not pressed against a bound."""
-    pressed = ((unknowns <= problem.lower + 1e-6) & (gradient > 0)) | ((unknowns >= problem.upper - 1e-6) & (gradient < 0))
+    pressed = ((unknowns <= problem.lower + 1e-6) & (gradient > 0)) | (
+        (unknowns >= problem.upper - 1e-6) & (gradient < 0)
+    )
     return (active & ~pressed).to(unknowns.dtype)
 
 
@@ -162,11 +211,15 @@ def damped_step(matrix: Tensor, gradient: Tensor, free: Tensor, damping: Tensor)
     matrix = matrix + torch.diag_embed(diagonal * damping[:, None] + (1 - free))
     scale = torch.diagonal(matrix, dim1=1, dim2=2).clamp_min(1e-12).rsqrt()
     factor, info = torch.linalg.cholesky_ex((matrix * scale[:, :, None] * scale[:, None, :]).double())
-    step = torch.cholesky_solve(-(gradient * free * scale)[..., None].double(), factor)[..., 0].to(gradient.dtype) * scale
+    step = (
+        torch.cholesky_solve(-(gradient * free * scale)[..., None].double(), factor)[..., 0].to(gradient.dtype) * scale
+    )
     return torch.where((info > 0)[:, None], torch.zeros_like(step), step) * free
 
 
-def fit_frames(problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool = True) -> tuple[Tensor, Tensor]:
+def fit_frames(
+    problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool = True
+) -> tuple[Tensor, Tensor]:
     """Minimise every frame's energy over the ``active`` [P] unknowns: (unknowns [B,P], cost [B])."""
     parts = [
         _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust)
@@ -175,13 +228,17 @@ def fit_frames(problem: Problem, unknowns: Tensor, active: Tensor, iterations: i
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
-def _fit_chunk(problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool) -> tuple[Tensor, Tensor]:
+def _fit_chunk(
+    problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool
+) -> tuple[Tensor, Tensor]:
     unknowns = unknowns.clamp(problem.lower, problem.upper)
     system = linearise(problem, unknowns, robust=robust)
     damping = torch.full_like(system.cost, 1e-3)
     for _ in range(iterations):
         free = free_unknowns(problem, unknowns, system.gradient, active)
-        tried = (unknowns + damped_step(system.matrix, system.gradient, free, damping)).clamp(problem.lower, problem.upper)
+        tried = (unknowns + damped_step(system.matrix, system.gradient, free, damping)).clamp(
+            problem.lower, problem.upper
+        )
         after = linearise(problem, tried, robust=robust)
         better = after.cost <= system.cost
         unknowns = torch.where(better[:, None], tried, unknowns)

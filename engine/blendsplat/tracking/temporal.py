@@ -61,15 +61,20 @@ def make_smoothness(segments: np.ndarray, timestamps: np.ndarray, stiffness: Ten
     middle = np.arange(1, max(len(segments) - 1, 1))
     if len(segments) < 3:
         middle = middle[:0]
-    inside = (segments[middle] >= 0) & (segments[middle - 1] == segments[middle]) & (segments[middle + 1] == segments[middle])
+    inside = (
+        (segments[middle] >= 0)
+        & (segments[middle - 1] == segments[middle])
+        & (segments[middle + 1] == segments[middle])
+    )
     rows = middle[inside]
     before = np.maximum(timestamps[rows] - timestamps[rows - 1], 1e-4) / REFERENCE_STEP
     after = np.maximum(timestamps[rows + 1] - timestamps[rows], 1e-4) / REFERENCE_STEP
     # Divided differences, times the root of the time each stands for: a clip's penalty does not depend on its rate.
     length = np.sqrt((before + after) / 2)
-    coefficients = np.stack(
-        [2 / (before * (before + after)), -2 / (before * after), 2 / (after * (before + after))], 1
-    ) * length[:, None]
+    coefficients = (
+        np.stack([2 / (before * (before + after)), -2 / (before * after), 2 / (after * (before + after))], 1)
+        * length[:, None]
+    )
     return Smoothness(torch.as_tensor(rows), torch.as_tensor(coefficients, dtype=torch.float32), stiffness)
 
 
@@ -92,11 +97,13 @@ def _usual_of(name: str) -> float:
     return 0.04 if any(word in lowered for word in STILL_WORDS) else 0.15
 
 
-def fit_together(problem: Problem, unknowns: Tensor, valid: Tensor, active: Tensor, smooth: Smoothness, rounds: int = 2) -> Tensor:
+def fit_together(
+    problem: Problem, unknowns: Tensor, valid: Tensor, active: Tensor, smooth: Smoothness, rounds: int = 2
+) -> Tensor:
     """Minimise landmarks + prior + smoothness over all valid [F] frames' unknowns [F,P] at once."""
     frames = len(unknowns)
     for _ in range(rounds):
-        gradient, matrix, free = [], [], []
+        gradient, matrix = [], []
         for start in range(0, frames, CHUNK):
             rows = slice(start, start + CHUNK)
             system = linearise(problem.frames(rows), unknowns[rows])
@@ -109,7 +116,9 @@ def fit_together(problem: Problem, unknowns: Tensor, valid: Tensor, active: Tens
     return unknowns
 
 
-def _conjugate_gradients(matrix: Tensor, force: Tensor, free: Tensor, smooth: Smoothness, iterations: int = 60) -> Tensor:
+def _conjugate_gradients(
+    matrix: Tensor, force: Tensor, free: Tensor, smooth: Smoothness, iterations: int = 60
+) -> Tensor:
     """Solve (H + smoothness) x = -force on the free unknowns, preconditioned by each frame's own block."""
     frames = len(force)
     block = (matrix + torch.diag_embed(smooth.diagonal(frames))) * free[:, :, None] * free[:, None, :]
