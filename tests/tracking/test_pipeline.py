@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole clip's folder through track_clip: what is written, what is said, and that a cancelled run harms nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from synthetic_head import landmarks_of, make_head, make_truth
+
+from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError
+from blendsplat.heads.model import HeadModel
+from blendsplat.progress import Progress
+from blendsplat.splatting import rasterize_mesh
+from blendsplat.tracking import Tracking, TrackOptions, evaluate_tracking, track_clip
+from blendsplat.tracking.landmarks import save_landmarks
+from blendsplat.tracking.metrics import head_vertices
+from blendsplat.video import Clip
+from blendsplat.video.clip import ClipInfo, write_info, write_png
+
+FRAMES, SIZE = 12, 256
+
+
+@pytest.fixture(scope="module")
+def head() -> HeadModel:
+    head = make_head()
+    vertices = np.arange(502)
+    return HeadModel(**{**vars(head), "regions": {**head.regions, "scalp": vertices[:30], "neck": vertices[478:]}})
+
+
+@pytest.fixture(scope="module")
+def truth(head: HeadModel) -> Tracking:
+    return make_truth(head, FRAMES, size=SIZE, fov=27)
+
+
+def make_folder(folder: Path, head: HeadModel, truth: Tracking, found: np.ndarray | None = None) -> Path:
+    """A clip's folder whose pictures are flat, whose mattes are the mesh plus shoulders, and whose landmarks are true."""
+    found = np.ones(FRAMES, bool) if found is None else found
+    for name in ("images", "mattes"):
+        (folder / name).mkdir(parents=True)
+    vertices = head_vertices(truth, head)
+    import torch
+
+    camera = torch.eye(4)[None].expand(FRAMES, 4, 4)
+    K = torch.as_tensor(truth.K)[None].expand(FRAMES, 3, 3)
+    drawn, _, _ = rasterize_mesh(torch.as_tensor(vertices), head.faces, camera, K, SIZE, SIZE)
+    for frame in range(FRAMES):
+        matte = np.where(drawn[frame].numpy() >= 0, 255, 0).astype(np.uint8)
+        matte[-30:, 20:-20] = 255
+        image = np.full((SIZE, SIZE, 3), 90, np.uint8)
+        image[matte > 0] = (200, 150, 120)
+        image[-30:, 20:-20] = (20, 30, 90)
+        write_png(folder / "images" / f"{frame:06d}.png", image)
+        write_png(folder / "mattes" / f"{frame:06d}.png", matte)
+    points = np.zeros((FRAMES, 478, 3), np.float32)
+    points[..., :2] = landmarks_of(head, truth)
+    save_landmarks(folder / "landmarks.npz", points * found[:, None, None], found, "truth")
+    write_info(
+        folder,
+        ClipInfo("x.mp4", (SIZE, SIZE), 0.0, None, (0, 0, SIZE), SIZE, SIZE, 25.0, list(truth.timestamps), "external"),
+    )
+    return folder
+
+
+def options(head: HeadModel, **more) -> TrackOptions:
+    return TrackOptions(head="synthetic", head_model=head, **more)
+
+
+def test_everything_is_written(head, truth, tmp_path):
+    folder = make_folder(tmp_path / "clip with ä space", head, truth)
+    result = track_clip(folder, options(head))
+    again = Tracking.load(folder)
+    assert (again.neck_pose == result.neck_pose).all() and again.frame_count == FRAMES
+    assert {"landmark_error", "jitter_px", "frames_per_second"} <= set(again.figures)
+    camera = json.loads((folder / "camera.json").read_text())
+    np.testing.assert_allclose(camera["K"], result.K)
+    np.testing.assert_allclose(camera["viewmat"], result.viewmat)
+    assert camera["width"] == SIZE
+    video = cv2.VideoCapture(str(folder / "overlay.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == FRAMES
+    figures = evaluate_tracking(result, truth, head)
+    assert figures["rotation_error_deg"] < 1.5 and figures["vertex_error_mm"] < 3
+
+
+def test_head_stands_near_the_origin(head, truth, tmp_path):
+    result = track_clip(make_folder(tmp_path / "c", head, truth), options(head, overlay=False, valid_maps=False))
+    np.testing.assert_array_equal(result.viewmat[:3, :3], np.diag([1, -1, -1]))
+    assert np.abs(np.median(result.translation[:, 2])) < 2e-3 and result.viewmat[2, 3] > 0.3
+    assert not (tmp_path / "c" / "valid").exists() and not (tmp_path / "c" / "overlay.mp4").exists()
+
+
+def test_what_lies_below_the_neck_is_ignored(head, truth, tmp_path):
+    folder = make_folder(tmp_path / "c", head, truth)
+    result = track_clip(folder, options(head, overlay=False))
+    clip = Clip.open(folder)
+    vertices = head_vertices(result, head)
+    for frame in range(FRAMES):
+        valid = clip.valid(frame)
+        ring = vertices[frame, head.regions["neck_ring"]]
+        lowest = (ring[:, 1] / ring[:, 2] * result.K[1, 1] + result.K[1, 2]).max()
+        if lowest < SIZE - 14:
+            assert valid[int(lowest) + 10 :].max() == 0
+        nose = vertices[frame, 4]
+        column, row = (nose[:2] / nose[2] * result.K[0, 0] + result.K[:2, 2]).astype(int)
+        assert valid[row - 20 : row + 10, column - 10 : column + 10].min() == 255
+        assert valid[:20].min() == 255  # background above counts
+        assert np.abs(np.diff(valid[:, column].astype(int))).max() < 160  # the border is soft
+
+
+def test_missing_frames_are_marked_everywhere(head, truth, tmp_path):
+    found = np.ones(FRAMES, bool)
+    found[3:5] = False
+    folder = make_folder(tmp_path / "c", head, truth, found)
+    result = track_clip(folder, options(head))
+    assert (result.valid == found).all()
+    clip = Clip.open(folder)
+    assert clip.valid(3).max() == 0 and clip.valid(2).max() == 255
+
+
+def test_clip_without_mattes(head, truth, tmp_path):
+    folder = make_folder(tmp_path / "c", head, truth)
+    for matte in (folder / "mattes").iterdir():
+        matte.unlink()
+    (folder / "mattes").rmdir()
+    assert track_clip(folder, options(head)).valid.all()
+
+
+def test_bad_folders_are_refused(head, truth, tmp_path):
+    with pytest.raises(FormatError, match="import the video first"):
+        track_clip(tmp_path, options(head))
+    folder = make_folder(tmp_path / "c", head, truth)
+    save_landmarks(folder / "landmarks.npz", np.zeros((3, 478, 3)), np.ones(3, bool), "truth")
+    with pytest.raises(InputError, match="3 frames"):
+        track_clip(folder, options(head))
+    save_landmarks(folder / "landmarks.npz", np.zeros((FRAMES, 478, 3)), np.zeros(FRAMES, bool), "truth")
+    with pytest.raises(NoFaceError):
+        track_clip(folder, options(head))
+    assert not (folder / "tracking.npz").exists()
+
+
+def test_cancelling_leaves_no_half_written_file(head, truth, tmp_path):
+    class Stop(Progress):
+        def update(self, stage, done, total, message="", **figures):
+            self.cancelled = stage == "overlay" and done >= 5
+
+    folder = make_folder(tmp_path / "c", head, truth)
+    with pytest.raises(Cancelled):
+        track_clip(folder, options(head), Stop())
+    assert not (folder / "tracking.npz").exists() and not list(folder.glob("*.mp4"))
+    assert track_clip(folder, options(head)).valid.all()
+
+
+def test_source_shape_sets_the_camera_prior(head, truth, tmp_path):
+    """A crop out of a wide phone picture: the principal point is the whole picture's, its view is a phone's."""
+    folder = make_folder(tmp_path / "c", head, truth)
+    info = ClipInfo(
+        "x.mp4", (1920, 1080), 0.0, None, (300, 100, 512), SIZE, SIZE, 25.0, list(truth.timestamps), "external"
+    )
+    write_info(folder, info)
+    result = track_clip(folder, options(head, overlay=False, valid_maps=False))
+    np.testing.assert_allclose(result.K[:2, 2], [(960 - 300) / 2, (540 - 100) / 2])
+    view = 2 * np.degrees(np.arctan(960 / 2 / result.K[0, 0]))
+    assert 40 < view < 70
+
+
+def test_real_clip(test_data, tmp_path):
+    """Two seconds of a real person: every frame is tracked, and well."""
+    from blendsplat.video import ClipOptions, import_clip
+
+    clip = import_clip(test_data("video/d18.mp4"), tmp_path / "d18", ClipOptions(end=1.0))
+    result = track_clip(clip.directory, TrackOptions(overlay=False))
+    assert result.valid.all()
+    assert result.figures["landmark_error"] < 0.03
+    assert np.abs(np.degrees(result.neck_pose)).max() < 15  # he looks straight at us
