@@ -32,7 +32,17 @@ class BuildError(Exception):
 def read_manifest(source: Path = SOURCE) -> dict:
     """The manifest, checked as far as we can without Blender. Raises BuildError."""
     manifest = tomllib.loads((source / "blender_manifest.toml").read_text(encoding="utf-8"))
-    for key in ("schema_version", "id", "name", "tagline", "version", "type", "maintainer", "license", "blender_version_min"):
+    for key in (
+        "schema_version",
+        "id",
+        "name",
+        "tagline",
+        "version",
+        "type",
+        "maintainer",
+        "license",
+        "blender_version_min",
+    ):
         if not manifest.get(key):
             raise BuildError(f"blender_manifest.toml lacks {key!r}.")
     if not re.fullmatch(r"\d+\.\d+\.\d+([-+].+)?", manifest["version"]):
@@ -40,7 +50,9 @@ def read_manifest(source: Path = SOURCE) -> dict:
     texts = {"tagline": manifest["tagline"], **manifest.get("permissions", {})}
     for key, text in texts.items():
         if len(text) > 64 or text.endswith("."):
-            raise BuildError(f"blender_manifest.toml: {key} must be one phrase of at most 64 letters without a full stop.")
+            raise BuildError(
+                f"blender_manifest.toml: {key} must be one phrase of at most 64 letters without a full stop."
+            )
     return manifest
 
 
@@ -48,7 +60,11 @@ def source_files(source: Path = SOURCE) -> Iterator[Path]:
     """What goes into the zip, in a fixed order."""
     for path in sorted(source.rglob("*")):
         inside = path.relative_to(source)
-        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in inside.parts) and inside.parts[0] != "engine":
+        if (
+            path.is_file()
+            and not any(part.startswith((".", "__pycache__")) for part in inside.parts)
+            and inside.parts[0] != "engine"
+        ):
             yield path
 
 
@@ -63,7 +79,9 @@ def check_imports(source: Path = SOURCE) -> None:
                 names = [node.module]
             foreign = [name for name in names if name.split(".")[0] not in ALLOWED_IMPORTS]
             if foreign and path.name != "batch.py":
-                raise BuildError(f"{path.relative_to(ROOT)} imports {foreign[0]}: only bpy, numpy and the standard library may be used.")
+                raise BuildError(
+                    f"{path.relative_to(ROOT)} imports {foreign[0]}: only bpy, numpy and the standard library may be."
+                )
 
 
 def find_wheels(folder: Path, version: str) -> list[Path]:
@@ -71,12 +89,27 @@ def find_wheels(folder: Path, version: str) -> list[Path]:
     wheels = sorted(folder.glob(f"blendsplat-{version}*.whl"))
     if not wheels:
         print(f"No wheel of version {version} in {folder}; building one.", flush=True)
-        words = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--disable-pip-version-check", "-q", "-w", str(folder), str(ROOT)]
+        words = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "-q",
+            "-w",
+            str(folder),
+            str(ROOT),
+        ]
         if subprocess.run(words).returncode != 0:
-            raise BuildError("The engine's wheel could not be built (see above); --no-engine builds the extension without it.")
+            raise BuildError(
+                "The engine's wheel could not be built (see above); --no-engine builds the extension without it."
+            )
         wheels = sorted(folder.glob(f"blendsplat-{version}*.whl"))
     if not wheels:
-        raise BuildError(f"There is no blendsplat-{version}*.whl in {folder}: engine and extension must have the same version.")
+        raise BuildError(
+            f"There is no blendsplat-{version}*.whl in {folder}: engine and extension must have the same version."
+        )
     return wheels
 
 

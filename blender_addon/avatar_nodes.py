@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Geometry Nodes that turn a carrier mesh and a moving head into Gaussians (docs/formats.md, "Tangent frame").
 
-The carrier's vertices come in five blocks of N: position, log-scale, quaternion xyz, (quaternion w, opacity, 0), colour.
+The carrier's vertices come in five blocks of N: position, log-scale, quaternion xyz, (w, opacity, 0), colour.
 Out come N loose vertices with the attributes scale, rotation, opacity and color (what the render engine reads) and the
 same as a point cloud that the viewport draws.
 """
@@ -34,7 +34,11 @@ def avatar_group() -> bpy.types.GeometryNodeTree:
 
 def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:
     """What Blender calls the group input ``name``."""
-    return next(item.identifier for item in tree.interface.items_tree if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name)
+    return next(
+        item.identifier
+        for item in tree.interface.items_tree
+        if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name
+    )
 
 
 def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
@@ -47,7 +51,7 @@ def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> No
 
 
 def preview_material() -> bpy.types.Material:
-    """Flat colour from the attribute ``color``, which holds display colours: turned into light, so "Standard" shows them."""
+    """Flat colour from the attribute ``color``: display colours turned into light, so that "Standard" shows them."""
     material = bpy.data.materials.get(GROUP)
     if material is not None:
         return material
@@ -67,7 +71,9 @@ def _interface(tree: bpy.types.GeometryNodeTree) -> None:
     new = tree.interface.new_socket
     new("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
     new("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
-    new(INPUT_HEAD, in_out="INPUT", socket_type="NodeSocketObject").description = "The head whose triangles carry the Gaussians"
+    new(
+        INPUT_HEAD, in_out="INPUT", socket_type="NodeSocketObject"
+    ).description = "The head whose triangles carry the Gaussians"
     show = new(INPUT_PREVIEW, in_out="INPUT", socket_type="NodeSocketBool")
     show.default_value, show.description = True, "Draw the Gaussians as points in the viewport; off plays faster"
     size = new(INPUT_SIZE, in_out="INPUT", socket_type="NodeSocketFloat")
@@ -110,11 +116,18 @@ def _build(t: Tree) -> None:
     log_scale = t.xyz(block(1))
     scale = t.node("ShaderNodeCombineXYZ", {axis: t.math("EXPONENT", log_scale[axis]) for axis in range(3)}).outputs[0]
     quat_xyz, rest = t.xyz(block(2)), t.xyz(block(3))
-    quat = t.node("FunctionNodeQuaternionToRotation", {"W": rest[0], "X": quat_xyz[0], "Y": quat_xyz[1], "Z": quat_xyz[2]})
-    frame = t.node(
-        "FunctionNodeAxesToRotation", {"Primary Axis": normal, "Secondary Axis": tangent}, primary_axis="Z", secondary_axis="X"
+    quat = t.node(
+        "FunctionNodeQuaternionToRotation", {"W": rest[0], "X": quat_xyz[0], "Y": quat_xyz[1], "Z": quat_xyz[2]}
     )
-    rotation = t.node("FunctionNodeRotateRotation", {0: frame.outputs[0], 1: quat.outputs[0]}, rotation_space="LOCAL").outputs[0]
+    frame = t.node(
+        "FunctionNodeAxesToRotation",
+        {"Primary Axis": normal, "Secondary Axis": tangent},
+        primary_axis="Z",
+        secondary_axis="X",
+    )
+    rotation = t.node(
+        "FunctionNodeRotateRotation", {0: frame.outputs[0], 1: quat.outputs[0]}, rotation_space="LOCAL"
+    ).outputs[0]
     rgb = t.xyz(t.vector("MAXIMUM", block(4), (0.0, 0.0, 0.0)))
     color = t.node("FunctionNodeCombineColor", {"Red": rgb[0], "Green": rgb[1], "Blue": rgb[2]}).outputs[0]
     opacity = t.math("MINIMUM", t.math("MAXIMUM", rest[1], 0.0), 1.0)

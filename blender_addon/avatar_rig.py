@@ -46,9 +46,10 @@ def find_avatar(scene: bpy.types.Scene, avatar: AvatarFile) -> bpy.types.Object 
     wanted = head_rig.rig_id(avatar.rig)
     for item in scene.objects:
         head = item.blendsplat.head
-        if item.blendsplat.kind == "AVATAR" and item.blendsplat.avatar_path == str(avatar.path) and head is not None:
-            if head.blendsplat.rig_id == wanted and item.data.shape_keys is not None and item.data.users == 1:
-                return item
+        same_file = item.blendsplat.kind == "AVATAR" and item.blendsplat.avatar_path == str(avatar.path)
+        whole = same_file and head is not None and item.data.shape_keys is not None and item.data.users == 1
+        if whole and head.blendsplat.rig_id == wanted:
+            return item
     return None
 
 
@@ -70,7 +71,7 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
 
 
 def apply_performance(carrier: bpy.types.Object, performance: Performance, start: float, fps: float) -> int:
-    """Bake the blendshapes' keyframes from a tracked performance through the learned network; returns the frames keyed."""
+    """Bake a tracked performance through the learned network as keyframes; returns the number of frames keyed."""
     rows = performance.valid_rows
     weights = driver_of(carrier).weights(HeadState.of(performance))[rows]
     frames = start + performance.timestamps[rows] * fps
@@ -128,7 +129,9 @@ def _key_name(index: int) -> str:
     return f"Blendshape {index + 1:02d}"
 
 
-def _blocks(positions: np.ndarray, log_scales: np.ndarray, quats: np.ndarray, opacity: np.ndarray, colors: np.ndarray) -> np.ndarray:
+def _blocks(
+    positions: np.ndarray, log_scales: np.ndarray, quats: np.ndarray, opacity: np.ndarray, colors: np.ndarray
+) -> np.ndarray:
     """The five blocks of vertices [5N,3]."""
     rest = np.stack([quats[:, 0], opacity, np.zeros(len(opacity))], 1)
     return np.concatenate([positions, log_scales, quats[:, 1:], rest, colors]).astype(np.float32)
@@ -184,7 +187,9 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile) -> None:
     carrier.shape_key_add(name="Basis", from_mix=False)
     zero3, zero1 = np.zeros((count, 3)), np.zeros(count)
     for index in range(avatar.blendshapes):
-        deltas = _blocks(a["delta_positions"][index], zero3, a["delta_quats"][index], zero1, _SH0 * a["delta_colors"][index])
+        deltas = _blocks(
+            a["delta_positions"][index], zero3, a["delta_quats"][index], zero1, _SH0 * a["delta_colors"][index]
+        )
         key = carrier.shape_key_add(name=_key_name(index), from_mix=False)
         key.slider_min, key.slider_max = -10.0, 10.0
         key.value = 0.0  # Blender 5.0 and later start at 1

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds and renders a scene without a window, for farms and for the demo: the panel's own steps, one after the other.
 
-    python blender_addon/batch.py --clip DIR --avatar FILE [--blend OUT.blend] [--frames DIR [--first I] [--count N]] [--engine WORDS...]
-    blender -b --python batch.py -- --clip ...      (with the extension installed)
+python blender_addon/batch.py --clip DIR --avatar FILE [--blend OUT.blend] [--frames DIR [--first I] [--count N]]
+        [--engine WORDS...]
+blender -b --python batch.py -- --clip ...      (with the extension installed)
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import bpy
 
 
 def main(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="batch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="batch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clip", type=Path, required=True, help="folder of the tracked clip")
     parser.add_argument("--avatar", type=Path, required=True, help="the avatar file")
     parser.add_argument("--blend", type=Path, help="save the scene here")
@@ -67,7 +70,8 @@ def render_frames(scene: bpy.types.Scene, folder: Path, first: int, count: int) 
 
 def _load_addon() -> ModuleType:
     """The installed extension when there is one; else this folder as a package, in an empty scene."""
-    installed = next((name for name in bpy.context.preferences.addons.keys() if name.rsplit(".", 1)[-1] == "blendsplat"), None)
+    names = [entry.module for entry in bpy.context.preferences.addons]
+    installed = next((name for name in names if name.rsplit(".", 1)[-1] == "blendsplat"), None)
     if installed is not None:
         return importlib.import_module(installed)
     source = Path(__file__).resolve().parent

@@ -28,10 +28,14 @@ class View:
 def view_of(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, camera: bpy.types.Object | None) -> View:
     """The view of the scene's camera at the render size, cut to the render region. Raises CameraError."""
     if camera is None or camera.type != "CAMERA":
-        raise CameraError("The scene has no camera to render from; add one, or set the tracked camera as the scene's camera.")
+        raise CameraError(
+            "The scene has no camera to render from; add one, or set the tracked camera as the scene's camera."
+        )
     evaluated = camera.evaluated_get(depsgraph)
     if evaluated.data.type != "PERSP":
-        raise CameraError(f"The camera {camera.name!r} is not a perspective camera; Blendsplat renders perspective only.")
+        raise CameraError(
+            f"The camera {camera.name!r} is not a perspective camera; Blendsplat renders perspective only."
+        )
     render = scene.render
     width = max(1, int(render.resolution_x * render.resolution_percentage / 100))
     height = max(1, int(render.resolution_y * render.resolution_percentage / 100))
@@ -46,7 +50,9 @@ def view_of(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, camera: bpy.
     return View(right - left, top - bottom, K, viewmat_of_camera(np.array(evaluated.matrix_world)))
 
 
-def intrinsics(camera: bpy.types.Object, depsgraph: bpy.types.Depsgraph, width: int, height: int, aspect_x: float, aspect_y: float) -> np.ndarray:
+def intrinsics(
+    camera: bpy.types.Object, depsgraph: bpy.types.Depsgraph, width: int, height: int, aspect_x: float, aspect_y: float
+) -> np.ndarray:
     """K [3,3] from Blender's own projection matrix, which knows sensor fit, shift and pixel aspect."""
     p = np.array(camera.calc_matrix_camera(depsgraph, x=width, y=height, scale_x=aspect_x, scale_y=aspect_y))
     return np.array(

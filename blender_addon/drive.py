@@ -76,7 +76,9 @@ class Driver:
 
     @classmethod
     def of(cls, avatar: AvatarFile) -> Driver:
-        return cls([(w.astype(np.float32), b.astype(np.float32)) for w, b in avatar.layers], avatar.arrays["feature_origin"])
+        return cls(
+            [(w.astype(np.float32), b.astype(np.float32)) for w, b in avatar.layers], avatar.arrays["feature_origin"]
+        )
 
     def pack(self) -> dict[str, Any]:
         """As custom properties (bytes and text), so that a .blend drives its avatar without the avatar file."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the engine's own Python environment: finds a fitting Python, installs torch for this machine and the bundled wheel.
+"""Makes the engine's own Python environment: a fitting Python, torch for this machine and the bundled wheel.
 
 It runs in a thread with child processes and knows nothing of bpy. Every step can be repeated: a failed or cancelled
 installation is continued by the next one, and only a finished one is marked complete.
@@ -83,7 +83,17 @@ class Installation:
             if self.directory.exists():
                 shutil.rmtree(self.directory)
             self._call([base, "-I", "-m", "venv", str(self.directory)], "Python could not make an environment")
-        pip = [str(python), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+        pip = [
+            str(python),
+            "-I",
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--progress-bar",
+            "off",
+        ]
         self._enter("Downloading torch (large: this takes minutes)", 0.15)
         self._install_torch(pip)
         self._enter("Installing the engine", 0.7)
@@ -91,7 +101,12 @@ class Installation:
         self._call([*pip, "--force-reinstall", "--no-deps", str(wheel)], "The engine could not be installed")
         self._enter("Saying hello to the engine", 0.95)
         hello = self._verify(python)
-        report = {"wheel": wheel.name, "version": hello.get("version"), "python": hello.get("python"), "torch": hello.get("torch")}
+        report = {
+            "wheel": wheel.name,
+            "version": hello.get("version"),
+            "python": hello.get("python"),
+            "torch": hello.get("torch"),
+        }
         (self.directory / COMPLETE).write_text(json.dumps(report, indent=1), encoding="utf-8")
 
     def _install_torch(self, pip: list[str]) -> None:
@@ -118,10 +133,15 @@ class Installation:
                 raise InstallError("no Python at all")
             if not python_of(helper).exists():
                 self._call([maker, "-I", "-m", "venv", str(helper)], "No helper environment")
-            self._call([str(python_of(helper)), "-I", "-m", "pip", "install", "uv", *self._index_words()], "uv could not be downloaded")
+            self._call(
+                [str(python_of(helper)), "-I", "-m", "pip", "install", "uv", *self._index_words()],
+                "uv could not be downloaded",
+            )
             uv = [str(python_of(helper)), "-I", "-m", "uv", "python"]
             self._call([*uv, "install", "3.12"], "Python could not be downloaded")
-            found = subprocess.run([*uv, "find", "3.12"], capture_output=True, text=True, timeout=60, env=_environment()).stdout.strip()
+            found = subprocess.run(
+                [*uv, "find", "3.12"], capture_output=True, text=True, timeout=60, env=_environment()
+            ).stdout.strip()
             if self._fits(Path(found)):
                 return found
         except InstallError as error:
@@ -130,12 +150,16 @@ class Installation:
             self.lines.append(str(error))
         if self._fits(Path(self.own_python)):
             return self.own_python
-        raise InstallError("No Python 3.11, 3.12 or 3.13 was found or could be downloaded: install Python 3.12 from python.org and try again.")
+        raise InstallError(
+            "No Python 3.11 to 3.13 was found or could be downloaded: install 3.12 from python.org and try again."
+        )
 
     def _verify(self, python: Path) -> dict:
         link = Link()
         try:
-            link.start([str(python), "-I", "-m", "blendsplat", "serve"], self.directory / "install-check.log", patient=False)
+            link.start(
+                [str(python), "-I", "-m", "blendsplat", "serve"], self.directory / "install-check.log", patient=False
+            )
             link.wait_ready(HELLO_SECONDS, lambda: self._cancelled)
             return link.hello
         finally:
@@ -159,7 +183,8 @@ class Installation:
             raise InstallError("Cancelled.")
         flags = {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
         self._process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace",
             env=_environment(), **flags,
         )  # fmt: skip
         last = ""
@@ -241,7 +266,7 @@ def version_of(python: str) -> tuple[int, int] | None:
 
 
 def torch_flavour(run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> str:
-    """"cpu" or the newest CUDA build that the driver takes, from what nvidia-smi says."""
+    """ "cpu" or the newest CUDA build that the driver takes, from what nvidia-smi says."""
     if sys.platform == "darwin":
         return "cpu"
     try:
@@ -256,4 +281,8 @@ def torch_flavour(run: Callable[..., subprocess.CompletedProcess[str]] = subproc
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE")}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE")
+    }

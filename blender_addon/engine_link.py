@@ -128,16 +128,26 @@ class Link:
             log_path.parent.mkdir(parents=True, exist_ok=True)
             with open(log_path, "wb") as log:
                 process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment(), **_no_window()
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=_environment(),
+                    **_no_window(),
                 )
         except OSError as error:
             self._fail(f"The engine command {command[0]!r} cannot be started: {error.strerror or error}.")
             raise LinkError(self.sentence) from error
         self._process = process
-        self._outbox, self.notifications = queue.Queue(), queue.Queue()  # what an older process said is not for this one
+        self._outbox, self.notifications = (
+            queue.Queue(),
+            queue.Queue(),
+        )  # what an older process said is not for this one
         self._last_heard = self._last_ping = time.monotonic()
         for target in (self._read_loop, self._write_loop):
-            threading.Thread(target=target, args=(process, self._outbox, self.notifications), name="blendsplat-link", daemon=True).start()
+            threading.Thread(
+                target=target, args=(process, self._outbox, self.notifications), name="blendsplat-link", daemon=True
+            ).start()
         hello = self._post("hello", {"protocol": wire.PROTOCOL_VERSION, "client": CLIENT}, {})
         threading.Thread(target=self._greet, args=(process, hello), name="blendsplat-hello", daemon=True).start()
 
@@ -178,7 +188,9 @@ class Link:
 
     # --- talking
 
-    def request(self, method: str, params: dict[str, Any] | None = None, arrays: dict[str, np.ndarray] | None = None) -> Pending:
+    def request(
+        self, method: str, params: dict[str, Any] | None = None, arrays: dict[str, np.ndarray] | None = None
+    ) -> Pending:
         """Send a request to a ready engine. Raises LinkError."""
         if self.state != "ready":
             raise LinkError(self.sentence or "The engine is not running.")
@@ -213,7 +225,9 @@ class Link:
 
     # --- threads
 
-    def _read_loop(self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], inbox: queue.Queue[wire.Message]) -> None:
+    def _read_loop(
+        self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], inbox: queue.Queue[wire.Message]
+    ) -> None:
         sentence = ""
         try:
             while (message := wire.decode(process.stdout.read)) is not None:  # type: ignore[union-attr]
@@ -228,7 +242,9 @@ class Link:
             sentence = exit_sentence(process.returncode, tail(self._log_path))
         self._give_up(process, sentence)
 
-    def _write_loop(self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], _inbox: queue.Queue[wire.Message]) -> None:
+    def _write_loop(
+        self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], _inbox: queue.Queue[wire.Message]
+    ) -> None:
         try:
             while (chunks := outbox.get()) is not _END:
                 for chunk in chunks:
@@ -251,7 +267,11 @@ class Link:
         error = body.get("error")
         if isinstance(error, dict):
             data = error.get("data") if isinstance(error.get("data"), dict) else {}
-            pending.resolve(error=EngineError(str(error.get("message", "")), str(data.get("code", "error")), str(data.get("detail", ""))))
+            pending.resolve(
+                error=EngineError(
+                    str(error.get("message", "")), str(data.get("code", "error")), str(data.get("detail", ""))
+                )
+            )
         else:
             pending.resolve(message)
 
@@ -293,11 +313,13 @@ def exit_sentence(code: int, log_tail: str = "") -> str:
     if "No module named" in log_tail and "blendsplat" in log_tail.rsplit("No module named", 1)[-1][:40]:
         return "That Python has no Blendsplat engine installed: install the engine, or choose another command."
     if code in (137, -9, getattr(signal, "SIGKILL", 9) + 128):
-        return "The engine was ended by the system, often because memory ran out; start again to continue from the last checkpoint."
+        return "The engine was ended by the system, often when memory runs out; start again to continue from the checkpoint."
     if code in (-15, 143, -2, 130):
         return "The engine was ended from outside; start again to continue from the last checkpoint."
     if code < 0 or code in (134, 136, 139) or code > 0xC0000000:
-        return f"The engine crashed (status {code}); start again to continue from the last checkpoint. The log tells more."
+        return (
+            f"The engine crashed (status {code}); start again to continue from the last checkpoint. The log tells more."
+        )
     if code == 127:
         return "The engine command was not found on that machine."
     if code == 126:
@@ -312,7 +334,11 @@ def exit_sentence(code: int, log_tail: str = "") -> str:
 
 def _environment() -> dict[str, str]:
     """Blender's environment without what would make another Python load Blender's own library."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+    }
 
 
 def _no_window() -> dict[str, Any]:

@@ -40,18 +40,21 @@ class Rig:
 
 
 _RIG_SHAPES = {
-    "template": ("V", 3), "faces": ("F", 3), "uvs": ("T", 2), "uv_faces": ("F", 3), "expression_directions": ("E", "V", 3),
+    "template": ("V", 3), "faces": ("F", 3), "uvs": ("T", 2), "uv_faces": ("F", 3),
+    "expression_directions": ("E", "V", 3),
     "eyelid_directions": (2, "V", 3), "pose_directions": (36, "V", 3), "joints": (5, 3),
     "joint_expression_directions": ("E", 5, 3), "skin_weights": ("V", 5),
 }  # fmt: skip
 _AVATAR_SHAPES = {
     "triangle": ("N",), "barycentrics": ("N", 3), "positions": ("N", 3), "log_scales": ("N", 3), "quats": ("N", 4),
     "opacity_logits": ("N",), "colors": ("N", 3), "delta_positions": ("K", "N", 3), "delta_quats": ("K", "N", 4),
-    "delta_colors": ("K", "N", 3), "feature_origin": (3,), "camera.K": (3, 3), "camera.viewmat": (4, 4), "camera.size": (2,),
+    "delta_colors": ("K", "N", 3), "feature_origin": (3,), "camera.K": (3, 3), "camera.viewmat": (4, 4),
+    "camera.size": (2,),
 }  # fmt: skip
 _TRACKING_SHAPES = {
     "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
-    "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3), "viewmat": (4, 4),
+    "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3),
+    "viewmat": (4, 4),
 }  # fmt: skip
 
 
@@ -118,7 +121,9 @@ def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str,
     if not isinstance(meta, dict) or meta.get("format") != format_name:
         raise FileError(f"{path} is not a {format_name} file.")
     if not isinstance(meta.get("version"), int) or meta["version"] > newest:
-        raise FileError(f"{path} comes from a newer Blendsplat (version {meta.get('version')} of its format): update the add-on.")
+        raise FileError(
+            f"{path} comes from a newer Blendsplat (version {meta.get('version')} of its format): update the add-on."
+        )
     return meta, arrays
 
 
@@ -133,7 +138,12 @@ def read_avatar(path: Path | str) -> AvatarFile:
     while f"mlp.{len(layers)}.weight" in arrays:
         index = len(layers)
         weight, bias = arrays[f"mlp.{index}.weight"], arrays.get(f"mlp.{index}.bias")
-        if bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1] or (layers and weight.shape[1] != len(layers[-1][1])):
+        if (
+            bias is None
+            or weight.ndim != 2
+            or bias.shape != weight.shape[:1]
+            or (layers and weight.shape[1] != len(layers[-1][1]))
+        ):
             raise FileError(f"{path}: layer {index} of the network does not fit; train the avatar again.")
         layers.append((weight, bias))
     features = sum(int(size) for _, size in meta.get("feature_layout", ()))
@@ -151,7 +161,11 @@ def rig_from(meta: dict[str, Any], arrays: dict[str, np.ndarray], path: Path | s
     if len(names) != sizes["E"]:
         names = tuple(f"expression {index + 1:02d}" for index in range(sizes["E"]))
     low, high = meta.get("expression_range", (0.0, 1.0))
-    return Rig(**{name: arrays[f"rig.{name}"] for name in _RIG_SHAPES}, expression_names=names, expression_range=(float(low), float(high)))
+    return Rig(
+        **{name: arrays[f"rig.{name}"] for name in _RIG_SHAPES},
+        expression_names=names,
+        expression_range=(float(low), float(high)),
+    )
 
 
 def read_performance(path: Path | str) -> Performance:

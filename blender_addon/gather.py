@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every avatar's evaluated Gaussians in Blender's world, read from an evaluated depsgraph: what a frame is rendered from."""
+"""Every avatar's evaluated Gaussians in Blender's world: what a frame is rendered from."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def gather(depsgraph: bpy.types.Depsgraph) -> Gaussians:
                 parts.append(transformed(part, np.array(instance.matrix_world)))
     if not parts:
         return Gaussians(*(np.zeros((0, *tail), np.float32) for tail in ((3,), (4,), (3,), (), (3,))))
-    return Gaussians(*(np.concatenate([getattr(part, name) for part in parts]) for name in Gaussians.__dataclass_fields__))
+    return Gaussians(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in Gaussians.__dataclass_fields__)
+    )
 
 
 def read(mesh: bpy.types.Mesh) -> Gaussians | None:
@@ -53,7 +55,9 @@ def read(mesh: bpy.types.Mesh) -> Gaussians | None:
     found = {"position": _read(mesh.attributes["position"], count, 3, "vector")}
     for name, (width, what) in _ATTRIBUTES.items():
         found[name] = _read(mesh.attributes[name], count, width, what)
-    return Gaussians(found["position"], found["rotation"], found["scale"], found["opacity"][:, 0], found["color"][:, :3])
+    return Gaussians(
+        found["position"], found["rotation"], found["scale"], found["opacity"][:, 0], found["color"][:, :3]
+    )
 
 
 def _read(attribute: bpy.types.Attribute, count: int, width: int, what: str) -> np.ndarray:
@@ -63,7 +67,7 @@ def _read(attribute: bpy.types.Attribute, count: int, width: int, what: str) -> 
 
 
 def transformed(g: Gaussians, matrix: np.ndarray) -> Gaussians:
-    """The Gaussians moved by a matrix [4,4]. Of an uneven scale only its size counts: a Gaussian cannot be sheared here."""
+    """The Gaussians moved by a matrix [4,4]. Of an uneven scale only its size counts: nothing is sheared here."""
     if np.allclose(matrix, np.eye(4)):
         return g
     linear = matrix[:3, :3]
@@ -72,4 +76,6 @@ def transformed(g: Gaussians, matrix: np.ndarray) -> Gaussians:
     factor = float(np.prod(singular) ** (1 / 3))
     means = g.means @ linear.T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
     quats = quat_multiply(np.broadcast_to(matrix_to_quat(rotation), g.quats.shape), g.quats)
-    return Gaussians(means.astype(np.float32), quats.astype(np.float32), g.scales * np.float32(factor), g.opacities, g.colors)
+    return Gaussians(
+        means.astype(np.float32), quats.astype(np.float32), g.scales * np.float32(factor), g.opacities, g.colors
+    )

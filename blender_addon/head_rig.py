@@ -44,7 +44,9 @@ def rig_id(rig: Rig) -> str:
 def find_head(scene: bpy.types.Scene, rig: Rig) -> bpy.types.Object | None:
     """The head object in the scene that was built from the same rig."""
     wanted = rig_id(rig)
-    return next((item for item in scene.objects if item.blendsplat.kind == "HEAD" and item.blendsplat.rig_id == wanted), None)
+    return next(
+        (item for item in scene.objects if item.blendsplat.kind == "HEAD" and item.blendsplat.rig_id == wanted), None
+    )
 
 
 def build_head(context: bpy.types.Context, rig: Rig, name: str) -> bpy.types.Object:
@@ -118,7 +120,13 @@ def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = N
     return HeadState(expression, r[0], r[1], r[2], rotations[None, 3:5], eyelids, translation[None])
 
 
-def add_camera(context: bpy.types.Context, performance: Performance, collection: bpy.types.Collection, clip_directory: Path | None, start: int) -> bpy.types.Object:
+def add_camera(
+    context: bpy.types.Context,
+    performance: Performance,
+    collection: bpy.types.Collection,
+    clip_directory: Path | None,
+    start: int,
+) -> bpy.types.Object:
     """A camera that matches the clip's, with the clip as its background; made the scene's camera.
 
     An earlier one of the same collection is replaced (a clip that was tracked again).
@@ -151,7 +159,10 @@ def set_pinhole(camera: bpy.types.Camera, K: np.ndarray, width: int, height: int
 
 def match_scene(scene: bpy.types.Scene, performance: Performance, start: int) -> None:
     """Set the scene's size, frame rate and range to the clip's."""
-    scene.render.resolution_x, scene.render.resolution_y = int(performance.meta["width"]), int(performance.meta["height"])
+    scene.render.resolution_x, scene.render.resolution_y = (
+        int(performance.meta["width"]),
+        int(performance.meta["height"]),
+    )
     scene.render.resolution_percentage = 100
     scene.render.pixel_aspect_x = scene.render.pixel_aspect_y = 1.0
     fps = performance.fps
@@ -205,7 +216,9 @@ def _corrective_name(index: int) -> str:
     return f"corrective {_CORRECTIVE_BONES[index // 9]} {index % 9}"
 
 
-def _build_armature(context: bpy.types.Context, rig: Rig, name: str, collection: bpy.types.Collection) -> bpy.types.Object:
+def _build_armature(
+    context: bpy.types.Context, rig: Rig, name: str, collection: bpy.types.Collection
+) -> bpy.types.Object:
     data = bpy.data.armatures.new(f"{name} Rig")
     armature = bpy.data.objects.new(data.name, data)
     collection.objects.link(armature)
@@ -317,7 +330,12 @@ def _add_background(camera: bpy.types.Camera, directory: Path, frame_count: int,
     background = camera.background_images.new()
     background.image, background.alpha, background.display_depth = image, 1.0, "BACK"
     user = background.image_user
-    user.frame_duration, user.frame_start, user.frame_offset, user.use_auto_refresh = frame_count, start, -1 + _first_number(first), True
+    user.frame_duration, user.frame_start, user.frame_offset, user.use_auto_refresh = (
+        frame_count,
+        start,
+        -1 + _first_number(first),
+        True,
+    )
 
 
 def _first_number(path: Path) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's long jobs as Blender sees them: started here, followed by a timer on the main thread, shown by the panels.
+"""The engine's long jobs as Blender sees them: started here, followed by a timer on the main thread.
 
 Only the main thread touches Blender data: the link's threads fill a queue, the pump empties it a little at a time. In
 background, where timers do not fire, ``wait`` drains the same queue.
@@ -20,7 +20,14 @@ from .engine_link import EngineError, LinkError, Pending
 
 _BUDGET = 0.02
 RUNNING = ("starting", "running", "cancelling")
-TITLES = {"import": "Import", "track": "Track", "train": "Train", "render": "Render", "evaluate": "Evaluate", "export": "Export"}
+TITLES = {
+    "import": "Import",
+    "track": "Track",
+    "train": "Train",
+    "render": "Render",
+    "evaluate": "Evaluate",
+    "export": "Export",
+}
 
 
 @dataclass
@@ -72,7 +79,7 @@ class Job:
 
 def duration(seconds: float) -> str:
     """5 s, 2 min 05 s, 1 h 03 min."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -205,7 +212,9 @@ def _take(method: str | None, params: dict[str, Any], arrays: dict[str, np.ndarr
         job.done, job.total = float(params.get("done") or 0), float(params.get("total") or 0)
         eta = params.get("eta_s")
         job.eta = float(eta) if isinstance(eta, (int, float)) else None
-        job.figures = {str(k): float(v) for k, v in (params.get("figures") or {}).items() if isinstance(v, (int, float))}
+        job.figures = {
+            str(k): float(v) for k, v in (params.get("figures") or {}).items() if isinstance(v, (int, float))
+        }
     elif method == "job.preview" and "image" in arrays:
         preview.show(arrays["image"])
     elif method == "job.finished":
@@ -225,7 +234,12 @@ def _finish(job: Job, params: dict[str, Any]) -> None:
         job.state = "cancelled"
     else:
         error = params.get("error")
-        _fail(job, str(error.get("sentence") or error.get("message") or error) if isinstance(error, dict) else str(error or "The engine gave no reason."))
+        _fail(
+            job,
+            str(error.get("sentence") or error.get("message") or error)
+            if isinstance(error, dict)
+            else str(error or "The engine gave no reason."),
+        )
 
 
 def _fail(job: Job, sentence: str) -> None:
@@ -251,7 +265,12 @@ _shown: Any = None
 def _redraw() -> None:
     """Redraw the panels when what they show has changed."""
     global _shown
-    shown = (session.link.state, session.link.sentence, preview.version(), [(j.state, j.stage, j.done, j.message, j.error) for j in _jobs.values()])
+    shown = (
+        session.link.state,
+        session.link.sentence,
+        preview.version(),
+        [(j.state, j.stage, j.done, j.message, j.error) for j in _jobs.values()],
+    )
     if shown == _shown or bpy.app.background:
         return
     _shown = shown

@@ -78,7 +78,11 @@ def _update(carriers: list[bpy.types.Object], depsgraph: bpy.types.Depsgraph) ->
         _busy = False
 
 
-_HANDLERS = (("depsgraph_update_post", on_depsgraph_update), ("frame_change_post", on_frame_change), ("load_post", on_load))
+_HANDLERS = (
+    ("depsgraph_update_post", on_depsgraph_update),
+    ("frame_change_post", on_frame_change),
+    ("load_post", on_load),
+)
 
 
 def register() -> None:

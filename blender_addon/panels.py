@@ -49,7 +49,12 @@ class BLENDSPLAT_PT_engine(_Panel):
         elif not preferences.installed_command():
             column.operator("blendsplat.engine_install", icon="IMPORT")
             if not bpy.app.online_access:
-                paragraph(context, column, "Installing needs the network: allow Online Access in Preferences > System.", "INTERNET_OFFLINE")
+                paragraph(
+                    context,
+                    column,
+                    "Installing needs the network: allow Online Access in Preferences > System.",
+                    "INTERNET_OFFLINE",
+                )
 
     def _state(self, context: bpy.types.Context, column: bpy.types.UILayout) -> None:
         link = session.link
@@ -215,7 +220,9 @@ def progress(column: bpy.types.UILayout, fraction: float, text: str) -> None:
 
 def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: str, icon: str) -> None:
     """A sentence, wrapped to the sidebar's width."""
-    width = max(24, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6) if context.region else 40
+    width = (
+        max(24, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6) if context.region else 40
+    )
     box = column.column(align=True)
     for index, line in enumerate(textwrap.wrap(sentence, width) or [""]):
         box.label(text=line, icon=icon if index == 0 else "BLANK1")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the engine lives: installed by the add-on into its own folder, or a command line that starts an existing one."""
+"""Where the engine lives: installed by the add-on into its own folder, or a command that starts an existing one."""
 
 from __future__ import annotations
 
@@ -36,12 +36,18 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
     landmarker: StringProperty(
         name="Landmark Model",
         subtype="FILE_PATH",
-        description="A FaceLandmarker bundle (.task). Only needed with an engine on Python 3.13, whose mediapipe has no models inside",
+        description="A FaceLandmarker bundle (.task); only needed with an engine on Python 3.13",
     )
-    path_here: StringProperty(name="Folder Here", subtype="DIR_PATH", description="A folder that both machines share, as this machine calls it")
+    path_here: StringProperty(
+        name="Folder Here",
+        subtype="DIR_PATH",
+        description="A folder that both machines share, as this machine calls it",
+    )
     path_there: StringProperty(name="Folder There", description="The same folder as the engine's machine calls it")
     add_results: BoolProperty(
-        name="Add Results to the Scene", default=True, description="When tracking or training ends, add the head or the avatar at once"
+        name="Add Results to the Scene",
+        default=True,
+        description="When tracking or training ends, add the head or the avatar at once",
     )
 
     def draw(self, _context: bpy.types.Context) -> None:
@@ -100,7 +106,7 @@ def environment_python() -> Path:
 
 
 def installed_command() -> list[str]:
-    """The words that start the installed engine; [] when it is not installed. -I: Blender's PYTHONPATH is not its own."""
+    """The words that start the installed engine; [] when there is none. -I: Blender's PYTHONPATH is not its own."""
     python = environment_python()
     complete = environment_directory() / "complete.json"
     return [str(python), "-I", "-m", "blendsplat", "serve"] if python.exists() and complete.exists() else []

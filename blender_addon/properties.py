@@ -4,7 +4,15 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    FloatVectorProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
 
 from . import live, session
 
@@ -26,9 +34,15 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         subtype="DIR_PATH",
         description="Where the imported clip and everything learned from it is kept. Empty: beside the video",
     )
-    start: FloatProperty(name="Start", min=0.0, subtype="TIME", unit="TIME_ABSOLUTE", description="Where in the video to begin")
+    start: FloatProperty(
+        name="Start", min=0.0, subtype="TIME", unit="TIME_ABSOLUTE", description="Where in the video to begin"
+    )
     end: FloatProperty(
-        name="End", min=0.0, subtype="TIME", unit="TIME_ABSOLUTE", description="Where in the video to end; 0 means at its end"
+        name="End",
+        min=0.0,
+        subtype="TIME",
+        unit="TIME_ABSOLUTE",
+        description="Where in the video to end; 0 means at its end",
     )
     crop_auto: BoolProperty(
         name="Crop Around the Head", default=True, description="Find the head and crop one fixed square around it"
@@ -40,7 +54,9 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         min=0.0,
         description="The square to keep, in the video's pixels: left, top, size",
     )
-    size: IntProperty(name="Size", default=512, min=64, max=2048, description="Pixels of the cropped square that is worked with")
+    size: IntProperty(
+        name="Size", default=512, min=64, max=2048, description="Pixels of the cropped square that is worked with"
+    )
     matte: EnumProperty(
         name="Matte",
         items=[
@@ -50,7 +66,9 @@ class BlendsplatScene(bpy.types.PropertyGroup):
             ("folder", "Folder of Masks", "Use masks that you made, one image per frame"),
         ],
     )
-    matte_folder: StringProperty(name="Masks", subtype="DIR_PATH", description="Folder with one black and white image per frame")
+    matte_folder: StringProperty(
+        name="Masks", subtype="DIR_PATH", description="Folder with one black and white image per frame"
+    )
     head: EnumProperty(
         name="Head",
         items=[
@@ -58,7 +76,9 @@ class BlendsplatScene(bpy.types.PropertyGroup):
             ("file", "From a File", "Your own FLAME model or ICT-FaceKit"),
         ],
     )
-    head_path: StringProperty(name="Head File", subtype="FILE_PATH", description="A FLAME .pkl, or an ICT-FaceKit folder or file")
+    head_path: StringProperty(
+        name="Head File", subtype="FILE_PATH", description="A FLAME .pkl, or an ICT-FaceKit folder or file"
+    )
     match_scene: BoolProperty(
         name="Match Scene to Clip",
         default=True,
@@ -68,11 +88,15 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     output: StringProperty(
         name="Avatar File", subtype="FILE_PATH", description="Where the avatar is written. Empty: in the clip's folder"
     )
-    avatar_file: StringProperty(name="Avatar File", subtype="FILE_PATH", description="A trained avatar (.avatar.npz) to add")
+    avatar_file: StringProperty(
+        name="Avatar File", subtype="FILE_PATH", description="A trained avatar (.avatar.npz) to add"
+    )
     performance: StringProperty(
         name="Performance", subtype="FILE_PATH", description="A tracked clip's tracking.npz, of this or another person"
     )
-    performance_start: IntProperty(name="Start Frame", default=1, description="Frame of the timeline where the performance begins")
+    performance_start: IntProperty(
+        name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
+    )
 
 
 class BlendsplatObject(bpy.types.PropertyGroup):
@@ -81,16 +105,19 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     kind: EnumProperty(
         name="Kind",
         items=[
-            ("NONE", "None", ""), ("HEAD", "Head", ""), ("RIG", "Rig", ""), ("CAMERA", "Camera", ""), ("AVATAR", "Avatar", ""),
+            ("NONE", "None", ""), ("HEAD", "Head", ""), ("RIG", "Rig", ""), ("CAMERA", "Camera", ""),
+            ("AVATAR", "Avatar", ""),
         ],
     )  # fmt: skip
     head: PointerProperty(name="Head", type=bpy.types.Object, description="The head that moves this avatar")
     rig: PointerProperty(name="Rig", type=bpy.types.Object, description="The armature of this head")
     rig_id: StringProperty()
-    avatar_path: StringProperty(name="Avatar File", subtype="FILE_PATH", description="The file this avatar was made from")
+    avatar_path: StringProperty(
+        name="Avatar File", subtype="FILE_PATH", description="The file this avatar was made from"
+    )
     live: BoolProperty(
         name="Live",
-        description="Moving the head's sliders and bones updates the avatar at once. While it is on, baked keys are muted",
+        description="Moving the head's sliders and bones updates the avatar at once. Baked keys are muted meanwhile",
         update=live.toggled,
     )
 

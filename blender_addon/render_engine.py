@@ -129,7 +129,11 @@ _PANELS = (
 
 
 def _compatible_panels() -> list[type]:
-    return [panel for name in _PANELS if (panel := getattr(bpy.types, name, None)) is not None and hasattr(panel, "COMPAT_ENGINES")]
+    return [
+        panel
+        for name in _PANELS
+        if (panel := getattr(bpy.types, name, None)) is not None and hasattr(panel, "COMPAT_ENGINES")
+    ]
 
 
 def register() -> None:

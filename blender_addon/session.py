@@ -65,7 +65,11 @@ def preset_items() -> list[tuple[str, str, str]]:
     """The engine's training presets as enum items. The list is kept alive here, as Blender needs it to be."""
     global _preset_items
     presets = link.hello.get("presets") or []
-    items = [(str(p["name"]), str(p.get("title") or p["name"]), str(p.get("description", ""))) for p in presets if "name" in p]
+    items = [
+        (str(p["name"]), str(p.get("title") or p["name"]), str(p.get("description", "")))
+        for p in presets
+        if "name" in p
+    ]
     if items and items != _preset_items:
         _preset_items = items
     return _preset_items
@@ -81,7 +85,12 @@ def engine_path(path: str | Path) -> str:
     text = bpy.path.abspath(str(path))
     prefs = preferences.get()
     here, there = prefs.path_here.rstrip("/\\"), prefs.path_there.rstrip("/\\")
-    if prefs.engine_kind == "COMMAND" and here and there and (text == here or text.startswith((here + "/", here + "\\"))):
+    if (
+        prefs.engine_kind == "COMMAND"
+        and here
+        and there
+        and (text == here or text.startswith((here + "/", here + "\\")))
+    ):
         return there + text[len(here) :].replace("\\", "/")
     return text
 

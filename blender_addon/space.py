@@ -101,7 +101,7 @@ def quat_multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def matrix_to_euler(matrix: np.ndarray) -> np.ndarray:
-    """Rotation matrices [F,3,3] of successive frames -> Blender's XYZ Euler angles [F,3], without jumps of a full turn."""
+    """Rotation matrices [F,3,3] of successive frames -> Blender's XYZ Euler angles [F,3], without full turns."""
     m = np.asarray(matrix, dtype=float)
     y = np.arcsin(np.clip(-m[:, 2, 0], -1.0, 1.0))
     x = np.arctan2(m[:, 2, 1], m[:, 2, 2])

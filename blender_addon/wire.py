@@ -17,7 +17,10 @@ import numpy as np
 PROTOCOL_VERSION = 1
 MAX_JSON_BYTES = 16 * 2**20
 MAX_ATTACHMENT_BYTES = 4 * 2**30
-DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("uint8", "int32", "int64", "float16", "float32", "float64", "bool")}
+DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in ("uint8", "int32", "int64", "float16", "float32", "float64", "bool")
+}
 _HEADER = struct.Struct("<IQ")
 _CHUNK = 2**20
 

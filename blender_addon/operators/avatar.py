@@ -71,7 +71,11 @@ class UseEngine(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return "This scene is already rendered with Blendsplat." if context.scene.render.engine == render_engine.ENGINE_ID else ""
+        return (
+            "This scene is already rendered with Blendsplat."
+            if context.scene.render.engine == render_engine.ENGINE_ID
+            else ""
+        )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         use_render_engine(context.scene)
@@ -121,8 +125,8 @@ def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, perform
     expressions = avatar_rig.driver_of(carrier).expression_count
     if performance.expression.shape[1] != expressions:
         raise formats.FileError(
-            f"{performance.path} was tracked with a head of {performance.expression.shape[1]} expressions, and this avatar's "
-            f"head has {expressions}: track that clip with the avatar's head model."
+            f"{performance.path} was tracked with a head of {performance.expression.shape[1]} expressions, and this "
+            f"avatar's head has {expressions}: track that clip with the avatar's head model."
         )
     fps = scene.render.fps / scene.render.fps_base
     start = scene.blendsplat.performance_start

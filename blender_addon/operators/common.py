@@ -92,7 +92,10 @@ class JobOperator(Grey):
 
     kind = ""
     wait: BoolProperty(
-        name="Wait", default=False, options={"SKIP_SAVE", "HIDDEN"}, description="Return when the job has ended (for scripts)"
+        name="Wait",
+        default=False,
+        options={"SKIP_SAVE", "HIDDEN"},
+        description="Return when the job has ended (for scripts)",
     )
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:

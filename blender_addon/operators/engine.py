@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import bpy
@@ -44,7 +45,9 @@ class Install(common.Grey, bpy.types.Operator):
         global _installation
         session.stop()  # files of a running engine cannot be replaced
         prefs = preferences.get()
-        _installation = engine_env.Installation(preferences.environment_directory(), wheels_directory(), prefs.package_index.strip())
+        _installation = engine_env.Installation(
+            preferences.environment_directory(), wheels_directory(), prefs.package_index.strip()
+        )
         if bpy.app.background:
             _installation.run()
             if _installation.state != "done":
@@ -147,10 +150,8 @@ def _watch() -> float | None:
         return 0.3
     if _installation is not None and _installation.state == "done":
         preferences.get().engine_kind = "INSTALLED"
-        try:
+        with contextlib.suppress(LinkError):  # the panel shows the link's sentence
             session.start(patient=False)
-        except LinkError:
-            pass  # the panel shows the link's sentence
     return None
 
 

@@ -51,7 +51,7 @@ class ExportPly(common.Grey, bpy.types.Operator, ExportHelper):
 
 
 def write_ply(path: Path, g: gather.Gaussians) -> None:
-    """The usual 3DGS layout: SH-DC colours, logit opacities, log scales, quaternions wxyz. Written whole or not at all."""
+    """The usual layout: SH-DC colours, logit opacities, log scales, quaternions wxyz. Written whole or not at all."""
     opacity = np.clip(g.opacities, 1e-6, 1 - 1e-6)
     quats = g.quats / np.maximum(np.linalg.norm(g.quats, axis=1, keepdims=True), 1e-12)
     columns = [

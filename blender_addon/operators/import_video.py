@@ -19,7 +19,10 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
     bl_label = "Import Video"
     kind = "import"
     overwrite: BoolProperty(
-        name="Replace", default=False, options={"SKIP_SAVE"}, description="Replace the clip that is already in the folder"
+        name="Replace",
+        default=False,
+        options={"SKIP_SAVE"},
+        description="Replace the clip that is already in the folder",
     )
 
     @classmethod
@@ -52,7 +55,7 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
         if settings.end > 0:
             params["end"] = settings.end
         if not settings.crop_auto:
-            params["crop"] = [int(round(value)) for value in settings.crop]
+            params["crop"] = [round(value) for value in settings.crop]
         if settings.matte == "folder":
             folder = common.path_of(settings.matte_folder)
             if folder is None:

@@ -35,7 +35,11 @@ class Track(common.JobOperator, bpy.types.Operator):
             if path is None:
                 raise ValueError("Choose the file of the head model.")
             head = session.engine_path(path)
-        params = {"directory": session.engine_path(common.directory_of(context.scene)), "head": head, "device": session.device()}
+        params = {
+            "directory": session.engine_path(common.directory_of(context.scene)),
+            "head": head,
+            "device": session.device(),
+        }
         if landmarker := preferences.get().landmarker:
             params["landmarker"] = session.engine_path(landmarker)
         return params
@@ -65,7 +69,7 @@ class AddHead(common.Grey, bpy.types.Operator):
 
 
 def add_head(context: bpy.types.Context, directory: Path) -> bpy.types.Object:
-    """Head, camera and background of a tracked clip, replacing its earlier camera. Raises FileError, LinkError, EngineError."""
+    """Head, camera and background of a tracked clip. Raises FileError, LinkError, EngineError."""
     performance = formats.read_performance(directory)
     result, arrays = session.call("head.rig", {"directory": session.engine_path(directory)})
     rig = formats.rig_from(result if isinstance(result, dict) else {}, arrays, directory)

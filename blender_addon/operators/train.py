@@ -20,7 +20,9 @@ class Train(common.JobOperator, bpy.types.Operator):
     bl_label = "Train Avatar"
     kind = "train"
     overrides: StringProperty(
-        name="Overrides", options={"SKIP_SAVE", "HIDDEN"}, description='Values of the preset to change, as JSON (for scripts)'
+        name="Overrides",
+        options={"SKIP_SAVE", "HIDDEN"},
+        description="Values of the preset to change, as JSON (for scripts)",
     )
 
     @classmethod

@@ -31,7 +31,9 @@ _ids = itertools.count(1)
 def send(body: dict, arrays: dict[str, np.ndarray] | None = None) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
     if arrays:
-        body = body | {"attachments": [{"name": n, "dtype": a.dtype.name, "shape": list(a.shape)} for n, a in arrays.items()]}
+        body = body | {
+            "attachments": [{"name": n, "dtype": a.dtype.name, "shape": list(a.shape)} for n, a in arrays.items()]
+        }
     text, payload = json.dumps({"jsonrpc": "2.0", **body}).encode(), b"".join(a.tobytes() for a in arrays.values())
     with _lock:
         sys.stdout.buffer.write(_HEADER.pack(len(text), len(payload)) + text + payload)
@@ -83,13 +85,16 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
             checkpoint.write_text(str(done))
             send({"method": "job.preview", "params": {"job": job}}, {"image": np.full((32, 48, 3), done * 2, np.uint8)})
         send({"method": "job.progress", "params": {
-            "job": job, "kind": kind, "stage": "working", "done": done, "total": total, "message": f"step {done}", "eta_s": 1.0,
+            "job": job, "kind": kind, "stage": "working", "done": done, "total": total, "message": f"step {done}",
+            "eta_s": 1.0,
             "figures": {"loss": 1 / done}}})  # fmt: skip
         if bad == "die" and done == total // 2 and not (directory / "died").exists():
             (directory / "died").write_text("once")
             os._exit(137)
     if bad == "noface" and kind == "track":
-        finish(job, kind, "failed", error={"code": "no-face", "sentence": "No face was found in the clip.", "detail": ""})
+        finish(
+            job, kind, "failed", error={"code": "no-face", "sentence": "No face was found in the clip.", "detail": ""}
+        )
         return
     write_results(kind, directory, params)
     checkpoint.unlink(missing_ok=True)
@@ -107,16 +112,26 @@ def write_results(kind: str, directory: Path, params: dict) -> None:
 
 
 def finish(job: str, kind: str, state: str, result: dict | None = None, error: dict | None = None) -> None:
-    send({"method": "job.finished", "params": {"job": job, "kind": kind, "state": state, "result": result, "error": error}})
+    send(
+        {
+            "method": "job.finished",
+            "params": {"job": job, "kind": kind, "state": state, "result": result, "error": error},
+        }
+    )
 
 
 def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, dict[str, np.ndarray]]:
     method, params = body["method"], body.get("params", {})
     if method == "hello":
-        presets = [{"name": "draft", "title": "Draft", "description": "quick"}, {"name": "full", "title": "Full", "description": "slow"}]
+        presets = [
+            {"name": "draft", "title": "Draft", "description": "quick"},
+            {"name": "full", "title": "Full", "description": "slow"},
+        ]
         return {
-            "protocol": 99 if bad == "old" else 1, "version": "fake", "python": "3", "torch": None, "log": None, "presets": presets,
-            "devices": [{"id": "cpu", "name": "a stand-in"}], "kernels": {"cpu": True, "cuda": False}, "heads": ["builtin"],
+            "protocol": 99 if bad == "old" else 1, "version": "fake", "python": "3", "torch": None, "log": None,
+            "presets": presets,
+            "devices": [{"id": "cpu", "name": "a stand-in"}], "kernels": {"cpu": True, "cuda": False},
+            "heads": ["builtin"],
         }, {}  # fmt: skip
     if method == "head.rig":
         return synthetic.grid_head()
@@ -144,7 +159,12 @@ def main() -> None:
             result, attachments = answer(body, arrays, bad)
             send({"id": body["id"], "result": result}, attachments)
         except Exception as error:
-            send({"id": body["id"], "error": {"code": -32000, "message": f"It broke: {error}", "data": {"code": "error", "detail": ""}}})
+            send(
+                {
+                    "id": body["id"],
+                    "error": {"code": -32000, "message": f"It broke: {error}", "data": {"code": "error", "detail": ""}},
+                }
+            )
 
 
 if __name__ == "__main__":

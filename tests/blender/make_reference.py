@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run by the engine's Python: a made-up person on the builtin head, and what the engine itself computes and renders of it.
+"""Run by the engine's Python: a made-up person on the builtin head, and what the engine itself renders of it.
 
     python make_reference.py FOLDER
 
@@ -30,26 +30,38 @@ def make(folder: Path) -> None:
     head = load_head("builtin")
     rng = np.random.default_rng(1)
     frames, width, height = 16, 160, 160
-    speed, phase = rng.uniform(0.2, 0.6, (1, head.expression_count + 20)), rng.uniform(0, 6, (1, head.expression_count + 20))
+    speed, phase = (
+        rng.uniform(0.2, 0.6, (1, head.expression_count + 20)),
+        rng.uniform(0, 6, (1, head.expression_count + 20)),
+    )
     wave = np.sin(np.arange(frames)[:, None] * speed + phase)
     expression = np.clip(wave[:, 20:] - 0.4, 0, 1)
     view = np.diag([1.0, -1.0, -1.0, 1.0])
     view[:3, 3] = [0.0, float(head.template[:, 1].mean()), 0.9]
     zero = np.zeros((frames, 3))
     tracking = Tracking(
-        head="builtin", head_source="builtin", width=width, height=height, timestamps=np.arange(frames) / 25, valid=np.ones(frames, bool),
-        shape=rng.normal(0, 0.5, head.shape_count).astype(np.float32), vertex_offsets=np.zeros((head.vertex_count, 3), np.float32),
+        head="builtin", head_source="builtin", width=width, height=height, timestamps=np.arange(frames) / 25,
+        valid=np.ones(frames, bool),
+        shape=rng.normal(0, 0.5, head.shape_count).astype(np.float32),
+        vertex_offsets=np.zeros((head.vertex_count, 3), np.float32),
         expression=expression.astype(np.float32), root_pose=(zero + [0.03, 0.1, 0]).astype(np.float32),
-        neck_pose=(0.25 * wave[:, :3]).astype(np.float32), jaw_pose=(np.abs(wave[:, 3:4]) * [0.2, 0, 0]).astype(np.float32),
-        eyes_pose=(0.2 * wave[:, 4:10]).reshape(frames, 2, 3).astype(np.float32), eyelids=np.zeros((frames, 2), np.float32),
-        translation=(0.02 * wave[:, 10:13]).astype(np.float32), K=np.array([[420, 0, 84], [0, 420, 77], [0, 0, 1]], np.float32),
+        neck_pose=(0.25 * wave[:, :3]).astype(np.float32),
+        jaw_pose=(np.abs(wave[:, 3:4]) * [0.2, 0, 0]).astype(np.float32),
+        eyes_pose=(0.2 * wave[:, 4:10]).reshape(frames, 2, 3).astype(np.float32),
+        eyelids=np.zeros((frames, 2), np.float32),
+        translation=(0.02 * wave[:, 10:13]).astype(np.float32),
+        K=np.array([[420, 0, 84], [0, 420, 77], [0, 0, 1]], np.float32),
         viewmat=view.astype(np.float32), expression_names=head.expression_names,
     )  # fmt: skip
     clip = folder / "clip"
     clip.mkdir(parents=True)
     tracking.save(clip / "tracking.npz")
     person = head.personalise(torch.from_numpy(tracking.shape))
-    meta = {"head": "builtin", "expression_names": list(head.expression_names), "expression_range": list(head.expression_range)}
+    meta = {
+        "head": "builtin",
+        "expression_names": list(head.expression_names),
+        "expression_range": list(head.expression_range),
+    }
     avatar = synthetic.write_avatar(folder / "person.avatar.npz", 4000, 6, rig=(meta, rig_arrays(person)))
     vertices = person(replace(tracking.params()[list(ROWS)], shape=torch.zeros(1, 0))).numpy()
     rendered = [rgba for rgba, _ in render_performance(load_avatar(avatar), tracking, width, height)]

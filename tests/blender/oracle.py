@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The formulas of docs/formats.md and heads/model.py once more, in float64 numpy: what Blender's evaluation is compared with."""
+"""The formulas of docs/formats.md and heads/model.py once more, in float64 numpy, to compare Blender with."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ def head_vertices(rig: dict[str, np.ndarray], p: dict[str, np.ndarray], row: int
     """Vertices [V,3] of one frame of a performance, engine space."""
     r = {name.removeprefix("rig."): value.astype(float) for name, value in rig.items() if name.startswith("rig.")}
     expression, lids = p["expression"][row].astype(float), p["eyelids"][row].astype(float)
-    poses = [p["root_pose"][row], p["neck_pose"][row], p["jaw_pose"][row], p["eyes_pose"][row][0], p["eyes_pose"][row][1]]
+    poses = [
+        p["root_pose"][row],
+        p["neck_pose"][row],
+        p["jaw_pose"][row],
+        p["eyes_pose"][row][0],
+        p["eyes_pose"][row][1],
+    ]
     rotations = [matrix_of_rotvec(pose.astype(float)) for pose in poses]
     feature = np.concatenate([(rotation - np.eye(3)).ravel() for rotation in rotations[1:]])
     shaped = r["template"] + np.einsum("e,evc->vc", expression, r["expression_directions"])
-    shaped = shaped + np.einsum("e,evc->vc", lids, r["eyelid_directions"]) + np.einsum("p,pvc->vc", feature, r["pose_directions"])
+    shaped = (
+        shaped
+        + np.einsum("e,evc->vc", lids, r["eyelid_directions"])
+        + np.einsum("p,pvc->vc", feature, r["pose_directions"])
+    )
     joints = r["joints"] + np.einsum("e,ejc->jc", expression, r["joint_expression_directions"])
     world: list[np.ndarray] = []
     for joint, parent in enumerate(PARENTS):
@@ -54,7 +64,10 @@ def mlp(a: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 def gaussians(a: dict[str, np.ndarray], weights: np.ndarray, vertices: np.ndarray) -> dict[str, np.ndarray]:
     """means [N,3], rotations [N,3,3], scales, opacities, colors on given head vertices [V,3] of any space."""
-    blend = {n: a[n].astype(float) + np.tensordot(weights, a[f"delta_{n}"].astype(float), 1) for n in ("positions", "quats", "colors")}
+    blend = {
+        n: a[n].astype(float) + np.tensordot(weights, a[f"delta_{n}"].astype(float), 1)
+        for n in ("positions", "quats", "colors")
+    }
     corners = vertices[a["rig.faces"][a["triangle"]]]
     uv = a["rig.uvs"].astype(float)[a["rig.uv_faces"][a["triangle"]]]
     e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -71,7 +84,10 @@ def gaussians(a: dict[str, np.ndarray], weights: np.ndarray, vertices: np.ndarra
     frame = np.stack([x, np.cross(n, x), n], -1)
     local = blend["positions"]
     return {
-        "means": (corners * a["barycentrics"][:, :, None]).sum(1) + t * local[:, :1] + b * local[:, 1:2] + n * local[:, 2:],
+        "means": (corners * a["barycentrics"][:, :, None]).sum(1)
+        + t * local[:, :1]
+        + b * local[:, 1:2]
+        + n * local[:, 2:],
         "rotations": frame @ np.stack([matrix_of_quat(q) for q in blend["quats"]]),
         "scales": np.exp(a["log_scales"].astype(float)),
         "opacities": 1 / (1 + np.exp(-a["opacity_logits"].astype(float))),

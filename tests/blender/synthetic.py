@@ -15,7 +15,7 @@ EXPRESSIONS = ("jawOpen", "mouthSmileLeft", 'odd "name" ä')
 
 
 def grid_head(size: int = 12, seed: int = 3) -> tuple[dict, dict[str, np.ndarray]]:
-    """(meta, rig arrays) of a bent sheet with every feature of a head: expressions that move joints, lids, correctives."""
+    """(meta, rig arrays) of a bent sheet with all of a head's features: expressions that move joints, correctives."""
     rng = np.random.default_rng(seed)
     u, v = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
     template = np.stack([0.2 * (u - 0.5), 0.25 * (v - 0.5), 0.1 - 0.3 * (u - 0.5) ** 2], -1).reshape(-1, 3)
@@ -52,10 +52,13 @@ def performance_arrays(frames: int = 20, seed: int = 5, fps: float = 25.0) -> di
     view = np.diag([1.0, -1.0, -1.0, 1.0])
     view[:3, 3] = [0.01, -0.02, 1.0]
     arrays = {
-        "timestamps": time, "valid": valid, "expression": 0.5 + 0.5 * wave[:, :3], "root_pose": np.zeros((frames, 3)) + [0.05, 0.1, 0],
-        "neck_pose": 0.4 * wave[:, 3:6], "jaw_pose": 0.3 * wave[:, 6:9], "eyes_pose": 0.3 * wave[:, 9:15].reshape(frames, 2, 3),
+        "timestamps": time, "valid": valid, "expression": 0.5 + 0.5 * wave[:, :3],
+        "root_pose": np.zeros((frames, 3)) + [0.05, 0.1, 0],
+        "neck_pose": 0.4 * wave[:, 3:6], "jaw_pose": 0.3 * wave[:, 6:9],
+        "eyes_pose": 0.3 * wave[:, 9:15].reshape(frames, 2, 3),
         "eyelids": 0.5 + 0.5 * wave[:, [15, 14]], "translation": 0.02 * wave[:, :3], "shape": np.zeros(4),
-        "vertex_offsets": np.zeros((144, 3)), "K": np.array([[500, 0, width / 2 - 7], [0, 500, width / 2 + 11], [0, 0, 1.0]]),
+        "vertex_offsets": np.zeros((144, 3)),
+        "K": np.array([[500, 0, width / 2 - 7], [0, 500, width / 2 + 11], [0, 0, 1.0]]),
         "viewmat": view,
     }  # fmt: skip
     return {k: a if k in ("timestamps", "valid") else np.asarray(a, np.float32) for k, a in arrays.items()}
@@ -73,14 +76,20 @@ def write(path: Path, meta: dict, arrays: dict[str, np.ndarray]) -> Path:
 def write_performance(path: Path, frames: int = 20, fps: float = 25.0, seed: int = 5) -> Path:
     """A tracking.npz."""
     meta = {
-        "format": "blendsplat-tracking", "version": 1, "head": "grid", "head_source": "grid", "width": 256, "height": 256,
+        "format": "blendsplat-tracking", "version": 1, "head": "grid", "head_source": "grid", "width": 256,
+        "height": 256,
         "expression_names": list(EXPRESSIONS), "figures": {},
     }  # fmt: skip
     return write(path, meta, performance_arrays(frames, seed, fps))
 
 
 def write_avatar(
-    path: Path, gaussians: int = 500, blendshapes: int = 6, seed: int = 7, size: int = 12, rig: tuple[dict, dict] | None = None
+    path: Path,
+    gaussians: int = 500,
+    blendshapes: int = 6,
+    seed: int = 7,
+    size: int = 12,
+    rig: tuple[dict, dict] | None = None,
 ) -> Path:
     """An avatar file with random Gaussians on the grid head, or on another rig (meta, arrays)."""
     rng = np.random.default_rng(seed)
@@ -91,19 +100,25 @@ def write_avatar(
     quats = rng.normal(size=(n, 4)) + [2, 0, 0, 0]
     extra = {
         "triangle": rng.integers(0, len(arrays["rig.faces"]), n).astype(np.int32), "barycentrics": barycentrics,
-        "positions": rng.normal(0, 0.003, (n, 3)), "log_scales": np.log(rng.uniform(0.001, 0.004, (n, 3))), "quats": quats,
+        "positions": rng.normal(0, 0.003, (n, 3)), "log_scales": np.log(rng.uniform(0.001, 0.004, (n, 3))),
+        "quats": quats,
         "opacity_logits": rng.normal(1, 1, n), "colors": rng.normal(0, 1, (n, 3)),
         "delta_positions": rng.normal(0, 0.001, (k, n, 3)), "delta_quats": rng.normal(0, 0.1, (k, n, 4)),
         "delta_colors": rng.normal(0, 0.2, (k, n, 3)),
-        "mlp.0.weight": rng.normal(0, 0.3, (h, d)), "mlp.0.bias": rng.normal(0, 0.3, h), "mlp.1.weight": rng.normal(0, 0.3, (h, h)),
-        "mlp.1.bias": rng.normal(0, 0.3, h), "mlp.2.weight": rng.normal(0, 0.3, (k, h)), "mlp.2.bias": rng.normal(0, 0.3, k),
-        "feature_origin": np.array([0.01, 0.02, -0.03]), "camera.K": np.array([[500, 0, 128], [0, 500, 128], [0, 0, 1.0]]),
+        "mlp.0.weight": rng.normal(0, 0.3, (h, d)), "mlp.0.bias": rng.normal(0, 0.3, h),
+        "mlp.1.weight": rng.normal(0, 0.3, (h, h)),
+        "mlp.1.bias": rng.normal(0, 0.3, h), "mlp.2.weight": rng.normal(0, 0.3, (k, h)),
+        "mlp.2.bias": rng.normal(0, 0.3, k),
+        "feature_origin": np.array([0.01, 0.02, -0.03]),
+        "camera.K": np.array([[500, 0, 128], [0, 500, 128], [0, 0, 1.0]]),
         "camera.viewmat": np.eye(4), "camera.size": np.array([256, 256], np.int32),
     }  # fmt: skip
     arrays |= {name: a if a.dtype == np.int32 else a.astype(np.float32) for name, a in extra.items()}
     meta |= {
-        "format": "blendsplat-avatar", "version": 1, "system": "rgbavatar", "name": "synthetic", "blendshapes": k, "gaussians": n,
-        "feature_layout": [["expression", expressions], ["head_rotation", 6], ["jaw", 6], ["left_eye", 6], ["right_eye", 6],
+        "format": "blendsplat-avatar", "version": 1, "system": "rgbavatar", "name": "synthetic", "blendshapes": k,
+        "gaussians": n,
+        "feature_layout": [["expression", expressions], ["head_rotation", 6], ["jaw", 6], ["left_eye", 6],
+        ["right_eye", 6],
                            ["eyelids", 2], ["translation", 3]],
         "background_trained": "random", "training": {}, "engine": "0",
     }  # fmt: skip

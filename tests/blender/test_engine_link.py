@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine process as the add-on sees it: good ones, silent ones, wrong ones, dying ones. Nothing may hang or crash."""
+"""The engine process as the add-on sees it: good, silent, wrong and dying ones. Nothing may hang or crash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from blender_addon import engine_link, wire
 from blender_addon.engine_link import EngineError, Link, LinkError
 
@@ -126,7 +125,7 @@ def test_back_off(link, tmp_path):
 
 def test_a_python_without_the_engine(link, tmp_path):
     link.start([sys.executable, "-I", "-c", "import blendsplat_is_absent.blendsplat"], tmp_path / "log")
-    with pytest.raises(LinkError, match="ended with status 1|no Blendsplat engine"):
+    with pytest.raises(LinkError, match=r"ended with status 1|no Blendsplat engine"):
         link.wait_ready(20)
 
 
@@ -169,7 +168,11 @@ def test_nonsense_on_the_pipe_is_refused_and_nothing_else(rng=np.random.default_
 
 
 def test_messages_survive_the_round_trip():
-    arrays = {"a": np.arange(6, dtype=np.int32).reshape(2, 3), "b": np.zeros((0, 3), np.float32), "c": np.float64(3.0).reshape(())}
+    arrays = {
+        "a": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "b": np.zeros((0, 3), np.float32),
+        "c": np.float64(3.0).reshape(()),
+    }
     chunks = wire.encode({"id": 1, "text": "ä"}, {**arrays, "f": np.asfortranarray(np.eye(3, dtype=np.float32) * 2)})
     message = wire.decode(io.BytesIO(b"".join(chunks)).read)
     assert message.body == {"id": 1, "text": "ä"}

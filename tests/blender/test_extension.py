@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import build_addon
 import pytest
-
 from blender_addon import engine_env
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +27,12 @@ def test_the_zip_is_whole_and_repeatable(tmp_path):
     build_addon.check(first)
     with zipfile.ZipFile(first) as archive:
         names = archive.namelist()
-    assert {"__init__.py", "blender_manifest.toml", "operators/track.py", "engine/blendsplat-0.1.0-py3-none-any.whl"} <= set(names)
+    assert {
+        "__init__.py",
+        "blender_manifest.toml",
+        "operators/track.py",
+        "engine/blendsplat-0.1.0-py3-none-any.whl",
+    } <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 
@@ -54,7 +58,12 @@ def test_a_wrong_manifest_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("says", "flavour"),
-    [("CUDA Version: 12.9", "cu128"), ("CUDA Version: 13.0", "cu130"), ("CUDA Version: 12.4", "cpu"), ("broken", "cpu")],
+    [
+        ("CUDA Version: 12.9", "cu128"),
+        ("CUDA Version: 13.0", "cu130"),
+        ("CUDA Version: 12.4", "cpu"),
+        ("broken", "cpu"),
+    ],
 )
 def test_torch_for_this_machine(says, flavour):
     if sys.platform == "darwin":
@@ -78,7 +87,9 @@ def tiny_wheel(folder: Path, name: str, body: str) -> Path:
         archive.writestr(f"{name}/__init__.py", "")
         archive.writestr(f"{name}/__main__.py", body)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return path
 
@@ -87,8 +98,11 @@ HELLO = """
 import json, struct, sys
 size, rest = struct.unpack("<IQ", sys.stdin.buffer.read(12))
 identity = json.loads(sys.stdin.buffer.read(size))["id"]
-text = json.dumps({"jsonrpc": "2.0", "id": identity, "result": {"protocol": 1, "version": "0.1.0", "python": "3", "torch": "none"}})
-sys.stdout.buffer.write(struct.pack("<IQ", len(text), 0) + text.encode()); sys.stdout.buffer.flush(); sys.stdin.buffer.read()
+result = {"protocol": 1, "version": "0.1.0", "python": "3", "torch": "none"}
+text = json.dumps({"jsonrpc": "2.0", "id": identity, "result": result})
+sys.stdout.buffer.write(struct.pack("<IQ", len(text), 0) + text.encode())
+sys.stdout.buffer.flush()
+sys.stdin.buffer.read()
 """
 
 
@@ -144,7 +158,8 @@ def test_batch_makes_a_scene_and_frames(tmp_path):
     synthetic.write_avatar(tmp_path / "a.avatar.npz")
     words = [
         sys.executable, str(ROOT / "blender_addon" / "batch.py"), "--clip", str(tmp_path / "clip"), "--avatar",
-        str(tmp_path / "a.avatar.npz"), "--blend", str(tmp_path / "out" / "s.blend"), "--frames", str(tmp_path / "frames"),
+        str(tmp_path / "a.avatar.npz"), "--blend", str(tmp_path / "out" / "s.blend"), "--frames",
+        str(tmp_path / "frames"),
         "--count", "3", "--engine", sys.executable, str(Path(__file__).with_name("fake_engine.py")),
     ]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)

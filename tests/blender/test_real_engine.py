@@ -15,7 +15,6 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-
 from blender_addon import session, space
 
 HERE = Path(__file__).resolve().parent
@@ -72,7 +71,7 @@ def test_the_head_moves_as_the_engines(stage, reference):
 
 
 def test_the_frame_is_the_engines_own(stage, reference, tmp_path):
-    """The whole way - shape keys, nodes, camera, protocol, colours, PNG - gives the picture the engine renders itself."""
+    """The whole way - shape keys, nodes, camera, protocol, colours, PNG - gives the engine's own picture."""
     with np.load(reference / "reference.npz") as data:
         rows, rgba = data["rows"], data["rgba"]
     assert bpy.ops.blendsplat.engine_check() == {"FINISHED"}

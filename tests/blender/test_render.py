@@ -10,7 +10,6 @@ import bpy
 import numpy as np
 import pytest
 import synthetic
-
 from blender_addon import avatar_rig, camera, formats, gather, render_engine, session
 
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -20,7 +19,9 @@ FAKE = Path(__file__).with_name("fake_engine.py")
 def stage(scene, tmp_path, monkeypatch):
     """An avatar, a camera, 96 x 64 pixels, the stand-in engine."""
     monkeypatch.setattr(session, "engine_command", lambda: [sys.executable, str(FAKE)])
-    carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(synthetic.write_avatar(tmp_path / "a.avatar.npz")), "Ann")
+    carrier = avatar_rig.build_avatar(
+        bpy.context, formats.read_avatar(synthetic.write_avatar(tmp_path / "a.avatar.npz")), "Ann"
+    )
     data = bpy.data.cameras.new("C")
     item = bpy.data.objects.new("C", data)
     scene.collection.objects.link(item)
@@ -54,7 +55,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def expected(scene) -> tuple[np.ndarray, np.ndarray]:
-    """(color [H,W,3], alpha [H,W]) of the nearest Gaussian of every pixel, by projecting with Blender's own function."""
+    """(color [H,W,3], alpha [H,W]) of every pixel's nearest Gaussian, by projecting with Blender's own function."""
     from bpy_extras.object_utils import world_to_camera_view
 
     depsgraph = bpy.context.evaluated_depsgraph_get()

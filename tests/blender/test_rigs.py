@@ -8,7 +8,6 @@ import numpy as np
 import oracle
 import pytest
 import synthetic
-
 from blender_addon import avatar_rig, formats, gather, head_rig, space
 
 FPS = 25.0
@@ -76,7 +75,10 @@ def test_moving_the_rig_moves_the_gaussians(scene, avatar):
     turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
     np.testing.assert_allclose(after.means, 2 * before.means @ turn.T + [1, 2, 3], atol=1e-5)
     np.testing.assert_allclose(after.scales, 2 * before.scales, rtol=1e-5)
-    have, want = space.quat_to_matrix(after.quats.astype(float)), turn @ space.quat_to_matrix(before.quats.astype(float))
+    have, want = (
+        space.quat_to_matrix(after.quats.astype(float)),
+        turn @ space.quat_to_matrix(before.quats.astype(float)),
+    )
     np.testing.assert_allclose(have, want, atol=1e-5)
 
 

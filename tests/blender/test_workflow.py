@@ -10,7 +10,6 @@ import bpy
 import numpy as np
 import pytest
 import synthetic
-
 from blender_addon import avatar_rig, gather, head_rig, jobs, keyframes, preferences, session
 
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -61,7 +60,13 @@ def test_the_whole_work(scene, engine, video):
 
 def test_grey_buttons(scene, engine, tmp_path):
     operators = bpy.ops.blendsplat
-    for operator in (operators.import_video, operators.track, operators.train, operators.apply_performance, operators.export_ply):
+    for operator in (
+        operators.import_video,
+        operators.track,
+        operators.train,
+        operators.apply_performance,
+        operators.export_ply,
+    ):
         assert not operator.poll()
     scene.blendsplat.video = str(tmp_path / "absent.mp4")
     assert not operators.import_video.poll()
@@ -116,7 +121,9 @@ def test_every_step_with_an_engine_of_its_own(scene, engine, video):
 
 def test_cancel_keeps_what_is_there(scene, engine, video):
     engine("slow")
-    job = jobs.start("train", {"directory": str(video.parent), "output": str(video.parent / "a.avatar.npz"), "device": ""})
+    job = jobs.start(
+        "train", {"directory": str(video.parent), "output": str(video.parent / "a.avatar.npz"), "device": ""}
+    )
     jobs.wait(job, 20, tick=lambda running: jobs.cancel(running) if running.done > 3 else None)
     assert job.state == "cancelled"
     assert (video.parent / "a.avatar.npz.checkpoint").exists()
@@ -310,7 +317,7 @@ def test_export_ply(scene, engine, video, tmp_path):
     work(scene)
     path = tmp_path / "ä out.ply"
     assert bpy.ops.blendsplat.export_ply(filepath=str(path)) == {"FINISHED"}
-    head, _, body = path.read_bytes().partition(b"end_header\n")
+    _head, _, body = path.read_bytes().partition(b"end_header\n")
     values = np.frombuffer(body, "<f4").reshape(500, 17)
     have = gather.gather(bpy.context.evaluated_depsgraph_get())
     np.testing.assert_allclose(values[:, :3], have.means, atol=1e-6)

@@ -28,9 +28,12 @@ def blender(request, tmp_path):
 
     def run(words: list[str], folders: list[Path], timeout: float) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
-            "BLENDER_USER_RESOURCES": str(tmp_path / "user"), "REAL_BLENDER_BIND": ":".join(map(str, {*folders, tmp_path})),
+            "BLENDER_USER_RESOURCES": str(tmp_path / "user"),
+            "REAL_BLENDER_BIND": ":".join(map(str, {*folders, tmp_path})),
         }  # fmt: skip
         command = [str(TOOL), "run", version, "--factory-startup", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout)
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout
+        )
 
     return run

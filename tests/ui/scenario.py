@@ -3,7 +3,7 @@
 
     blender --factory-startup --python scenario.py -- OPTIONS.json
 
-The steps are a generator that a timer moves on, so Blender's own event loop runs between them as for an artist. What was
+The steps are a generator that a timer moves on, so Blender's own event loop runs between them as for an artist. What is
 seen goes to report.json in the options' folder.
 """
 
@@ -53,7 +53,11 @@ def view() -> dict:
     """Override for operators: the first 3D view."""
     window = bpy.context.window_manager.windows[0]
     area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
-    return {"window": window, "area": area, "region": next(region for region in area.regions if region.type == "WINDOW")}
+    return {
+        "window": window,
+        "area": area,
+        "region": next(region for region in area.regions if region.type == "WINDOW"),
+    }
 
 
 def until(condition: Callable[[], bool], seconds: float) -> Iterator[float]:
@@ -91,7 +95,7 @@ def steps() -> Iterator[float]:
     subprocess.run(["xdotool", "key", "Escape"], timeout=30, check=False)  # the splash
     yield 0.5
     bpy.ops.extensions.package_install_files(filepath=OPTIONS["zip"], repo="user_default", enable_on_install=True)
-    note("installed", enabled=MODULE in bpy.context.preferences.addons.keys())
+    note("installed", enabled=MODULE in bpy.context.preferences.addons)
     with bpy.context.temp_override(**view()):
         bpy.ops.object.select_all(action="SELECT")
         bpy.ops.object.delete()
@@ -125,7 +129,12 @@ def engine_steps() -> Iterator[float]:
 
 def clip_steps() -> Iterator[float]:
     settings = bpy.context.scene.blendsplat
-    settings.video, settings.directory, settings.size, settings.end = OPTIONS["video"], OPTIONS["clip"], 256, OPTIONS["seconds"]
+    settings.video, settings.directory, settings.size, settings.end = (
+        OPTIONS["video"],
+        OPTIONS["clip"],
+        256,
+        OPTIONS["seconds"],
+    )
     with bpy.context.temp_override(**view()):
         bpy.ops.blendsplat.import_video()
     yield 1.0
@@ -155,7 +164,10 @@ def train_steps() -> Iterator[float]:
             bpy.ops.blendsplat.train(overrides=json.dumps(OPTIONS["overrides"]))
 
     train()
-    yield from until(lambda: not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().preview.version() > 0), 600)
+    yield from until(
+        lambda: not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().preview.version() > 0),
+        600,
+    )
     yield from screenshot("5-training")
     yield from until(lambda: not jobs.latest("train").running or bool(checkpoints()), 600)
     job = jobs.latest("train")
@@ -228,7 +240,7 @@ def undo_and_reload() -> Iterator[float]:
     yield from screenshot("9-reopened")
     bpy.ops.preferences.addon_disable(module=MODULE)
     bpy.ops.preferences.addon_enable(module=MODULE)
-    note("enabled again", enabled=MODULE in bpy.context.preferences.addons.keys())
+    note("enabled again", enabled=MODULE in bpy.context.preferences.addons)
 
 
 def run() -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The extension's zip in whole Blenders 4.3 and 5.2 with a window (other Pythons than the engine's): see scenario.py.
 
-The stand-in engine keeps it short. BLENDSPLAT_UI_ENGINE (a command as Blender sees it) and BLENDSPLAT_UI_VIDEO run the same
-steps with the real one; BLENDSPLAT_UI_PICTURES keeps the screenshots.
+The stand-in engine keeps it short. BLENDSPLAT_UI_ENGINE (a command as Blender sees it) and BLENDSPLAT_UI_VIDEO run
+the same steps with the real one; BLENDSPLAT_UI_PICTURES keeps the screenshots.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def test_the_work_in_a_window(blender, extension, tmp_path):
     options = {
         "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE} crawl", "video": str(video),
         "clip": str(folder / "Klip ä 1"), "seconds": 2.0,
-        "overrides": {"images": 240, "blendshapes_after": 40, "color_init_images": 80, "uv_resolution": 64} if real else {},
+        "overrides": {"images": 240, "blendshapes_after": 40, "color_init_images": 80,
+        "uv_resolution": 64} if real else {},
     }  # fmt: skip
     (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
     words = ["--python", str(HERE / "scenario.py"), "--", str(folder / "options.json")]
@@ -75,5 +76,7 @@ def check(report: dict, folder: Path) -> None:
     assert (steps["undo"][0]["with_two"], steps["undo"][0]["after"]) == (2, 1)
     assert steps["reopened"][0]["avatars"] == 1
     assert steps["enabled again"][0]["enabled"]
-    print(report["version"], "Python", report["python"], "playback", steps["playback"][0]["per_second"], "evaluations/s")
+    print(
+        report["version"], "Python", report["python"], "playback", steps["playback"][0]["per_second"], "evaluations/s"
+    )
     assert (folder / "render.png").stat().st_size > 500
