@@ -313,7 +313,10 @@ def exit_sentence(code: int, log_tail: str = "") -> str:
     if "No module named" in log_tail and "blendsplat" in log_tail.rsplit("No module named", 1)[-1][:40]:
         return "That Python has no Blendsplat engine installed: install the engine, or choose another command."
     if code in (137, -9, getattr(signal, "SIGKILL", 9) + 128):
-        return "The engine was ended by the system, often when memory runs out; start again to continue from the checkpoint."
+        return (
+            "The engine was ended by the system, often because memory ran out; "
+            "start again to continue from the last checkpoint."
+        )
     if code in (-15, 143, -2, 130):
         return "The engine was ended from outside; start again to continue from the last checkpoint."
     if code < 0 or code in (134, 136, 139) or code > 0xC0000000:
