@@ -37,7 +37,7 @@ def truth(head: HeadModel) -> Tracking:
 
 
 def make_folder(folder: Path, head: HeadModel, truth: Tracking, found: np.ndarray | None = None) -> Path:
-    """A clip's folder whose pictures are flat, whose mattes are the mesh plus shoulders, and whose landmarks are true."""
+    """A clip folder: flat pictures, mattes of the mesh plus shoulders, true landmarks."""
     found = np.ones(FRAMES, bool) if found is None else found
     for name in ("images", "mattes"):
         (folder / name).mkdir(parents=True)
