@@ -56,7 +56,8 @@ def preview_material() -> bpy.types.Material:
     if material is not None:
         return material
     material = bpy.data.materials.new(GROUP)
-    material.use_nodes = True
+    if material.node_tree is None:  # from 5.0 on every material has nodes
+        material.use_nodes = True
     material.diffuse_color = (0.8, 0.6, 0.5, 1.0)
     material.node_tree.nodes.clear()
     tree = Tree(material.node_tree)

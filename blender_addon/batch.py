@@ -91,6 +91,6 @@ if __name__ == "__main__":
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    if bpy.app.module:
+    if not bpy.app.binary_path:
         os._exit(status)  # the bpy module can hang while it is torn down with render engines registered
     sys.exit(status)

@@ -47,6 +47,7 @@ class Installation:
     error: str = ""
     _process: subprocess.Popen[str] | None = None
     _cancelled: bool = False
+    _choices: dict[tuple[int, int], Path] = field(default_factory=dict)  # which wheel for which Python
 
     def start(self) -> Installation:
         """Begin in a thread of its own."""
@@ -71,8 +72,8 @@ class Installation:
             self.error = "" if self._cancelled else str(error)
 
     def _install(self) -> None:
-        wheel = newest_wheel(self.wheels)
-        if wheel is None:
+        self._choices = bundled_wheels(self.wheels)
+        if not self._choices:
             raise InstallError("This add-on was built without an engine inside; use an existing engine instead.")
         (self.directory / COMPLETE).unlink(missing_ok=True)
         python = python_of(self.directory)
@@ -97,6 +98,7 @@ class Installation:
         self._enter("Downloading torch (large: this takes minutes)", 0.15)
         self._install_torch(pip)
         self._enter("Installing the engine", 0.7)
+        wheel = self._choices[version_of(str(python))]  # type: ignore[index]
         self._call([*pip, *self._index_words(), str(wheel)], "The engine could not be installed")
         self._call([*pip, "--force-reinstall", "--no-deps", str(wheel)], "The engine could not be installed")
         self._enter("Saying hello to the engine", 0.95)
@@ -125,7 +127,8 @@ class Installation:
 
     def _obtain_python(self) -> str:
         """A Python through uv (itself a package), else Blender's own if it fits. Raises InstallError."""
-        self._enter("Obtaining Python 3.12", 0.04)
+        wanted = next(f"{major}.{minor}" for major, minor in VERSIONS if (major, minor) in self._choices)
+        self._enter(f"Obtaining Python {wanted}", 0.04)
         helper = self.directory.with_name(self.directory.name + "-uv")
         maker = next((found for found in [*candidates(any_version=True), self.own_python] if version_of(found)), None)
         try:
@@ -138,9 +141,9 @@ class Installation:
                 "uv could not be downloaded",
             )
             uv = [str(python_of(helper)), "-I", "-m", "uv", "python"]
-            self._call([*uv, "install", "3.12"], "Python could not be downloaded")
+            self._call([*uv, "install", wanted], "Python could not be downloaded")
             found = subprocess.run(
-                [*uv, "find", "3.12"], capture_output=True, text=True, timeout=60, env=_environment()
+                [*uv, "find", wanted], capture_output=True, text=True, timeout=60, env=_environment()
             ).stdout.strip()
             if self._fits(Path(found)):
                 return found
@@ -166,7 +169,7 @@ class Installation:
             link.stop()
 
     def _fits(self, python: Path) -> bool:
-        return version_of(str(python)) in VERSIONS
+        return version_of(str(python)) in self._choices
 
     def _index_words(self) -> list[str]:
         return ["--index-url", self.index] if self.index else []
@@ -211,12 +214,20 @@ def explain(line: str) -> str:
     return line
 
 
-def newest_wheel(folder: Path) -> Path | None:
-    """The bundled engine wheel that fits this system, else a pure one, else any (pip then says why not)."""
-    wheels = sorted(folder.glob("blendsplat-*.whl")) if folder.is_dir() else []
-    word = {"win32": "win", "darwin": "macosx"}.get(sys.platform, "linux")
-    fitting = [wheel for wheel in wheels if word in wheel.name or "-any" in wheel.name]
-    return (fitting or wheels or [None])[-1]
+def bundled_wheels(folder: Path) -> dict[tuple[int, int], Path]:
+    """The engine's wheel for each Python that it can run on here, from the wheels' names; {} when there is none."""
+    system = {"win32": "win", "darwin": "macosx"}.get(sys.platform, "linux")
+    found: dict[tuple[int, int], Path] = {}
+    for wheel in sorted(folder.glob("blendsplat-*.whl")) if folder.is_dir() else ():
+        python, abi, platform = wheel.stem.split("-")[-3:]
+        if platform != "any" and system not in platform:
+            continue
+        for version in VERSIONS:
+            exact = f"cp{version[0]}{version[1]}" in python.split(".")
+            least = int(python[3:]) <= version[1] if abi == "abi3" and python[:3] == "cp3" else False
+            if exact or least or python.startswith("py3"):
+                found[version] = wheel
+    return found
 
 
 def python_of(environment: Path) -> Path:

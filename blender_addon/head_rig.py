@@ -184,6 +184,11 @@ def _build_mesh(rig: Rig, name: str) -> bpy.types.Mesh:
     mesh.update()
     material = bpy.data.materials.new(f"{name} Skin")
     material.diffuse_color = (0.62, 0.46, 0.38, 1.0)
+    if material.node_tree is None:  # from 5.0 on every material has nodes
+        material.use_nodes = True
+    shader = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+    if shader is not None:
+        shader.inputs["Base Color"].default_value = material.diffuse_color
     mesh.materials.append(material)
     return mesh
 

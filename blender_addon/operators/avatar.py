@@ -113,7 +113,7 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
         apply_performance(scene, carrier, formats.read_performance(performance_path))
         scene.blendsplat.performance = str(performance_path)
     for item in context.view_layer.objects:
-        item.select_set(item == carrier)
+        item.select_set(False)  # active, but not covered by the selection's outline
     context.view_layer.objects.active = carrier
     use_render_engine(scene)
     return carrier

@@ -37,7 +37,7 @@ class Install(common.Grey, bpy.types.Operator):
             return "The engine is being installed."
         if not bpy.app.online_access:
             return "Blender may not use the network: allow Online Access in Preferences > System."
-        if engine_env.newest_wheel(wheels_directory()) is None:
+        if not engine_env.bundled_wheels(wheels_directory()):
             return "This add-on was built without an engine inside; point at an existing engine instead."
         return ""
 

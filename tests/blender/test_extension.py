@@ -115,6 +115,17 @@ def offline(tmp_path, monkeypatch):
     return engine_env.Installation(tmp_path / "the ängine" / "engine", tmp_path / "wheels")
 
 
+def test_the_wheel_for_each_python(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for tag in ("cp311-cp311-manylinux_2_28_x86_64", "cp312-cp312-manylinux_2_28_x86_64", "cp313-cp313-win_amd64"):
+        (tmp_path / f"blendsplat-0.1.0-{tag}.whl").write_bytes(b"")
+    found = engine_env.bundled_wheels(tmp_path)
+    assert {version: path.name.split("-")[2] for version, path in found.items()} == {(3, 11): "cp311", (3, 12): "cp312"}
+    (tmp_path / "blendsplat-0.1.0-cp311-abi3-manylinux_2_28_x86_64.whl").write_bytes(b"")
+    assert (3, 13) in engine_env.bundled_wheels(tmp_path)
+    assert engine_env.bundled_wheels(tmp_path / "absent") == {}
+
+
 def test_installation_fails_in_words_and_is_repeated(offline, tmp_path):
     offline.run()
     assert offline.state == "failed" and "without an engine inside" in offline.error
