@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -80,10 +82,23 @@ def jitter(tracking: Tracking, head: HeadModel, vertices_used: int = 400) -> flo
     if not len(middle):
         return 0.0
     chosen = np.linspace(0, head.vertex_count - 1, min(vertices_used, head.vertex_count)).astype(int)
-    camera = head_vertices(tracking, head)[:, chosen]
-    pixels = _to_pixels(camera, tracking.K)
+    few = replace(tracking, vertex_offsets=tracking.vertex_offsets[chosen])
+    pixels = _to_pixels(head_vertices(few, _part_of(head, torch.as_tensor(chosen))), tracking.K)
     second = pixels[middle - 1] - 2 * pixels[middle] + pixels[middle + 1]
     return float(np.linalg.norm(second, axis=-1).mean())
+
+
+def _part_of(head: HeadModel, vertices: torch.Tensor) -> HeadModel:
+    """The head with only some of its vertices (its faces no longer mean anything)."""
+    return replace(
+        head,
+        template=head.template[vertices],
+        shape_directions=head.shape_directions[:, vertices],
+        expression_directions=head.expression_directions[:, vertices],
+        eyelid_directions=head.eyelid_directions[:, vertices],
+        pose_directions=head.pose_directions[:, vertices],
+        skin_weights=head.skin_weights[vertices],
+    )
 
 
 def _to_pixels(camera: np.ndarray, K: np.ndarray) -> np.ndarray:
