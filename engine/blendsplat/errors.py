@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user may see: one sentence that names the thing and the way out, a code for machines, optional detail."""
+"""Errors that a user may see: a sentence that names the thing and the way out, a code for machines, and detail."""
 
 from __future__ import annotations
 

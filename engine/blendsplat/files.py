@@ -61,7 +61,9 @@ def write_json(target: Path | str, value: Any) -> None:
     write_bytes(target, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def write_npz(target: Path | str, meta: dict[str, Any], arrays: dict[str, np.ndarray], *, compress: bool = True) -> None:
+def write_npz(
+    target: Path | str, meta: dict[str, Any], arrays: dict[str, np.ndarray], *, compress: bool = True
+) -> None:
     """Write arrays and one JSON header (member ``meta``, uint8) as an .npz, atomically."""
     header = np.frombuffer(json.dumps(meta, ensure_ascii=False).encode(), dtype=np.uint8)
     with atomic_path(target) as path, open(path, "wb") as file:
@@ -83,7 +85,7 @@ def read_npz(source: Path | str, format_name: str, newest_version: int) -> tuple
     except Exception as error:  # zip, zlib, json and numpy each raise their own on damaged input
         raise FormatError(f"{source} is damaged or not a {format_name} file; make it again.", repr(error)) from error
     if not isinstance(meta, dict) or meta.get("format") != format_name:
-        raise FormatError(f"{source} is not a {format_name} file.")
+        raise FormatError(f"{source} is no {format_name} file.")
     if not isinstance(meta.get("version"), int) or meta["version"] > newest_version:
         raise FormatError(
             f"{source} has version {meta.get('version')} of the {format_name} format and this Blendsplat reads up to "

@@ -33,24 +33,23 @@ def matrix_to_rotvec(matrix: Tensor) -> Tensor:
     quat = torch.where(quat[..., :1] < 0, -quat, quat)
     vector = quat[..., 1:]
     norm = vector.norm(dim=-1, keepdim=True)
-    factor = torch.where(norm < 1e-7, 2 / quat[..., :1].clamp_min(1e-7), 2 * torch.atan2(norm, quat[..., :1]) / norm.clamp_min(1e-12))
+    scalar = quat[..., :1]
+    angle_over_norm = 2 * torch.atan2(norm, scalar) / norm.clamp_min(1e-12)
+    factor = torch.where(norm < 1e-7, 2 / scalar.clamp_min(1e-7), angle_over_norm)
     return vector * factor
 
 
 def matrix_to_quat(matrix: Tensor) -> Tensor:
     """Rotation matrices [...,3,3] -> unit quaternions wxyz [...,4], through the best conditioned of four formulas."""
-    m = matrix
-    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
-    one = torch.ones_like(trace)
-    candidates = torch.stack(
-        [
-            torch.stack([one + trace, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1),
-            torch.stack([m[..., 2, 1] - m[..., 1, 2], one + 2 * m[..., 0, 0] - trace, m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0]], -1),
-            torch.stack([m[..., 0, 2] - m[..., 2, 0], m[..., 0, 1] + m[..., 1, 0], one + 2 * m[..., 1, 1] - trace, m[..., 1, 2] + m[..., 2, 1]], -1),
-            torch.stack([m[..., 1, 0] - m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1], one + 2 * m[..., 2, 2] - trace], -1),
-        ],
-        -2,
-    )
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.flatten(-2).unbind(-1)
+    w, x, y, z = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
+    rows = [
+        [w, m21 - m12, m02 - m20, m10 - m01],
+        [m21 - m12, x, m01 + m10, m02 + m20],
+        [m02 - m20, m01 + m10, y, m12 + m21],
+        [m10 - m01, m02 + m20, m12 + m21, z],
+    ]
+    candidates = torch.stack([torch.stack(row, -1) for row in rows], -2)
     diagonal = torch.diagonal(candidates, dim1=-2, dim2=-1)
     best = diagonal.argmax(-1)[..., None, None].expand(*diagonal.shape[:-1], 1, 4)
     return torch.nn.functional.normalize(candidates.gather(-2, best)[..., 0, :], dim=-1)

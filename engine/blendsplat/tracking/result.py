@@ -73,8 +73,9 @@ class Tracking:
     def save(self, path: Path | str) -> None:
         """Write the .npz atomically."""
         meta = {
-            "format": FORMAT, "version": VERSION, "head": self.head, "head_source": self.head_source, "width": self.width,
-            "height": self.height, "expression_names": list(self.expression_names), "figures": self.figures,
+            "format": FORMAT, "version": VERSION, "head": self.head, "head_source": self.head_source,
+            "width": self.width, "height": self.height, "expression_names": list(self.expression_names),
+            "figures": self.figures,
         }  # fmt: skip
         write_npz(path, meta, {name: getattr(self, name) for name in (*_PER_FRAME, *_PER_CLIP)})
 
@@ -91,7 +92,9 @@ class Tracking:
                 raise FormatError(f"{path} lacks the array {name!r}; track the clip again.")
             have = arrays[name].shape
             if len(have) != len(want) or any(w is not None and w != h for w, h in zip(want, have, strict=True)):
-                raise FormatError(f"{path}: the array {name!r} has shape {have} instead of {want}; track the clip again.")
+                raise FormatError(
+                    f"{path}: the array {name!r} has shape {have} instead of {want}; track the clip again."
+                )
             if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
                 raise FormatError(f"{path}: the array {name!r} holds values that are not finite; track the clip again.")
         try:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing half-written: failing writers leave the old file and no litter; damaged files are refused in a sentence."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import pytest
+
+from blendsplat.errors import FormatError, StorageError
+from blendsplat.files import atomic_path, read_npz, write_bytes, write_npz
+from blendsplat.tracking.result import Tracking
+
+META = {"format": "test", "version": 2, "name": "тест ü"}
+
+
+def test_round_trip_in_an_awkward_folder(tmp_path):
+    path = tmp_path / "мой folder" / "file ü.npz"
+    write_npz(path, META, {"a": np.arange(6.0).reshape(2, 3), "none": np.zeros((0, 3), np.float32)})
+    meta, arrays = read_npz(path, "test", 2)
+    assert meta == META and arrays["none"].shape == (0, 3)
+    np.testing.assert_array_equal(arrays["a"], np.arange(6.0).reshape(2, 3))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("a bug")])
+def test_a_failed_write_leaves_what_was_there(tmp_path, error):
+    path = tmp_path / "file.bin"
+    write_bytes(path, b"yesterday")
+    with pytest.raises(StorageError if isinstance(error, OSError) else ValueError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert path.read_bytes() == b"yesterday"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_disk_s_answer_is_in_the_sentence(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError, match="Could not write"):
+        write_bytes(tmp_path / "file" / "inside.bin", b"")
+
+
+def test_refusals_name_the_way_out(tmp_path):
+    path = tmp_path / "a.npz"
+    with pytest.raises(FormatError, match="does not exist"):
+        read_npz(path, "test", 2)
+    write_npz(path, META, {})
+    with pytest.raises(FormatError, match="update Blendsplat"):
+        read_npz(path, "test", 1)
+    with pytest.raises(FormatError, match="is no other file"):
+        read_npz(path, "other", 2)
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    write_npz(path, META, {"a": np.arange(50)})
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FormatError):
+            read_npz(path, "test", 2)
+
+
+def test_a_pickle_inside_is_not_loaded(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, meta=np.frombuffer(b'{"format": "test", "version": 1}', np.uint8), bad=np.array([{}], dtype=object))
+    with pytest.raises(FormatError):
+        read_npz(path, "test", 2)
+
+
+@pytest.fixture
+def tracking() -> Tracking:
+    frames = 3
+    return Tracking(
+        head="builtin", head_source="builtin", width=64, height=64, timestamps=np.arange(frames) / 25.0,
+        valid=np.ones(frames, bool), shape=np.zeros(4, np.float32), vertex_offsets=np.zeros((10, 3), np.float32),
+        expression=np.zeros((frames, 5), np.float32), root_pose=np.zeros((frames, 3), np.float32),
+        neck_pose=np.arange(9, dtype=np.float32).reshape(3, 3), jaw_pose=np.zeros((frames, 3), np.float32),
+        eyes_pose=np.zeros((frames, 2, 3), np.float32), eyelids=np.zeros((frames, 2), np.float32),
+        translation=np.zeros((frames, 3), np.float32), K=np.eye(3, dtype=np.float32),
+        viewmat=np.eye(4, dtype=np.float32),
+        expression_names=tuple("abcde"), figures={"jitter_px": 0.5},
+    )  # fmt: skip
+
+
+def test_tracking_round_trip_and_selection(tracking, tmp_path):
+    tracking.save(tmp_path / "tracking.npz")
+    again = Tracking.load(tmp_path)
+    assert again.expression_names == tracking.expression_names and again.figures == {"jitter_px": 0.5}
+    np.testing.assert_array_equal(again.neck_pose, tracking.neck_pose)
+    part = again.select([2, 0])
+    np.testing.assert_array_equal(part.neck_pose, tracking.neck_pose[[2, 0]])
+    assert part.params().batch == 2 and part.shape.shape == (4,)
+
+
+@pytest.mark.parametrize("name, value", [("neck_pose", np.zeros((2, 3))), ("translation", np.full((3, 3), np.nan))])
+def test_tracking_with_a_wrong_array_is_refused(tracking, tmp_path, name, value):
+    setattr(tracking, name, value)
+    tracking.save(tmp_path / "tracking.npz")
+    with pytest.raises(FormatError, match=name):
+        Tracking.load(tmp_path)
