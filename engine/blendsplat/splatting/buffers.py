@@ -67,7 +67,7 @@ def check_entries(count: int, scene: Scene) -> None:
     """Raise BlendsplatError when the Gaussians of a batch touch more tiles than can be sorted."""
     if count > MAX_ENTRIES:
         raise BlendsplatError(
-            f"{scene.gaussians} Gaussians in {scene.images} images of {scene.width}x{scene.height} touch {count} tiles: "
+            f"{scene.gaussians} Gaussians, {scene.images} images of {scene.width}x{scene.height}, touch {count} tiles; "
             "they have grown gigantic. Lower the learning rate of the scales, or render fewer images at once."
         )
 
