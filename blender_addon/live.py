@@ -29,6 +29,8 @@ def toggled(item: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
 @bpy.app.handlers.persistent
 def on_depsgraph_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     """depsgraph_update_post: follow heads that an artist just changed."""
+    if not any(depsgraph.id_type_updated(kind) for kind in ("KEY", "OBJECT", "ARMATURE")):
+        return
     carriers = live_avatars(scene)
     if not carriers:
         return

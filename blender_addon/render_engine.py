@@ -53,7 +53,8 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
         premultiplied, alpha, depth = self._rasterize(view, gaussians)
         film = scene.render.film_transparent
         combined = compose(premultiplied, alpha, None if film else world_color(scene))
-        result = self.begin_result(0, 0, view.width, view.height)  # a render region counts from its own corner
+        # A render region counts from its own corner.
+        result = self.begin_result(0, 0, view.width, view.height, layer=depsgraph.view_layer.name)
         layer = result.layers[0]
         # Blender's first row is the lowest; foreach_set is a hundred times faster than assigning rect.
         layer.passes["Combined"].rect.foreach_set(np.ascontiguousarray(combined[::-1]).ravel())

@@ -125,6 +125,23 @@ def test_depth_pass(scene, stage, tmp_path):
     assert any(name.endswith("Depth.Z") or name.endswith("Depth.V") for name in channels), channels
 
 
+def test_every_view_layer_gets_its_own_picture(scene, stage, monkeypatch):
+    second = scene.view_layers.new("Empty")
+    name = stage.users_collection[0].name
+    second.layer_collection.children[name].exclude = True
+    seen = {}
+    original = render_engine.compose
+
+    def spy(premultiplied, alpha, background):
+        seen[len(seen)] = float(alpha.max())
+        return original(premultiplied, alpha, background)
+
+    monkeypatch.setattr(render_engine, "compose", spy)
+    image = render(scene)  # of the first view layer, as nothing composites them
+    assert sorted(seen.values()) == [0.0, 1.0]
+    assert image[..., 3].max() == 1
+
+
 def exr_channels(path: Path) -> list[str]:
     """Names in an EXR's headers (one a layer from Blender 5.0 on), read by hand."""
     data = path.read_bytes()
