@@ -19,6 +19,7 @@ test: $(VENV)/installed .venv-bpy42/ready .venv-bpy50/ready addon
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest -q --durations=15
+	$(BIN)/python -m pytest -q tests/blender
 	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy42/bin/python -m pytest -q tests/blender
 	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy50/bin/python -m pytest -q tests/blender
 
