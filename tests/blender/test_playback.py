@@ -25,7 +25,5 @@ def test_playback_of_a_full_avatar(scene, tmp_path):
             scene.frame_set(frame)
         wall, busy = (time.perf_counter() - begin) / 30, (time.process_time() - processor) / 30
         what = "with points" if points else "without points"
-        print(
-            f"Blender {bpy.app.version_string}, {what}: {1 / wall:.1f} evaluations/s, {busy * 1000:.0f} ms of processor each"
-        )
+        print(f"Blender {bpy.app.version_string}, {what}: {1 / wall:.1f} evaluations/s, {busy * 1000:.0f} ms busy each")
     assert len(gather.gather(bpy.context.evaluated_depsgraph_get())) == 60_000
