@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """tests/blender runs when it is named, in a process of its own: bpy hangs at exit beside torch and mediapipe."""
-    named = any("blender" in word for word in map(str, config.args))
+    named = any("blender" in word for word in map(str, config.invocation_params.args))
     return True if collection_path == ROOT / "tests" / "blender" and not named else None
 
 
