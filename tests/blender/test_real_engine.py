@@ -7,15 +7,18 @@ The engine runs in its own Python (BLENDSPLAT_ENGINE_PYTHON, else this one), whi
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
-from blender_addon import session, space
+from blender_addon import jobs, session, space
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parents[1] / "engine"
@@ -46,10 +49,17 @@ def reference(engine_python, environment, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def stage(scene, engine_python, environment, reference, monkeypatch):
-    """The person's head and avatar in the scene, added by the operators."""
+def real(scene, engine_python, environment, monkeypatch):
+    """The scene of an add-on whose engine is the real one."""
     monkeypatch.setattr(session, "engine_command", lambda: [engine_python, "-m", "blendsplat", "serve"])
     monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+    return scene
+
+
+@pytest.fixture
+def stage(real, reference):
+    """The person's head and avatar in the scene, added by the operators."""
+    scene = real
     scene.blendsplat.directory = str(reference / "clip")
     scene.blendsplat.avatar_file = str(reference / "person.avatar.npz")
     assert bpy.ops.blendsplat.add_head() == {"FINISHED"}
@@ -90,3 +100,35 @@ def test_the_frame_is_the_engines_own(stage, reference, tmp_path):
         shown = have[..., :3] * have[..., 3:]
         error = np.abs(shown - np.minimum(want[..., :3], want[..., 3:]))
         assert np.mean(error) < 1e-3 and np.mean(error.max(-1) > 0.02) < 0.01
+
+
+def test_killed_in_training_and_trained_again(real, test_data, tmp_path):
+    """Real video, real engine: its process is killed after the first checkpoint; pressing Train again continues."""
+    tiny = {
+        "uv_resolution": 48, "image_size": 96, "blendshapes": 4, "batch": 2, "images": 600, "checkpoint_seconds": 0.2,
+        "blendshapes_after": 0,
+    }  # fmt: skip
+    settings = real.blendsplat
+    settings.video, settings.directory = str(test_data("video/d18.mp4")), str(tmp_path / "Grüße 影")
+    settings.end, settings.size = 0.8, 192
+    assert bpy.ops.blendsplat.import_video() == {"FINISHED"}
+    assert bpy.ops.blendsplat.track() == {"FINISHED"}
+
+    def kill_after_a_checkpoint() -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not list(tmp_path.rglob("*.checkpoint.safetensors")):
+            time.sleep(0.02)
+        session.link._process.kill()
+
+    killer = threading.Thread(target=kill_after_a_checkpoint, daemon=True)
+    killer.start()
+    with pytest.raises(RuntimeError):
+        bpy.ops.blendsplat.train(overrides=json.dumps(tiny))
+    killer.join()
+    assert jobs.latest("train").state == "failed"
+    assert not list(tmp_path.rglob("*.avatar.npz"))
+
+    assert bpy.ops.blendsplat.train(overrides=json.dumps(tiny)) == {"FINISHED"}
+    result = jobs.latest("train").result
+    assert 0 < result["resumed_from"] < result["images"] == 600
+    assert [item for item in real.objects if item.blendsplat.kind == "AVATAR"]

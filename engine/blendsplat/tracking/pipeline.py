@@ -7,8 +7,11 @@ valid pixels and the overlay video out.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from blendsplat.video import Clip, write_mp4
 from blendsplat.video.prefetch import prefetch
 
 MESH_BATCH = 8
+PICTURE_THREADS = min(8, os.cpu_count() or 1)
 HAIR_FRAMES = 12
 PHONE_VIEW, EDITED_VIEW = 55.0, 27.0  # usual fields of view in degrees: of whole pictures, of square talking-head crops
 SQUARE = 1.15  # sources less elongated than this are taken for crops of edited footage
@@ -133,11 +137,9 @@ def _camera_prior(clip: Clip, wanted: FitOptions) -> FitOptions:
 
 @dataclass
 class _Drawn:
-    """One frame ready to be cut and painted."""
+    """The mesh in one frame, ready for the cut and the overlay."""
 
     index: int
-    image: np.ndarray
-    matte: np.ndarray
     camera_vertices: np.ndarray  # [V,3]
     face_ids: np.ndarray  # [H,W]
     neck: neck_cut.NeckGeometry
@@ -149,19 +151,39 @@ def _finished_frames(
     """Write every frame's map of valid pixels and yield its overlay [H,W,3] uint8."""
     painter = OverlayPainter(head)
     hair = _learn_hair(clip, head, tracking) if options.valid_maps else None
-    for drawn in _drawn_frames(clip, head, tracking, np.arange(clip.frame_count)):
-        progress.check()
-        index = drawn.index
-        valid = neck_cut.valid_map(drawn.neck, drawn.face_ids >= 0, drawn.matte, drawn.image, hair)
+
+    def finish(drawn: _Drawn) -> np.ndarray:
+        index, image, matte = drawn.index, clip.image(drawn.index), clip.matte(drawn.index)
+        valid = neck_cut.valid_map(drawn.neck, drawn.face_ids >= 0, matte, image, hair)
         if not tracking.valid[index]:
             valid[:] = 0
         if options.valid_maps:
             clip.write_valid(index, valid)
+        if not tracking.valid[index]:
+            return paint_without_face(image)
+        return painter.paint(image, drawn.camera_vertices, drawn.face_ids, pixels[index], matte, valid)
+
+    drawn_frames = _drawn_frames(clip, head, tracking, np.arange(clip.frame_count))
+    for index, picture in enumerate(_in_threads(finish, drawn_frames)):
+        progress.check()
         progress.update("overlay", index + 1, clip.frame_count)
-        if tracking.valid[index]:
-            yield painter.paint(drawn.image, drawn.camera_vertices, drawn.face_ids, pixels[index], drawn.matte, valid)
-        else:
-            yield paint_without_face(drawn.image)
+        yield picture
+
+
+def _in_threads(work: Callable[[_Drawn], np.ndarray], items: Iterator[_Drawn]) -> Iterator[np.ndarray]:
+    """The results of ``work`` in order, a few items at once: reading, filtering and writing pictures release Python."""
+    waiting: deque[Future[np.ndarray]] = deque()
+    with ThreadPoolExecutor(PICTURE_THREADS) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * PICTURE_THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _drawn_frames(clip: Clip, head: HeadModel, tracking: Tracking, frames: np.ndarray) -> Iterator[_Drawn]:
@@ -192,7 +214,7 @@ def _drawn_frames(clip: Clip, head: HeadModel, tracking: Tracking, frames: np.nd
                 tracking.K,
                 tracking.viewmat,
             )
-            yield _Drawn(int(index), clip.image(index), clip.matte(index), camera[row], face_ids[row].numpy(), neck)
+            yield _Drawn(int(index), camera[row], face_ids[row].numpy(), neck)
 
 
 def _learn_hair(clip: Clip, head: HeadModel, tracking: Tracking) -> neck_cut.HairColours | None:
@@ -204,6 +226,6 @@ def _learn_hair(clip: Clip, head: HeadModel, tracking: Tracking) -> neck_cut.Hai
     scalp = np.append(inside[head.faces.numpy()].all(1), False)
     samples = []
     for drawn in _drawn_frames(clip, head, tracking, frames):
-        hair, clothes = neck_cut.hair_and_clothes(drawn.neck, drawn.face_ids, scalp, drawn.matte)
-        samples.append((drawn.image, hair, clothes))
+        hair, clothes = neck_cut.hair_and_clothes(drawn.neck, drawn.face_ids, scalp, clip.matte(drawn.index))
+        samples.append((clip.image(drawn.index), hair, clothes))
     return neck_cut.learn_hair(samples)
