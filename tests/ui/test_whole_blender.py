@@ -44,8 +44,8 @@ def test_the_work_in_a_window(blender, extension, tmp_path):
     options = {
         "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE} crawl", "video": str(video),
         "clip": str(folder / "Klip ä 1"), "seconds": 2.0,
-        "overrides": {"images": 240, "blendshapes_after": 40, "color_init_images": 80,
-        "uv_resolution": 64} if real else {},
+        "overrides": {"images": 2400, "blendshapes_after": 40, "color_init_images": 80, "uv_resolution": 64,
+        "checkpoint_seconds": 0.5} if real else {},
     }  # fmt: skip
     (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
     words = ["--python", str(HERE / "scenario.py"), "--", str(folder / "options.json")]
