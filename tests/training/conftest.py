@@ -1,28 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tiny clip for the tests of avatars and training, and the head that it was tracked with."""
+"""The fixtures of the tiny clip, which avatars and training share."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import pytest
+sys.path.insert(0, str(Path(__file__).parent.parent / "training"))
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "avatars"))
-
-from tiny_clip import tiny_head, write_tiny_clip
-
-
-@pytest.fixture(scope="session")
-def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracked clip folder of 16 frames, 32x32. Read only."""
-    directory = tmp_path_factory.mktemp("tiny clip ü")
-    write_tiny_clip(directory)
-    return directory
-
-
-@pytest.fixture(autouse=True)
-def tiny_head_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """load_head("tiny") gives the tiny head."""
-    monkeypatch.setattr("blendsplat.training.data.load_head", lambda source, **_: tiny_head())
+from tiny_fixtures import tiny_clip_folder, tiny_head_by_name  # noqa: F401
