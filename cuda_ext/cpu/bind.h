@@ -4,6 +4,8 @@
 #pragma once
 
 #include "gather.h"
+#include "rows.h"
+#include "training.h"
 
 BS_BEGIN
 
@@ -22,21 +24,6 @@ BS_FN int gaussians_in(const Bind& bind, int64_t first, int block) {
 
 // Weights [K,kGroup] of a group of images.
 BS_FN const float* group_weights(const Bind& bind, int64_t group) { return bind.grouped_weights + group * bind.blendshapes * kGroup; }
-
-// The first `count` floats, the other lanes zero; all sixteen if there are more.
-BS_FN Lanes load_some(const float* p, int count) {
-  if (count >= kLanes) return load(p);
-  float padded[kLanes] = {};
-  for (int i = 0; i < count; ++i) padded[i] = p[i];
-  return load(padded);
-}
-
-BS_FN void store_some(float* p, const Lanes& a, int count) {
-  if (count >= kLanes) return store(p, a);
-  float padded[kLanes];
-  store(padded, a);
-  for (int i = 0; i < count; ++i) p[i] = padded[i];
-}
 
 // The tangent frames of sixteen Gaussians' triangles in one image: matrices, row by row, and rotations wxyz.
 struct BlockFrames {

@@ -2,9 +2,7 @@
 // The Python module blendsplat._kernels_cpu: raw addresses and sizes in, nothing out but numbers. It knows neither
 // torch nor numpy; blendsplat/splatting/backend.py owns the buffers and checks them.
 #include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
 
-#include <array>
 #include <new>
 
 #include "dispatch.h"
@@ -40,31 +38,10 @@ Bins make_bins(uintptr_t records, uintptr_t offsets, uintptr_t entries) {
   return {at<float>(records), at<int64_t>(offsets), at<int32_t>(entries)};
 }
 
-Bind make_bind(int64_t images, int64_t gaussians, int64_t blendshapes, int64_t vertex_count, int64_t faces, int threads,
-               std::array<uintptr_t, 3> base, std::array<uintptr_t, 3> deltas, uintptr_t grouped_weights, uintptr_t vertices,
-               uintptr_t frames, uintptr_t frame_quats, uintptr_t triangle, uintptr_t corners, uintptr_t barycentrics) {
-  Bind b;
-  b.images = images;
-  b.gaussians = gaussians;
-  b.blendshapes = blendshapes;
-  b.vertex_count = vertex_count;
-  b.faces = faces;
-  b.threads = threads < 1 ? 1 : threads;
-  for (int i = 0; i < 3; ++i) {
-    b.base[i] = at<float>(base[i]);
-    b.deltas[i] = at<float>(deltas[i]);
-  }
-  b.grouped_weights = at<float>(grouped_weights);
-  b.vertices = at<float>(vertices);
-  b.frames = at<float>(frames);
-  b.frame_quats = at<float>(frame_quats);
-  b.triangle = at<int64_t>(triangle);
-  b.corners = at<int64_t>(corners);
-  b.barycentrics = at<float>(barycentrics);
-  return b;
-}
-
 }  // namespace
+
+// bindings_training.cpp
+void add_training(py::module_& m);
 
 PYBIND11_MODULE(_kernels_cpu, m) {
   using release = py::call_guard<py::gil_scoped_release>;
@@ -127,31 +104,7 @@ PYBIND11_MODULE(_kernels_cpu, m) {
                     at<int32_t>(indices), at<float>(viewmats), at<float>(Ks), at<int32_t>(face_ids),
                     at<float>(barycentrics), at<float>(depth)});
   }, release());
-  py::class_<Bind>(m, "Bind").def(
-      py::init(&make_bind), py::arg("images"), py::arg("gaussians"), py::arg("blendshapes"), py::arg("vertex_count"),
-      py::arg("faces"), py::arg("threads"), py::arg("base"), py::arg("deltas"), py::arg("grouped_weights"), py::arg("vertices"),
-      py::arg("frames"), py::arg("frame_quats"), py::arg("triangle"), py::arg("corners"), py::arg("barycentrics"));
-  m.attr("BIND_GROUP") = 8;
-  m.def("bind_forward", [](const Bind& bind, uintptr_t means, uintptr_t quats, uintptr_t colors) {
-    operations().bind_forward(bind, {at<float>(means), at<float>(quats), at<float>(colors)});
-  }, release());
-  m.def("bind_backward", [](const Bind& bind, uintptr_t grad_means, uintptr_t grad_quats, uintptr_t grad_colors, uintptr_t colors,
-                            std::array<uintptr_t, 3> base, std::array<uintptr_t, 3> deltas, int parts, uintptr_t weight_scratch,
-                            uintptr_t grouped_weights) {
-    BindBackward b;
-    b.grad_means = at<float>(grad_means);
-    b.grad_quats = at<float>(grad_quats);
-    b.grad_colors = at<float>(grad_colors);
-    b.colors = at<float>(colors);
-    for (int i = 0; i < 3; ++i) {
-      b.base[i] = at<float>(base[i]);
-      b.deltas[i] = at<float>(deltas[i]);
-    }
-    b.parts = parts;
-    b.weight_scratch = at<float>(weight_scratch);
-    b.grouped_weights = at<float>(grouped_weights);
-    operations().bind_backward(bind, b);
-  }, release());
+  add_training(m);
   m.def("exponential2", [](uintptr_t in, uintptr_t out, int64_t count) {
     operations().exponential2_array(at<float>(in), at<float>(out), count);
   }, release());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "operations.h"
+#include "training.h"
 
 namespace blendsplat {
 
@@ -15,6 +16,7 @@ struct Operations {
   decltype(&generic::project_backward) project_backward;
   decltype(&generic::pixel_weights) pixel_weights;
   decltype(&generic::exponential2_array) exponential2_array;
+  decltype(&generic::adam) adam;
   decltype(&generic::bind_forward) bind_forward;
   decltype(&generic::bind_backward) bind_backward;
 };

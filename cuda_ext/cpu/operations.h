@@ -69,31 +69,6 @@ struct BinScratch {
   int64_t* visible;                // [B]
 };
 
-// An avatar's Gaussians for B frames: base + sum_k weight_k delta_k, in the tangent frame of the triangle that carries
-// each. base and deltas: positions [N,3] [K,N,3], quaternions wxyz [N,4] [K,N,4], colour features [N,3] [K,N,3].
-struct Bind {
-  int64_t images, gaussians, blendshapes, vertex_count, faces;  // B, N, K, V, F
-  int threads;
-  const float *base[3], *deltas[3];
-  const float* grouped_weights;                        // [ceil(B/8),K,8]: weight of image 8 group + g; zero past B
-  const float *vertices, *frames, *frame_quats;        // [B,V,3] [B,F,3,3] [B,F,4]
-  const int64_t *triangle, *corners;                   // [N] [N,3]: face, and its vertices
-  const float* barycentrics;                           // [N,3]
-};
-
-struct BindForward {
-  float *means, *quats, *colors;   // [B,N,3] [B,N,4] [B,N,3]; colours are rgb >= 0
-};
-
-struct BindBackward {
-  const float *grad_means, *grad_quats, *grad_colors;  // as the outputs
-  const float* colors;             // the output of the forward pass
-  float *base[3], *deltas[3];      // every element is written
-  int parts;                       // runs of Gaussians, each with weight sums of its own
-  float* weight_scratch;           // [parts,ceil(B/8),K,8,16] zeroed
-  float* grouped_weights;          // [parts,ceil(B/8),K,8]
-};
-
 #define BLENDSPLAT_DECLARE(target)                                                                                  \
   namespace target {                                                                                                \
   void project(const Scene&, float* records, int32_t* tile_bounds);                                                 \
@@ -103,8 +78,6 @@ struct BindBackward {
   void project_backward(const Scene&, const ProjectBackward&);                                                      \
   void pixel_weights(const Scene&, const Bins&, const PixelWeights&);                                               \
   void exponential2_array(const float* in, float* out, int64_t count);                                              \
-  void bind_forward(const Bind&, const BindForward&);                                                               \
-  void bind_backward(const Bind&, const BindBackward&);                                                             \
   }
 BLENDSPLAT_DECLARE(generic)
 BLENDSPLAT_DECLARE(avx2)

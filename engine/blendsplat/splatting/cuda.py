@@ -19,11 +19,11 @@ class CudaBackend:
     """Kernels of blendsplat._kernels_cuda on the device of the tensors they are given."""
 
     def __init__(self, module: ModuleType) -> None:
-        self._kernels: Any = module
+        self.kernels: Any = module
 
     def _scene(self, scene: Scene) -> Any:
         device = scene.means.device
-        return self._kernels.Scene(
+        return self.kernels.Scene(
             scene.images, scene.gaussians, scene.width, scene.height, scene.near_plane, device.index or 0,
             torch.cuda.current_stream(device).cuda_stream,
             address(scene.means), address(scene.quats), address(scene.scales), address(scene.opacities),
@@ -31,7 +31,7 @@ class CudaBackend:
         )  # fmt: skip
 
     def bin(self, scene: Scene) -> Bins:
-        view, kernels = self._scene(scene), self._kernels
+        view, kernels = self._scene(scene), self.kernels
         count = scene.images * scene.gaussians
         tiles = -(-scene.width // kernels.TILE_SIZE) * -(-scene.height // kernels.TILE_SIZE)
 
@@ -70,7 +70,7 @@ class CudaBackend:
     def blend_forward(self, scene: Scene, bins: Bins, backgrounds: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         image, alpha, depth = scene.pixels(3), scene.pixels(1), scene.pixels(1)
         transmittance, last = torch.empty_like(alpha), torch.empty_like(alpha, dtype=torch.int64)
-        self._kernels.blend_forward(
+        self.kernels.blend_forward(
             self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(backgrounds), address(image), address(alpha), address(depth), address(transmittance), address(last),
         )  # fmt: skip
@@ -86,21 +86,21 @@ class CudaBackend:
         need_background: bool,
     ) -> tuple[list[Tensor], Tensor | None]:
         view = self._scene(scene)
-        rows = scene.means.new_zeros(scene.images * scene.gaussians, self._kernels.GRADIENT_SIZE)
+        rows = scene.means.new_zeros(scene.images * scene.gaussians, self.kernels.GRADIENT_SIZE)
         background = scene.means.new_zeros(scene.images, 3) if need_background else None
         transmittance, last = bins.kept
-        self._kernels.blend_backward(
+        self.kernels.blend_backward(
             view, address(bins.records), address(bins.offsets), address(bins.entries), address(backgrounds),
             *(address(grad) for grad in grads), address(transmittance), address(last), address(rows),
             address(background),
         )  # fmt: skip
         out = [torch.empty_like(t) for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)]
-        self._kernels.project_backward(view, address(bins.records), address(rows), *(address(t) for t in out))
+        self.kernels.project_backward(view, address(bins.records), address(rows), *(address(t) for t in out))
         return out, background
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         sums = scene.means.new_zeros(scene.images, scene.gaussians, 4)
-        self._kernels.pixel_weights(
+        self.kernels.pixel_weights(
             self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(targets), address(mask), threshold, address(sums),
         )  # fmt: skip
