@@ -57,23 +57,27 @@ void count_tiles(const uint64_t* pairs, int64_t count, int64_t tiles, int32_t* h
   for (int64_t i = 0; i < count; ++i) ++histogram[pairs[i] >> 32];
 }
 
-// Turns an image's counts per (chunk, tile) into write positions relative to the image, and its tiles' offsets.
-void place_tiles(int64_t tiles, int chunks, int32_t* histograms, int64_t base, int64_t* offsets) {
-  int32_t position = 0;
+// Turns an image's counts per (chunk, tile) into write positions relative to the image, and its tiles' offsets. Returns
+// the longest list of a tile.
+int64_t place_tiles(int64_t tiles, int chunks, int32_t* histograms, int64_t base, int64_t* offsets) {
+  int32_t position = 0, longest = 0;
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    offsets[tile] = base + position;
+    const int32_t start = position;
+    offsets[tile] = base + start;
     for (int chunk = 0; chunk < chunks; ++chunk) {
       int32_t& slot = histograms[chunk * tiles + tile];
       const int32_t here = slot;
       slot = position;
       position += here;
     }
+    longest = std::max(longest, position - start);
   }
+  return longest;
 }
 
 }  // namespace
 
-int64_t bin_count(const Scene& scene, const float* records, const int32_t* tile_bounds, const BinScratch& scratch, int64_t* offsets) {
+BinSizes bin_count(const Scene& scene, const float* records, const int32_t* tile_bounds, const BinScratch& scratch, int64_t* offsets) {
   const int64_t N = scene.gaussians, tiles = scene.tiles();
   const int64_t all = scene.images * N;
 #pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
@@ -82,7 +86,7 @@ int64_t bin_count(const Scene& scene, const float* records, const int32_t* tile_
     const int64_t drawn = gather_keys(records + image * N * kRecordSize, tile_bounds + image * N, N, keys);
     const uint64_t* sorted = sort_by_depth(keys, scratch.keys + all + image * N, drawn);
     for (int64_t i = 0; i < drawn; ++i) scratch.order[image * N + i] = static_cast<uint32_t>(sorted[i]);
-    scratch.visible[image] = drawn;
+    scratch.image_info[image * 2] = drawn;
   }
 
   const int64_t runs = scene.images * scratch.chunks;
@@ -91,8 +95,8 @@ int64_t bin_count(const Scene& scene, const float* records, const int32_t* tile_
     const int64_t image = run / scratch.chunks;
     const int chunk = static_cast<int>(run % scratch.chunks);
     scratch.chunk_info[run * 2] = bound;
-    const int64_t end = chunk_start(scratch.visible[image], chunk + 1, scratch.chunks);
-    for (int64_t i = chunk_start(scratch.visible[image], chunk, scratch.chunks); i < end; ++i) {
+    const int64_t end = chunk_start(scratch.image_info[image * 2], chunk + 1, scratch.chunks);
+    for (int64_t i = chunk_start(scratch.image_info[image * 2], chunk, scratch.chunks); i < end; ++i) {
       bound += tile_bounds[image * N + scratch.order[image * N + i]];
     }
     bound += kPairSlack;
@@ -101,8 +105,8 @@ int64_t bin_count(const Scene& scene, const float* records, const int32_t* tile_
   for (int64_t run = 0; run < runs; ++run) {
     const int64_t image = run / scratch.chunks;
     const int chunk = static_cast<int>(run % scratch.chunks);
-    const int64_t begin = chunk_start(scratch.visible[image], chunk, scratch.chunks);
-    const int64_t end = chunk_start(scratch.visible[image], chunk + 1, scratch.chunks);
+    const int64_t begin = chunk_start(scratch.image_info[image * 2], chunk, scratch.chunks);
+    const int64_t end = chunk_start(scratch.image_info[image * 2], chunk + 1, scratch.chunks);
     uint64_t* pairs = scratch.pairs + scratch.chunk_info[run * 2];
     const int64_t written = operations().emit_pairs(scene, records + image * N * kRecordSize, scratch.order + image * N + begin, end - begin, pairs);
     count_tiles(pairs, written, tiles, scratch.histograms + run * tiles);
@@ -117,10 +121,12 @@ int64_t bin_count(const Scene& scene, const float* records, const int32_t* tile_
   offsets[scene.images * tiles] = total;
 #pragma omp parallel for schedule(static) num_threads(scene.threads)
   for (int64_t image = 0; image < scene.images; ++image) {
-    place_tiles(tiles, scratch.chunks, scratch.histograms + image * scratch.chunks * tiles, offsets[image * tiles],
-                offsets + image * tiles);
+    scratch.image_info[image * 2 + 1] = place_tiles(tiles, scratch.chunks, scratch.histograms + image * scratch.chunks * tiles,
+                                                    offsets[image * tiles], offsets + image * tiles);
   }
-  return total;
+  int64_t longest = 0;
+  for (int64_t image = 0; image < scene.images; ++image) longest = std::max(longest, scratch.image_info[image * 2 + 1]);
+  return {total, longest};
 }
 
 void bin_fill(const Scene& scene, const BinScratch& scratch, const int64_t* offsets, int32_t* entries) {

@@ -3,7 +3,7 @@
 // torch nor numpy; blendsplat/splatting/backend.py owns the buffers and checks them.
 #include <pybind11/pybind11.h>
 
-#include <new>
+#include <utility>
 
 #include "dispatch.h"
 
@@ -16,7 +16,8 @@ template <class T>
 T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
 Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float near_plane, int threads, uintptr_t means,
-                 uintptr_t quats, uintptr_t scales, uintptr_t opacities, uintptr_t colors, uintptr_t viewmats, uintptr_t Ks) {
+                 uintptr_t quats, uintptr_t scales, uintptr_t opacities, uintptr_t colors, uintptr_t viewmats, uintptr_t Ks,
+                 bool shared_scales, bool shared_opacities) {
   Scene s;
   s.images = images;
   s.gaussians = gaussians;
@@ -31,6 +32,8 @@ Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float
   s.colors = at<float>(colors);
   s.viewmats = at<float>(viewmats);
   s.Ks = at<float>(Ks);
+  s.shared_scales = shared_scales;
+  s.shared_opacities = shared_opacities;
   return s;
 }
 
@@ -48,6 +51,7 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   m.attr("TILE_SIZE") = kTileSize;
   m.attr("ENTRY_SLACK") = kEntrySlack;
   m.attr("PAIR_SLACK") = kPairSlack;
+  m.attr("KEPT_SIZE") = kKeptSize;
   m.attr("RECORD_SIZE") = 16;
   m.attr("GRADIENT_SIZE") = 16;
   m.def("instruction_set", [] { return operations().name; });
@@ -56,21 +60,23 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   py::class_<Scene>(m, "Scene").def(
       py::init(&make_scene), py::arg("images"), py::arg("gaussians"), py::arg("width"), py::arg("height"),
       py::arg("near_plane"), py::arg("threads"), py::arg("means"), py::arg("quats"), py::arg("scales"),
-      py::arg("opacities"), py::arg("colors"), py::arg("viewmats"), py::arg("Ks"));
+      py::arg("opacities"), py::arg("colors"), py::arg("viewmats"), py::arg("Ks"), py::arg("shared_scales"),
+      py::arg("shared_opacities"));
   py::class_<BinScratch>(m, "BinScratch")
       .def(py::init([](int chunks, uintptr_t keys, uintptr_t order, uintptr_t pairs, uintptr_t histograms,
-                       uintptr_t chunk_info, uintptr_t visible) {
+                       uintptr_t chunk_info, uintptr_t image_info) {
              return BinScratch{chunks, at<uint64_t>(keys), at<uint32_t>(order), at<uint64_t>(pairs),
-                               at<int32_t>(histograms), at<int64_t>(chunk_info), at<int64_t>(visible)};
+                               at<int32_t>(histograms), at<int64_t>(chunk_info), at<int64_t>(image_info)};
            }),
            py::arg("chunks"), py::arg("keys"), py::arg("order"), py::arg("pairs"), py::arg("histograms"),
-           py::arg("chunk_info"), py::arg("visible"));
+           py::arg("chunk_info"), py::arg("image_info"));
 
   m.def("project", [](const Scene& s, uintptr_t records, uintptr_t tile_bounds) {
-    operations().project(s, at<float>(records), at<int32_t>(tile_bounds));
+    return operations().project(s, at<float>(records), at<int32_t>(tile_bounds));
   }, release());
   m.def("bin_count", [](const Scene& s, uintptr_t records, uintptr_t tile_bounds, const BinScratch& scratch, uintptr_t offsets) {
-    return bin_count(s, at<float>(records), at<int32_t>(tile_bounds), scratch, at<int64_t>(offsets));
+    const BinSizes sizes = bin_count(s, at<float>(records), at<int32_t>(tile_bounds), scratch, at<int64_t>(offsets));
+    return std::make_pair(sizes.entries, sizes.longest);
   }, release());
   m.def("bin_fill", [](const Scene& s, const BinScratch& scratch, uintptr_t offsets, uintptr_t entries) {
     bin_fill(s, scratch, at<int64_t>(offsets), at<int32_t>(entries));
@@ -82,10 +88,10 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   }, release());
   m.def("blend_backward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
                              uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, int parts, uintptr_t rows,
-                             uintptr_t grad_backgrounds) {
-    const BlendBackward b = {at<float>(backgrounds), at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth),
-                             parts, at<float>(rows), at<float>(grad_backgrounds)};
-    if (!operations().blend_backward(s, make_bins(records, offsets, entries), b)) throw std::bad_alloc();
+                             uintptr_t grad_backgrounds, int64_t longest, uintptr_t kept, uintptr_t kept_entries) {
+    operations().blend_backward(s, make_bins(records, offsets, entries),
+                                {at<float>(backgrounds), at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth),
+                                 parts, at<float>(rows), at<float>(grad_backgrounds), longest, at<float>(kept), at<int32_t>(kept_entries)});
   }, release());
   m.def("project_backward", [](const Scene& s, uintptr_t records, uintptr_t rows, int parts, uintptr_t means, uintptr_t quats,
                                uintptr_t scales, uintptr_t opacities, uintptr_t colors) {

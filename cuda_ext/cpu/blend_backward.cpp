@@ -2,9 +2,13 @@
 // Stage 4: the derivative of compositing. A tile is composited once more, keeping the Gaussians that count with their
 // alpha and transmittance in scratch; walking that short list backwards needs neither division by (1 - alpha) to
 // recover T nor any state saved by the forward pass.
-#include <cstdlib>
+#include <cstring>
 
 #include "tile.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 BS_BEGIN
 
@@ -13,39 +17,35 @@ namespace {
 struct KeptStep {
   float alpha[kLanes], before[kLanes];
 };
+static_assert(sizeof(KeptStep) == kKeptSize * sizeof(float), "the caller allocates by kKeptSize");
 
-// Per-thread scratch, the documented exception to "the caller allocates": its size is a tile's, known only here.
-class Scratch {
- public:
-  Scratch() = default;
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { std::free(steps); std::free(entries); }
-  bool reserve(int64_t wanted) {
-    if (wanted <= capacity) return true;
-    std::free(steps);
-    std::free(entries);
-    capacity = wanted + wanted / 2;
-    steps = static_cast<KeptStep*>(std::malloc(sizeof(KeptStep) * static_cast<size_t>(capacity)));
-    entries = static_cast<int32_t*>(std::malloc(sizeof(int32_t) * static_cast<size_t>(capacity)));
-    if (!steps || !entries) capacity = 0;
-    return steps && entries;
-  }
-  KeptStep* steps = nullptr;
-  int32_t* entries = nullptr;
-
- private:
-  int64_t capacity = 0;
+// A thread's share of the caller's scratch: the Gaussians of the tile at hand that count.
+struct Kept {
+  KeptStep* steps;
+  int32_t* entries;
 };
 
-BS_FN int64_t replay(const Tile& tile, Scratch& scratch, Transmittance& t) {
+int thread_index() {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
+Kept kept_of_thread(const BlendBackward& b) {
+  const int64_t first = thread_index() * (b.longest + 1);
+  return {reinterpret_cast<KeptStep*>(b.kept + first * kKeptSize), b.kept_entries + first};
+}
+
+BS_FN int64_t replay(const Tile& tile, const Kept& out, Transmittance& t) {
   int64_t kept = 0;
   for (const int32_t* entry = tile.begin; entry != tile.end && any(t.live); ++entry) {
     prefetch_ahead(tile, entry);
     const Step step = advance(tile, record_of(tile, *entry), t);
-    store(scratch.steps[kept].alpha, step.alpha);
-    store(scratch.steps[kept].before, step.before);
-    scratch.entries[kept] = *entry;
+    store(out.steps[kept].alpha, step.alpha);
+    store(out.steps[kept].before, step.before);
+    out.entries[kept] = *entry;
     kept += any(step.alpha > Lanes(0.0f));
   }
   return kept;
@@ -143,12 +143,10 @@ BS_FN PixelGradient read_gradient(const Scene& scene, const Tile& tile, const Bl
   return g;
 }
 
-// False if scratch ran out of memory.
-bool backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b, int64_t image, Scratch& scratch,
+void backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b, int64_t image, const Kept& scratch,
                    float* rows, float* grad_background) {
   Transmittance t = {Lanes(1.0f), tile.inside};
-  if (tile.begin == tile.end && !grad_background) return true;
-  if (!scratch.reserve(tile.end - tile.begin + 1)) return false;
+  if (tile.begin == tile.end && !grad_background) return;
   int64_t kept = replay(tile, scratch, t);
   const PixelGradient g = read_gradient(scene, tile, b, image);
   for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] += total(t.value * g.color[c]);
@@ -165,31 +163,26 @@ bool backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b,
     waiting = 0;
   }
   if (waiting) flush(tile, pixel_gradient, batch, waiting, rows);
-  return true;
 }
 
 }  // namespace
 
-bool blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b) {
-  int failures = 0;
-#pragma omp parallel num_threads(scene.threads) reduction(+ : failures)
-  {
-    Scratch scratch;
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < scene.images * b.parts; ++item) {
-      const int64_t image = item / b.parts;
-      const int part = static_cast<int>(item % b.parts);
-      const int64_t owner = part * scene.images + image;
-      float* rows = b.rows + owner * scene.gaussians * kGradientSize;
-      float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
-      const int64_t end = part_start(scene, bins, image, part + 1, b.parts);
-      for (int64_t tile = part_start(scene, bins, image, part, b.parts); tile < end; ++tile) {
-        const bool done = backward_tile(scene, make_tile(scene, bins, image, tile), b, image, scratch, rows, grad_background);
-        failures += done ? 0 : 1;
-      }
+void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b) {
+#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
+  for (int64_t item = 0; item < scene.images * b.parts; ++item) {
+    const int64_t image = item / b.parts;
+    const int part = static_cast<int>(item % b.parts);
+    const int64_t owner = part * scene.images + image;
+    float* rows = b.rows + owner * scene.gaussians * kGradientSize;
+    std::memset(rows, 0, sizeof(float) * static_cast<size_t>(scene.gaussians * kGradientSize));
+    float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
+    for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] = 0.0f;
+    const Kept scratch = kept_of_thread(b);
+    const int64_t end = part_start(scene, bins, image, part + 1, b.parts);
+    for (int64_t tile = part_start(scene, bins, image, part, b.parts); tile < end; ++tile) {
+      backward_tile(scene, make_tile(scene, bins, image, tile), b, image, scratch, rows, grad_background);
     }
   }
-  return failures == 0;
 }
 
 void exponential2_array(const float* in, float* out, int64_t count) {

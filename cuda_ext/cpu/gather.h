@@ -21,21 +21,30 @@ BS_FN void gather_rows(const float* base, int count, Lanes* out) {
 }
 
 template <int Size>
-BS_FN void scatter_rows(float* base, int count, const Lanes* in, const Mask& where) {
+BS_FN void scatter_rows(float* base, int count, const Lanes* in) {
   float columns[Size][kLanes];
-  for (int i = 0; i < Size; ++i) store(columns[i], only(where, in[i]));
+  for (int i = 0; i < Size; ++i) store(columns[i], in[i]);
   for (int lane = 0; lane < count; ++lane) {
     for (int i = 0; i < Size; ++i) base[lane * Size + i] = columns[i][lane];
   }
 }
 
-// first: index over all images, image * N + i.
-BS_FN Gaussian3<Lanes> gather_gaussians(const Scene& scene, int64_t first, int count) {
+// Zeros where the mask is off.
+template <int Size>
+BS_FN void scatter_rows(float* base, int count, const Lanes* in, const Mask& where) {
+  Lanes kept[Size];
+  for (int i = 0; i < Size; ++i) kept[i] = only(where, in[i]);
+  scatter_rows<Size>(base, count, kept);
+}
+
+// Gaussians start .. start + count of one image.
+BS_FN Gaussian3<Lanes> gather_gaussians(const Scene& scene, int64_t image, int64_t start, int count) {
+  const int64_t first = image * scene.gaussians + start;
   Gaussian3<Lanes> g;
   gather_rows<3>(scene.means + first * 3, count, g.mean);
   gather_rows<4>(scene.quats + first * 4, count, g.quat);
-  gather_rows<3>(scene.scales + first * 3, count, g.scale);
-  gather_rows<1>(scene.opacities + first, count, &g.opacity);
+  gather_rows<3>(scene.scales + (scene.shared_scales ? start : first) * 3, count, g.scale);
+  gather_rows<1>(scene.opacities + (scene.shared_opacities ? start : first), count, &g.opacity);
   gather_rows<3>(scene.colors + first * 3, count, g.color);
   return g;
 }

@@ -13,7 +13,8 @@ constexpr int kTileShift = 2;  // tiles of 4x4 pixels: one Lanes. Small tiles ev
 constexpr int kTileSize = 1 << kTileShift;
 constexpr int kEntrySlack = 16;  // entries are read (never used) this far past the end, to prefetch: allocate that many more
 
-constexpr int kPairSlack = 8;   // pairs are written in steps of so many: room for as many more behind each run
+constexpr int kPairSlack = 8;    // pairs are written in steps of so many: room for as many more behind each run
+constexpr int kKeptSize = 32;    // floats that the backward blend keeps of a Gaussian in a tile: alpha, transmittance
 
 struct Scene : SceneArrays {
   int threads;
@@ -39,8 +40,11 @@ struct BlendBackward {
   const float* backgrounds;                             // [B,3] or null
   const float *grad_image, *grad_alpha, *grad_depth;    // as the outputs; each may be null
   int parts;                       // each image's tiles are cut into so many runs, each with gradients of its own
-  float* rows;                     // [parts,B,N,16] zeroed, see GradientSlot
-  float* grad_backgrounds;         // [parts,B,3] zeroed, or null
+  float* rows;                     // [parts,B,N,16], see GradientSlot; written whole
+  float* grad_backgrounds;         // [parts,B,3] written whole, or null
+  int64_t longest;                 // the most entries of a tile, as bin_count found
+  float* kept;                     // scratch [threads,longest + 1,kKeptSize]
+  int32_t* kept_entries;           // scratch [threads,longest + 1]
 };
 
 struct ProjectBackward {
@@ -66,15 +70,19 @@ struct BinScratch {
   uint64_t* pairs;                 // [sum of tile_bounds + B * chunks * kPairSlack]
   int32_t* histograms;             // [B,chunks,tiles]
   int64_t* chunk_info;             // [B,chunks,2]: first pair, number of pairs
-  int64_t* visible;                // [B]
+  int64_t* image_info;             // [B,2]: number of drawn Gaussians, longest list of a tile
+};
+
+struct BinSizes {
+  int64_t entries, longest;        // of the batch; of the tile that has most
 };
 
 #define BLENDSPLAT_DECLARE(target)                                                                                  \
   namespace target {                                                                                                \
-  void project(const Scene&, float* records, int32_t* tile_bounds);                                                 \
+  int64_t project(const Scene&, float* records, int32_t* tile_bounds);  /* returns the sum of tile_bounds */         \
   int64_t emit_pairs(const Scene&, const float* records, const uint32_t* order, int64_t count, uint64_t* pairs);    \
   void blend_forward(const Scene&, const Bins&, const BlendForward&);                                               \
-  bool blend_backward(const Scene&, const Bins&, const BlendBackward&);  /* false: out of memory */                  \
+  void blend_backward(const Scene&, const Bins&, const BlendBackward&);                                             \
   void project_backward(const Scene&, const ProjectBackward&);                                                      \
   void pixel_weights(const Scene&, const Bins&, const PixelWeights&);                                               \
   void exponential2_array(const float* in, float* out, int64_t count);                                              \
@@ -84,9 +92,8 @@ BLENDSPLAT_DECLARE(avx2)
 BLENDSPLAT_DECLARE(avx512)
 BLENDSPLAT_DECLARE(scalar)  // what a GPU thread does, pixel by pixel: for tests
 
-// Sorts by (image, tile, depth). bin_count fills the scratch and offsets and returns the number of entries; bin_fill
-// then writes them.
-int64_t bin_count(const Scene&, const float* records, const int32_t* tile_bounds, const BinScratch&, int64_t* offsets);
+// Sorts by (image, tile, depth). bin_count fills the scratch and offsets; bin_fill then writes the entries.
+BinSizes bin_count(const Scene&, const float* records, const int32_t* tile_bounds, const BinScratch&, int64_t* offsets);
 void bin_fill(const Scene&, const BinScratch&, const int64_t* offsets, int32_t* entries);
 
 struct Mesh {

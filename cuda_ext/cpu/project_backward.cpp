@@ -23,27 +23,48 @@ BS_FN Mask drawn_lanes(const float* records, int count) {
   return from_bits(drawn);
 }
 
+// Gradients of sixteen Gaussians of one image; zeros where they are not drawn.
+BS_FN Gaussian3Gradient<Lanes> image_gradient(const Scene& scene, const ProjectBackward& b, int64_t image, int64_t start, int count) {
+  const int64_t first = image * scene.gaussians + start;
+  const Camera camera = camera_of(scene, image);
+  const Gaussian3<Lanes> g = gather_gaussians(scene, image, start, count);
+  const Projection<Lanes> p = project_gaussian(g, camera);
+  Lanes row[kGradDepth + 1];
+  sum_rows(scene, b, first, count, row);
+  Gaussian3Gradient<Lanes> grad = project_gaussian_backward(g, p, camera, row);
+  const Mask drawn = drawn_lanes(b.records + first * kRecordSize, count);
+  for (int i = 0; i < 3; ++i) {
+    grad.mean[i] = only(drawn, grad.mean[i]);
+    grad.scale[i] = only(drawn, grad.scale[i]);
+    grad.color[i] = only(drawn, grad.color[i]);
+  }
+  for (int i = 0; i < 4; ++i) grad.quat[i] = only(drawn, grad.quat[i]);
+  grad.opacity = only(drawn, grad.opacity);
+  return grad;
+}
+
 }  // namespace
 
 void project_backward(const Scene& scene, const ProjectBackward& b) {
   const int64_t blocks = (scene.gaussians + kBlock - 1) / kBlock;
 #pragma omp parallel for schedule(static) num_threads(scene.threads)
-  for (int64_t item = 0; item < blocks * scene.images; ++item) {
-    const int64_t image = item / blocks, start = item % blocks * kBlock;
-    const int64_t first = image * scene.gaussians + start;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t start = block * kBlock;
     const int count = static_cast<int>(scene.gaussians - start < kBlock ? scene.gaussians - start : kBlock);
-    const Camera camera = camera_of(scene, image);
-    const Gaussian3<Lanes> g = gather_gaussians(scene, first, count);
-    const Projection<Lanes> p = project_gaussian(g, camera);
-    Lanes row[kGradDepth + 1];
-    sum_rows(scene, b, first, count, row);
-    const Gaussian3Gradient<Lanes> grad = project_gaussian_backward(g, p, camera, row);
-    const Mask drawn = drawn_lanes(b.records + first * kRecordSize, count);
-    scatter_rows<3>(b.out.means + first * 3, count, grad.mean, drawn);
-    scatter_rows<4>(b.out.quats + first * 4, count, grad.quat, drawn);
-    scatter_rows<3>(b.out.scales + first * 3, count, grad.scale, drawn);
-    scatter_rows<1>(b.out.opacities + first, count, &grad.opacity, drawn);
-    scatter_rows<3>(b.out.colors + first * 3, count, grad.color, drawn);
+    Lanes scale[3] = {Lanes(0.0f), Lanes(0.0f), Lanes(0.0f)}, opacity(0.0f);  // sums over the images, for what they share
+    for (int64_t image = 0; image < scene.images; ++image) {
+      const Gaussian3Gradient<Lanes> grad = image_gradient(scene, b, image, start, count);
+      const int64_t first = image * scene.gaussians + start;
+      scatter_rows<3>(b.out.means + first * 3, count, grad.mean);
+      scatter_rows<4>(b.out.quats + first * 4, count, grad.quat);
+      scatter_rows<3>(b.out.colors + first * 3, count, grad.color);
+      if (!scene.shared_scales) scatter_rows<3>(b.out.scales + first * 3, count, grad.scale);
+      if (!scene.shared_opacities) scatter_rows<1>(b.out.opacities + first, count, &grad.opacity);
+      for (int i = 0; i < 3; ++i) scale[i] = scale[i] + grad.scale[i];
+      opacity = opacity + grad.opacity;
+    }
+    if (scene.shared_scales) scatter_rows<3>(b.out.scales + start * 3, count, scale);
+    if (scene.shared_opacities) scatter_rows<1>(b.out.opacities + start, count, &opacity);
   }
 }
 

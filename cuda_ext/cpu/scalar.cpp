@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operations as a GPU thread does them, one Gaussian and one pixel at a time: a machine without a GPU tests with
 // this what the CUDA kernels run. Never chosen unasked (see dispatch.cpp).
+#include <algorithm>
 #include <cmath>
 
 #include "blendsplat/blend.h"
@@ -45,10 +46,13 @@ Pixel composite(const float* records, const TileList& list, float x, float y, co
 
 }  // namespace
 
-void project(const Scene& scene, float* records, int32_t* tile_bounds) {
+int64_t project(const Scene& scene, float* records, int32_t* tile_bounds) {
+  int64_t bound = 0;
   for (int64_t i = 0; i < scene.images * scene.gaussians; ++i) {
     tile_bounds[i] = project_one(scene, i, kTileShift, records + i * kRecordSize);
+    bound += tile_bounds[i];
   }
+  return bound;
 }
 
 int64_t emit_pairs(const Scene& scene, const float* records, const uint32_t* order, int64_t count, uint64_t* pairs) {
@@ -79,7 +83,9 @@ void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out
   });
 }
 
-bool blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b) {
+void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b) {
+  std::fill_n(b.rows, b.parts * scene.images * scene.gaussians * kGradientSize, 0.0f);  // all sums go to part 0
+  if (b.grad_backgrounds) std::fill_n(b.grad_backgrounds, b.parts * scene.images * 3, 0.0f);
   each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
     const float* records = bins.records + image * scene.gaussians * kRecordSize;
     const int32_t* last;
@@ -101,13 +107,10 @@ bool blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b
       for (int slot = 0; slot <= kGradDepth; ++slot) row[slot] += sums[slot];
     }
   });
-  return true;
 }
 
 void project_backward(const Scene& scene, const ProjectBackward& b) {
-  for (int64_t i = 0; i < scene.images * scene.gaussians; ++i) {
-    project_backward_one(scene, i, b.records + i * kRecordSize, b.rows + i * kGradientSize, b.out);
-  }
+  for (int64_t i = 0; i < scene.gaussians; ++i) project_backward_images(scene, i, b.records, b.rows, b.out);
 }
 
 void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w) {

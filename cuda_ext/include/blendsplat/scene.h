@@ -13,10 +13,11 @@ struct SceneArrays {
   float near_plane;
   const float *means, *quats, *scales, *opacities, *colors;  // [B,N,3] [B,N,4] [B,N,3] [B,N] [B,N,3]
   const float *viewmats, *Ks;                                // [B,4,4] [B,3,3]
+  bool shared_scales = false, shared_opacities = false;      // then those are [1,N,...]: the same in every image
 };
 
 struct GaussianArrays {
-  float *means, *quats, *scales, *opacities, *colors;        // shaped like SceneArrays'
+  float *means, *quats, *scales, *opacities, *colors;        // shaped like SceneArrays'; shared ones: summed over images
 };
 
 }  // namespace blendsplat
@@ -25,16 +26,20 @@ struct GaussianArrays {
 
 BS_BEGIN
 
-// index: over all images, image * N + i.
+// Where Gaussian `index` (over all images, image * N + i) lies in an array that images may share.
+BS_FN int64_t index_within(const SceneArrays& scene, bool shared, int64_t index) { return shared ? index % scene.gaussians : index; }
+
+// index: over all images.
 BS_FN Gaussian3<float> read_gaussian(const SceneArrays& scene, int64_t index) {
+  const int64_t sizes = index_within(scene, scene.shared_scales, index);
   Gaussian3<float> g;
   for (int i = 0; i < 3; ++i) {
     g.mean[i] = scene.means[index * 3 + i];
-    g.scale[i] = scene.scales[index * 3 + i];
+    g.scale[i] = scene.scales[sizes * 3 + i];
     g.color[i] = scene.colors[index * 3 + i];
   }
   for (int i = 0; i < 4; ++i) g.quat[i] = scene.quats[index * 4 + i];
-  g.opacity = scene.opacities[index];
+  g.opacity = scene.opacities[index_within(scene, scene.shared_opacities, index)];
   return g;
 }
 
@@ -97,21 +102,41 @@ BS_FN int32_t project_one(const SceneArrays& scene, int64_t index, int shift, fl
   return write_box(e.extent_x, e.extent_y, drawable(g, p, scene.near_plane), scene.width, scene.height, shift, record);
 }
 
-// row: see GradientSlot. Writes every gradient of Gaussian `index`; zeros if it is not drawn.
-BS_FN void project_backward_one(const SceneArrays& scene, int64_t index, const float* record, const float* row, const GaussianArrays& out) {
-  Gaussian3Gradient<float> grad = {};
-  if (is_drawn(record)) {
-    const Gaussian3<float> g = read_gaussian(scene, index);
-    const Camera camera = camera_of(scene, index / scene.gaussians);
-    grad = project_gaussian_backward(g, project_gaussian(g, camera), camera, row);
-  }
+// row: see GradientSlot. The gradients of Gaussian `index`; zeros if it is not drawn.
+BS_FN Gaussian3Gradient<float> gradient_of_one(const SceneArrays& scene, int64_t index, const float* record, const float* row) {
+  if (!is_drawn(record)) return {};
+  const Gaussian3<float> g = read_gaussian(scene, index);
+  const Camera camera = camera_of(scene, index / scene.gaussians);
+  return project_gaussian_backward(g, project_gaussian(g, camera), camera, row);
+}
+
+// Writes the gradients of what is each image's own. The caller writes, or sums, scales and opacities that are shared.
+BS_FN void write_gradient(const SceneArrays& scene, int64_t index, const Gaussian3Gradient<float>& grad, const GaussianArrays& out) {
   for (int i = 0; i < 3; ++i) {
     out.means[index * 3 + i] = grad.mean[i];
-    out.scales[index * 3 + i] = grad.scale[i];
     out.colors[index * 3 + i] = grad.color[i];
+    if (!scene.shared_scales) out.scales[index * 3 + i] = grad.scale[i];
   }
   for (int i = 0; i < 4; ++i) out.quats[index * 4 + i] = grad.quat[i];
-  out.opacities[index] = grad.opacity;
+  if (!scene.shared_opacities) out.opacities[index] = grad.opacity;
+}
+
+// Every gradient of Gaussian `index`, for scenes that share nothing between images.
+BS_FN void project_backward_one(const SceneArrays& scene, int64_t index, const float* record, const float* row, const GaussianArrays& out) {
+  write_gradient(scene, index, gradient_of_one(scene, index, record, row), out);
+}
+
+// Every gradient of Gaussian i of all images; records, rows: [B,N,16]. What the images share gets the sum over them.
+BS_FN void project_backward_images(const SceneArrays& scene, int64_t i, const float* records, const float* rows, const GaussianArrays& out) {
+  float scale[3] = {0.0f, 0.0f, 0.0f}, opacity = 0.0f;
+  for (int64_t index = i; index < scene.images * scene.gaussians; index += scene.gaussians) {
+    const Gaussian3Gradient<float> grad = gradient_of_one(scene, index, records + index * kRecordSize, rows + index * kGradientSize);
+    write_gradient(scene, index, grad, out);
+    for (int c = 0; c < 3; ++c) scale[c] += grad.scale[c];
+    opacity += grad.opacity;
+  }
+  for (int c = 0; c < 3 && scene.shared_scales; ++c) out.scales[i * 3 + c] = scale[c];
+  if (scene.shared_opacities) out.opacities[i] = opacity;
 }
 
 BS_END

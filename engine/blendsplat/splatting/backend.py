@@ -12,9 +12,52 @@ import torch
 from torch import Tensor
 
 from blendsplat.errors import BlendsplatError
-from blendsplat.splatting.buffers import Bins, Scene
+from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Scene
 from blendsplat.splatting.cpu import CpuBackend
 from blendsplat.splatting.cuda import CudaBackend
+
+
+class RasterPass(Protocol):
+    """A rasterizer of one size with persistent buffers and no autograd: after the first call it allocates nothing.
+
+    It means what rasterize_gaussians does, and raises the same errors. ``image``, ``alpha``, ``depth`` and ``grads``
+    are buffers that the next call writes again; ``grads`` is None before the first backward.
+    """
+
+    image: Tensor  # [B,H,W,3]
+    alpha: Tensor  # [B,H,W,1]
+    depth: Tensor  # [B,H,W,1]
+    grads: Gradients | None
+
+    def forward(
+        self,
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        viewmats: Tensor,
+        Ks: Tensor,
+        backgrounds: Tensor | None = None,
+    ) -> None:
+        """Fill image, alpha and depth. scales [B,N,3] or [1,N,3], opacities [B,N] or [1,N]: one set for all images.
+
+        The inputs must stay as they are until ``backward``, which reads them again.
+        """
+
+    def backward(
+        self, grad_image: Tensor | None, grad_alpha: Tensor | None = None, grad_depth: Tensor | None = None
+    ) -> None:
+        """Fill grads from the gradients of the outputs, each shaped like its output or None.
+
+        Raises ValueError when no forward pass went before.
+        """
+
+    def overflowed(self) -> bool:
+        """True when the step before lost Gaussians because its buffers were too small, and has to be done again.
+
+        On a GPU the answer is a step late, so that nobody waits for it; buffers have grown by then. Never on the CPU.
+        """
 
 
 class Backend(Protocol):
@@ -31,9 +74,11 @@ class Backend(Protocol):
         backgrounds: Tensor | None,
         grads: tuple[Tensor | None, ...],
         need_background: bool,
-    ) -> tuple[list[Tensor], Tensor | None]: ...
+    ) -> tuple[Gradients, Tensor | None]: ...
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor: ...
+
+    def make_pass(self, images: int, gaussians: int, width: int, height: int, near_plane: float) -> RasterPass: ...
 
 
 @lru_cache(maxsize=1)
@@ -69,6 +114,18 @@ def backend_for(device: torch.device) -> Backend:
     if device.type == "cuda":
         return cuda_backend()
     raise ValueError(f"device: expected cpu or cuda tensors, got {device}")
+
+
+def make_pass(
+    images: int,
+    gaussians: int,
+    width: int,
+    height: int,
+    device: torch.device | str,
+    near_plane: float = DEFAULT_NEAR_PLANE,
+) -> RasterPass:
+    """A RasterPass for ``images`` sets of ``gaussians`` each. Raises ValueError for a size or device it cannot have."""
+    return backend_for(torch.device(device)).make_pass(images, gaussians, width, height, near_plane)
 
 
 def available_kernels() -> dict[str, bool]:

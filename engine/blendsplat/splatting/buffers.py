@@ -6,13 +6,18 @@ Backends know only addresses; these classes own the tensors behind them.
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from blendsplat.errors import BlendsplatError
+
+DEFAULT_NEAR_PLANE = 0.01  # world units
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,8 @@ class Scene:
 
     means: Tensor  # [B,N,3]
     quats: Tensor  # [B,N,4]
-    scales: Tensor  # [B,N,3]
-    opacities: Tensor  # [B,N]
+    scales: Tensor  # [B,N,3], or [1,N,3]: the same in every image
+    opacities: Tensor  # [B,N] or [1,N], likewise
     colors: Tensor  # [B,N,3]
     viewmats: Tensor  # [B,4,4]
     Ks: Tensor  # [B,3,3]
@@ -38,9 +43,27 @@ class Scene:
     def gaussians(self) -> int:
         return self.means.shape[1]
 
+    @property
+    def shared_scales(self) -> bool:
+        return self.scales.shape[0] != self.images
+
+    @property
+    def shared_opacities(self) -> bool:
+        return self.opacities.shape[0] != self.images
+
     def pixels(self, channels: int) -> Tensor:
         """An uninitialised [B,H,W,channels] plane."""
         return self.means.new_empty(self.images, self.height, self.width, channels)
+
+
+class Gradients(NamedTuple):
+    """Gradients of a scene's Gaussians, shaped like them: what the images share gets the sum over the images."""
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    colors: Tensor
 
 
 @dataclass
@@ -51,13 +74,14 @@ class Bins:
     offsets: Tensor
     entries: Tensor
     kept: tuple[Tensor, ...] = ()  # what the backend's forward blend leaves for its backward
+    longest: int = 0  # CPU: the most entries of a tile
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.records, self.offsets, self.entries, *self.kept
 
     @staticmethod
-    def from_tensors(records: Tensor, offsets: Tensor, entries: Tensor, *kept: Tensor) -> Bins:
-        return Bins(records, offsets, entries, kept)
+    def from_tensors(records: Tensor, offsets: Tensor, entries: Tensor, *kept: Tensor, longest: int = 0) -> Bins:
+        return Bins(records, offsets, entries, kept, longest)
 
 
 MAX_ENTRIES = 2**31 - 1  # (Gaussian, tile) pairs of a batch: above it the sort's indices, and most memories, overflow
@@ -72,19 +96,28 @@ def check_entries(count: int, scene: Scene) -> None:
         )
 
 
+Take = Callable[[str, tuple[int, ...], torch.dtype], Tensor]  # (name, shape, dtype) -> an uninitialised CPU tensor
+
+
+def fresh(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A Take that allocates: for results that somebody keeps."""
+    return torch.empty(shape, dtype=dtype)
+
+
 class Workspace(threading.local):
-    """Growing scratch buffers, one set per thread, so that a training step allocates nothing new."""
+    """Growing buffers, one set per thread, so that a training step allocates nothing new."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
 
-    def take(self, name: str, count: int, dtype: torch.dtype) -> Tensor:
-        """``count`` uninitialised elements; valid until the same name is taken again in this thread."""
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """An uninitialised tensor; valid until the same name is taken again in this thread."""
+        count = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
             buffer = torch.empty(max(count + count // 4, 1), dtype=dtype)
             self._buffers[name] = buffer
-        return buffer
+        return buffer[:count].view(shape)
 
 
 def address(tensor: Tensor | None) -> int:

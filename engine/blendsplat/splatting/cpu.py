@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Bins, Scene, Workspace, address, check_entries
+from blendsplat.splatting.buffers import Bins, Gradients, Scene, Take, Workspace, address, check_entries, fresh
+from blendsplat.splatting.checks import checked, checked_near_plane, checked_scene, checked_size
 
 
 class CpuBackend:
@@ -27,11 +28,15 @@ class CpuBackend:
         """ "avx512", "avx2" or "generic"."""
         return str(self.kernels.instruction_set())
 
+    def make_pass(self, images: int, gaussians: int, width: int, height: int, near_plane: float) -> CpuPass:
+        return CpuPass(self, images, gaussians, width, height, near_plane)
+
     def _scene(self, scene: Scene) -> Any:
         return self.kernels.Scene(
             scene.images, scene.gaussians, scene.width, scene.height, scene.near_plane, torch.get_num_threads(),
             address(scene.means), address(scene.quats), address(scene.scales), address(scene.opacities),
             address(scene.colors), address(scene.viewmats), address(scene.Ks),
+            scene.shared_scales, scene.shared_opacities,
         )  # fmt: skip
 
     def _parts(self, images: int) -> int:
@@ -39,34 +44,40 @@ class CpuBackend:
         threads = torch.get_num_threads()
         return min(threads, -(-4 * threads // max(images, 1))) if images < 4 * threads else 1
 
-    def bin(self, scene: Scene) -> Bins:
-        view, kernels, take = self._scene(scene), self.kernels, self._workspace.take
+    def bin(self, scene: Scene, take: Take = fresh) -> Bins:
+        """Project, and sort by (image, tile, depth). What stays comes from ``take``, scratch is the backend's."""
+        view, kernels, scratch = self._scene(scene), self.kernels, self._workspace.take
         images, gaussians, size = scene.images, scene.gaussians, kernels.TILE_SIZE
         tiles = -(-scene.width // size) * -(-scene.height // size)
-        records = torch.empty(images, gaussians, kernels.RECORD_SIZE)
-        tile_bounds = take("tile_bounds", images * gaussians, torch.int32)
-        kernels.project(view, address(records), address(tile_bounds))
-        bound = int(tile_bounds[: images * gaussians].sum())
+        records = take("records", (images, gaussians, kernels.RECORD_SIZE), torch.float32)
+        tile_bounds = scratch("tile_bounds", (images, gaussians), torch.int32)
+        bound = kernels.project(view, address(records), address(tile_bounds))
         check_entries(bound, scene)
         chunks = self._parts(images)
-        bound += images * chunks * kernels.PAIR_SLACK
-        scratch = kernels.BinScratch(
+        sort = kernels.BinScratch(
             chunks,
-            address(take("keys", 2 * images * gaussians, torch.int64)),
-            address(take("order", images * gaussians, torch.int32)),
-            address(take("pairs", bound, torch.int64)),
-            address(take("histograms", images * chunks * tiles, torch.int32)),
-            address(take("chunk_info", images * chunks * 2, torch.int64)),
-            address(take("visible", images, torch.int64)),
+            address(scratch("keys", (2, images, gaussians), torch.int64)),
+            address(scratch("order", (images, gaussians), torch.int32)),
+            address(scratch("pairs", (bound + images * chunks * kernels.PAIR_SLACK,), torch.int64)),
+            address(scratch("histograms", (images, chunks, tiles), torch.int32)),
+            address(scratch("chunk_info", (images, chunks, 2), torch.int64)),
+            address(scratch("image_info", (images, 2), torch.int64)),
         )
-        offsets = torch.empty(images * tiles + 1, dtype=torch.int64)
-        total = kernels.bin_count(view, address(records), address(tile_bounds), scratch, address(offsets))
-        entries = torch.zeros(total + kernels.ENTRY_SLACK, dtype=torch.int32)
-        kernels.bin_fill(view, scratch, address(offsets), address(entries))
-        return Bins(records, offsets, entries)
+        offsets = take("offsets", (images * tiles + 1,), torch.int64)
+        total, longest = kernels.bin_count(view, address(records), address(tile_bounds), sort, address(offsets))
+        entries = take("entries", (total + kernels.ENTRY_SLACK,), torch.int32)
+        entries[total:].zero_()
+        kernels.bin_fill(view, sort, address(offsets), address(entries))
+        return Bins(records, offsets, entries, longest=longest)
 
-    def blend_forward(self, scene: Scene, bins: Bins, backgrounds: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        image, alpha, depth = scene.pixels(3), scene.pixels(1), scene.pixels(1)
+    def blend_forward(
+        self, scene: Scene, bins: Bins, backgrounds: Tensor | None, take: Take = fresh
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        plane = (scene.images, scene.height, scene.width)
+        image, alpha, depth = (
+            take(name, (*plane, channels), torch.float32)
+            for name, channels in (("image", 3), ("alpha", 1), ("depth", 1))
+        )
         self.kernels.blend_forward(
             self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(backgrounds), address(image), address(alpha), address(depth),
@@ -80,18 +91,28 @@ class CpuBackend:
         backgrounds: Tensor | None,
         grads: tuple[Tensor | None, ...],
         need_background: bool,
-    ) -> tuple[list[Tensor], Tensor | None]:
-        view, parts = self._scene(scene), self._parts(scene.images)
-        count = parts * scene.images * scene.gaussians * self.kernels.GRADIENT_SIZE
-        rows = self._workspace.take("rows", count, torch.float32)
-        rows[:count].zero_()
-        background = torch.zeros(parts, scene.images, 3) if need_background else None
-        self.kernels.blend_backward(
+        take: Take = fresh,
+    ) -> tuple[Gradients, Tensor | None]:
+        view, kernels, scratch = self._scene(scene), self.kernels, self._workspace.take
+        images, gaussians = scene.images, scene.gaussians
+        parts, threads, room = self._parts(images), torch.get_num_threads(), bins.longest + 1
+        rows = scratch("rows", (parts, images, gaussians, kernels.GRADIENT_SIZE), torch.float32)
+        kept = scratch("kept", (threads, room, kernels.KEPT_SIZE), torch.float32)
+        kept_entries = scratch("kept_entries", (threads, room), torch.int32)
+        background = torch.empty(parts, images, 3) if need_background else None
+        kernels.blend_backward(
             view, address(bins.records), address(bins.offsets), address(bins.entries), address(backgrounds),
             *(address(grad) for grad in grads), parts, address(rows), address(background),
+            bins.longest, address(kept), address(kept_entries),
         )  # fmt: skip
-        out = [torch.empty_like(t) for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)]
-        self.kernels.project_backward(view, address(bins.records), address(rows), parts, *(address(t) for t in out))
+        gaussian_tensors = (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)
+        out = Gradients(
+            *(
+                take(f"grad_{name}", tuple(tensor.shape), torch.float32)
+                for name, tensor in zip(Gradients._fields, gaussian_tensors, strict=True)
+            )
+        )
+        kernels.project_backward(view, address(bins.records), address(rows), parts, *(address(t) for t in out))
         return out, None if background is None else background.sum(0)
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
@@ -115,3 +136,66 @@ class CpuBackend:
             address(face_ids), address(barycentrics), address(depth),
         )  # fmt: skip
         return face_ids, barycentrics, depth
+
+
+class CpuPass:
+    """A rasterizer of one size with buffers of its own: see blendsplat.splatting.backend.RasterPass."""
+
+    def __init__(
+        self, backend: CpuBackend, images: int, gaussians: int, width: int, height: int, near_plane: float
+    ) -> None:
+        checked_size(width, height)
+        self._backend, self._workspace = backend, Workspace()
+        self._size = (images, gaussians, width, height, checked_near_plane(near_plane))
+        self._drawn: tuple[Scene, Bins, Tensor | None] | None = None
+        take = self._workspace.take
+        self.image = take("image", (images, height, width, 3), torch.float32)
+        self.alpha = take("alpha", (images, height, width, 1), torch.float32)
+        self.depth = take("depth", (images, height, width, 1), torch.float32)
+        self.grads: Gradients | None = None
+
+    @torch.no_grad()
+    def forward(
+        self,
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        viewmats: Tensor,
+        Ks: Tensor,
+        backgrounds: Tensor | None = None,
+    ) -> None:
+        images, gaussians, width, height, near_plane = self._size
+        self._drawn = None  # a forward pass that fails leaves nothing to go back through
+        cpu = torch.device("cpu")
+        means = checked("means", means, (images, gaussians, 3), cpu)
+        scene = checked_scene(
+            means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane, sharing=True
+        )
+        if backgrounds is not None:
+            backgrounds = checked("backgrounds", backgrounds, (images, 3), cpu)
+        bins = self._backend.bin(scene, self._workspace.take)
+        self._backend.blend_forward(scene, bins, backgrounds, self._workspace.take)
+        self._drawn = (scene, bins, backgrounds)
+
+    @torch.no_grad()
+    def backward(
+        self, grad_image: Tensor | None, grad_alpha: Tensor | None = None, grad_depth: Tensor | None = None
+    ) -> None:
+        if self._drawn is None:
+            raise ValueError("backward: there is no forward pass to go back through; call forward first")
+        planes = (
+            ("image", grad_image, self.image),
+            ("alpha", grad_alpha, self.alpha),
+            ("depth", grad_depth, self.depth),
+        )
+        grads = tuple(
+            None if grad is None else checked(f"grad_{name}", grad, tuple(plane.shape), plane.device)
+            for name, grad, plane in planes
+        )
+        scene, bins, backgrounds = self._drawn
+        self.grads, _ = self._backend.backward(scene, bins, backgrounds, grads, False, self._workspace.take)
+
+    def overflowed(self) -> bool:
+        return False  # buffers grow before they are written

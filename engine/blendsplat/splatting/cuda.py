@@ -7,12 +7,13 @@ One radix sort serves the whole batch. The number of (Gaussian, tile) entries is
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Bins, Scene, address, check_entries
+from blendsplat.errors import BlendsplatError
+from blendsplat.splatting.buffers import Bins, Gradients, Scene, address, check_entries
 
 
 class CudaBackend:
@@ -29,6 +30,9 @@ class CudaBackend:
             address(scene.means), address(scene.quats), address(scene.scales), address(scene.opacities),
             address(scene.colors), address(scene.viewmats), address(scene.Ks),
         )  # fmt: skip
+
+    def make_pass(self, images: int, gaussians: int, width: int, height: int, near_plane: float) -> NoReturn:
+        raise BlendsplatError("The CUDA kernels of this build have no persistent pass: use the device cpu.")
 
     def bin(self, scene: Scene) -> Bins:
         view, kernels = self._scene(scene), self.kernels
@@ -84,7 +88,7 @@ class CudaBackend:
         backgrounds: Tensor | None,
         grads: tuple[Tensor | None, ...],
         need_background: bool,
-    ) -> tuple[list[Tensor], Tensor | None]:
+    ) -> tuple[Gradients, Tensor | None]:
         view = self._scene(scene)
         rows = scene.means.new_zeros(scene.images * scene.gaussians, self.kernels.GRADIENT_SIZE)
         background = scene.means.new_zeros(scene.images, 3) if need_background else None
@@ -96,7 +100,7 @@ class CudaBackend:
         )  # fmt: skip
         out = [torch.empty_like(t) for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)]
         self.kernels.project_backward(view, address(bins.records), address(rows), *(address(t) for t in out))
-        return out, background
+        return Gradients(*out), background
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         sums = scene.means.new_zeros(scene.images, scene.gaussians, 4)

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from blendsplat.splatting.backend import backend_for
-from blendsplat.splatting.buffers import Bins, Scene
-
-DEFAULT_NEAR_PLANE = 0.01
-MAX_SIZE = 32768  # pixels along one side
+from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Scene
+from blendsplat.splatting.checks import checked, checked_scene
 
 
 def rasterize_gaussians(
@@ -43,7 +41,7 @@ def rasterize_gaussians(
     Gradients flow to everything but the cameras. Gaussians that are not finite, have a zero quaternion, lie before the
     near plane or outside the image are skipped and get gradient zero. Raises ValueError naming the wrong argument.
     """
-    scene = _checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
+    scene = checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
     if backgrounds is not None:
         backgrounds = checked("backgrounds", backgrounds, (scene.images, 3), scene.means.device)
     arguments = scene.means, scene.quats, scene.scales, scene.opacities, scene.colors
@@ -75,7 +73,7 @@ def gaussian_pixel_weights(
     height, width = images.shape[1:3]
     with torch.no_grad():
         colors = torch.zeros_like(means) if isinstance(means, Tensor) else means
-        scene = _checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
+        scene = checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
         device = scene.means.device
         images = checked("images", images, (scene.images, height, width, 3), device)
         if mask is None:
@@ -97,6 +95,7 @@ class _Rasterize(torch.autograd.Function):
         outputs = backend.blend_forward(scene, bins, backgrounds)
         ctx.save_for_backward(means, quats, scales, opacities, colors, backgrounds, *bins.tensors())
         ctx.camera = (scene.viewmats, scene.Ks, scene.width, scene.height, scene.near_plane)
+        ctx.longest = bins.longest
         ctx.set_materialize_grads(False)
         return outputs
 
@@ -105,73 +104,11 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         if all(grad is None for grad in grads):
             return (None,) * 7
-        gaussians, backgrounds, bins = (
-            ctx.saved_tensors[:5],
-            ctx.saved_tensors[5],
-            Bins.from_tensors(*ctx.saved_tensors[6:]),
-        )
+        gaussians, backgrounds, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5], ctx.saved_tensors[6:]
+        bins = Bins.from_tensors(*kept, longest=ctx.longest)
         scene = Scene(*gaussians, *ctx.camera)
         contiguous = tuple(None if grad is None else grad.contiguous() for grad in grads)
-        backend = backend_for(scene.means.device)
-        out, background = backend.backward(scene, bins, backgrounds, contiguous, ctx.needs_input_grad[5])
+        out, background = backend_for(scene.means.device).backward(
+            scene, bins, backgrounds, contiguous, ctx.needs_input_grad[5]
+        )
         return *out, background, None
-
-
-def checked(
-    name: str, value: Tensor, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """``value`` made contiguous, or a ValueError that says what was expected of the argument ``name``."""
-    expected = f"{name}: expected a {str(dtype).removeprefix('torch.')} tensor of shape {list(shape)} on {device}"
-    if not isinstance(value, Tensor):
-        raise ValueError(f"{expected}, got {type(value).__name__}")
-    if value.dtype != dtype or tuple(value.shape) != shape or value.device != device:
-        got = f"{str(value.dtype).removeprefix('torch.')} of shape {list(value.shape)} on {value.device}"
-        raise ValueError(f"{expected}, got {got}")
-    return value.contiguous()
-
-
-def checked_cameras(viewmats: Tensor, Ks: Tensor, images: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cameras of the right shape; on the CPU also finite, with positive focal lengths and no skew (on a GPU looking
-    would stall the queue)."""
-    viewmats = checked("viewmats", viewmats, (images, 4, 4), device)
-    Ks = checked("Ks", Ks, (images, 3, 3), device)
-    for name, value in (("viewmats", viewmats), ("Ks", Ks)):
-        if value.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{name}: no gradient flows to cameras; detach them and move the Gaussians instead")
-    if device.type == "cpu" and images:
-        for name, value in (("viewmats", viewmats), ("Ks", Ks)):
-            if not torch.isfinite(value).all():
-                raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-        if not (Ks[:, (0, 1), (0, 1)] > 0).all():
-            raise ValueError("Ks: expected positive focal lengths at [0,0] and [1,1]")
-        if Ks[:, (0, 1), (1, 0)].any():
-            raise ValueError("Ks: expected no skew, zeros at [0,1] and [1,0]")
-    return viewmats, Ks
-
-
-def checked_size(width: int, height: int) -> None:
-    """Raise ValueError unless both are whole numbers of pixels in 1..MAX_SIZE."""
-    for name, value in (("width", width), ("height", height)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
-            raise ValueError(f"{name}: expected a whole number of pixels between 1 and {MAX_SIZE}, got {value!r}")
-
-
-def _checked_scene(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmats: Tensor, Ks: Tensor,
-    width: int, height: int, near_plane: float,
-) -> Scene:  # fmt: skip
-    if not isinstance(means, Tensor) or means.dim() != 3 or means.shape[-1] != 3:
-        got = list(means.shape) if isinstance(means, Tensor) else type(means).__name__
-        raise ValueError(f"means: expected a float32 tensor of shape [B,N,3], got {got}")
-    images, gaussians = means.shape[:2]
-    checked_size(width, height)
-    if not 0 < near_plane < float("inf"):
-        raise ValueError(f"near_plane: expected a positive distance, got {near_plane!r}")
-    device = means.device
-    means = checked("means", means, (images, gaussians, 3), device)
-    quats = checked("quats", quats, (images, gaussians, 4), device)
-    scales = checked("scales", scales, (images, gaussians, 3), device)
-    opacities = checked("opacities", opacities, (images, gaussians), device)
-    colors = checked("colors", colors, (images, gaussians, 3), device)
-    viewmats, Ks = checked_cameras(viewmats, Ks, images, device)
-    return Scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, float(near_plane))

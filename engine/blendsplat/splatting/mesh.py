@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from blendsplat.splatting.backend import cpu_backend
-from blendsplat.splatting.gaussians import DEFAULT_NEAR_PLANE, checked, checked_cameras, checked_size
+from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE
+from blendsplat.splatting.checks import checked, checked_cameras, checked_size
 
 
 @torch.no_grad()
