@@ -12,17 +12,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.render import Light, render_head
 from blendsplat.heads.topology import vertex_normals
+from blendsplat.heads.uv import rasterize_uv_faces
 from blendsplat.splatting import rasterize_mesh
 
-_SKIN, _LIPS, _HAIR, _INSIDE = (0.80, 0.60, 0.50), (0.66, 0.33, 0.31), (0.22, 0.15, 0.11), (0.30, 0.08, 0.08)
-_WHITE, _IRIS, _TEETH, _BACKDROP = (0.90, 0.88, 0.86), (0.30, 0.20, 0.13), (0.88, 0.85, 0.78), (0.55, 0.58, 0.60)
+_INSIDE, _WHITE, _TEETH, _BACKDROP = (0.30, 0.08, 0.08), (0.90, 0.88, 0.86), (0.88, 0.85, 0.78), (0.55, 0.58, 0.60)
 _LIGHT = (0.25, 0.55, 0.80)
 EYES_APART = 0.17  # distance between the eyes over the size of the picture
+
+
+@dataclass(frozen=True)
+class Palette:
+    """A person's colours, sRGB in [0,1]."""
+
+    skin: tuple[float, float, float] = (0.80, 0.60, 0.50)
+    lips: tuple[float, float, float] = (0.66, 0.33, 0.31)
+    hair: tuple[float, float, float] = (0.22, 0.15, 0.11)
+    iris: tuple[float, float, float] = (0.30, 0.20, 0.13)
 
 
 @dataclass
@@ -79,9 +90,7 @@ def take_portrait(
     normal = _unit((normals[corners] * weights).sum(1))
     to_camera = _unit(shot.eye - (shot.vertices[0].numpy()[corners] * weights).sum(1))
     facing = (normal * to_camera).sum(1)
-    albedo = (vertex_paint(head)[corners] * weights).sum(1)
-    albedo = _paint_brows(head, rest, albedo, corners)
-    albedo, is_eye = _paint_eyes(head, rest, albedo, corners)
+    albedo, is_eye = _paint(head, rest, corners, weights, Palette())
     colour = np.broadcast_to(np.array(_BACKDROP), (*seen.shape, 3)).copy()
     behind = facing < 0  # the inside of the skin, seen through a mouth that has no inside of its own
     lit = _shade(albedo, np.where(behind, -1, 1)[:, None] * normal, to_camera, is_eye, light)
@@ -144,12 +153,34 @@ def _develop(shot: _Shot, image: np.ndarray, facing: np.ndarray) -> Portrait:
     return Portrait(colours, shot.ids[pick], shot.barycentrics[pick], facing_map[pick], shot.viewmat, shot.K)
 
 
-def vertex_paint(head: HeadModel) -> np.ndarray:
+def painted_texture(head: HeadModel, palette: Palette, size: int) -> torch.Tensor:
+    """The same paint as a texture float32 [size,size,3] of the head's UV square (v = 1 in the first row)."""
+    texels, triangles, weights = rasterize_uv_faces(head.uvs.numpy(), head.uv_faces.numpy(), size)
+    corners, weights = head.faces.numpy()[triangles], weights[:, :, None]
+    rest = (head.template.numpy()[corners] * weights).sum(1)
+    albedo = _paint(head, rest, corners, weights, palette)[0]
+    image, empty = np.zeros((size * size, 3), np.float32), np.ones(size * size, bool)
+    image[texels], empty[texels] = albedo, False
+    near = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)
+    return torch.from_numpy(np.ascontiguousarray(image.reshape(size, size, 3)[near[0], near[1]][::-1]))
+
+
+def _paint(
+    head: HeadModel, rest: np.ndarray, corners: np.ndarray, weights: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [P,3] of points on the resting head with their triangles' corners [P,3] and barycentrics [P,3,1]; and
+    which of them are eyeball [P]."""
+    albedo = (vertex_paint(head, palette)[corners] * weights).sum(1)
+    albedo = _paint_brows(head, rest, albedo, corners, palette)
+    return _paint_eyes(head, rest, albedo, corners, palette)
+
+
+def vertex_paint(head: HeadModel, palette: Palette = Palette()) -> np.ndarray:
     """Base colours [V,3] by region."""
-    paint = np.tile(np.array(_SKIN), (head.vertex_count, 1))
+    paint = np.tile(np.array(palette.skin), (head.vertex_count, 1))
     for names, colour in (
-        (("scalp",), _HAIR),
-        (("lips",), _LIPS),
+        (("scalp",), palette.hair),
+        (("lips",), palette.lips),
         (("mouth_interior", "tongue"), _INSIDE),
         (("teeth_upper", "teeth_lower"), _TEETH),
         (("left_eyeball", "right_eyeball"), _WHITE),
@@ -168,7 +199,9 @@ def region_mask(head: HeadModel, *names: str) -> np.ndarray:
     return mask
 
 
-def _paint_brows(head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners: np.ndarray) -> np.ndarray:
+def _paint_brows(
+    head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners: np.ndarray, palette: Palette
+) -> np.ndarray:
     """Dark strokes a third of the eyes' distance above the eyes, on the front of the face."""
     unit = eye_distance(head)
     on_face = region_mask(head, "face")[corners].all(1)
@@ -183,11 +216,11 @@ def _paint_brows(head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners:
         ends = np.clip((across + 0.32) / 0.06, 0, 1) * np.clip((0.42 - across) / 0.1, 0, 1)
         strength = np.maximum(strength, inside * ends)
     strength = 0.8 * strength * on_face * (rest[:, 2] > head.joints[3, 2].item())
-    return albedo * (1 - strength[:, None]) + np.array(_HAIR) * strength[:, None]
+    return albedo * (1 - strength[:, None]) + np.array(palette.hair) * strength[:, None]
 
 
 def _paint_eyes(
-    head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners: np.ndarray
+    head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners: np.ndarray, palette: Palette
 ) -> tuple[np.ndarray, np.ndarray]:
     """Iris (29 degrees seen from the eyeball's centre, as in people), dark rim, pupil; returns also who is eyeball."""
     albedo = albedo.copy()
@@ -199,7 +232,7 @@ def _paint_eyes(
         iris = np.clip((29.5 - away) / 1.5, 0, 1)[:, None]
         rim = np.clip(1 - np.abs(away - 27.5) / 3, 0, 1)[:, None]
         pupil = np.clip((11.5 - away) / 1.5, 0, 1)[:, None]
-        colour = albedo[mine] * (1 - iris) + np.array(_IRIS) * iris * (1 - 0.7 * rim)
+        colour = albedo[mine] * (1 - iris) + np.array(palette.iris) * iris * (1 - 0.7 * rim)
         albedo[mine] = colour * (1 - pupil) + 0.02 * pupil
     return albedo, is_eye
 

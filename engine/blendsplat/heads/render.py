@@ -38,6 +38,43 @@ class Light:
     softness: float = 0.22  # how far light wraps round into the shadow
 
 
+@dataclass(frozen=True)
+class Props:
+    """What else stands in the picture (a shirt, hair): world points [P,3], faces [Q,3], sRGB colours [P,3]."""
+
+    points: Tensor
+    faces: Tensor
+    colors: Tensor
+
+
+@torch.no_grad()
+def render_views(
+    head: HeadModel,
+    points: Tensor,
+    texture: Tensor,
+    viewmats: Tensor,
+    Ks: Tensor,
+    width: int,
+    height: int,
+    light: Light = Light(),
+    supersample: int = 2,
+    props: Props | None = None,
+) -> Tensor:
+    """One posed head [V,3] (metres), with props, from C cameras; the light is gathered once. Otherwise as render_head:
+    texture [H,W,3], cameras [C,...] -> RGBA float32 [C,height,width,4]."""
+    linear = texture.to(torch.float32).clamp(0, 1).pow(_GAMMA).permute(2, 0, 1)[None].contiguous()
+    scale = torch.diag(torch.tensor([supersample, supersample, 1.0]))
+    lit = _light_up(head, points.float(), light, props)
+    faces = lit.faces.to(torch.int32)
+    images = []
+    for viewmat, K in zip(viewmats.float(), Ks.float(), strict=True):
+        size = (width * supersample, height * supersample)
+        ids, barycentrics, _ = rasterize_mesh(lit.points[None], faces, viewmat[None], (scale @ K)[None], *size)
+        rgb = _shade(head, lit, linear, viewmat, light, ids[0], barycentrics[0])
+        images.append(_encode(rgb, ids[0] >= 0, supersample))
+    return torch.stack(images)
+
+
 @torch.no_grad()
 def render_head(
     head: HeadModel,
@@ -52,18 +89,10 @@ def render_head(
 ) -> Tensor:
     """Vertices [B,V,3] (posed, metres), texture [H,W,3] sRGB in [0,1] with v = 1 in its first row, cameras [B,...]
     -> RGBA float32 [B,height,width,4], display-referred sRGB, premultiplied."""
-    texture = texture.to(torch.float32)
-    linear = texture.clamp(0, 1).pow(_GAMMA).permute(2, 0, 1)[None].contiguous()
-    scale = torch.diag(torch.tensor([supersample, supersample, 1.0]))
-    surface = _surface_of(head)
-    faces = head.faces.to(torch.int32)
-    images = []
-    for points, viewmat, K in zip(vertices.float(), viewmats.float(), Ks.float(), strict=True):
-        size = (width * supersample, height * supersample)
-        ids, barycentrics, _ = rasterize_mesh(points[None], faces, viewmat[None], (scale @ K)[None], *size)
-        rgb = _shade(head, points, surface, linear, viewmat, light, ids[0], barycentrics[0])
-        images.append(_encode(rgb, ids[0] >= 0, supersample))
-    return torch.stack(images)
+    frames = zip(vertices, viewmats, Ks, strict=True)
+    return torch.cat(
+        [render_views(head, v, texture, m[None], K[None], width, height, light, supersample) for v, m, K in frames]
+    )
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
@@ -99,31 +128,52 @@ def _surface_of(head: HeadModel) -> Tensor:
     return surface
 
 
-def _shade(
-    head: HeadModel,
-    points: Tensor,
-    surface: Tensor,
-    texture: Tensor,
-    viewmat: Tensor,
-    light: Light,
-    ids: Tensor,
-    barycentrics: Tensor,
-) -> Tensor:
-    """Linear colour [H,W,3] of every pixel; 0 where there is no head."""
-    normals = vertex_normals(points, head.faces)
-    key_seen, ambient = _gather_light(head, points, normals, light)
+@dataclass(frozen=True)
+class _Lit:
+    """A head with its props and the light that its vertices gather."""
+
+    points: Tensor  # [V+P,3]
+    faces: Tensor  # [F+Q,3], the head's first
+    colors: Tensor  # [V+P,3] linear; only the props' are used
+    packed: Tensor  # [V+P,13]: normal, ambient light, key light seen, glosses, wetness, point
+
+
+def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None) -> _Lit:
+    surface, faces, colors = _surface_of(head), head.faces, torch.zeros_like(points)
+    if props is not None:
+        extra = surface.new_tensor([0.1, 0.0, 1.0, 0.0]).expand(len(props.points), 4)
+        surface, faces = torch.cat([surface, extra]), torch.cat([faces, props.faces + len(points)])
+        colors = torch.cat([colors, props.colors.float().clamp(0, 1).pow(_GAMMA)])
+        points = torch.cat([points, props.points.float()])
+    normals = vertex_normals(points, faces)
+    key_seen, ambient = _gather_light(faces, points, normals, light)
     openness = surface[:, 2:3]
     packed = torch.cat(
         [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points], -1
     )
+    return _Lit(points, faces, colors, packed)
 
+
+def _albedo(head: HeadModel, lit: _Lit, texture: Tensor, face: Tensor, weights: Tensor) -> Tensor:
+    """Linear base colour [P,3] of pixels: the head's from its texture, the props' from their vertices."""
+    own = face < len(head.faces)
+    uv = _interpolate(head.uvs, head.uv_faces[face[own]], weights[own])
+    grid = torch.stack([uv[:, 0] * 2 - 1, 1 - uv[:, 1] * 2], -1)[None, None]
+    albedo = torch.empty(len(face), 3)
+    albedo[own] = grid_sample(texture, grid, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0].T
+    albedo[~own] = _interpolate(lit.colors, lit.faces[face[~own]], weights[~own])
+    return albedo
+
+
+def _shade(
+    head: HeadModel, lit: _Lit, texture: Tensor, viewmat: Tensor, light: Light, ids: Tensor, barycentrics: Tensor
+) -> Tensor:
+    """Linear colour [H,W,3] of every pixel; 0 where there is no head."""
     covered = (ids >= 0).flatten().nonzero()[:, 0]
     face = ids.flatten()[covered].long()
     weights = barycentrics.reshape(-1, 3)[covered]
-    pixel = _interpolate(packed, head.faces[face], weights)
-    uv = _interpolate(head.uvs, head.uv_faces[face], weights)
-    grid = torch.stack([uv[:, 0] * 2 - 1, 1 - uv[:, 1] * 2], -1)[None, None]
-    albedo = grid_sample(texture, grid, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0].T
+    pixel = _interpolate(lit.packed, lit.faces[face], weights)
+    albedo = _albedo(head, lit, texture, face, weights)
 
     normal, seen = normalize(pixel[:, :3], dim=-1), pixel[:, 6:7]
     towards_key = normalize(torch.tensor(light.direction), dim=0)
@@ -148,18 +198,18 @@ def _interpolate(values: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
     return total.addcmul_(values[corners[:, 2]], weights[:, 2:])
 
 
-def _gather_light(head: HeadModel, points: Tensor, normals: Tensor, light: Light) -> tuple[Tensor, Tensor]:
+def _gather_light(faces: Tensor, points: Tensor, normals: Tensor, light: Light) -> tuple[Tensor, Tensor]:
     """How much of the key light every vertex sees [V], and the colour of all other light [V,3]."""
     sky = _sphere_directions(_SKY_DIRECTIONS)
     directions = normalize(torch.cat([torch.tensor([light.direction, light.fill_direction]), sky]), dim=-1)
-    seen = _visibility(points, normals, head.faces, directions)
+    seen = _visibility(points, normals, faces, directions)
     facing = (normals @ directions.T).clamp_min(0)
     upwards = 0.5 + 0.5 * sky[:, 1:2]
     colours = torch.tensor(light.ground) * (1 - upwards) + torch.tensor(light.sky) * upwards
     ambient = (facing[:, 2:] * seen[:, 2:]) @ colours * (4.0 / _SKY_DIRECTIONS)
     fill = (facing[:, 1] * seen[:, 1])[:, None] * torch.tensor(light.fill)
     # Light that has bounced off skin reaches even the mouth; and shadows are softer than the mesh is fine.
-    return _smooth(seen[:, :1], head.faces)[:, 0], _smooth(ambient + fill, head.faces) + torch.tensor(_BOUNCE)
+    return _smooth(seen[:, :1], faces)[:, 0], _smooth(ambient + fill, faces) + torch.tensor(_BOUNCE)
 
 
 def _smooth(values: Tensor, faces: Tensor, rounds: int = 2) -> Tensor:

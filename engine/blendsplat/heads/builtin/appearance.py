@@ -38,7 +38,14 @@ class Look:
 
 @lru_cache(maxsize=4)
 def head_texture(look: Look = Look(), size: int = 1024) -> np.ndarray:
-    """Albedo float32 [size,size,3] of the built-in head's UV square (v = 1 in the first row; read-only)."""
+    """paint_head, kept for those who ask again (read-only)."""
+    image = paint_head(look, size)
+    image.setflags(write=False)
+    return image
+
+
+def paint_head(look: Look, size: int) -> np.ndarray:
+    """Albedo float32 [size,size,3] of the built-in head's UV square (v = 1 in the first row)."""
     whole = texels(size)
     colours = np.zeros((len(whole.pixels), 3))
     for parts, layers in _LAYERS.items():
@@ -46,9 +53,7 @@ def head_texture(look: Look = Look(), size: int = 1024) -> np.ndarray:
         for layer in layers:
             layer(paint)
         colours[whole.of(*parts)] = paint.colour
-    image = whole.image(np.clip(colours, 0, 1))
-    image.setflags(write=False)
-    return image
+    return whole.image(np.clip(colours, 0, 1))
 
 
 class _Paint:
