@@ -21,9 +21,13 @@ from blendsplat.heads.render import Light, Props, vertex_normals
 IDENTITY_SPREAD = 0.85  # standard deviations of a head's identity coefficients
 EXPRESSIONS_AT_ONCE = 7
 SKINS = (
-    (0.93, 0.76, 0.68), (0.87, 0.67, 0.57), (0.80, 0.58, 0.46), (0.66, 0.45, 0.34), (0.50, 0.33, 0.25), (0.36, 0.23, 0.17),
+    (0.93, 0.76, 0.68), (0.87, 0.67, 0.57), (0.80, 0.58, 0.46),
+    (0.66, 0.45, 0.34), (0.50, 0.33, 0.25), (0.36, 0.23, 0.17),
 )  # fmt: skip
-HAIRS = ((0.06, 0.05, 0.05), (0.15, 0.10, 0.07), (0.28, 0.18, 0.11), (0.45, 0.31, 0.18), (0.66, 0.52, 0.33), (0.45, 0.19, 0.10), (0.55, 0.55, 0.55))  # fmt: skip
+HAIRS = (
+    (0.06, 0.05, 0.05), (0.15, 0.10, 0.07), (0.28, 0.18, 0.11), (0.45, 0.31, 0.18),
+    (0.66, 0.52, 0.33), (0.45, 0.19, 0.10), (0.55, 0.55, 0.55),
+)  # fmt: skip
 EYES = ((0.22, 0.14, 0.08), (0.35, 0.24, 0.13), (0.30, 0.36, 0.22), (0.35, 0.46, 0.58), (0.42, 0.45, 0.46))
 
 Rng = np.random.Generator
@@ -149,7 +153,7 @@ def _shirt(head: HeadModel, vertices: Tensor, skin: tuple[float, float, float], 
     around = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     neck = 0.5 * np.ptp(ring[:, [0, 2]], axis=0) * 1.02
     shoulders = np.array([rng.uniform(0.17, 0.24), rng.uniform(0.085, 0.12)])
-    start, drop = lowest + rng.uniform(0.02, 0.065), rng.uniform(0.12, 0.28)
+    start, drop = lowest + rng.uniform(0.02, 0.065), rng.uniform(0.10, 0.18)
     slope = rng.uniform(0.4, 0.9)
     rings = []
     for t in np.linspace(0, 1, 14):

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training data without a licence: random people rendered in KaoLRM's published layouts and camera protocol.
+
+Multi-view: ``{uid}/rgba/000.png ..., pose/000.npy, intrinsics.npy, lmks2d.npy``; monocular: ``rgba/{uid}.png,
+mask/{uid}.png, lmks.npz``. Beside them lies what real data does not have: ``truth.npz``, the head's parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from blendsplat.errors import InputError
+from blendsplat.files import atomic_path, write_json, write_npz
+from blendsplat.geometry import project_points
+from blendsplat.heads.landmarks68 import landmarks68
+from blendsplat.heads.model import HeadModel
+from blendsplat.heads.people import Person, random_person
+from blendsplat.heads.portrait import look_at
+from blendsplat.heads.render import render_views
+from blendsplat.progress import Progress
+from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL, blender_pose, intrinsics
+
+NEAREST, FARTHEST = 1.9, 2.6  # distances of the cameras from the middle of the box (published protocol)
+LOWEST, HIGHEST = -25.0, 50.0  # degrees of height: from below one looks into the shirt
+BOX = 2.0  # side of the box that the drawn mesh fills
+MONO_SIZE = 512
+TRUTH, TRUTH_VERSION = "blendsplat-head-truth", 1
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What is rendered: how many people, views of each, their size in pixels, a seed, and "multi-view" or "mono"."""
+
+    people: int
+    views: int = 32
+    size: int = 512
+    seed: int = 0
+    layout: str = "multi-view"
+
+
+@dataclass
+class Views:
+    """One person from C cameras in the mesh frame: rgba [C,H,W,4] premultiplied, viewmats [C,4,4], landmarks [C,68,2]
+    in pixels, and the parameters: scale, translation [3]."""
+
+    rgba: Tensor
+    viewmats: np.ndarray
+    landmarks: np.ndarray
+    scale: float
+    translation: np.ndarray
+
+
+def generate(head: HeadModel, directory: Path | str, job: Generation, progress: Progress | None = None) -> int:
+    """Render ``job`` into ``directory``; people that are there already are kept, so a stopped run continues.
+
+    Returns how many were rendered now. Raises InputError for an unknown layout or a head without landmarks.
+    """
+    if job.layout not in ("multi-view", "mono"):
+        raise InputError(f"The layout {job.layout!r} does not exist; choose multi-view or mono.")
+    if job.people < 1 or job.views < 1 or job.size < 16:
+        raise InputError("Choose at least one person, one view and images of 16 pixels.")
+    directory, progress, made = Path(directory), progress or Progress(), 0
+    for number in range(job.people):
+        progress.check()
+        uid = f"{job.seed:04d}_{number:06d}"
+        marker = directory / uid / "truth.npz" if job.layout == "multi-view" else directory / "truth" / f"{uid}.npz"
+        if not marker.is_file():
+            rng = np.random.default_rng([job.seed, number])
+            person = random_person(head, rng)
+            if job.layout == "multi-view":
+                _write_multi_view(directory / uid, head, person, take_views(head, person, rng, job.views, job.size))
+            else:
+                _write_mono(directory, uid, head, person, take_views(head, person, rng, 1, MONO_SIZE))
+            made += 1
+        progress.update("render", number + 1, job.people)
+    if job.layout == "mono":
+        _collect_landmarks(directory)
+    write_json(directory / "uids.json", sorted(_uids(directory, job.layout)))
+    return made
+
+
+def take_views(head: HeadModel, person: Person, rng: np.random.Generator, views: int, size: int) -> Views:
+    """A person from ``views`` random cameras of the protocol: frontal hemisphere, looking at the middle of the box."""
+    points = person.drawn if person.props is None else torch.cat([person.drawn, person.props.points])
+    low, high = points.amin(0), points.amax(0)
+    scale = BOX / float((high - low).max())
+    translation = -scale * 0.5 * (low + high)
+    viewmats = np.stack([_camera(rng) for _ in range(views)])
+    Ks = np.stack([intrinsics(size)] * views)
+    metric = viewmats.copy()  # the renderer's light knows metres: cameras come to the head, not the head to them
+    metric[:, :3, 3] = (viewmats[:, :3, 3] + viewmats[:, :3, :3] @ translation.numpy()) / scale
+    rgba = render_views(
+        head, person.drawn, person.texture, _float(metric), _float(Ks), size, size, person.light, props=person.props
+    )
+    points68 = landmarks68(head, head(person.params)) * scale + translation
+    projected = project_points(points68.expand(views, -1, -1), _float(viewmats), _float(Ks))[..., :2]
+    return Views(rgba, viewmats, projected.numpy(), scale, translation.numpy())
+
+
+def _camera(rng: np.random.Generator) -> np.ndarray:
+    """World-to-camera [4,4] in the frontal hemisphere, uniform over it between LOWEST and HIGHEST."""
+    while True:
+        direction = rng.standard_normal(3)
+        direction /= np.linalg.norm(direction)
+        direction[2] = abs(direction[2])
+        if np.sin(np.radians(LOWEST)) < direction[1] < np.sin(np.radians(HIGHEST)):
+            break
+    yaw, pitch = np.arctan2(direction[0], direction[2]), np.arcsin(direction[1])
+    return look_at(np.zeros(3), rng.uniform(NEAREST, FARTHEST), float(yaw), float(pitch))
+
+
+def _write_multi_view(folder: Path, head: HeadModel, person: Person, views: Views) -> None:
+    (folder / "rgba").mkdir(parents=True, exist_ok=True)
+    (folder / "pose").mkdir(exist_ok=True)
+    for number, (rgba, viewmat) in enumerate(zip(views.rgba.numpy(), views.viewmats, strict=True)):
+        _write_png(folder / "rgba" / f"{number:03d}.png", straight(rgba))
+        _write_npy(folder / "pose" / f"{number:03d}.npy", blender_pose(viewmat).astype(np.float32))
+    size = views.rgba.shape[1]
+    _write_npy(folder / "intrinsics.npy", np.array([[FOCAL * size, FOCAL * size], [size / 2, size / 2], [size, size]]))
+    _write_npy(folder / "lmks2d.npy", views.landmarks.astype(np.float32))
+    _write_truth(folder / "truth.npz", head, person, views)
+
+
+def _write_mono(directory: Path, uid: str, head: HeadModel, person: Person, views: Views) -> None:
+    for name in ("rgba", "mask", "truth"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    image = straight(views.rgba[0].numpy())
+    _write_png(directory / "rgba" / f"{uid}.png", image)
+    _write_png(directory / "mask" / f"{uid}.png", image[..., 3])
+    _write_truth(directory / "truth" / f"{uid}.npz", head, person, views)
+
+
+def _collect_landmarks(directory: Path) -> None:
+    """lmks.npz of the monocular layout: one [68,2] per uid, from the truths."""
+    landmarks = {}
+    for path in sorted((directory / "truth").glob("*.npz")):
+        with np.load(path, allow_pickle=False) as truth:
+            landmarks[path.stem] = truth["landmarks"][0]
+    with atomic_path(directory / "lmks.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **landmarks)
+
+
+def _write_truth(path: Path, head: HeadModel, person: Person, views: Views) -> None:
+    params = person.params
+    shape = params.shape[0]
+    root = head.joints[0] + torch.einsum("s,sc->c", shape, head.joint_shape_directions[:, 0])
+    arrays = {
+        "shape": shape, "expression": params.expression[0], "eyes_pose": params.eyes_pose[0], "root_joint": root,
+        "pose": torch.cat([params.root_pose[0], params.jaw_pose[0]]), "scale": torch.tensor(views.scale),
+        "translation": torch.from_numpy(views.translation), "viewmats": torch.from_numpy(views.viewmats),
+        "landmarks": torch.from_numpy(views.landmarks),
+    }  # fmt: skip
+    write_npz(path, {"format": TRUTH, "version": TRUTH_VERSION, "head": head.name},
+              {name: value.numpy().astype(np.float32) for name, value in arrays.items()})
+
+
+def _uids(directory: Path, layout: str) -> list[str]:
+    if layout == "mono":
+        return [path.stem for path in (directory / "truth").glob("*.npz")]
+    return [path.parent.name for path in directory.glob("*/truth.npz")]
+
+
+def straight(rgba: np.ndarray) -> np.ndarray:
+    """Premultiplied float RGBA -> straight 8-bit RGBA, as PNG means it."""
+    alpha = rgba[..., 3:]
+    colour = np.divide(rgba[..., :3], alpha, out=np.zeros_like(rgba[..., :3]), where=alpha > 1e-4)
+    return (np.concatenate([colour, alpha], -1).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=1)
+
+
+def _write_npy(path: Path, array: np.ndarray) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))
