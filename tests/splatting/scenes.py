@@ -81,6 +81,51 @@ def random_scene(
     )  # fmt: skip
 
 
+def wild_scene(seed: int) -> SceneData:
+    """A scene of the soak: number, sizes, cameras and all parameters drawn from wide ranges, hostile ones mixed in.
+
+    Kept within what the float64 oracle itself can answer: screen sizes below about 1e5 pixels (beyond, its inverse
+    covariance loses the low-pass), quaternions no shorter than torch's own normalisation allows.
+    """
+    g = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=g)
+
+    def pick(chance: float) -> Tensor:
+        return torch.rand(images, count, generator=g) < chance
+
+    images, count = int(uniform(1, 4, 1)), int(10 ** uniform(0, 2.4, 1))
+    width, height = (int(10 ** uniform(0, 1.7, 1)) for _ in range(2))
+    viewmats, Ks = cameras(images, width, height, g)
+    focal = width * 10 ** uniform(-0.5, 0.9, images)
+    Ks[:, 0, 0], Ks[:, 1, 1] = focal, focal * uniform(0.7, 1.4, images)
+    Ks[:, 0, 2] += width * uniform(-0.6, 0.6, images)
+    Ks[:, 1, 2] += height * uniform(-0.6, 0.6, images)
+    means = uniform(0.05, 0.9, images, 1, 1) * torch.randn(images, count, 3, generator=g)
+    quats = torch.randn(images, count, 4, generator=g) * 10 ** uniform(-6, 6, images, count, 1)
+    scales = 10 ** uniform(-3, -0.3, images, count, 3)
+    opacities = uniform(0, 1, images, count) ** uniform(0.2, 4, 1)
+    colors = torch.rand(images, count, 3, generator=g)
+    scales = torch.where(pick(0.1)[..., None], scales * 10 ** uniform(-3, 1, images, count, 3), scales)  # needles
+    scales[pick(0.03)], scales[pick(0.02)] = 0, 1e-40  # points; subnormal
+    scales = torch.where(pick(0.02)[..., None], scales * 30, scales)  # gigantic
+    for value in (1, 0, 1 / 255, 3, -1, 1e-40):  # at the clamp, absent, at the cut-off, beyond what means anything
+        opacities[pick(0.03)] = value
+    colors = torch.where(pick(0.05)[..., None], colors * 200 - 100, colors)
+    means = torch.where(pick(0.03)[..., None], means * 20, means)  # off screen, behind
+    means[..., 2] -= torch.where(pick(0.05), 1.8, 0.0)  # close to the camera
+    for t in (means, quats, scales, opacities, colors):
+        for bad in (float("nan"), float("inf"), -float("inf")):
+            t[pick(0.003)] = bad
+    quats[pick(0.01)] = 0
+    twin = torch.randint(0, count, (images, count), generator=g)
+    for t in (means, scales):  # equal depths, different Gaussians
+        t[:] = torch.where(pick(0.05)[..., None], t.gather(1, twin[..., None].expand_as(t)), t)
+    backgrounds = torch.rand(images, 3, generator=g)
+    return SceneData([means, quats, scales, opacities, colors], viewmats, Ks, width, height, backgrounds)
+
+
 def render(scene: SceneData, **options: float) -> tuple[Tensor, Tensor, Tensor]:
     return rasterize_gaussians(
         *scene.gaussians, scene.viewmats, scene.Ks, scene.width, scene.height, scene.backgrounds, **options

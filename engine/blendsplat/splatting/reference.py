@@ -6,6 +6,8 @@ It is written for reading, not for speed: every Gaussian is evaluated at every p
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -46,28 +48,70 @@ def project_reference(
     return ratio * focal + centre, axes @ axes.mT + LOW_PASS * torch.eye(2, dtype=means.dtype), z
 
 
-def _render(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmat: Tensor, K: Tensor,
-    width: int, height: int, background: Tensor | None, near_plane: float, smooth: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+@dataclass(frozen=True)
+class Choices:
+    """The decisions that make an image jump, taken once: freeze them and it is smooth in every parameter."""
+
+    clamped: Tensor  # [P,n] bool: alpha held at ALPHA_MAX
+    drawn: Tensor  # [P,n] bool: neither cut off nor behind the stop
+
+
+def depth_order(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmat: Tensor, near_plane: float
+) -> Tensor:
+    """Indices of the Gaussians that may be drawn, front to back; equal depths keep the order of the input."""
     z = (means @ viewmat[:3, :3].T + viewmat[:3, 3])[:, 2]
     everything = torch.cat([means, quats, scales, opacities[:, None], colors], 1)
     usable = everything.isfinite().all(1) & (quats.norm(dim=1) > 0) & (z > near_plane)
     order = torch.nonzero(usable)[:, 0]
-    order = order[torch.argsort(z[order], stable=True)]
-    centres, covariances, z = project_reference(means[order], quats[order], scales[order], viewmat, K, width, height)
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([columns, rows], -1).reshape(-1, 1, 2).double() + 0.5
-    offset = pixels - centres
-    alpha = opacities[order] * torch.exp(-0.5 * torch.einsum("pni,nij,pnj->pn", offset, covariances.inverse(), offset))
-    if not smooth:
-        alpha = alpha.clamp(max=ALPHA_MAX)
-        alpha = torch.where(alpha >= ALPHA_MIN, alpha, torch.zeros_like(alpha))
-        alpha = torch.where(torch.cumprod(1 - alpha, 1) >= STOP, alpha, torch.zeros_like(alpha))
+    return order[torch.argsort(z[order], stable=True)]
+
+
+def alpha_reference(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmat: Tensor, K: Tensor,
+    width: int, height: int, pixels: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Unclamped alpha [P,n] of n Gaussians at P pixel centres [P,2], and camera z [n]."""
+    centres, covariances, z = project_reference(means, quats, scales, viewmat, K, width, height)
+    (dx, dy), inverse = (pixels[:, None] - centres).unbind(-1), covariances.inverse()
+    square = inverse[:, 0, 0] * dx * dx + 2 * inverse[:, 0, 1] * dx * dy + inverse[:, 1, 1] * dy * dy
+    return opacities * torch.exp(-0.5 * square), z
+
+
+def choose(alpha: Tensor) -> Choices:
+    """The rasterizer's decisions for alphas [P,n] front to back."""
+    limited = alpha.clamp(max=ALPHA_MAX)
+    visible = torch.where(limited >= ALPHA_MIN, limited, torch.zeros_like(limited))
+    return Choices(alpha > ALPHA_MAX, (visible > 0) & (torch.cumprod(1 - visible, 1) >= STOP))
+
+
+def composite_reference(
+    alpha: Tensor, choices: Choices | None, colors: Tensor, z: Tensor, background: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Image [P,3], alpha [P,1] and depth [P,1] of unclamped alphas [P,n] front to back; without choices all count."""
+    if choices is not None:
+        alpha = torch.where(choices.clamped, torch.full_like(alpha, ALPHA_MAX), alpha)
+        alpha = torch.where(choices.drawn, alpha, torch.zeros_like(alpha))
     after = torch.cumprod(1 - alpha, 1)
     before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], 1)
     weight = alpha * before
-    image, depth, total = weight @ colors[order], weight @ z, weight.sum(1)
-    if background is not None:
-        image = image + (1 - total)[:, None] * background
+    image, depth, total = weight @ colors, weight @ z[:, None], weight.sum(1, keepdim=True)
+    return image if background is None else image + (1 - total) * background, total, depth
+
+
+def pixel_centres(width: int, height: int) -> Tensor:
+    """[H*W,2] float64, row by row."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([columns, rows], -1).reshape(-1, 2).double() + 0.5
+
+
+def _render(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmat: Tensor, K: Tensor,
+    width: int, height: int, background: Tensor | None, near_plane: float, smooth: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    order = depth_order(means, quats, scales, opacities, colors, viewmat, near_plane)
+    shapes = (means[order], quats[order], scales[order], opacities[order])
+    alpha, z = alpha_reference(*shapes, viewmat, K, width, height, pixel_centres(width, height))
+    choices = None if smooth else choose(alpha)
+    image, total, depth = composite_reference(alpha, choices, colors[order], z, background)
     return image.reshape(height, width, 3), total.reshape(height, width, 1), depth.reshape(height, width, 1)
