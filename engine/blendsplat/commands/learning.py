@@ -19,6 +19,7 @@ def generate_heads(
     size: Annotated[int, typer.Option(help="Side of the images in pixels (the mono layout has 512).")] = 512,
     head: Annotated[str, typer.Option(help="builtin, or the path of a FLAME or ICT-FaceKit file.")] = "builtin",
     layout: Annotated[str, typer.Option(help="multi-view or mono.")] = "multi-view",
+    widest: Annotated[float, typer.Option(help="How far to the side the cameras go, degrees.")] = 90.0,
     seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -32,7 +33,7 @@ def generate_heads(
     from blendsplat.tracking.kaolrm.generate import Generation, generate
 
     def work(progress: Progress) -> dict[str, Any]:
-        job = Generation(people, views, size, seed, layout)
+        job = Generation(people, views, size, seed, layout, widest)
         return {"rendered": generate(load_head(head), output, job, progress), "output": str(output)}
 
     result = run_command("rendering", work, verbose, as_json, f"What is finished lies in {output}; run it again.")

@@ -7,7 +7,7 @@ mask/{uid}.png, lmks.npz``. Beside them lies what real data does not have: ``tru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +35,15 @@ TRUTH, TRUTH_VERSION = "blendsplat-head-truth", 1
 
 @dataclass(frozen=True)
 class Generation:
-    """What is rendered: how many people, views of each, their size in pixels, a seed, and "multi-view" or "mono"."""
+    """What is rendered: how many people, views of each, their size in pixels, a seed, "multi-view" or "mono", and how
+    far to the side the cameras go (degrees; 90 is the whole frontal hemisphere, as published)."""
 
     people: int
     views: int = 32
     size: int = 512
     seed: int = 0
     layout: str = "multi-view"
+    widest: float = 90.0
 
 
 @dataclass
@@ -63,8 +65,8 @@ def generate(head: HeadModel, directory: Path | str, job: Generation, progress: 
     """
     if job.layout not in ("multi-view", "mono"):
         raise InputError(f"The layout {job.layout!r} does not exist; choose multi-view or mono.")
-    if job.people < 1 or job.views < 1 or job.size < 16:
-        raise InputError("Choose at least one person, one view and images of 16 pixels.")
+    if job.people < 1 or job.views < 1 or job.size < 16 or not 0 < job.widest <= 90:
+        raise InputError("Choose at least one person, one view, images of 16 pixels and cameras up to 90 degrees.")
     directory, progress, made = Path(directory), progress or Progress(), 0
     for number in range(job.people):
         progress.check()
@@ -74,9 +76,10 @@ def generate(head: HeadModel, directory: Path | str, job: Generation, progress: 
             rng = np.random.default_rng([job.seed, number])
             person = random_person(head, rng)
             if job.layout == "multi-view":
-                _write_multi_view(directory / uid, head, person, take_views(head, person, rng, job.views, job.size))
+                _write_multi_view(directory / uid, head, person, take_views(head, person, rng, job))
             else:
-                _write_mono(directory, uid, head, person, take_views(head, person, rng, 1, MONO_SIZE))
+                mono = replace(job, views=1, size=MONO_SIZE)
+                _write_mono(directory, uid, head, person, take_views(head, person, rng, mono))
             made += 1
         progress.update("render", number + 1, job.people)
     if job.layout == "mono":
@@ -85,33 +88,33 @@ def generate(head: HeadModel, directory: Path | str, job: Generation, progress: 
     return made
 
 
-def take_views(head: HeadModel, person: Person, rng: np.random.Generator, views: int, size: int) -> Views:
-    """A person from ``views`` random cameras of the protocol: frontal hemisphere, looking at the middle of the box."""
+def take_views(head: HeadModel, person: Person, rng: np.random.Generator, job: Generation) -> Views:
+    """A person from random cameras of the protocol: in the frontal hemisphere, looking at the middle of the box."""
     points = person.drawn if person.props is None else torch.cat([person.drawn, person.props.points])
     low, high = points.amin(0), points.amax(0)
     scale = BOX / float((high - low).max())
     translation = -scale * 0.5 * (low + high)
-    viewmats = np.stack([_camera(rng) for _ in range(views)])
-    Ks = np.stack([intrinsics(size)] * views)
+    viewmats = np.stack([_camera(rng, job.widest) for _ in range(job.views)])
+    Ks = np.stack([intrinsics(job.size)] * job.views)
     metric = viewmats.copy()  # the renderer's light knows metres: cameras come to the head, not the head to them
     metric[:, :3, 3] = (viewmats[:, :3, 3] + viewmats[:, :3, :3] @ translation.numpy()) / scale
+    cameras = _float(metric), _float(Ks)
     rgba = render_views(
-        head, person.drawn, person.texture, _float(metric), _float(Ks), size, size, person.light, props=person.props
+        head, person.drawn, person.texture, *cameras, job.size, job.size, person.light, props=person.props
     )
     points68 = landmarks68(head, head(person.params)) * scale + translation
-    projected = project_points(points68.expand(views, -1, -1), _float(viewmats), _float(Ks))[..., :2]
+    projected = project_points(points68.expand(job.views, -1, -1), _float(viewmats), _float(Ks))[..., :2]
     return Views(rgba, viewmats, projected.numpy(), scale, translation.numpy())
 
 
-def _camera(rng: np.random.Generator) -> np.ndarray:
-    """World-to-camera [4,4] in the frontal hemisphere, uniform over it between LOWEST and HIGHEST."""
+def _camera(rng: np.random.Generator, widest: float) -> np.ndarray:
+    """World-to-camera [4,4], uniform over the sphere between LOWEST and HIGHEST and up to ``widest`` to the side."""
     while True:
         direction = rng.standard_normal(3)
         direction /= np.linalg.norm(direction)
-        direction[2] = abs(direction[2])
-        if np.sin(np.radians(LOWEST)) < direction[1] < np.sin(np.radians(HIGHEST)):
+        yaw, pitch = np.arctan2(direction[0], abs(direction[2])), np.arcsin(direction[1])
+        if np.radians(LOWEST) < pitch < np.radians(HIGHEST) and abs(yaw) < np.radians(widest):
             break
-    yaw, pitch = np.arctan2(direction[0], direction[2]), np.arcsin(direction[1])
     return look_at(np.zeros(3), rng.uniform(NEAREST, FARTHEST), float(yaw), float(pitch))
 
 
