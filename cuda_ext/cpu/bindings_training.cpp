@@ -6,6 +6,7 @@
 #include <array>
 #include <vector>
 
+#include "blendsplat/bindings.h"
 #include "dispatch.h"
 
 namespace py = pybind11;
@@ -56,7 +57,15 @@ void step_adam(const Addresses& parameters, const Addresses& grads, const Addres
 
 void add_training(py::module_& m) {
   using release = py::call_guard<py::gil_scoped_release>;
+  add_image_loss(m);
   m.def("adam", &step_adam, release());
+  m.def("image_loss_sizes", [](int64_t images, int height, int width, int threads) {
+    const ImageLossSizes sizes = operations().image_loss_sizes(images, height, width, threads < 1 ? 1 : threads);
+    return std::make_pair(sizes.sums, sizes.scratch);
+  });
+  m.def("image_loss", [](const ImageLoss& loss, uintptr_t sums, uintptr_t scratch, int threads) {
+    operations().image_loss(loss, at<double>(sums), at<float>(scratch), threads < 1 ? 1 : threads);
+  }, release());
   py::class_<Bind>(m, "Bind").def(
       py::init(&make_bind), py::arg("images"), py::arg("gaussians"), py::arg("blendshapes"), py::arg("vertex_count"),
       py::arg("faces"), py::arg("threads"), py::arg("base"), py::arg("deltas"), py::arg("grouped_weights"), py::arg("vertices"),

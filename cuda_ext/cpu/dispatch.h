@@ -17,6 +17,8 @@ struct Operations {
   decltype(&generic::pixel_weights) pixel_weights;
   decltype(&generic::exponential2_array) exponential2_array;
   decltype(&generic::adam) adam;
+  decltype(&generic::image_loss) image_loss;
+  decltype(&generic::image_loss_sizes) image_loss_sizes;
   decltype(&generic::bind_forward) bind_forward;
   decltype(&generic::bind_backward) bind_backward;
 };

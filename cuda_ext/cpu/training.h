@@ -4,6 +4,7 @@
 #pragma once
 
 #include "blendsplat/adam.h"
+#include "blendsplat/image_loss.h"
 
 namespace blendsplat {
 
@@ -35,6 +36,8 @@ struct BindBackward {
 #define BLENDSPLAT_DECLARE_TRAINING(target)                                                                         \
   namespace target {                                                                                                \
   void adam(const AdamTensor*, int64_t tensors, const AdamOptions&, const float* rates, int64_t* steps, int threads); \
+  ImageLossSizes image_loss_sizes(int64_t images, int height, int width, int threads);                              \
+  void image_loss(const ImageLoss&, double* sums, float* scratch, int threads);  /* of those sizes, any values */     \
   void bind_forward(const Bind&, const BindForward&);                                                               \
   void bind_backward(const Bind&, const BindBackward&);                                                             \
   }

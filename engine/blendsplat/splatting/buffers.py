@@ -107,7 +107,8 @@ def fresh(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 class Workspace(threading.local):
     """Growing buffers, one set per thread, so that a training step allocates nothing new."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._device = device
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -115,7 +116,7 @@ class Workspace(threading.local):
         count = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
-            buffer = torch.empty(max(count + count // 4, 1), dtype=dtype)
+            buffer = torch.empty(max(count + count // 4, 1), dtype=dtype, device=self._device)
             self._buffers[name] = buffer
         return buffer[:count].view(shape)
 
