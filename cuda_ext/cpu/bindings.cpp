@@ -3,6 +3,9 @@
 // torch nor numpy; blendsplat/splatting/backend.py owns the buffers and checks them.
 #include <pybind11/pybind11.h>
 
+#include <array>
+#include <cstring>
+#include <stdexcept>
 #include <utility>
 
 #include "dispatch.h"
@@ -111,6 +114,15 @@ PYBIND11_MODULE(_kernels_cpu, m) {
                     at<float>(barycentrics), at<float>(depth)});
   }, release());
   add_training(m);
+  m.def("ceiling", [](const char* name, int64_t rounds) {
+    const std::array<const char*, 4> names = {"multiply_adds", "exponentials", "pairs", "pair_gradients"};
+    for (size_t kind = 0; kind < names.size(); ++kind) {
+      if (std::strcmp(names[kind], name) != 0) continue;
+      const CeilingRun run = operations().ceiling(static_cast<Ceiling>(kind), rounds);
+      return std::make_pair(run.value, run.operations);
+    }
+    throw std::invalid_argument(name);
+  }, release());
   m.def("exponential2", [](uintptr_t in, uintptr_t out, int64_t count) {
     operations().exponential2_array(at<float>(in), at<float>(out), count);
   }, release());

@@ -21,6 +21,7 @@ struct Operations {
   decltype(&generic::image_loss_sizes) image_loss_sizes;
   decltype(&generic::bind_forward) bind_forward;
   decltype(&generic::bind_backward) bind_backward;
+  decltype(&generic::ceiling) ceiling;
 };
 
 // The set in use. BLENDSPLAT_CPU=generic|avx2|avx512 in the environment asks for a lesser one.

@@ -77,6 +77,13 @@ struct BinSizes {
   int64_t entries, longest;        // of the batch; of the tile that has most
 };
 
+// What blendsplat bench measures this machine's arithmetic with, see ceilings.cpp.
+enum class Ceiling { multiply_adds, exponentials, pairs, pair_gradients };
+struct CeilingRun {
+  float value;                     // of a computation whose result is known
+  double operations;
+};
+
 #define BLENDSPLAT_DECLARE(target)                                                                                  \
   namespace target {                                                                                                \
   int64_t project(const Scene&, float* records, int32_t* tile_bounds);  /* returns the sum of tile_bounds */         \
@@ -86,6 +93,7 @@ struct BinSizes {
   void project_backward(const Scene&, const ProjectBackward&);                                                      \
   void pixel_weights(const Scene&, const Bins&, const PixelWeights&);                                               \
   void exponential2_array(const float* in, float* out, int64_t count);                                              \
+  CeilingRun ceiling(Ceiling kind, int64_t rounds);                                                                 \
   }
 BLENDSPLAT_DECLARE(generic)
 BLENDSPLAT_DECLARE(avx2)
