@@ -24,10 +24,11 @@ RANKS = {
     "tracking.result": 3,
     "video": 4, "avatars": 4,
     "tracking": 5, "training": 5,
-    "serving": 6, "demo": 6, "bench": 6,
-    "commands": 7,
-    "cli": 8,
-    "__main__": 9,
+    "serving": 6, "demo": 6,
+    "bench": 7,
+    "commands": 8,
+    "cli": 9,
+    "__main__": 10,
 }  # fmt: skip
 BLENDER_MODULES = {
     "bpy",

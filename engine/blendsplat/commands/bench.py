@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``blendsplat bench``: one sub-command per benchmark; docs/benchmarks.md quotes their tables."""
+"""``blendsplat bench``: one sub-command per benchmark; ``all`` writes the tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from blendsplat.commands.running import AsJson, Verbose, print_json, run_command
+from blendsplat.commands.running import AsJson, Device, Verbose, print_json, run_command
 
 app = typer.Typer(no_args_is_help=True, help="Measure: speed and quality of the parts, as tables.")
 
@@ -42,3 +42,82 @@ def clips(
         print_json(result)
     else:
         Console().print(table(rows))
+
+
+def _benchmark(name: str, summary: str) -> None:
+    """Add the sub-command ``name``: all of them take the same options."""
+
+    def command(
+        device: Device = "cpu",
+        threads: Annotated[
+            str | None, typer.Option(help="Numbers of threads, as in 2,1; left out: all, and one.")
+        ] = None,
+        seconds: Annotated[float, typer.Option(min=0.0, help="How long each table is measured, roughly.")] = 12.0,
+        gaussians: Annotated[int | None, typer.Option(min=1, help="Gaussians of the head scene.")] = None,
+        size: Annotated[int | None, typer.Option(min=1, help="Width and height of the images.")] = None,
+        batch: Annotated[int | None, typer.Option(min=1, help="Images at once.")] = None,
+        uv: Annotated[int | None, typer.Option(min=4, help="UV resolution of the avatar that is trained.")] = None,
+        avatar: Annotated[
+            Path | None, typer.Option(help="A real avatar; left out: one is trained for seconds.")
+        ] = None,
+        write: Annotated[Path | None, typer.Option(help="Page whose marked tables are replaced.")] = None,
+        file: Annotated[Path | None, typer.Option(help="Where to write the result as JSON.")] = None,
+        as_json: AsJson = False,
+        verbose: Verbose = False,
+    ) -> None:
+        sizes = {
+            "device": None if device == "cpu" else device, "threads": threads, "gaussians": gaussians, "size": size,
+            "batch": batch, "uv": uv, "avatar": avatar and avatar.name,
+        }  # fmt: skip
+        options = "".join(f" --{key} {value}" for key, value in sizes.items() if value is not None)
+
+        def work(progress: Any) -> dict[str, Any]:
+            import torch
+
+            from blendsplat.bench.plan import Plan, parse_threads
+            from blendsplat.bench.report import write_page
+            from blendsplat.bench.suite import run_benches
+            from blendsplat.files import write_json
+            from blendsplat.serving.system import resolve_device
+
+            where = torch.device(resolve_device(device))
+            plan = Plan(where, parse_threads(threads, where), seconds, gaussians, size, batch, uv, avatar, progress)
+            report = run_benches(name, plan, options)
+            if file:
+                write_json(file, report.as_json())
+            if write:
+                write_page(write, report)
+            return {"report": report}
+
+        report = run_command("measuring", work, verbose, as_json)["report"]
+        if as_json:
+            print_json(report.as_json())
+        else:
+            _show(report)
+
+    command.__doc__ = f"{summary}\n\n\b\nblendsplat bench {name}\nblendsplat bench {name} --json --file {name}.json"
+    app.command(name)(command)
+
+
+def _show(report: Any) -> None:
+    from blendsplat.bench.report import rich_table
+
+    console = Console()
+    console = Console(width=max(console.width, 140))  # numbers that break over lines cannot be compared
+    for table in report.tables:
+        console.print(rich_table(table))
+    console.print(", ".join(f"{key} {value}" for key, value in report.machine.items()), markup=False)
+    for warning in report.warnings:
+        console.print(warning, style="yellow", markup=False)
+
+
+for _name, _summary in {
+    "render": "The rasterizer: images a second, forward and with all gradients.",
+    "sort": "Projection and binning.",
+    "blend": "Blendshapes and tangent-space binding.",
+    "step": "The whole training step of an RGBAvatar.",
+    "animate": "Playing a performance on an avatar.",
+    "curves": "The rasterizer's cost against Gaussians, image size and batch.",
+    "all": "Every benchmark; with --write, the tables of a page (docs/benchmarks.md).",
+}.items():
+    _benchmark(_name, _summary)

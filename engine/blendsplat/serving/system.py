@@ -45,7 +45,7 @@ def kernels() -> dict[str, bool]:
 
 def devices() -> list[dict[str, str]]:
     """[{id, name}]: always the processor, and the CUDA devices that torch sees."""
-    found = [{"id": "cpu", "name": _processor_name()}]
+    found = [{"id": "cpu", "name": processor_name()}]
     if _has_cuda():
         cuda = _torch().cuda
         found += [{"id": f"cuda:{i}", "name": str(cuda.get_device_name(i))} for i in range(cuda.device_count())]
@@ -92,7 +92,7 @@ def _importable(module: str) -> bool:
     return True
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rasterizer on the head scene and on a real avatar: images forward, and forward with all gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from blendsplat.bench import floors
+from blendsplat.bench.plan import Plan
+from blendsplat.bench.report import Row, Table, row
+from blendsplat.bench.scene import BenchScene, head_scene, work_of
+from blendsplat.bench.subject import avatar_scene
+from blendsplat.bench.timing import graphed
+from blendsplat.splatting import rasterize_gaussians
+
+# (Gaussians, image size) -> milliseconds to reach on two cores, forward and forward + backward
+TARGETS = {(60_000, 512): (10.0, 30.0), (15_000, 256): (3.0, 9.0)}
+NOTE = (
+    "Milliseconds an image. Floor: every pixel-Gaussian pair of the 4x4 blocks that an ellipse touches evaluated once "
+    "at the machine's rate of pairs, forward and backward; no projection, no sort."
+)
+
+
+def render(plan: Plan) -> list[Table]:
+    """Forward and forward + backward, one image at a time, or --batch of them."""
+    sizes = list(TARGETS)
+    if plan.gaussians or plan.size:
+        sizes = [(plan.gaussians or 60_000, plan.size or 512)]
+    scenes = {}
+    for count, size in sizes:
+        scene = head_scene(count, size, plan.batch or 1)
+        scenes[f"head scene, {scene.label}"] = scene
+    name, scene = avatar_scene(plan)
+    scenes[f"{name}, {scene.label}"] = scene
+    rows: list[Row] = []
+    for title, scene in scenes.items():
+        rows += measure(plan, title, scene, 1 / len(scenes))
+    return [Table("render", "Rasterizer", NOTE, rows)]
+
+
+def measure(plan: Plan, title: str, scene: BenchScene, share: float) -> list[Row]:
+    """Two rows per number of threads."""
+    scene = scene.to(plan.device)
+    forward, both = calls(scene)
+    runs = {"forward": graphed(forward, plan.device), "forward + backward": graphed(both, plan.device)}
+    timings = plan.time(runs, share)
+    pairs, images = work_of(scene).evaluated, scene.images
+    gaussians, pixels = scene.gaussians * images, scene.width * scene.height * images
+    targets = TARGETS.get((scene.gaussians, scene.width), (None, None)) if title.startswith("head scene") else ()
+    rows = []
+    for threads in plan.threads:
+        ceilings = plan.ceilings(threads)
+        least = floors.rasterize_forward(pairs, gaussians, pixels, ceilings) / images
+        back = floors.rasterize_backward(pairs, gaussians, pixels, ceilings) / images
+        for name, floor, target in zip(runs, (least, least + back), targets or (None, None), strict=True):
+            wanted = target if threads == 2 and plan.device.type == "cpu" else None
+            timing = timings[name, threads].per(images)
+            rows.append(row(f"{title}: {name}", threads, timing, floor_ms=floor, target_ms=wanted))
+    return rows
+
+
+def calls(scene: BenchScene) -> tuple[Callable[[], object], Callable[[], object]]:
+    """(render the scene, render it and compute the gradients of every parameter)."""
+    leaves = [t.clone().requires_grad_() for t in scene.parameters]
+    generator = torch.Generator().manual_seed(1)
+    shape = (scene.images, scene.height, scene.width, 3)
+    gradient = torch.randn(shape, generator=generator).to(scene.means.device)
+
+    def drawn() -> Tensor:
+        means, quats, scales, opacities, colors = leaves
+        return rasterize_gaussians(
+            means, quats, scales, opacities, colors, scene.viewmats, scene.Ks, scene.width, scene.height
+        )[0]
+
+    def forward() -> None:
+        with torch.no_grad():
+            drawn()
+
+    def both() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        torch.autograd.backward(drawn(), gradient)
+
+    return forward, both

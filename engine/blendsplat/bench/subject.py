@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real avatar for the benchmarks: the user's file, or one trained for seconds on the builtin head's own performance.
+
+The demo's performance is drawn without video and without tracking, so that nothing but the trainer is in the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera, load_avatar
+from blendsplat.bench.plan import Plan
+from blendsplat.bench.scene import BenchScene
+from blendsplat.demo.clip import DISTANCE, FIELD_OF_VIEW, FPS
+from blendsplat.demo.performance import talking_performance
+from blendsplat.heads.builtin import appearance, builtin_head
+from blendsplat.heads.model import HeadModel
+from blendsplat.heads.render import render_head
+from blendsplat.tracking.result import Tracking
+from blendsplat.training.data import FrameSet
+from blendsplat.training.presets import load_preset
+from blendsplat.training.trainer import Trainer
+
+UV, SIZE, BATCH = 256, 512, 10  # as the paper trains
+FRAMES = 20
+TRAINED_IMAGES = 160
+IDENTITY_SEED = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person to train on: the own head, the camera, frames with their parameters."""
+
+    head: HeadModel
+    camera: TrainingCamera
+    frames: FrameSet
+
+
+@lru_cache(maxsize=2)
+def subject(size: int, count: int = FRAMES) -> Subject:
+    """``count`` frames of the builtin head with an identity, drawn at size x size on the CPU."""
+    head = builtin_head()
+    rng = np.random.default_rng(IDENTITY_SEED)
+    head = head.personalise(torch.as_tensor(0.8 * rng.standard_normal(head.shape_count), dtype=torch.float32))
+    params = talking_performance(head, count, FPS)
+    focal = size / 2 / np.tan(FIELD_OF_VIEW / 2)
+    K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], dtype=torch.float32)
+    viewmat = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+    viewmat[:3, 3] = torch.tensor([0, -0.02, DISTANCE])
+    texture = torch.tensor(appearance.head_texture(size=512))
+    planes = []
+    for row in range(count):
+        vertices = head(params[[row]])
+        planes.append(render_head(head, vertices, texture, viewmat[None], K[None], size, size, supersample=1))
+    rgba = (torch.cat(planes).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    alpha = rgba[..., 3].contiguous()
+    frames = FrameSet(list(range(count)), rgba[..., :3].contiguous(), alpha, torch.full_like(alpha, 255), params)
+    return Subject(head, TrainingCamera(K, viewmat, size, size), frames)
+
+
+def new_trainer(plan: Plan, images: int = 10**6) -> Trainer:
+    """The paper's training (its preset) of the subject, blendshapes from the first step."""
+    person = subject(plan.size or SIZE)
+    overrides = {
+        "blendshapes_after": 0, "image_size": plan.size or SIZE, "uv_resolution": plan.uv or UV,
+        "batch": plan.batch or BATCH, "images": images,
+    }  # fmt: skip
+    frames = person.frames
+    on_device = FrameSet(
+        frames.numbers, frames.premultiplied.to(plan.device), frames.alpha.to(plan.device),
+        frames.valid.to(plan.device), frames.params.to(plan.device),
+    )  # fmt: skip
+    return Trainer(person.head, person.camera, on_device, load_preset("rgbavatar", overrides), device=plan.device)
+
+
+def real_avatar(plan: Plan) -> tuple[str, Avatar, Tracking]:
+    """(what it is, the avatar, a performance for it)."""
+    if plan.avatar is None:
+        return _trained_avatar(str(plan.device), plan.size or SIZE, plan.uv or UV)
+    avatar = load_avatar(plan.avatar, plan.device)
+    return f"avatar {avatar.name}", avatar, _performance(avatar)
+
+
+@lru_cache(maxsize=1)
+def _trained_avatar(device: str, size: int, uv: int) -> tuple[str, Avatar, Tracking]:
+    trainer = new_trainer(Plan(torch.device(device), size=size, uv=uv, batch=4), TRAINED_IMAGES)
+    while not trainer.done:
+        trainer.step()
+    avatar = trainer.avatar  # with the Gaussians that no frame showed: the full number
+    return f"avatar trained on {TRAINED_IMAGES} images", avatar, _performance(avatar)
+
+
+def avatar_scene(plan: Plan) -> tuple[str, BenchScene]:
+    """(what it is, frames of the real avatar as a scene), at --batch and --size or as it was trained."""
+    name, avatar, tracking = real_avatar(plan)
+    images = plan.batch or 1
+    rows = torch.arange(images) * 3 % tracking.frame_count
+    with torch.no_grad():
+        gaussians = avatar.drive(tracking.params(plan.device)[rows.to(plan.device)])
+    return name, scene_of(gaussians, avatar.camera)
+
+
+def scene_of(gaussians: Gaussians, camera: TrainingCamera) -> BenchScene:
+    """Frames of an avatar as a scene."""
+    images, bound = gaussians.means.shape[0], gaussians.detach()
+    return BenchScene(
+        bound.means, bound.quats, bound.scales.contiguous(), bound.opacities.contiguous(), bound.colors,
+        camera.viewmat.expand(images, 4, 4).contiguous(), camera.K.expand(images, 3, 3).contiguous(),
+        camera.width, camera.height,
+    )  # fmt: skip
+
+
+def _performance(avatar: Avatar) -> Tracking:
+    """The demo's performance as if it had been tracked with the avatar's head, before its own camera."""
+    params, camera = talking_performance(avatar.head, FRAMES, FPS), avatar.camera
+    arrays = {
+        name: getattr(params, name).cpu().numpy()
+        for name in ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
+    }
+    return Tracking(
+        head=avatar.head.name, head_source=avatar.head.name, width=camera.width, height=camera.height,
+        timestamps=np.arange(FRAMES) / FPS, valid=np.ones(FRAMES, bool), shape=np.zeros(0, np.float32),
+        vertex_offsets=np.zeros((avatar.head.vertex_count, 3), np.float32),
+        K=camera.K.cpu().numpy(), viewmat=camera.viewmat.cpu().numpy(),
+        expression_names=avatar.head.expression_names, **arrays,
+    )  # fmt: skip
