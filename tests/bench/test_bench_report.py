@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -127,11 +128,11 @@ def test_timing_can_be_cancelled() -> None:
         interleaved({"a": Job(lambda: None)}, CPU, 9.0, progress)
 
 
-def test_ceilings_are_checked_and_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ceilings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "TRIAD_FLOATS", 1 << 16)
     ceilings = machine.measure_ceilings(1, CPU, 0.01)
-    assert ceilings.multiply_adds > ceilings.exponentials > 0
-    assert ceilings.multiply_adds > ceilings.pairs > ceilings.pair_gradients > 0 and ceilings.bytes > 0
+    rates = dataclasses.asdict(ceilings)
+    assert rates.pop("threads") == 1 and all(0 < rate < float("inf") for rate in rates.values())
     monkeypatch.setitem(machine._ARITHMETIC, "multiply_adds", (10, 0.5 + 1e-2, 1e-6))
     with pytest.raises(BlendsplatError, match="multiply_adds computed"):
         machine.measure_ceilings(1, CPU, 0.01)
