@@ -80,10 +80,8 @@ def image_loss_into(
         address(frames.valid), address(frames.weight_sums), address(rows), address(backgrounds), l1_weight, ssim_weight,
         address(grad_image), address(losses), address(mean_squares),
     )  # fmt: skip
-    launch.kernels.image_loss(
-        loss, address(scratch.take("sums", sums, torch.float64)), address(scratch.take("rows", floats, torch.float32)),
-        *launch.queue,
-    )  # fmt: skip
+    buffers = scratch.take("sums", (sums,), torch.float64), scratch.take("rows", (floats,), torch.float32)
+    launch.kernels.image_loss(loss, *(address(buffer) for buffer in buffers), *launch.queue)
 
 
 @lru_cache
