@@ -66,6 +66,11 @@ void add_training(py::module_& m) {
   m.def("image_loss", [](const ImageLoss& loss, uintptr_t sums, uintptr_t scratch, int threads) {
     operations().image_loss(loss, at<double>(sums), at<float>(scratch), threads < 1 ? 1 : threads);
   }, release());
+  m.def("tangent_frames", [](int64_t images, int64_t vertex_count, int64_t faces, uintptr_t vertices, uintptr_t corners,
+                             uintptr_t uv_edges, uintptr_t frames, uintptr_t quats, int threads) {
+    operations().tangent_frames({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
+                                 at<float>(frames), at<float>(quats)}, threads < 1 ? 1 : threads);
+  }, release());
   py::class_<Bind>(m, "Bind").def(
       py::init(&make_bind), py::arg("images"), py::arg("gaussians"), py::arg("blendshapes"), py::arg("vertex_count"),
       py::arg("faces"), py::arg("threads"), py::arg("base"), py::arg("deltas"), py::arg("grouped_weights"), py::arg("vertices"),

@@ -33,6 +33,15 @@ struct BindBackward {
   float* grouped_weights;          // [parts,ceil(B/8),K,8]
 };
 
+// Tangent frames of F triangles in B frames, and their rotations.
+struct TangentFrames {
+  int64_t images, vertex_count, faces;                 // B, V, F
+  const float* vertices;                               // [B,V,3]
+  const int64_t* corners;                              // [F,3]
+  const float* uv_edges;                               // [F,4], see blendsplat/tangent.h
+  float *frames, *quats;                               // [B,F,3,3] [B,F,4] wxyz
+};
+
 #define BLENDSPLAT_DECLARE_TRAINING(target)                                                                         \
   namespace target {                                                                                                \
   void adam(const AdamTensor*, int64_t tensors, const AdamOptions&, const float* rates, int64_t* steps, int threads); \
@@ -40,6 +49,7 @@ struct BindBackward {
   void image_loss(const ImageLoss&, double* sums, float* scratch, int threads);  /* of those sizes, any values */     \
   void bind_forward(const Bind&, const BindForward&);                                                               \
   void bind_backward(const Bind&, const BindBackward&);                                                             \
+  void tangent_frames(const TangentFrames&, int threads);                                                           \
   }
 BLENDSPLAT_DECLARE_TRAINING(generic)
 BLENDSPLAT_DECLARE_TRAINING(avx2)
