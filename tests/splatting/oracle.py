@@ -100,10 +100,16 @@ def probe(view: View, generator: torch.Generator) -> tuple[list[Tensor], Tensor,
 
 
 def exponent_terms(inputs: list[Tensor], viewmat: Tensor, K: Tensor, size: tuple[int, int], centres: Tensor) -> Tensor:
-    """[P,n]: a dx^2 + b dx dy + c dy^2 with each term positive: a needle's exponent is their small difference."""
+    """[P,n]: how far alpha's exponent moves for each unit of relative rounding. Its three terms with positive signs (a
+    needle's exponent is their small difference), and its slope times the pixel coordinates that the centre is made of
+    (far from the origin a float32 coordinate is coarse)."""
     means, covariances, _ = project_reference(*inputs[:3], viewmat, K, *size)
-    (dx, dy), inverse = (centres[:, None] - means).abs().unbind(-1), covariances.inverse().abs()
-    return inverse[:, 0, 0] * dx * dx + 2 * inverse[:, 0, 1] * dx * dy + inverse[:, 1, 1] * dy * dy
+    dx, dy = (centres[:, None] - means).unbind(-1)
+    a, b, c = (m for m in covariances.inverse().flatten(1)[:, [0, 1, 3]].unbind(1))
+    centre = K[:2, 2]
+    reach = (means - centre).abs() + centre.abs()
+    slope = (a * dx + b * dy).abs() * reach[:, 0] + (b * dx + c * dy).abs() * reach[:, 1]
+    return a * dx * dx + 2 * (b * dx * dy).abs() + c * dy * dy + slope
 
 
 @dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images whose values are known without any rasterizer, so that the oracle's own reading of the papers is tested too."""
+"""Images whose values are known without a rasterizer, so that the oracle's own reading of the papers is tested too."""
 
 from __future__ import annotations
 
