@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sizes of a KaoLRM, as its config.json says them; the defaults of what that file leaves out are the release's.
+
+OpenLRM's config.json is the same file with two keys more, so one reader serves both.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from blendsplat.errors import FormatError
+
+Count = Annotated[int, Field(ge=1, le=65536)]
+
+# width, layers, heads of the DINOv2 encoders with registers; giant has another kind of MLP and is not used by any LRM
+ENCODERS = {"dinov2_vits14_reg": (384, 12, 6), "dinov2_vitb14_reg": (768, 12, 12), "dinov2_vitl14_reg": (1024, 24, 16)}
+IGNORED_KEYS = ("rendering_samples_per_ray",)  # of OpenLRM: its ray marcher is not part of this
+
+
+class Config(BaseModel):
+    """Sizes; the first block is the released file's. Every size is free, so that a small model is one too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    camera_embed_dim: Count = 1024
+    transformer_dim: Count = 768
+    transformer_layers: Count = 12
+    transformer_heads: Count = 12
+    triplane_low_res: Count = 32
+    triplane_high_res: Count = 64
+    triplane_dim: Count = 48
+    encoder_type: Literal["dinov2"] = "dinov2"
+    encoder_model_name: str = Field("dinov2_vitb14_reg", description="a name of ENCODERS, or custom")
+    encoder_feat_dim: Count = 768
+    encoder_freeze: bool = False
+
+    encoder_layers: Count = Field(12, description="with encoder_model_name custom")
+    encoder_heads: Count = Field(12, description="with encoder_model_name custom")
+    encoder_registers: int = Field(4, ge=0, le=64)
+    encoder_patch: Count = Field(14, description="pixels of a patch")
+    encoder_grid: Count = Field(37, description="patches a side that the position embedding was trained for")
+    image_size: Count = Field(224, description="pixels a side that the model was trained for")
+
+    head: str = Field("flame", description="the parametric head that the coefficients belong to")
+    shape_count: Count = 100
+    expression_count: Count = 50
+    flame_widths: tuple[Count, Count, Count] = Field((2048, 1024, 512), description="hidden widths of the FLAME decoder")
+    flame_gate_reduction: Count = Field(8, description="the channel gate's bottleneck is so many times narrower")
+    token_gate: bool = Field(False, description="a gate per triplane token (paper, section 3.2), which the release lacks")
+    gaussian_width: Count = Field(64, description="hidden width of the Gaussian decoder")
+    focal: float = Field(0.75, gt=0, description="focal length, over the image's size, of the cameras it renders to")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.encoder_model_name != "custom":
+            if self.encoder_model_name not in ENCODERS:
+                raise ValueError(f"encoder_model_name is none of {', '.join(ENCODERS)}, custom")
+            width, layers, heads = ENCODERS[self.encoder_model_name]
+            if self.encoder_feat_dim != width:
+                raise ValueError(f"encoder_feat_dim of {self.encoder_model_name} is {width}")
+            # the name decides; assigned past `frozen` because this is still the construction
+            object.__setattr__(self, "encoder_layers", layers)
+            object.__setattr__(self, "encoder_heads", heads)
+        for width, heads, what in (
+            (self.encoder_feat_dim, self.encoder_heads, "encoder"),
+            (self.transformer_dim, self.transformer_heads, "transformer"),
+        ):
+            if width % heads:
+                raise ValueError(f"the {what}'s width {width} does not divide into {heads} heads")
+        if self.triplane_high_res != 2 * self.triplane_low_res:
+            raise ValueError("triplane_high_res is not twice triplane_low_res")
+        if self.image_size % self.encoder_patch:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of the patch, {self.encoder_patch}")
+        return self
+
+    @property
+    def tokens(self) -> int:
+        """Triplane tokens: three planes of triplane_low_res squared."""
+        return 3 * self.triplane_low_res**2
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that the FLAME decoder gives: shape, expression, global rotation, jaw, scale, translation."""
+        return self.shape_count + self.expression_count + 6 + 1 + 3
+
+    def as_json(self) -> dict[str, object]:
+        """What config.json holds: the released keys always, the others where they differ from their defaults."""
+        values = self.model_dump(mode="json")
+        defaults = Config().model_dump(mode="json")
+        released = list(values)[:11]
+        return {key: value for key, value in values.items() if key in released or value != defaults[key]}
+
+
+def read_config(path: Path) -> Config:
+    """config.json -> Config. Raises FormatError naming the file and the first key that cannot be used."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FormatError(f"{path} is missing; it comes with the weights, put it beside them.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{path} cannot be read as JSON; fetch it again.", repr(error)) from error
+    if not isinstance(values, dict):
+        raise FormatError(f"{path} is no configuration of a model; fetch it again.")
+    try:
+        return Config.model_validate({key: value for key, value in values.items() if key not in IGNORED_KEYS})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise FormatError(f"{path} describes a model this program cannot build: {where or 'sizes'}: {reason}.") from error
