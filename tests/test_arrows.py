@@ -18,7 +18,7 @@ ADDON = ROOT / "blender_addon"
 # A room may use rooms of a lower rank. Some modules of tracking are ground that lower rooms stand on: what a detector
 # and a performance are.
 RANKS = {
-    "errors": -1, "progress": 0, "files": 0, "geometry": 0, "_kernels_cpu": 0, "_kernels_cuda": 0,
+    "errors": -1, "progress": 0, "files": 0, "folders": 0, "geometry": 0, "_kernels_cpu": 0, "_kernels_cuda": 0,
     "splatting": 1, "tracking.landmarks": 1, "tracking.quiet": 1,
     "heads": 2,
     "tracking.result": 3,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import blendsplat
-from blendsplat.commands import bench, exchanging, learning, machine, making, using
+from blendsplat.commands import bench, exchanging, learning, machine, making, using, weights
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -19,7 +19,8 @@ app = typer.Typer(
 
 for _command in (
     making.track, making.train, using.render, using.evaluate, using.export, exchanging.import_recording,
-    exchanging.export_vhap, learning.generate_heads, machine.info, machine.demo, machine.serve,
+    exchanging.export_vhap, learning.generate_heads, weights.weights, machine.info,
+    machine.demo, machine.serve,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(bench.app, name="bench")

@@ -32,6 +32,7 @@ COMMANDS = (
     "export",
     "import-recording",
     "export-vhap",
+    "weights",
     "info",
     "demo",
     "serve",

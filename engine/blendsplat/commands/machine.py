@@ -61,10 +61,10 @@ def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
     """
 
     def work(progress: Any) -> dict[str, Any]:
-        from blendsplat.serving.logs import log_directory
+        from blendsplat.folders import log_folder
         from blendsplat.serving.system import describe_engine
 
-        return describe_engine(str(log_directory()))
+        return describe_engine(str(log_folder()))
 
     described = run_command("looking around", work, verbose, as_json)
     if as_json:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import sys
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from scipy.spatial import cKDTree
 
 from blendsplat.errors import BlendsplatError, FormatError, NoFaceError
 from blendsplat.files import read_npz, write_npz
+from blendsplat.folders import cache_folder
 from blendsplat.heads.model import HeadModel, LandmarkEmbedding
 from blendsplat.heads.portrait import (
     EYES_APART,
@@ -269,19 +269,6 @@ def renderer_of(head: HeadModel) -> Renderer:
     from blendsplat.heads.builtin.appearance import head_texture
 
     return textured_portrait(torch.tensor(head_texture()))
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for Blendsplat ($BLENDSPLAT_CACHE, or the system's place for caches)."""
-    if chosen := os.environ.get("BLENDSPLAT_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "blendsplat"
 
 
 def save_embedding(path: Path, embedding: LandmarkEmbedding, head: HeadModel, key: str | None = None) -> None:

@@ -17,21 +17,12 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from blendsplat.folders import log_folder
+
 _KEPT_FILES = 10
 _MAX_BYTES = 5 * 2**20
 _handlers: list[logging.Handler] = []  # ours, replaced when a log is started anew
 _crash_file: TextIO | None = None  # faulthandler needs its file open as long as the process lives
-
-
-def log_directory() -> Path:
-    """The platform's folder for logs of this user ($BLENDSPLAT_LOG_DIR overrides it)."""
-    if chosen := os.environ.get("BLENDSPLAT_LOG_DIR"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "Blendsplat" / "Logs"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Logs" / "Blendsplat"
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "blendsplat" / "logs"
 
 
 def start_log(name: str, to_stderr: bool, level: int = logging.INFO) -> Path | None:
@@ -48,7 +39,7 @@ def start_log(name: str, to_stderr: bool, level: int = logging.INFO) -> Path | N
     if to_stderr:
         stream = logging.StreamHandler(sys.stderr)
         _add(root, stream, layout)
-    for folder in (log_directory, lambda: Path(tempfile.gettempdir()) / "blendsplat-logs"):
+    for folder in (log_folder, lambda: Path(tempfile.gettempdir()) / "blendsplat-logs"):
         try:
             return _open_log(folder(), name, root, layout)
         except (OSError, RuntimeError):  # RuntimeError: there is no home folder

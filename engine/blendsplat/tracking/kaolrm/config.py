@@ -34,25 +34,25 @@ class Config(BaseModel):
     triplane_high_res: Count = 64
     triplane_dim: Count = 48
     encoder_type: Literal["dinov2"] = "dinov2"
-    encoder_model_name: str = Field("dinov2_vitb14_reg", description="a name of ENCODERS, or custom")
+    encoder_model_name: str = Field(default="dinov2_vitb14_reg", description="a name of ENCODERS, or custom")
     encoder_feat_dim: Count = 768
     encoder_freeze: bool = False
 
-    encoder_layers: Count = Field(12, description="with encoder_model_name custom")
-    encoder_heads: Count = Field(12, description="with encoder_model_name custom")
-    encoder_registers: int = Field(4, ge=0, le=64)
-    encoder_patch: Count = Field(14, description="pixels of a patch")
-    encoder_grid: Count = Field(37, description="patches a side that the position embedding was trained for")
-    image_size: Count = Field(224, description="pixels a side that the model was trained for")
+    encoder_layers: Count = Field(default=12, description="with encoder_model_name custom")
+    encoder_heads: Count = Field(default=12, description="with encoder_model_name custom")
+    encoder_registers: int = Field(default=4, ge=0, le=64)
+    encoder_patch: Count = Field(default=14, description="pixels of a patch")
+    encoder_grid: Count = Field(default=37, description="patches a side that the position embedding was trained for")
+    image_size: Count = Field(default=224, description="pixels a side that the model was trained for")
 
-    head: str = Field("flame", description="the parametric head that the coefficients belong to")
+    head: str = Field(default="flame", description="the parametric head that the coefficients belong to")
     shape_count: Count = 100
     expression_count: Count = 50
-    flame_widths: tuple[Count, Count, Count] = Field((2048, 1024, 512), description="hidden widths of the FLAME decoder")
-    flame_gate_reduction: Count = Field(8, description="the channel gate's bottleneck is so many times narrower")
-    token_gate: bool = Field(False, description="a gate per triplane token (paper, section 3.2), which the release lacks")
-    gaussian_width: Count = Field(64, description="hidden width of the Gaussian decoder")
-    focal: float = Field(0.75, gt=0, description="focal length, over the image's size, of the cameras it renders to")
+    flame_widths: tuple[Count, Count, Count] = Field(default=(2048, 1024, 512), description="of the FLAME decoder")
+    flame_gate_reduction: Count = Field(default=8, description="how much narrower the channel gate's middle is")
+    token_gate: bool = Field(default=False, description="a gate per token: the paper's, not the release's")
+    gaussian_width: Count = Field(default=64, description="hidden width of the Gaussian decoder")
+    focal: float = Field(default=0.75, gt=0, description="of the cameras it renders to, over the image's size")
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -111,4 +111,4 @@ def read_config(path: Path) -> Config:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        raise FormatError(f"{path} describes a model this program cannot build: {where or 'sizes'}: {reason}.") from error
+        raise FormatError(f"{path} describes a model that cannot be built: {where or 'sizes'}: {reason}.") from error

@@ -8,17 +8,23 @@ expressions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, normalize, softplus
 
 from blendsplat.tracking.kaolrm.config import Config
+from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL
 
 MINIMUM_SCALE = 0.1
-TRAINING_FOCAL = 0.75  # planes are laid out in the frame of this focal length
 _SATURATION = 0.001  # colours are a sigmoid stretched by this much past 0 and 1 (KaoLRM, section 3.3)
 _TYPICAL_SCALE = 5.0  # a head of FLAME's size (0.3 m) then fills the frame: where an untrained decoder starts
+
+
+def exact(x: Tensor) -> Tensor:
+    """x in float32 or, where it is that, in float64."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 class ChannelGate(nn.Module):
@@ -54,23 +60,25 @@ class FlameDecoder(nn.Module):
         )
         if config.token_gate:
             width = config.transformer_dim
-            self.token_gate = nn.Sequential(nn.Linear(width, max(1, width // 8)), nn.GELU(), nn.Linear(max(1, width // 8), 1))
+            self.token_gate = nn.Sequential(
+                nn.Linear(width, max(1, width // 8)), nn.GELU(), nn.Linear(max(1, width // 8), 1)
+            )
         self._initialise(config)
 
     def forward(self, means: Tensor) -> Tensor:
         with torch.autocast(means.device.type, enabled=False):
-            return self.decoder(means.float())
+            return self.decoder(exact(means))
 
     def gate(self, tokens: Tensor) -> Tensor | None:
         """Each token's share [B,N,1], or None for a model without token gates."""
         if not hasattr(self, "token_gate"):
             return None
         with torch.autocast(tokens.device.type, enabled=False):
-            return torch.sigmoid(self.token_gate(tokens.float()))
+            return torch.sigmoid(self.token_gate(exact(tokens)))
 
     def _initialise(self, config: Config) -> None:
         """Untrained, every image gives nearly the mean head at a size that fills the frame."""
-        last = self.decoder[-1]
+        last = cast(nn.Linear, self.decoder[-1])
         nn.init.normal_(last.weight, std=1e-3)
         nn.init.zeros_(last.bias)
         with torch.no_grad():
@@ -125,15 +133,15 @@ class GaussianDecoder(nn.Module):
     def raw(self, features: Tensor) -> Tensor:
         """Samples [B,3,N,D] -> [B,N,11]: opacity, three scales, quaternion, rgb, before their activations."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.decoder["net"](features.float().transpose(1, 2).flatten(2))
+            return self.decoder["net"](exact(features).transpose(1, 2).flatten(2))
 
 
 def sample_planes(planes: Tensor, points: Tensor, focal: float) -> Tensor:
     """planes [B,3,D,R,R], points [B,N,3] -> bilinear samples [B,3,N,D], zero outside.
 
-    The planes lie in axes (x, -z, y) of the world, scaled with the focal length; they hold (x,y), (x,z) and (z,y).
+    The planes lie in axes (x, -z, y) of the world, laid out for FOCAL and scaled with any other; they hold (x,y), (x,z) and (z,y).
     """
-    x, y, z = (points * (focal / TRAINING_FOCAL)).unbind(-1)
+    x, y, z = (points * (focal / FOCAL)).unbind(-1)
     first, second, third = x, -z, y
     grid = torch.stack(
         [torch.stack(pair, -1) for pair in ((first, second), (first, third), (third, second))], 1

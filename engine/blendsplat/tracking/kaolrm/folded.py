@@ -7,6 +7,7 @@ come from learned tokens alone, are a constant too. Weights are shared with the 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +17,7 @@ from torch.nn.functional import layer_norm
 
 from blendsplat.tracking.kaolrm.encoder import EPS, Block, ImageEncoder
 from blendsplat.tracking.kaolrm.ops import Ops
-from blendsplat.tracking.kaolrm.triplane import TransformerLayer, TriplaneTransformer
+from blendsplat.tracking.kaolrm.triplane import ModulatedNorm, TransformerLayer, TriplaneTransformer
 
 
 @dataclass
@@ -99,22 +100,28 @@ class Folded:
 
 
 def _fold(layer: TransformerLayer, camera: Tensor, dtype: torch.dtype) -> Layer:
+    def used(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(dtype)
+
+    def norm(modulated: ModulatedNorm) -> Norm:
+        weight, bias = modulated.folded(camera)
+        return Norm(used(weight), used(bias))
+
     q, k, v = layer.cross_attn.projections()
 
-    def cast_to(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor.detach().to(dtype) for tensor in tensors)
-
     wide, narrow = cast(nn.Linear, layer.mlp["0"]), cast(nn.Linear, layer.mlp["3"])
-    norms = [Norm(*cast_to(*norm.folded(camera))) for norm in (layer.norm1, layer.norm2, layer.norm3)]
-    keys_values = torch.cat([k, v]) if not layer.cross_attn.packed else layer.cross_attn.in_proj_weight[len(q) :]
-    matrices = cast_to(q, keys_values, layer.cross_attn.out_proj.weight, torch.cat(layer.self_attn.projections())
-                       if not layer.self_attn.packed else layer.self_attn.in_proj_weight, layer.self_attn.out_proj.weight)  # fmt: skip
     return Layer(
-        (norms[0], norms[1], norms[2]),
-        *matrices,
-        cast(tuple[Tensor, Tensor], cast_to(wide.weight, wide.bias)),
-        cast(tuple[Tensor, Tensor], cast_to(narrow.weight, narrow.bias)),
-        layer.cross_attn.heads,
+        norms=(norm(layer.norm1), norm(layer.norm2), norm(layer.norm3)),
+        cross_query=used(q),
+        cross_keys_values=used(
+            layer.cross_attn.in_proj_weight[len(q) :] if layer.cross_attn.packed else torch.cat([k, v])
+        ),
+        cross_out=used(layer.cross_attn.out_proj.weight),
+        self_in=used(layer.self_attn.in_proj_weight),
+        self_out=used(layer.self_attn.out_proj.weight),
+        wide=(used(wide.weight), used(wide.bias)),
+        narrow=(used(narrow.weight), used(narrow.bias)),
+        heads=layer.cross_attn.heads,
     )
 
 
@@ -122,6 +129,4 @@ def _as_dtype(block: Block, dtype: torch.dtype) -> Block:
     """The block itself, or a copy in another precision."""
     if block.attn.qkv.weight.dtype == dtype:
         return block
-    from copy import deepcopy
-
     return deepcopy(block).to(dtype)

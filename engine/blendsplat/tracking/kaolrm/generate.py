@@ -159,8 +159,11 @@ def _write_truth(path: Path, head: HeadModel, person: Person, views: Views) -> N
         "translation": torch.from_numpy(views.translation), "viewmats": torch.from_numpy(views.viewmats),
         "landmarks": torch.from_numpy(views.landmarks),
     }  # fmt: skip
-    write_npz(path, {"format": TRUTH, "version": TRUTH_VERSION, "head": head.name},
-              {name: value.numpy().astype(np.float32) for name, value in arrays.items()})
+    write_npz(
+        path,
+        {"format": TRUTH, "version": TRUTH_VERSION, "head": head.name},
+        {name: value.numpy().astype(np.float32) for name, value in arrays.items()},
+    )
 
 
 def _uids(directory: Path, layout: str) -> list[str]:

@@ -19,32 +19,26 @@ from blendsplat.tracking.kaolrm.decoders import (
     FlameDecoder,
     GaussianDecoder,
     SurfaceGaussians,
+    exact,
     split_coefficients,
 )
 from blendsplat.tracking.kaolrm.encoder import ImageEncoder
 from blendsplat.tracking.kaolrm.folded import Folded
-from blendsplat.tracking.kaolrm.triplane import CameraEmbedder, TriplaneTransformer, plane_means, spread_texels, upsample
+from blendsplat.tracking.kaolrm.frames_of_reference import camera_vector, canonical_viewmat
+from blendsplat.tracking.kaolrm.triplane import (
+    CameraEmbedder,
+    TriplaneTransformer,
+    plane_means,
+    spread_texels,
+    upsample,
+)
 
-CAMERA_DISTANCE = 2.0
 Precision = Literal["float32", "bfloat16"]
 
 
-def source_camera(distance: float = CAMERA_DISTANCE, focal: float = 0.75) -> Tensor:
-    """The camera vector [16] of the canonical source view: row-major 3x4 camera-to-world, fx, fy, cx, cy over the size.
-
-    The camera sits in front of the face, in OpenLRM's axes (z up, -y towards the camera). Inference uses the default
-    for every released model, whatever focal length that renders with.
-    """
-    pose = [1, 0, 0, 0, 0, 0, -1, -distance, 0, 1, 0, 0]
-    return torch.tensor([*pose, focal, focal, 0.5, 0.5], dtype=torch.float32)
-
-
-def render_camera(size: int, focal: float, distance: float = CAMERA_DISTANCE) -> tuple[Tensor, Tensor]:
-    """(viewmat [4,4], K [3,3] in pixels) of the source view: at (0,0,distance), looking along -z, OpenCV axes."""
-    viewmat = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
-    viewmat[2, 3] = distance
-    pixels, middle = focal * size, size / 2
-    return viewmat, torch.tensor([[pixels, 0, middle], [0, pixels, middle], [0, 0, 1.0]])
+def source_camera() -> Tensor:
+    """The camera vector [16] of the canonical source view, which inference uses for every released model."""
+    return torch.from_numpy(camera_vector(canonical_viewmat())).float()
 
 
 class KaoLRM(nn.Module):
@@ -74,7 +68,7 @@ class KaoLRM(nn.Module):
         """images [B,3,S,S], cameras [B,16] (left out: the canonical one) -> triplane tokens [B,N,C]."""
         self._check(images)
         if cameras is None:
-            cameras = source_camera().to(images.device).expand(len(images), -1)
+            cameras = source_camera().to(self.pos_embed).expand(len(images), -1)
         embedding = self.camera_embedder(cameras)
         return self.transformer(self.pos_embed.expand(len(images), -1, -1), self.encoder(images), embedding)
 
@@ -85,7 +79,7 @@ class KaoLRM(nn.Module):
     def raw_coefficients(self, tokens: Tensor) -> Tensor:
         """Triplane tokens [B,N,C] -> the FLAME decoder's numbers [B,S+E+10] before they are split and bounded."""
         with torch.autocast(tokens.device.type, enabled=False):
-            means = plane_means(self.upsampler, tokens.float(), self.config.triplane_low_res)
+            means = plane_means(self.upsampler, exact(tokens), self.config.triplane_low_res)
             shares = self.flame_decoder.gate(tokens)
             if shares is not None:
                 means = means * spread_texels(shares.expand(-1, -1, 4), self.config.triplane_low_res)
@@ -124,7 +118,7 @@ class KaoLRM(nn.Module):
         patch = self.config.encoder_patch
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise InputError(
-                f"KaoLRM reads images [B,3,H,W] of floating-point RGB in [0,1], not {list(images.shape)} of {images.dtype}."
+                f"KaoLRM reads images [B,3,H,W] of floats in [0,1], not {list(images.shape)} of {images.dtype}."
             )
         if len(images) == 0 or min(images.shape[2:]) < patch or any(side % patch for side in images.shape[2:]):
             raise InputError(

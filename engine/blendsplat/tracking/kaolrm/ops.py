@@ -12,7 +12,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from blendsplat.tracking.kaolrm.encoder import attend
 
@@ -32,7 +32,7 @@ def onednn_available() -> bool:
     except (RuntimeError, NotImplementedError, AttributeError, TypeError):
         return False
     want = x @ weight.T
-    wants = ((plain, want), (gelu, F.gelu(want + bias)), (added, 2 * want))
+    wants = ((plain, want), (gelu, functional.gelu(want + bias)), (added, 2 * want))
     return all(torch.allclose(have, right, atol=1e-4) for have, right in wants)
 
 
@@ -53,12 +53,14 @@ class Ops:
     ) -> Tensor:
         """x [...,C] -> x weight^T + bias, then exact GELU, or then + add. weight [D,C]."""
         if not self.onednn:
-            y = F.linear(x, weight, bias)
-            return F.gelu(y) if gelu else y if add is None else y + add
+            y = functional.linear(x, weight, bias)
+            return functional.gelu(y) if gelu else y if add is None else y + add
         bias = None if bias is None else bias.contiguous()  # oneDNN's wrapper ignores a bias's stride
         if add is not None:
             return torch.ops.mkldnn._linear_pointwise.binary(x, add, weight, bias, "add")
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")
+        return torch.ops.mkldnn._linear_pointwise(
+            x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else ""
+        )
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """q [B,N,C], k and v [B,M,C] -> [B,N,C], as encoder.attend."""

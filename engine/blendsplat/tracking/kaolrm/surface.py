@@ -20,9 +20,10 @@ def sample_surface(vertices: Tensor, faces: Tensor, count: int = POINTS, seed: i
     """
     with torch.no_grad():
         corners = vertices[:, faces].float()
-        areas = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]).norm(dim=-1)
+        sides = corners[:, :, 1:] - corners[:, :, :1]
+        areas = torch.linalg.cross(sides[:, :, 0], sides[:, :, 1]).norm(dim=-1)
         if not bool((areas.sum(1) > 0).all()) or not bool(torch.isfinite(areas).all()):
-            raise ValueError("The mesh has no area to put Gaussians on; its vertices are not finite or all in one place.")
+            raise ValueError("The mesh has no area for Gaussians; its vertices are not finite or all in one place.")
         generator = torch.Generator(vertices.device).manual_seed(seed)
         chosen = torch.multinomial(areas, count, replacement=True, generator=generator)
         u, v = torch.rand(2, *chosen.shape, generator=generator, device=vertices.device, dtype=torch.float32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, silu
+from torch.nn.functional import gelu, linear
 
 from blendsplat.tracking.kaolrm.config import Config
 from blendsplat.tracking.kaolrm.encoder import EPS, attend
@@ -43,7 +43,7 @@ class ModulatedNorm(nn.Module):
 
     def folded(self, modulation: Tensor) -> tuple[Tensor, Tensor]:
         """The weight and bias [C] of the plain LayerNorm that this is under one constant modulation [1,E]."""
-        shift, scale = linear(silu(modulation[0]), self.mlp[1].weight, self.mlp[1].bias).chunk(2)
+        shift, scale = self.mlp(modulation)[0].chunk(2)
         return self.norm.weight * (1 + scale), self.norm.bias * (1 + scale) + shift
 
 

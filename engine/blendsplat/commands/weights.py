@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``weights``: which networks' weights there are, whose they are, where they must lie, whether they fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from blendsplat.commands.running import AsJson, Verbose, print_json, run_command
+
+
+def weights(
+    directory: Annotated[
+        str | None, typer.Argument(help="a folder or a name of the list, to check", show_default="list all")
+    ] = None,
+    sha256: Annotated[bool, typer.Option("--sha256", help="Also compute the file's SHA-256.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the weights that KaoLRM can use, or check those in a folder key by key.
+
+    Blendsplat neither ships nor fetches them: their licences are between their owners and you.
+    $BLENDSPLAT_WEIGHTS names another folder to keep them in.
+
+    \b
+    blendsplat weights
+    blendsplat weights kaolrm-mono --sha256
+    blendsplat weights ~/Downloads/kaolrm/ --json
+    """
+    if directory is None:
+        _list(as_json)
+        return
+    result = run_command("checking weights", lambda progress: _checked(directory, sha256), verbose, as_json)
+    if as_json:
+        print_json(result)
+    else:
+        _print_check(result)
+    if not result["fits"]:
+        raise typer.Exit(2)
+
+
+def _list(as_json: bool) -> None:
+    from blendsplat.folders import weights_folder
+    from blendsplat.tracking.kaolrm.catalogue import CATALOGUE
+
+    rows = [
+        {"name": e.name, "purpose": e.purpose, "source": e.source, "licence": e.licence, "folder": str(e.folder),
+         "present": e.folder.is_dir()}
+        for e in CATALOGUE
+    ]  # fmt: skip
+    if as_json:
+        return print_json({"folder": str(weights_folder()), "weights": rows})
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"Weights lie in {weights_folder()}, a folder of its name each, with config.json and model.safetensors:")
+    for row in rows:
+        say(f"  {'here   ' if row['present'] else 'missing'}  {row['name']:24} {row['purpose']}; {row['licence']}")
+        say(f"           {'':24} {row['source']}")
+
+
+def _checked(directory: str, sha256: bool) -> dict[str, Any]:
+    from blendsplat.tracking.kaolrm.catalogue import find_weights
+    from blendsplat.tracking.kaolrm.weights import WEIGHTS, file_sha256, inspect_weights
+
+    folder = find_weights(directory)
+    found = inspect_weights(folder)
+    return {
+        "folder": str(folder), "fits": found.fits, "kind": "openlrm" if found.fresh else "kaolrm",
+        "parameters": found.parameters, "bytes": found.size, "missing": list(found.missing),
+        "unexpected": list(found.unexpected), "misshapen": list(found.misshapen), "ignored": found.ignored,
+        "config": found.config.as_json(), "sha256": file_sha256(Path(folder) / WEIGHTS) if sha256 else None,
+    }  # fmt: skip
+
+
+def _print_check(result: dict[str, Any]) -> None:
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    use = "to regress heads" if result["kind"] == "kaolrm" else "to train a KaoLRM from (OpenLRM knows no heads)"
+    size = f"{result['parameters'] / 1e6:.1f} million parameters, {result['bytes'] / 2**20:.0f} MiB"
+    say(f"{result['folder']}: {f'complete, {use}' if result['fits'] else 'does not fit its config.json'}; {size}")
+    for what in ("missing", "misshapen", "unexpected"):
+        for key in result[what]:
+            say(f"  {what}: {key}")
+    for reason, count in result["ignored"].items():
+        say(f"  ignored: {count} keys, {reason}")
+    if result["sha256"]:
+        say(f"  sha256: {result['sha256']}")
