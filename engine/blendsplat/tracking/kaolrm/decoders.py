@@ -139,7 +139,8 @@ class GaussianDecoder(nn.Module):
 def sample_planes(planes: Tensor, points: Tensor, focal: float) -> Tensor:
     """planes [B,3,D,R,R], points [B,N,3] -> bilinear samples [B,3,N,D], zero outside.
 
-    The planes lie in axes (x, -z, y) of the world, laid out for FOCAL and scaled with any other; they hold (x,y), (x,z) and (z,y).
+    The planes lie in axes (x, -z, y) of the world, laid out for FOCAL and scaled with any other. They hold (x,y), (x,z)
+    and (z,y).
     """
     x, y, z = (points * (focal / FOCAL)).unbind(-1)
     first, second, third = x, -z, y
