@@ -12,6 +12,7 @@ from tiny_clip import tiny_avatar, tiny_head
 from typer.testing import CliRunner, Result
 
 from blendsplat.bench import curves, machine, subject
+from blendsplat.bench.peers import table
 from blendsplat.bench.suite import BENCHES
 from blendsplat.cli import app
 
@@ -24,6 +25,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BLENDSPLAT_LOG_DIR", str(tmp_path / "logs"))
     monkeypatch.setattr(machine, "TRIAD_FLOATS", 1 << 12)
     monkeypatch.setattr(subject, "TRAINED_IMAGES", 4)
+    monkeypatch.setattr(table, "MODULES", ("torch_tiles", "no_such_peer"))  # others would compile for seconds
+    monkeypatch.setattr(table, "CHECKED", (40, 20))
     monkeypatch.setattr(curves, "SIZES", (512, 1024))
     monkeypatch.setattr(curves, "COUNTS", (60_000, 400_000))
 
@@ -32,9 +35,9 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["bench", *(str(a) for a in arguments)])
 
 
-def check_rows(table: dict[str, Any]) -> None:
-    assert table["rows"]
-    for row in table["rows"]:
+def check_rows(told: dict[str, Any]) -> None:
+    assert told["rows"]
+    for row in told["rows"]:
         assert row["threads"] == 1 and 0 < row["minimum_ms"] <= row["median_ms"], row
         assert row["floor_ms"] is None or row["floor_ms"] > 0, row
 
@@ -48,8 +51,15 @@ def test_a_sub_command(name: str, tmp_path: Path) -> None:
     assert told == json.loads(file.read_text())
     assert told["command"] == f"blendsplat bench {name} --threads 1 --gaussians 60 --size 24 --batch 2 --uv 12"
     assert told["machine"]["cores"] >= 1 and "torch" in told["machine"] and told["ceilings"][0]["pairs"] > 0
-    assert [table["name"] for table in told["tables"]] == [name]
+    assert [t["name"] for t in told["tables"]] == [name]
     check_rows(told["tables"][0])
+
+
+def test_a_missing_peer_is_skipped_with_a_word() -> None:
+    (told,) = json.loads(run("peers", *TINY, "--json").stdout)["tables"]
+    assert "Not installed, so skipped: blendsplat.bench.peers.no_such_peer" in told["note"]
+    ours, peer = (row for row in told["rows"] if row["what"].endswith("forward + backward"))
+    assert ours["extra"] == {"times ours": 1.0} and float(peer["extra"]["error"]) < 1e-5
 
 
 def test_all_writes_the_page(tmp_path: Path) -> None:

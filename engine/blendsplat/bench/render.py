@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from blendsplat.bench import floors
 from blendsplat.bench.plan import Plan
@@ -14,7 +13,7 @@ from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.scene import BenchScene, head_scene, work_of
 from blendsplat.bench.subject import avatar_scene
 from blendsplat.bench.timing import graphed
-from blendsplat.splatting import rasterize_gaussians
+from blendsplat.splatting.backend import make_pass
 
 # (Gaussians, image size) -> milliseconds to reach on two cores, forward and forward + backward
 TARGETS = {(60_000, 512): (10.0, 30.0), (15_000, 256): (3.0, 9.0)}
@@ -63,25 +62,18 @@ def measure(plan: Plan, title: str, scene: BenchScene, share: float) -> list[Row
 
 
 def calls(scene: BenchScene) -> tuple[Callable[[], object], Callable[[], object]]:
-    """(render the scene, render it and compute the gradients of every parameter)."""
-    leaves = [t.clone().requires_grad_() for t in scene.parameters]
+    """(render the scene, render it and compute the gradients of every parameter), in buffers that stay."""
+    device = scene.means.device
+    drawn = make_pass(scene.images, scene.gaussians, scene.width, scene.height, device)
     generator = torch.Generator().manual_seed(1)
-    shape = (scene.images, scene.height, scene.width, 3)
-    gradient = torch.randn(shape, generator=generator).to(scene.means.device)
-
-    def drawn() -> Tensor:
-        means, quats, scales, opacities, colors = leaves
-        return rasterize_gaussians(
-            means, quats, scales, opacities, colors, scene.viewmats, scene.Ks, scene.width, scene.height
-        )[0]
+    gradient = torch.randn(drawn.image.shape, generator=generator).to(device)
+    means, quats, scales, opacities, colors = scene.parameters
 
     def forward() -> None:
-        with torch.no_grad():
-            drawn()
+        drawn.forward(means, quats, scales, opacities, colors, scene.viewmats, scene.Ks)
 
     def both() -> None:
-        for leaf in leaves:
-            leaf.grad = None
-        torch.autograd.backward(drawn(), gradient)
+        forward()
+        drawn.backward(gradient)
 
     return forward, both

@@ -7,8 +7,8 @@ from blendsplat.bench import floors
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.scene import head_scene, work_of
-from blendsplat.splatting.backend import DEFAULT_NEAR_PLANE, backend_for
-from blendsplat.splatting.buffers import Scene
+from blendsplat.splatting.backend import backend_for
+from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Scene
 
 NOTE = (
     "Milliseconds an image to project, cut into tiles and sort by (image, tile, depth). Floor: Gaussians read, "

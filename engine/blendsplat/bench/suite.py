@@ -10,6 +10,7 @@ from blendsplat.bench import machine
 from blendsplat.bench.animate import animate
 from blendsplat.bench.blend import blend
 from blendsplat.bench.curves import curves
+from blendsplat.bench.peers import peers
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.render import render
 from blendsplat.bench.report import Report, Table
@@ -18,6 +19,7 @@ from blendsplat.bench.step import step
 
 BENCHES: dict[str, Callable[[Plan], list[Table]]] = {
     "render": render, "sort": sort, "blend": blend, "step": step, "animate": animate, "curves": curves,
+    "peers": peers,
 }  # fmt: skip
 
 

@@ -118,6 +118,7 @@ for _name, _summary in {
     "step": "The whole training step of an RGBAvatar.",
     "animate": "Playing a performance on an avatar.",
     "curves": "The rasterizer's cost against Gaussians, image size and batch.",
+    "peers": "Other rasterizers on the same scene, where they are installed.",
     "all": "Every benchmark; with --write, the tables of a page (docs/benchmarks.md).",
 }.items():
     _benchmark(_name, _summary)
