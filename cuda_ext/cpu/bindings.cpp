@@ -8,15 +8,12 @@
 #include <stdexcept>
 #include <utility>
 
-#include "dispatch.h"
+#include "bindings.h"
 
 namespace py = pybind11;
 using namespace blendsplat;
 
 namespace {
-
-template <class T>
-T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
 Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float near_plane, int threads, uintptr_t means,
                  uintptr_t quats, uintptr_t scales, uintptr_t opacities, uintptr_t colors, uintptr_t viewmats, uintptr_t Ks,
@@ -114,6 +111,7 @@ PYBIND11_MODULE(_kernels_cpu, m) {
                     at<float>(barycentrics), at<float>(depth)});
   }, release());
   add_training(m);
+  add_surfels(m);
   m.def("ceiling", [](const char* name, int64_t rounds) {
     const std::array<const char*, 4> names = {"multiply_adds", "exponentials", "pairs", "pair_gradients"};
     for (size_t kind = 0; kind < names.size(); ++kind) {

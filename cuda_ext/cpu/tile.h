@@ -49,9 +49,8 @@ struct Step {
 };
 
 // One Gaussian further: pixels that it would bring below kTransmittanceStop end before it. That is rare, so it is a
-// branch, and the chain from one T to the next stays one multiply-add long.
-BS_FN Step advance(const Tile& tile, const float* record, Transmittance& t) {
-  const Lanes full = splat_alpha<Lanes>(record, tile.x - Lanes(record[kMeanX]), tile.y - Lanes(record[kMeanY]));
+// branch, and the chain from one T to the next stays one multiply-add long. full: its alpha before the cut-off.
+BS_FN Step advance(Lanes full, Transmittance& t) {
   Step step = {only(both(t.live, full >= Lanes(kAlphaMin)), full), t.value};
   t.value = step.before - step.before * step.alpha;
   const Mask stopped = Lanes(kTransmittanceStop) > t.value;
@@ -61,6 +60,10 @@ BS_FN Step advance(const Tile& tile, const float* record, Transmittance& t) {
     t.value = step.before - step.before * step.alpha;
   }
   return step;
+}
+
+BS_FN Step advance(const Tile& tile, const float* record, Transmittance& t) {
+  return advance(splat_alpha<Lanes>(record, tile.x - Lanes(record[kMeanX]), tile.y - Lanes(record[kMeanY])), t);
 }
 
 // Asks for the record that the walk will need a few steps later; its index may lie past the list's end, see kEntrySlack.

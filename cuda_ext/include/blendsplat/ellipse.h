@@ -16,20 +16,31 @@ struct Ellipse {
 // A little slack on the level keeps rounding from dropping a pixel exactly at the cut-off.
 constexpr float kLevelSlack = 2e-3f;
 
+// {d: d^T covariance^-1 d <= level}.
 template <class F>
-BS_FN Ellipse<F> make_ellipse(const Projection<F>& p, F opacity) {
+BS_FN Ellipse<F> level_set(F cov_xx, F cov_xy, F cov_yy, F determinant, F level) {
   Ellipse<F> e;
-  const F level = F(kTwoLn2) * logarithm2(opacity * F(1.0f / kAlphaMin)) + F(kLevelSlack);
-  const F inverse_yy = F(1.0f) / p.cov_yy;
-  const F conditional = p.determinant * inverse_yy;
-  const F root_x = square_root(level * p.cov_xx);
+  const F inverse_yy = F(1.0f) / cov_yy;
+  const F conditional = determinant * inverse_yy;
+  const F root_x = square_root(level * cov_xx);
   e.extent_x = root_x;
-  e.extent_y = square_root(level * p.cov_yy);
-  e.slope = p.cov_xy * inverse_yy;
+  e.extent_y = square_root(level * cov_yy);
+  e.slope = cov_xy * inverse_yy;
   e.span_p = conditional * level;
   e.span_q = conditional * inverse_yy;
-  e.turn = root_x * p.cov_xy / p.cov_xx;
+  e.turn = root_x * cov_xy / cov_xx;
   return e;
+}
+
+// Where opacity * exp(-q/2) reaches kAlphaMin.
+template <class F>
+BS_FN F cut_off_level(F opacity) {
+  return F(kTwoLn2) * logarithm2(opacity * F(1.0f / kAlphaMin)) + F(kLevelSlack);
+}
+
+template <class F>
+BS_FN Ellipse<F> make_ellipse(const Projection<F>& p, F opacity) {
+  return level_set(p.cov_xx, p.cov_xy, p.cov_yy, p.determinant, cut_off_level(opacity));
 }
 
 // First and last tile along one axis whose pixel centres the interval [centre - extent, centre + extent] can hold;

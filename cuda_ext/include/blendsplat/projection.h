@@ -40,6 +40,21 @@ BS_FN void quat_rotation(const F* q, F scale, F* out) {
   out[8] = F(1.0f) - scale * (x * x + y * y);
 }
 
+// quat_rotation's derivative: dL/d(rotation) [3x3] -> dL/d(quat).
+template <class F>
+BS_FN void quat_gradient(const F* q, F scale, const F* r, F* out) {
+  const F w = q[0], x = q[1], y = q[2], z = q[3];
+  const F yz = r[7] - r[5], zx = r[2] - r[6], xy = r[3] - r[1];
+  F grad[4];
+  grad[0] = x * yz + y * zx + z * xy;
+  grad[1] = w * yz + y * (r[1] + r[3]) + z * (r[2] + r[6]) - F(2.0f) * x * (r[4] + r[8]);
+  grad[2] = w * zx + x * (r[1] + r[3]) + z * (r[5] + r[7]) - F(2.0f) * y * (r[0] + r[8]);
+  grad[3] = w * xy + x * (r[2] + r[6]) + y * (r[5] + r[7]) - F(2.0f) * z * (r[0] + r[4]);
+  // The rotation does not change along q itself; half of scale is 1 / |q|^2.
+  const F along = (grad[0] * w + grad[1] * x + grad[2] * y + grad[3] * z) * F(0.5f) * scale;
+  for (int i = 0; i < 4; ++i) out[i] = scale * (grad[i] - along * q[i]);
+}
+
 // The determinant is |a1 x a2|^2 + l (|a1|^2 + |a2|^2) + l^2 (Cauchy-Binet): a sum of squares, so a needle-shaped
 // Gaussian does not lose it to cancellation as c_xx c_yy - c_xy^2 would.
 template <class F>
@@ -167,17 +182,7 @@ BS_FN Gaussian3Gradient<F> project_gaussian_backward(const Gaussian3<F>& g, cons
     }
   }
 
-  const F w = g.quat[0], x = g.quat[1], y = g.quat[2], z = g.quat[3];
-  const F* r = grad_rotation;
-  const F yz = r[7] - r[5], zx = r[2] - r[6], xy = r[3] - r[1];
-  F grad_quat[4];
-  grad_quat[0] = x * yz + y * zx + z * xy;
-  grad_quat[1] = w * yz + y * (r[1] + r[3]) + z * (r[2] + r[6]) - F(2.0f) * x * (r[4] + r[8]);
-  grad_quat[2] = w * zx + x * (r[1] + r[3]) + z * (r[5] + r[7]) - F(2.0f) * y * (r[0] + r[8]);
-  grad_quat[3] = w * xy + x * (r[2] + r[6]) + y * (r[5] + r[7]) - F(2.0f) * z * (r[0] + r[4]);
-  // The rotation does not change along q itself; half of quat_scale is 1 / |q|^2.
-  const F along = (grad_quat[0] * w + grad_quat[1] * x + grad_quat[2] * y + grad_quat[3] * z) * F(0.5f) * p.quat_scale;
-  for (int i = 0; i < 4; ++i) out.quat[i] = p.quat_scale * (grad_quat[i] - along * g.quat[i]);
+  quat_gradient(g.quat, p.quat_scale, grad_rotation, out.quat);
 
   F grad_jacobian[4];
   const float* view = camera.rotation;

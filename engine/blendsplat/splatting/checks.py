@@ -62,9 +62,10 @@ def checked_near_plane(near_plane: float) -> float:
 
 def checked_scene(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmats: Tensor, Ks: Tensor,
-    width: int, height: int, near_plane: float, sharing: bool = False,
+    width: int, height: int, near_plane: float, sharing: bool = False, axes: int = 3,
 ) -> Scene:  # fmt: skip
-    """The rasterizer's input; ``sharing`` also takes scales [1,N,3] and opacities [1,N] that all images share."""
+    """The rasterizer's input, scales [B,N,axes]; ``sharing`` also takes scales [1,N,axes] and opacities [1,N] that all
+    images share."""
     if not isinstance(means, Tensor) or means.dim() != 3 or means.shape[-1] != 3:
         got = list(means.shape) if isinstance(means, Tensor) else type(means).__name__
         raise ValueError(f"means: expected a float32 tensor of shape [B,N,3], got {got}")
@@ -78,7 +79,7 @@ def checked_scene(
 
     means = checked("means", means, (images, gaussians, 3), device)
     quats = checked("quats", quats, (images, gaussians, 4), device)
-    scales = checked("scales", scales, (sets(scales), gaussians, 3), device)
+    scales = checked("scales", scales, (sets(scales), gaussians, axes), device)
     opacities = checked("opacities", opacities, (sets(opacities), gaussians), device)
     colors = checked("colors", colors, (images, gaussians, 3), device)
     viewmats, Ks = checked_cameras(viewmats, Ks, images, device)

@@ -21,7 +21,7 @@ class CpuBackend:
 
     def __init__(self, module: ModuleType) -> None:
         self.kernels: Any = module
-        self._workspace = Workspace()
+        self.workspace = Workspace()
 
     @property
     def instruction_set(self) -> str:
@@ -31,7 +31,7 @@ class CpuBackend:
     def make_pass(self, images: int, gaussians: int, width: int, height: int, near_plane: float) -> CpuPass:
         return CpuPass(self, images, gaussians, width, height, near_plane)
 
-    def _scene(self, scene: Scene) -> Any:
+    def view(self, scene: Scene) -> Any:
         return self.kernels.Scene(
             scene.images, scene.gaussians, scene.width, scene.height, scene.near_plane, torch.get_num_threads(),
             address(scene.means), address(scene.quats), address(scene.scales), address(scene.opacities),
@@ -39,21 +39,25 @@ class CpuBackend:
             scene.shared_scales, scene.shared_opacities,
         )  # fmt: skip
 
-    def _parts(self, images: int) -> int:
+    def parts(self, images: int) -> int:
         """Runs of tiles per image: enough that the last thread to finish does not keep the others waiting long."""
         threads = torch.get_num_threads()
         return min(threads, -(-4 * threads // max(images, 1))) if images < 4 * threads else 1
 
     def bin(self, scene: Scene, take: Take = fresh) -> Bins:
         """Project, and sort by (image, tile, depth). What stays comes from ``take``, scratch is the backend's."""
-        view, kernels, scratch = self._scene(scene), self.kernels, self._workspace.take
+        records = take("records", (scene.images, scene.gaussians, self.kernels.RECORD_SIZE), torch.float32)
+        tile_bounds = self.workspace.take("tile_bounds", (scene.images, scene.gaussians), torch.int32)
+        bound = self.kernels.project(self.view(scene), address(records), address(tile_bounds))
+        return self.sort(scene, records, tile_bounds, bound, take)
+
+    def sort(self, scene: Scene, records: Tensor, tile_bounds: Tensor, bound: int, take: Take = fresh) -> Bins:
+        """The tiles' lists of whatever these records [B,N,16] were projected from; bound: the sum of tile_bounds."""
+        view, kernels, scratch = self.view(scene), self.kernels, self.workspace.take
         images, gaussians, size = scene.images, scene.gaussians, kernels.TILE_SIZE
         tiles = -(-scene.width // size) * -(-scene.height // size)
-        records = take("records", (images, gaussians, kernels.RECORD_SIZE), torch.float32)
-        tile_bounds = scratch("tile_bounds", (images, gaussians), torch.int32)
-        bound = kernels.project(view, address(records), address(tile_bounds))
         check_entries(bound, scene)
-        chunks = self._parts(images)
+        chunks = self.parts(images)
         sort = kernels.BinScratch(
             chunks,
             address(scratch("keys", (2, images, gaussians), torch.int64)),
@@ -79,7 +83,7 @@ class CpuBackend:
             for name, channels in (("image", 3), ("alpha", 1), ("depth", 1))
         )
         self.kernels.blend_forward(
-            self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
+            self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(backgrounds), address(image), address(alpha), address(depth),
         )  # fmt: skip
         return image, alpha, depth
@@ -93,9 +97,9 @@ class CpuBackend:
         need_background: bool,
         take: Take = fresh,
     ) -> tuple[Gradients, Tensor | None]:
-        view, kernels, scratch = self._scene(scene), self.kernels, self._workspace.take
+        view, kernels, scratch = self.view(scene), self.kernels, self.workspace.take
         images, gaussians = scene.images, scene.gaussians
-        parts, threads, room = self._parts(images), torch.get_num_threads(), bins.longest + 1
+        parts, threads, room = self.parts(images), torch.get_num_threads(), bins.longest + 1
         rows = scratch("rows", (parts, images, gaussians, kernels.GRADIENT_SIZE), torch.float32)
         kept = scratch("kept", (threads, room, kernels.KEPT_SIZE), torch.float32)
         kept_entries = scratch("kept_entries", (threads, room), torch.int32)
@@ -116,10 +120,10 @@ class CpuBackend:
         return out, None if background is None else background.sum(0)
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
-        parts = self._parts(scene.images)
+        parts = self.parts(scene.images)
         sums = torch.zeros(parts * scene.images, scene.gaussians, 4)
         self.kernels.pixel_weights(
-            self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
+            self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(targets), address(mask), threshold, parts, address(sums),
         )  # fmt: skip
         return sums.sum(0)

@@ -89,14 +89,19 @@ def composite_reference(
     alpha: Tensor, choices: Choices | None, colors: Tensor, z: Tensor, background: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Image [P,3], alpha [P,1] and depth [P,1] of unclamped alphas [P,n] front to back; without choices all count."""
+    weight = weights_reference(alpha, choices)
+    image, depth, total = weight @ colors, weight @ z[:, None], weight.sum(1, keepdim=True)
+    return image if background is None else image + (1 - total) * background, total, depth
+
+
+def weights_reference(alpha: Tensor, choices: Choices | None) -> Tensor:
+    """What each of n Gaussians adds to each of P pixels [P,n]: alpha times the transmittance in front of it."""
     if choices is not None:
         alpha = torch.where(choices.clamped, torch.full_like(alpha, ALPHA_MAX), alpha)
         alpha = torch.where(choices.drawn, alpha, torch.zeros_like(alpha))
     after = torch.cumprod(1 - alpha, 1)
     before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], 1)
-    weight = alpha * before
-    image, depth, total = weight @ colors, weight @ z[:, None], weight.sum(1, keepdim=True)
-    return image if background is None else image + (1 - total) * background, total, depth
+    return alpha * before
 
 
 def pixel_centres(width: int, height: int) -> Tensor:
