@@ -11,6 +11,7 @@ from torch import Tensor
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.reference import rasterize_reference
 
+CHANNELS = {"image": 3, "alpha": 1, "depth": 1, "normals": 3}
 NAMES = ("means", "quats", "scales", "opacities", "colors", "backgrounds")
 
 
@@ -143,18 +144,25 @@ def gradients(
     return [out.detach() for out in outputs], [leaf.grad for leaf in leaves]
 
 
-def compare_with_reference(scene: SceneData, device: str = "cpu", tolerance: float = 3e-5) -> None:
-    """Assert that outputs and all gradients agree with the oracle.
+def compare_with_reference(
+    scene: SceneData,
+    device: str = "cpu",
+    tolerance: float = 3e-5,
+    function=rasterize_gaussians,  # type: ignore[no-untyped-def]
+    reference=rasterize_reference,  # type: ignore[no-untyped-def]
+    outputs: tuple[str, ...] = ("image", "alpha", "depth"),
+) -> None:
+    """Assert that outputs and all gradients of ``function`` agree with its oracle.
 
     ``tolerance`` is relative to the largest value of each array: float32 sums of up to hundreds of terms of unlike sign
     (measured on random scenes: 1e-6); one pixel at the 1/255 cut-off that rounds the other way would give 4e-3.
     """
     g = torch.Generator().manual_seed(99)
     shape = (scene.viewmats.shape[0], scene.height, scene.width)
-    weights = [torch.randn(*shape, channels, generator=g) for channels in (3, 1, 1)]
-    expected, expected_grads = gradients(rasterize_reference, scene, weights, torch.float64)
-    outputs, grads = gradients(rasterize_gaussians, scene.cast(device), weights, torch.float32)
-    for name, got, want in zip(("image", "alpha", "depth"), outputs, expected, strict=True):
+    weights = [torch.randn(*shape, CHANNELS[name], generator=g) for name in outputs]
+    expected, expected_grads = gradients(reference, scene, weights, torch.float64)
+    drawn, grads = gradients(function, scene.cast(device), weights, torch.float32)
+    for name, got, want in zip(outputs, drawn, expected, strict=True):
         _assert_close(name, got.cpu(), want, tolerance)
     for name, got, want in zip(NAMES, grads, expected_grads, strict=True):
         _assert_close(f"gradient of {name}", got.cpu(), want, tolerance)
