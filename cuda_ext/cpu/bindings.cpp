@@ -106,9 +106,14 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   m.def("rasterize_mesh", [](int64_t images, int64_t vertices, int64_t faces, int width, int height, float near_plane, int threads,
                              uintptr_t positions, uintptr_t indices, uintptr_t viewmats, uintptr_t Ks, uintptr_t face_ids,
                              uintptr_t barycentrics, uintptr_t depth) {
-    rasterize_mesh({images, vertices, faces, width, height, threads < 1 ? 1 : threads, near_plane, at<float>(positions),
-                    at<int32_t>(indices), at<float>(viewmats), at<float>(Ks), at<int32_t>(face_ids),
-                    at<float>(barycentrics), at<float>(depth)});
+    Mesh mesh;
+    static_cast<MeshArrays&>(mesh) = {images, vertices, faces, width, height, near_plane,
+                                      at<float>(positions), at<int32_t>(indices), at<float>(viewmats), at<float>(Ks)};
+    mesh.threads = threads < 1 ? 1 : threads;
+    mesh.face_ids = at<int32_t>(face_ids);
+    mesh.barycentrics = at<float>(barycentrics);
+    mesh.depth = at<float>(depth);
+    rasterize_mesh(mesh);
   }, release());
   add_training(m);
   add_surfels(m);

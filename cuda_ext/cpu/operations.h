@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "blendsplat/scene.h"
+#include "blendsplat/triangle.h"
 
 namespace blendsplat {
 
@@ -104,13 +105,8 @@ BLENDSPLAT_DECLARE(scalar)  // what a GPU thread does, pixel by pixel: for tests
 BinSizes bin_count(const Scene&, const float* records, const int32_t* tile_bounds, const BinScratch&, int64_t* offsets);
 void bin_fill(const Scene&, const BinScratch&, const int64_t* offsets, int32_t* entries);
 
-struct Mesh {
-  int64_t images, vertices, faces;
-  int width, height, threads;
-  float near_plane;
-  const float* positions;          // [B,V,3]
-  const int32_t* indices;          // [F,3]
-  const float *viewmats, *Ks;
+struct Mesh : MeshArrays {
+  int threads;
   int32_t* face_ids;               // [B,H,W]
   float *barycentrics, *depth;     // [B,H,W,3] [B,H,W]
 };
