@@ -11,11 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.backend import cpu_backend, cuda_backend
+from blendsplat.splatting.backend import cpu_backend
 from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Scene
 from blendsplat.splatting.checks import checked, checked_scene
 from blendsplat.splatting.surfels_cpu import CpuSurfels
-from blendsplat.splatting.surfels_cuda import CudaSurfels
 
 
 def rasterize_surfels(
@@ -78,9 +77,7 @@ class SurfelBackend(Protocol):
 def _backend_for(device: torch.device) -> SurfelBackend:
     if device.type == "cpu":
         return CpuSurfels(cpu_backend())
-    if device.type == "cuda":
-        return CudaSurfels(cuda_backend())
-    raise ValueError(f"device: expected cpu or cuda tensors, got {device}")
+    raise ValueError(f"device: surfels are drawn on the CPU only, got {device}")
 
 
 class _Rasterize(torch.autograd.Function):
