@@ -19,8 +19,8 @@ def rasterize_surfels_reference(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmats: Tensor, Ks: Tensor,
     width: int, height: int, backgrounds: Tensor | None = None, near_plane: float = 0.01, smooth: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """As blendsplat.splatting.rasterize_surfels, in float64. smooth=True leaves out the clamp, the cut-off, the stop and
-    the low-pass, which makes the image a smooth function of the parameters."""
+    """As blendsplat.splatting.rasterize_surfels, in float64. smooth=True leaves out the clamp, the cut-off, the stop
+    and the low-pass, which makes the image a smooth function of the parameters."""
     images = []
     for b in range(means.shape[0]):
         m, q, s, o, c, view, K = (t[b].double() for t in (means, quats, scales, opacities, colors, viewmats, Ks))
