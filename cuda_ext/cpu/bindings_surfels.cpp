@@ -32,7 +32,7 @@ const SurfelSet kSets[] = {
 };
 
 // Those of the instruction set in use, see dispatch.h.
-const SurfelSet& surfels() {
+const SurfelSet& surfel_operations() {
   const SurfelSet* set = kSets;
   while (std::strcmp(set->name, operations().name) != 0 && std::strcmp(set->name, "generic") != 0) ++set;
   return *set;
@@ -43,24 +43,24 @@ const SurfelSet& surfels() {
 void add_surfels(py::module_& m) {
   using release = py::call_guard<py::gil_scoped_release>;
   m.def("surfel_project", [](const Scene& s, uintptr_t surfels, uintptr_t records, uintptr_t tile_bounds) {
-    return surfels().project(s, at<float>(surfels), at<float>(records), at<int32_t>(tile_bounds));
+    return surfel_operations().project(s, at<float>(surfels), at<float>(records), at<int32_t>(tile_bounds));
   }, release());
   m.def("surfel_forward", [](const Scene& s, uintptr_t surfels, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
                              uintptr_t image, uintptr_t alpha, uintptr_t depth, uintptr_t normals) {
-    surfels().forward(s, {at<float>(surfels), at<int64_t>(offsets), at<int32_t>(entries)},
+    surfel_operations().forward(s, {at<float>(surfels), at<int64_t>(offsets), at<int32_t>(entries)},
                                 {at<float>(backgrounds), at<float>(image), at<float>(alpha), at<float>(depth), at<float>(normals)});
   }, release());
   m.def("surfel_backward", [](const Scene& s, uintptr_t surfels, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
                               uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, uintptr_t grad_normals, int parts,
                               uintptr_t rows, uintptr_t grad_backgrounds, int64_t longest, uintptr_t kept, uintptr_t kept_entries) {
-    surfels().backward(s, {at<float>(surfels), at<int64_t>(offsets), at<int32_t>(entries)},
+    surfel_operations().backward(s, {at<float>(surfels), at<int64_t>(offsets), at<int32_t>(entries)},
                                  {at<float>(backgrounds), at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth),
                                   at<float>(grad_normals), parts, at<float>(rows), at<float>(grad_backgrounds), longest,
                                   at<float>(kept), at<int32_t>(kept_entries)});
   }, release());
   m.def("surfel_project_backward", [](const Scene& s, uintptr_t rows, int parts, uintptr_t means, uintptr_t quats,
                                       uintptr_t scales, uintptr_t opacities, uintptr_t colors) {
-    surfels().project_backward(s, at<float>(rows), parts,
+    surfel_operations().project_backward(s, at<float>(rows), parts,
                                          {at<float>(means), at<float>(quats), at<float>(scales), at<float>(opacities), at<float>(colors)});
   }, release());
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "operations.h"
-#include "surfel_operations.h"
 #include "training.h"
 
 namespace blendsplat {
@@ -24,10 +23,6 @@ struct Operations {
   decltype(&generic::bind_backward) bind_backward;
   decltype(&generic::tangent_frames) tangent_frames;
   decltype(&generic::ceiling) ceiling;
-  decltype(&generic::surfel_project) surfel_project;
-  decltype(&generic::surfel_forward) surfel_forward;
-  decltype(&generic::surfel_backward) surfel_backward;
-  decltype(&generic::surfel_project_backward) surfel_project_backward;
 };
 
 // The set in use. BLENDSPLAT_CPU=generic|avx2|avx512 in the environment asks for a lesser one.
