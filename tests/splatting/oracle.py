@@ -227,7 +227,9 @@ def expect(scene: SceneData, seed: int = 0, pixels: Tensor | None = None, near_p
         result.views.append(view)
         result.doubt.append(doubt)
         result.outputs.append(outputs)
-        result.output_units.append([_unit(o, m) for o, m in zip(outputs, moves[:3], strict=True)])
+        units = [_unit(o, m) for o, m in zip(outputs, moves[:3], strict=True)]
+        units[1] = units[1] + UNIT / 4  # alpha is what the transmittance, near one and rounded, leaves of one
+        result.output_units.append(units)
         for all_grads, all_units, grad, move in zip(result.grads, result.grad_units, grads, moves[3:], strict=True):
             rows = [b] if all_grads is result.grads[-1] else (b, view.order)
             all_grads[rows], all_units[rows] = grad, _unit(grad, move)

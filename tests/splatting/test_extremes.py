@@ -15,7 +15,7 @@ from .kernels import Kernels
 from .oracle import Verdict, expect, judge, some_pixels
 from .scenes import SceneData, random_scene
 
-BOUND = 48.0  # units of error, see test_soak.py
+BOUND = 32.0  # units of error, see test_soak.py
 
 
 def check(kernels: Kernels, scene: SceneData, pixels: int = 300, near_plane: float = 0.01) -> Verdict:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ def checked(
     if value.dtype != dtype or tuple(value.shape) != shape or value.device != device:
         got = f"{str(value.dtype).removeprefix('torch.')} of shape {list(value.shape)} on {value.device}"
         raise ValueError(f"{expected}, got {got}")
+    if value.layout != torch.strided:
+        raise ValueError(f"{expected}, got a {str(value.layout).removeprefix('torch.')} one")
     return value.contiguous()
 
 
@@ -55,7 +58,7 @@ def checked_size(width: int, height: int) -> None:
 
 def checked_near_plane(near_plane: float) -> float:
     """A positive, finite distance, or ValueError."""
-    if not 0 < near_plane < float("inf"):
+    if not isinstance(near_plane, Real) or not 0 < near_plane < float("inf"):
         raise ValueError(f"near_plane: expected a positive distance, got {near_plane!r}")
     return float(near_plane)
 

@@ -93,8 +93,9 @@ class _Rasterize(torch.autograd.Function):
         backend = backend_for(means.device)
         bins = backend.bin(scene)
         outputs = backend.blend_forward(scene, bins, backgrounds)
-        ctx.save_for_backward(means, quats, scales, opacities, colors, backgrounds, *bins.tensors())
-        ctx.camera = (scene.viewmats, scene.Ks, scene.width, scene.height, scene.near_plane)
+        given = (means, quats, scales, opacities, colors, scene.viewmats, scene.Ks)
+        ctx.save_for_backward(*given, backgrounds, *bins.tensors())
+        ctx.view = (scene.width, scene.height, scene.near_plane)
         ctx.longest = bins.longest
         ctx.set_materialize_grads(False)
         return outputs
@@ -104,9 +105,9 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         if all(grad is None for grad in grads):
             return (None,) * 7
-        gaussians, backgrounds, kept = ctx.saved_tensors[:5], ctx.saved_tensors[5], ctx.saved_tensors[6:]
+        given, backgrounds, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7], ctx.saved_tensors[8:]
         bins = Bins.from_tensors(*kept, longest=ctx.longest)
-        scene = Scene(*gaussians, *ctx.camera)
+        scene = Scene(*given, *ctx.view)
         contiguous = tuple(None if grad is None else grad.contiguous() for grad in grads)
         out, background = backend_for(scene.means.device).backward(
             scene, bins, backgrounds, contiguous, ctx.needs_input_grad[5]
