@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong arguments are refused before a kernel could see them; odd but right ones give the same numbers as plain ones."""
+"""Wrong arguments are refused before a kernel could see them; odd but right ones give the numbers of plain ones."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_wrong_sizes(no_kernels: None, name: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), None, "near"])
 def test_wrong_near_planes(no_kernels: None, value: object) -> None:
-    with pytest.raises(ValueError, match="^near_plane: expected"):
+    with pytest.raises(ValueError, match=r"^near_plane: expected"):
         rasterize_gaussians(**arguments(), near_plane=value)
 
 
@@ -173,5 +173,5 @@ def test_no_second_derivative(kernels: Kernels) -> None:
     leaf = scene.gaussians[4].clone().requires_grad_()
     image = rasterize_gaussians(*scene.gaussians[:4], leaf, scene.viewmats, scene.Ks, 8, 6)[0]
     (grad,) = torch.autograd.grad(image.square().sum(), leaf, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
+    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
         grad.sum().backward()
