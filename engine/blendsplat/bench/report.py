@@ -29,7 +29,7 @@ class Row:
     processor_ms: float | None = None  # of one thread: hardly longer on a busy machine
     floor_ms: float | None = None
     target_ms: float | None = None
-    extra: dict[str, float | str] = field(default_factory=dict)  # further columns
+    extra: dict[str, float | str | None] = field(default_factory=dict)  # further columns
 
     @property
     def times_floor(self) -> float | None:

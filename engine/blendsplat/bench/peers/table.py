@@ -76,7 +76,7 @@ def _compared(
         for title in runs:
             name, what = title.split(": ", 1)
             timing, ours = timings[title, threads], timings[f"{OURS}: {what}", threads]
-            extra: dict[str, float | str] = {"times ours": timing.median / ours.median}
+            extra: dict[str, float | str | None] = {"times ours": timing.median / ours.median}
             if name in errors:
                 extra["error"] = f"{errors[name]:.1e}" + (" WRONG" if errors[name] > WRONG else "")
             rows.append(row(f"{scene.label}, {title}", threads, timing, extra=extra))

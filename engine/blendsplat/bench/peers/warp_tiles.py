@@ -5,7 +5,7 @@ Projection and sorting are PyTorch's; ``import`` of this module fails where Warp
 """
 
 # Warp reads a kernel's annotations as values, so they cannot be postponed here, and mypy cannot read them.
-# mypy: disable-error-code="valid-type"
+# mypy: disable-error-code="valid-type,untyped-decorator"
 # Its variables that a loop changes must be declared with float().
 # ruff: noqa: UP018
 from typing import Any
