@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from blendsplat.splatting.backend import cpu_backend
 
 BUSY_LOAD = 0.25  # load average per core above which somebody else is at work
 DRIFT = 0.10  # change of the machine's own speed within a run that makes its figures noise
-TRIAD_FLOATS = 1 << 24  # 64 MB an array: three of them do not fit any cache
+TRIAD_FLOATS = 1 << 25  # 128 MB an array
+TRIAD_PIECES = 16
 
 # Instructions of the multiply-add units that cuda_ext/include/blendsplat/blend.h takes per pair on a GPU, where the
 # exponential has a unit of its own.
@@ -42,7 +44,7 @@ class Ceilings:
     """What the machine could do at best with a number of threads, per second."""
 
     threads: int
-    bytes: float  # stream triad: two arrays read, one written
+    bytes: float  # a <- a + s b on arrays larger than any cache: two read, one written
     multiply_adds: float  # float32, one each
     exponentials: float  # float32
     pairs: float  # pixel-Gaussian pairs composited, data in the first cache
@@ -114,7 +116,7 @@ def drift_warning(before: Ceilings, after: Ceilings) -> str | None:
     )
 
 
-def measure_ceilings(threads: int, device: torch.device, seconds: float = 0.3) -> Ceilings:
+def measure_ceilings(threads: int, device: torch.device, seconds: float = 0.5) -> Ceilings:
     """Measure the peaks; each takes about ``seconds``. Raises BlendsplatError if one computes a wrong result."""
     if device.type == "cuda":
         return _cuda_ceilings(threads, device, seconds)
@@ -139,19 +141,30 @@ def _arithmetic(name: str, threads: int, seconds: float) -> float:
 
 
 def _triad(threads: int, device: torch.device, seconds: float) -> float:
-    a, b, c = (torch.full((TRIAD_FLOATS,), value, device=device) for value in (0.0, 1.0, 2.0))
+    """Bytes a second of a <- a + s b: two arrays read, one written, and no line fetched only to be overwritten.
+
+    A sample is a piece of the arrays, short enough to fall between the turns of other programs; by the time a piece's
+    turn comes again, the caches have forgotten it.
+    """
+    a, b = torch.zeros(TRIAD_FLOATS, device=device), torch.ones(TRIAD_FLOATS, device=device)
+    pieces = TRIAD_PIECES if device.type == "cpu" else 1
+    turns = cycle(list(zip(a.chunk(pieces), b.chunk(pieces), strict=True)))
+    done = 0
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
 
     def once() -> float:
-        torch.add(b, c, alpha=3.0, out=a)
-        return 3.0 * 4 * TRIAD_FLOATS
+        nonlocal done
+        done += 1
+        into, other = next(turns)
+        into.add_(other, alpha=0.5)
+        return 3.0 * 4 * into.numel()
 
     try:
         rate = _best_rate(partial(_synchronised, once, device), seconds)
     finally:
         torch.set_num_threads(before)
-    if not bool((a == 7.0).all()):
+    if float(a.double().sum()) != 0.5 * done * (TRIAD_FLOATS // pieces):
         raise BlendsplatError("The measurement of the memory's speed computed a wrong result.")
     return rate
 

@@ -35,7 +35,7 @@ class Plan:
     def ceilings(self, threads: int) -> Ceilings:
         """The machine's, measured when first asked for."""
         if threads not in self._ceilings:
-            self._ceilings[threads] = measure_ceilings(threads, self.device, min(0.3, self.seconds / 10))
+            self._ceilings[threads] = measure_ceilings(threads, self.device, min(0.5, self.seconds / 10))
         return self._ceilings[threads]
 
     def time(self, runs: dict[str, Callable[[], object]], share: float = 1.0) -> dict[tuple[str, int], Timing]:

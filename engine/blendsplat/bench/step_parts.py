@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,7 +70,8 @@ def step_scene(trainer: Trainer) -> BenchScene:
 
 def parts_of(trainer: Trainer, scene: BenchScene, least: dict[str, Callable[[Ceilings], float]]) -> dict[str, Part]:
     """The parts in the order of the step."""
-    avatar, rows, device = trainer.avatar, _rows(trainer), trainer.device
+    avatar = copy.deepcopy(trainer.avatar)  # the whole step goes on changing its own
+    rows, device = _rows(trainer), trainer.device
     frames = TargetFrames(trainer.data.premultiplied, trainer.data.alpha, trainer.data.valid)
     index = torch.tensor(rows, device=device)
     features = avatar.features(trainer.data.params[rows])
@@ -121,7 +123,7 @@ def _bind_backward(avatar: RGBAvatar, weights: Tensor, surface: Surface) -> Call
 
 
 def _adam(avatar: RGBAvatar) -> Callable[[], object]:
-    """On copies: hundreds of steps with one gradient would spoil the avatar that the other parts run on."""
+    """On copies: steps with one and the same gradient would spoil the avatar that the other parts run on."""
     optimiser = FusedAdam([parameter.detach().clone() for parameter in avatar.parameters()])
     gradients: list[Tensor | None] = [torch.full_like(parameter, 1e-3) for parameter in optimiser.parameters]
     return lambda: optimiser.step(gradients)

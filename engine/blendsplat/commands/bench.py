@@ -103,7 +103,7 @@ def _show(report: Any) -> None:
     from blendsplat.bench.report import rich_table
 
     console = Console()
-    console = Console(width=max(console.width, 140))  # numbers that break over lines cannot be compared
+    console = Console(width=max(console.width, 165))  # numbers that break over lines cannot be compared
     for table in report.tables:
         console.print(rich_table(table))
     console.print(", ".join(f"{key} {value}" for key, value in report.machine.items()), markup=False)
