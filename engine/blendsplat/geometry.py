@@ -91,3 +91,18 @@ def project_points(points: Tensor, viewmats: Tensor, Ks: Tensor) -> Tensor:
     camera = points @ viewmats[:, :3, :3].transpose(-1, -2) + viewmats[:, None, :3, 3]
     image = camera @ Ks.transpose(-1, -2)
     return image[..., :2] / image[..., 2:]
+
+
+def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Normals [B,F,3] of vertices [B,V,3], as long as twice the face's area (not normalised)."""
+    corners = vertices[:, faces]
+    return torch.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0], dim=-1)
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals [B,V,3]: the area-weighted mean over a vertex's faces. Zero where a vertex has no area around it."""
+    normals = face_normals(vertices, faces)
+    summed = torch.zeros_like(vertices)
+    for corner in range(3):
+        summed = summed.index_add(1, faces[:, corner], normals)
+    return torch.nn.functional.normalize(summed, dim=-1, eps=1e-20)

@@ -12,6 +12,7 @@ import torch
 from make_pickles import flame_arrays, write_flame
 from scipy.spatial.transform import Rotation
 
+from blendsplat import geometry
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads import load_head, topology
 from blendsplat.heads.flame import load_flame
@@ -147,7 +148,7 @@ def test_teeth(head: HeadModel) -> None:
     assert len(upper) == len(lower) == 30 and lower.max() == head.vertex_count - 1
     teeth_faces = head.faces[(head.faces >= upper.min()).all(1)]
     assert len(teeth_faces) == 56
-    normals = topology.face_normals(head.template[None], teeth_faces)[0]
+    normals = geometry.face_normals(head.template[None], teeth_faces)[0]
     assert (normals[:, 2] > 0).all()  # they face the lips
     params = head.neutral()
     params.jaw_pose = torch.tensor([[0.3, 0.0, 0.0]])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from blendsplat import geometry
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads import load_head, topology
 from blendsplat.heads.ict import arkit_name, load_ict
@@ -42,13 +43,13 @@ def test_faces_wind_outwards(head: HeadModel) -> None:
     skin = np.zeros(head.vertex_count, bool)
     skin[np.concatenate([head.regions[name] for name in ("face", "scalp", "neck")])] = True
     faces = head.faces[torch.from_numpy(skin[head.faces.numpy()].all(1))]
-    normals = topology.face_normals(head.template[None], faces)[0]
+    normals = geometry.face_normals(head.template[None], faces)[0]
     outwards = head.template[faces].mean(1) * torch.tensor([1.0, 0, 1.0])
     assert ((normals * outwards).sum(1) > 0).float().mean() > 0.9
     for eye in ("left_eyeball", "right_eyeball"):
         own = head.faces[torch.from_numpy(np.isin(head.faces.numpy(), head.regions[eye]).all(1))]
         middle = head.template[head.regions[eye]].mean(0)
-        facing = (topology.face_normals(head.template[None], own)[0] * (head.template[own].mean(1) - middle)).sum(1)
+        facing = (geometry.face_normals(head.template[None], own)[0] * (head.template[own].mean(1) - middle)).sum(1)
         assert (facing > 0).all()
 
 

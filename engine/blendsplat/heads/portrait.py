@@ -15,9 +15,9 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from blendsplat.geometry import vertex_normals
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.render import Light, render_head
-from blendsplat.heads.topology import vertex_normals
 from blendsplat.heads.uv import rasterize_uv_faces
 from blendsplat.splatting import rasterize_mesh
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from scipy.sparse.csgraph import connected_components as _components
 from torch import Tensor
 
@@ -77,21 +76,6 @@ def boundary_loops(faces: Tensor | np.ndarray) -> list[np.ndarray]:
                 break
             loop.append(end)
     return sorted(loops, key=len, reverse=True)
-
-
-def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Normals [B,F,3] of vertices [B,V,3], as long as twice the face's area (not normalised)."""
-    corners = vertices[:, faces]
-    return torch.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0], dim=-1)
-
-
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals [B,V,3]: the area-weighted mean over a vertex's faces. Zero where a vertex has no area around it."""
-    normals = face_normals(vertices, faces)
-    summed = torch.zeros_like(vertices)
-    for corner in range(3):
-        summed = summed.index_add(1, faces[:, corner], normals)
-    return torch.nn.functional.normalize(summed, dim=-1, eps=1e-20)
 
 
 def triangulate_quads(quads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians, TrainingCamera
 from blendsplat.avatars.rgbavatar import RGBAvatar, features_of_colors
+from blendsplat.geometry import face_normals
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.heads.topology import face_normals
 from blendsplat.splatting import gaussian_pixel_weights
 from blendsplat.training.data import FrameBatch
 from blendsplat.training.presets import Preset
