@@ -50,8 +50,8 @@ def render_mesh(
     colour, texture coordinates); viewmats, Ks, width, height, near_plane as in rasterize_mesh.
 
     Depth and normals (the vertices' area-weighted ones, interpolated) mean the same as rasterize_surfels' divided by
-    its alpha, so the two can be compared pixel by pixel. They follow the vertices inside the face that a pixel shows; how
-    far a face reaches, only ``image`` and ``alpha`` tell. Raises ValueError naming the argument that is wrong.
+    its alpha, so the two can be compared pixel by pixel. They follow the vertices inside the face that a pixel shows;
+    how far a face reaches, only ``image`` and ``alpha`` tell. Raises ValueError naming the argument that is wrong.
     """
     if not isinstance(attributes, Tensor) or attributes.dim() not in (2, 3):
         raise ValueError("attributes: expected a tensor of shape [B,V,C] or [V,C]")
@@ -76,7 +76,7 @@ def surface_of(face_ids: Tensor, vertices: Tensor, faces: Tensor, viewmats: Tens
     With w_i the area that the pixel's centre and the two corners other than i span on the screen, the barycentrics are
     w_i / z_i over their sum, and the depth is the sum of w over the sum of w / z.
     """
-    images, height, width = face_ids.shape
+    height, width = face_ids.shape[1:]
     screen, inverse_z = project_vertices(vertices, viewmats, Ks)
     where = torch.nonzero(face_ids.reshape(-1) >= 0)[:, 0]
     corners = _corner_rows(face_ids, where, faces, vertices.shape[1])
