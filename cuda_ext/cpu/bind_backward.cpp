@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The derivative of bind_forward: to base, blendshapes and weights. What carries the Gaussians gets no gradient.
+// The derivative of bind_forward: to base, blendshapes, weights and activations. What carries the Gaussians gets no
+// gradient. Runs of Gaussians are cut the same way for any number of threads, so sums do not depend on it.
 #include <cstring>
 
 #include "bind.h"
@@ -7,6 +8,8 @@
 BS_BEGIN
 
 namespace {
+
+constexpr int64_t kParts = 64;               // runs of Gaussians, each with sums of its own for the weights
 
 template <int Size>
 BS_FN void lanes_to_rows(const Lanes* in, float* rows) {
@@ -18,105 +21,121 @@ BS_FN void lanes_to_rows(const Lanes* in, float* rows) {
 }
 
 // Gradients of sixteen Gaussians in one image, turned back into their triangles' frames; past `count` they are zero.
-BS_FN void unbind_lanes(const Bind& bind, int64_t image, int64_t first, int inner, int count, const BindBackward& b, float* local) {
-  Lanes mean[3], quat[4], color[3], drawn[3], position[3], turned[4];
+BS_FN void unbind_lanes(const Bind& bind, int64_t image, int64_t first, int inner, int count, const BindBackward& b, float* rows) {
+  Lanes mean[3], quat[4], color[3], drawn[3];
   const int64_t at = image * bind.gaussians + first;
-  gather_rows<3>(b.grad_means + at * 3, count, mean);
-  gather_rows<4>(b.grad_quats + at * 4, count, quat);
-  gather_rows<3>(b.grad_colors + at * 3, count, color);
-  gather_rows<3>(b.colors + at * 3, count, drawn);
-  const BlockFrames frames = gather_frames(bind, image, first, count);
+  gather_rows<3>(b.grads.means + at * 3, count, mean);
+  gather_rows<4>(b.grads.quats + at * 4, count, quat);
+  gather_rows<3>(b.grads.colors + at * 3, count, color);
+  gather_rows<3>(b.outputs.colors + at * 3, count, drawn);
+  LocalGaussian<Lanes> local = carry_back(gather_frames(bind, image, first, count), drawn, mean, quat, color);
   const Mask inside = from_bits((1u << count) - 1);
-  const Lanes zero(0.0f);
-  for (int i = 0; i < 3; ++i) {
-    const Lanes* m = frames.matrix + i;
-    position[i] = only(inside, m[0] * mean[0] + m[3] * mean[1] + m[6] * mean[2]);
-    color[i] = only(both(inside, drawn[i] > zero), color[i] * Lanes(kShDc));  // the clamp at zero passes no gradient
-  }
-  const Lanes conjugate[4] = {frames.quat[0], zero - frames.quat[1], zero - frames.quat[2], zero - frames.quat[3]};
-  multiply_quats(conjugate, quat, turned);
-  for (int i = 0; i < 4; ++i) turned[i] = only(inside, turned[i]);
-  lanes_to_rows<3>(position, local + inner * 3);
-  lanes_to_rows<4>(turned, local + kStarts[1] + inner * 4);
-  lanes_to_rows<3>(color, local + kStarts[2] + inner * 3);
+  for (Lanes& lane : local.position) lane = only(inside, lane);
+  for (Lanes& lane : local.quat) lane = only(inside, lane);
+  for (Lanes& lane : local.color) lane = only(inside, lane);
+  lanes_to_rows<3>(local.position, rows + inner * 3);
+  lanes_to_rows<4>(local.quat, rows + kStarts[1] + inner * 4);
+  lanes_to_rows<3>(local.color, rows + kStarts[2] + inner * 3);
 }
 
 // Sum of the group's local gradients, for the base.
+template <int Size>
 BS_FN void add_base(const float (*local)[kBlockFloats], int start, int floats, bool later, float* out) {
   for (int i = 0; i < floats; i += kLanes) {
     Lanes sum = later ? load_some(out + i, floats - i) : Lanes(0.0f);
-    for (int g = 0; g < kGroup; ++g) sum = sum + load(local[g] + start + i);
+    for (int g = 0; g < Size; ++g) sum = sum + load(local[g] + start + i);
     store_some(out + i, sum, floats - i);
   }
 }
 
 // One basis: its gradient is the weighted sum of the local gradients; its product with them is the weights' gradient.
-BS_FN void add_basis(const float (*local)[kBlockFloats], int start, int floats, bool later, const float* weights,
+// weights, weight_sums: of the group's first image and this basis; images are `stride` weights apart.
+template <int Size>
+BS_FN void add_basis(const float (*local)[kBlockFloats], int start, int floats, bool later, const float* weights, int64_t stride,
                      const float* delta, float* out, float* weight_sums) {
-  Lanes weight[kGroup], product[kGroup];
-  for (int g = 0; g < kGroup; ++g) {
-    weight[g] = Lanes(weights[g]);
-    product[g] = load(weight_sums + g * kLanes);
+  Lanes weight[Size], product[Size];
+  for (int g = 0; g < Size; ++g) {
+    weight[g] = Lanes(weights[g * stride]);
+    product[g] = load(weight_sums + g * stride * kLanes);
   }
   for (int i = 0; i < floats; i += kLanes) {
     const Lanes basis = load_some(delta + i, floats - i);
     Lanes sum = later ? load_some(out + i, floats - i) : Lanes(0.0f);
-    for (int g = 0; g < kGroup; ++g) {
+    for (int g = 0; g < Size; ++g) {
       const Lanes gradient = load(local[g] + start + i);
       sum = fma(gradient, weight[g], sum);
       product[g] = fma(gradient, basis, product[g]);
     }
     store_some(out + i, sum, floats - i);
   }
-  for (int g = 0; g < kGroup; ++g) store(weight_sums + g * kLanes, product[g]);
+  for (int g = 0; g < Size; ++g) store(weight_sums + g * stride * kLanes, product[g]);
 }
 
-// From the local gradients of a group of images to base and blendshapes (added if `later`) and this part's weight sums.
-BS_FN void unblend_block(const Bind& bind, const float* weights, bool later, int64_t first, int count,
-                         const float (*local)[kBlockFloats], const BindBackward& b, float* weight_sums) {
+// From the local gradients of Size images from `image` on to base and blendshapes (added to those of the images before)
+// and to this part's weight sums.
+template <int Size>
+BS_FN void unblend_block(const Bind& bind, int64_t image, int64_t first, int count, const float (*local)[kBlockFloats],
+                         const BindBackward& b, float* weight_sums) {
   for (int array = 0; array < 3; ++array) {
     const int floats = count * kWidths[array], start = kStarts[array];
     const int64_t offset = first * kWidths[array], stride = bind.gaussians * kWidths[array];
-    add_base(local, start, floats, later, b.base[array] + offset);
+    add_base<Size>(local, start, floats, image > 0, b.base[array] + offset);
     for (int64_t k = 0; k < bind.blendshapes; ++k) {
-      const int64_t at = k * stride + offset;
-      add_basis(local, start, floats, later, weights + k * kGroup, bind.deltas[array] + at, b.deltas[array] + at,
-                weight_sums + k * kGroup * kLanes);
+      const int64_t at = k * stride + offset, weight = image * bind.blendshapes + k;
+      add_basis<Size>(local, start, floats, image > 0, bind.weights + weight, bind.blendshapes, bind.deltas[array] + at,
+                      b.deltas[array] + at, weight_sums + weight * kLanes);
     }
   }
 }
 
-// weight_sums: [groups,K,kGroup,16], zeroed. Runs the blocks [begin, end).
-BS_FN void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t end, float* weight_sums) {
-  float local[kGroup][kBlockFloats];
+BS_FN void activations_block(const BindBackward& b, int64_t first, int count) {
+  for (int i = 0; i < 3 * count; i += kLanes) {
+    const int64_t at = 3 * first + i;
+    const int rest = 3 * count - i;
+    store_some(b.log_scales + at, load_some(b.grads.scales + at, rest) * load_some(b.outputs.scales + at, rest), rest);
+  }
+  for (int i = 0; i < count; i += kLanes) {
+    const int64_t at = first + i;
+    const int rest = count - i;
+    const Lanes opacity = load_some(b.outputs.opacities + at, rest);
+    store_some(b.opacity_logits + at, logistic_gradient(opacity, load_some(b.grads.opacities + at, rest)), rest);
+  }
+}
+
+// The blocks [begin, end). weight_sums: [B,K,16].
+void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t end, float* weight_sums) {
+  std::memset(weight_sums, 0, bind.images * bind.blendshapes * kLanes * sizeof(float));
   for (int64_t block = begin; block < end; ++block) {
     const int64_t first = block * kBindBlock;
     const int count = gaussians_in(bind, first, kBindBlock);
-    for (int64_t group = 0; group * kGroup < bind.images; ++group) {
-      for (int g = 0; g < kGroup; ++g) {
-        const bool used = group * kGroup + g < bind.images;
-        if (!used) std::memset(local[g], 0, sizeof local[g]);
-        for (int inner = 0; used && inner < count; inner += kLanes) {
+    if (b.log_scales) activations_block(b, first, count);
+    each_group(bind, [&](int64_t image, auto size) {
+      float local[size][kBlockFloats];
+      for (int g = 0; g < size; ++g) {
+        for (int inner = 0; inner < count; inner += kLanes) {
           const int lanes = count - inner < kLanes ? count - inner : kLanes;
-          unbind_lanes(bind, group * kGroup + g, first + inner, inner, lanes, b, local[g]);
+          unbind_lanes(bind, image + g, first + inner, inner, lanes, b, local[g]);
         }
       }
-      unblend_block(bind, group_weights(bind, group), group > 0, first, count, local, b,
-                    weight_sums + group * bind.blendshapes * kGroup * kLanes);
-    }
+      unblend_block<size>(bind, image, first, count, local, b, weight_sums);
+    });
   }
 }
 
 }  // namespace
 
-void bind_backward(const Bind& bind, const BindBackward& b) {
-  const int64_t blocks = bind_blocks(bind);
-  const int64_t weights = (bind.images + kGroup - 1) / kGroup * bind.blendshapes * kGroup;
-#pragma omp parallel for schedule(static) num_threads(bind.threads)
-  for (int64_t part = 0; part < b.parts; ++part) {
-    float* scratch = b.weight_scratch + part * weights * kLanes;
-    run_blocks(bind, b, blocks * part / b.parts, blocks * (part + 1) / b.parts, scratch);
-    for (int64_t i = 0; i < weights; ++i) b.grouped_weights[part * weights + i] = total(load(scratch + i * kLanes));
+int64_t bind_scratch(int64_t images, int64_t blendshapes) { return kParts * images * blendshapes * kLanes; }
+
+void bind_backward(const Bind& bind, const BindBackward& b, int threads) {
+  const int64_t blocks = bind_blocks(bind), weights = bind.images * bind.blendshapes;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (int64_t part = 0; part < kParts; ++part) {
+    run_blocks(bind, b, blocks * part / kParts, blocks * (part + 1) / kParts, b.scratch + part * weights * kLanes);
+  }
+  for (int64_t i = 0; i < weights; ++i) {
+    Lanes sum(0.0f);
+    for (int64_t part = 0; part < kParts; ++part) sum = sum + load(b.scratch + (part * weights + i) * kLanes);
+    b.weights[i] = total(sum);
   }
 }
 

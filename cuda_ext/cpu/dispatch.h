@@ -21,6 +21,7 @@ struct Operations {
   decltype(&generic::image_loss_sizes) image_loss_sizes;
   decltype(&generic::bind_forward) bind_forward;
   decltype(&generic::bind_backward) bind_backward;
+  decltype(&generic::bind_scratch) bind_scratch;
   decltype(&generic::tangent_frames) tangent_frames;
   decltype(&generic::ceiling) ceiling;
 };

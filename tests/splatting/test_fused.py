@@ -6,20 +6,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from blendsplat.splatting.backend import cpu_backend
 from blendsplat.splatting.fused import Carrier, blend_and_bind, blend_and_bind_reference
 
+pytestmark = pytest.mark.usefixtures("instruction_set")
 WIDTHS = (3, 4, 3)
-
-
-@pytest.fixture(params=["avx512", "avx2", "generic"], autouse=True)
-def instruction_set(request):
-    kernels = cpu_backend().kernels
-    before = kernels.instruction_set()
-    if not kernels.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield
-    kernels.use_instruction_set(before)
 
 
 def problem(images, gaussians, shapes, seed=0):
@@ -74,18 +64,15 @@ def test_without_weights_only_the_base_counts():
     assert all(grad is None for grad in fast[1][3:])
 
 
-def test_thread_count_changes_nothing_but_rounding():
+def test_thread_count_changes_nothing(set_threads):
     arguments = problem(6, 200, 4)
-    threads, found = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 7):
-            torch.set_num_threads(count)
-            found.append(results(blend_and_bind, *arguments, torch.float32))
-    finally:
-        torch.set_num_threads(threads)
+    found = []
+    for count in (1, 2, 7):
+        set_threads(count)
+        values, grads = results(blend_and_bind, *arguments, torch.float32)
+        found.append([*values, *grads])
     for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0][0], other[0], strict=True))
-        assert_same([t.float() for t in other[1]], [t.double() for t in found[0][1]])
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 def test_a_moving_surface_gets_its_gradient_from_torch():

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An avatar's Gaussians for a batch of frames in one pass: blendshapes, tangent-space binding, colour; differentiable.
+"""An avatar's Gaussians for a batch of frames in one pass: blendshapes, tangent-space binding, activations; and back.
 
-On the CPU it reads every basis once for the whole batch; elsewhere, and as the oracle of the tests, it is plain torch.
+``BindPass`` works in buffers made once; ``blend_and_bind`` is the same for autograd, and its plain torch version the
+oracle of both.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from blendsplat.geometry import quat_multiply
-from blendsplat.splatting.backend import cpu_backend
-from blendsplat.splatting.buffers import address
+from blendsplat.splatting.buffers import Gradients, address
+from blendsplat.splatting.launch import Launch, check_buffer, launch_on
 
 SH_DC = 0.28209479177387814  # the constant spherical harmonic: rgb = max(0, SH_DC * feature + 0.5)
-_MAX_PARTS = 64
+_WIDTHS = (3, 4, 3)  # floats of a position, a quaternion, a colour
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,150 @@ class Carrier:
     triangle: Tensor  # [N] face of each Gaussian
     corners: Tensor  # [N,3] vertices of that face
     barycentrics: Tensor  # [N,3]
+
+
+class BindParameters(NamedTuple):
+    """What is learned of N Gaussians and K blendshapes; float32."""
+
+    positions: Tensor  # [N,3] in the triangle's frame
+    log_scales: Tensor  # [N,3]
+    quats: Tensor  # [N,4] wxyz
+    opacity_logits: Tensor  # [N]
+    colors: Tensor  # [N,3] SH-DC features
+    delta_positions: Tensor  # [K,N,3]
+    delta_quats: Tensor  # [K,N,4]
+    delta_colors: Tensor  # [K,N,3]
+
+    @property
+    def base(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.positions, self.quats, self.colors
+
+    @property
+    def deltas(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.delta_positions, self.delta_quats, self.delta_colors
+
+
+class BindPass:
+    """RGBAvatar's equations 1 and 4 without autograd, in buffers made once: after the first call nothing is allocated.
+
+    ``means``, ``quats`` (not normalised), ``colors`` [B,N,*], ``scales`` [1,N,3] and ``opacities`` [1,N] are written by
+    ``forward``; ``grads``, by parameter name, and ``grad_weights`` [B,K] by ``backward``.
+    """
+
+    def __init__(self, images: int, gaussians: int, blendshapes: int, device: torch.device | str) -> None:
+        self._launch = launch_on(torch.device(device))
+        self._images, self._gaussians, self._blendshapes = images, gaussians, blendshapes
+
+        def empty(*shape: int) -> Tensor:
+            return torch.empty(shape, device=device)
+
+        self.means, self.quats, self.colors = (empty(images, gaussians, width) for width in _WIDTHS)
+        self.scales, self.opacities = empty(1, gaussians, 3), empty(1, gaussians)
+        self.grads: dict[str, Tensor] = {}
+        self.grad_weights: Tensor | None = None
+        self._scratch: Tensor | None = None
+        self._view: Any = None
+        self._keep: tuple[object, ...] = ()
+        self._blended = False
+
+    def forward(self, parameters: BindParameters, weights: Tensor | None, carrier: Carrier) -> None:
+        """Gaussians of weights [B,K]; None: the base alone. What is given must stay as it is until ``backward``.
+
+        Raises ValueError for a tensor of another shape, dtype, device or layout; on the CPU also for a binding to a
+        face or vertex that is not there.
+        """
+        self._check(parameters, weights, carrier)
+        self._blended = weights is not None
+        self._view = _view(self._launch, parameters, weights, carrier, self._images)
+        self._keep = (parameters, weights, carrier)
+        self._launch.kernels.bind_forward(self._view, self._outputs(), *self._launch.queue)
+
+    def backward(self, grads: Gradients) -> None:
+        """From the gradients of the outputs, shaped like them, to ``grads`` and ``grad_weights``. After a forward pass
+        without weights they are those of the base: no entries for the blendshapes, and grad_weights is None."""
+        if self._view is None:
+            raise ValueError("backward: there was no forward pass yet")
+        outputs = Gradients(self.means, self.quats, self.scales, self.opacities, self.colors)
+        for name, output in outputs._asdict().items():
+            check_buffer(f"grads.{name}", getattr(grads, name), output.shape, self._launch.device)
+        self._make_gradients()
+        self.grads = self._every_grad if self._blended else self._base_grads
+        self.grad_weights = self._weight_grads if self._blended else None
+        by = self._every_grad
+        arguments = self._launch.kernels.BindBackward(
+            _addresses(grads.means, grads.quats, grads.colors, grads.scales, grads.opacities), self._outputs(),
+            _addresses(by["positions"], by["quats"], by["colors"]),
+            _addresses(by["delta_positions"], by["delta_quats"], by["delta_colors"]),
+            *_addresses(by["log_scales"], by["opacity_logits"], self._weight_grads, self._scratch),
+        )  # fmt: skip
+        self._launch.kernels.bind_backward(self._view, arguments, *self._launch.queue)
+
+    def _outputs(self) -> list[int]:
+        return _addresses(self.means, self.quats, self.colors, self.scales, self.opacities)
+
+    def _make_gradients(self) -> None:
+        """Buffers that only training needs."""
+        if self._scratch is not None:
+            return
+        device, kernels = self._launch.device, self._launch.kernels
+        shapes = _parameter_shapes(self._gaussians, self._blendshapes)
+        self._every_grad = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
+        self._base_grads = {name: grad for name, grad in self._every_grad.items() if not name.startswith("delta_")}
+        self._weight_grads = torch.empty(self._images, self._blendshapes, device=device)
+        floats = kernels.bind_scratch(self._images, self._gaussians, self._blendshapes)
+        self._scratch = torch.empty(floats, device=device)
+
+    def _check(self, parameters: BindParameters, weights: Tensor | None, carrier: Carrier) -> None:
+        device = self._launch.device
+        for name, shape in _parameter_shapes(self._gaussians, self._blendshapes).items():
+            check_buffer(name, getattr(parameters, name), shape, device)
+        if weights is not None:
+            check_buffer("weights", weights, (self._images, self._blendshapes), device)
+        _, _, previous = self._keep if self._keep else (None, None, None)
+        _check_carrier(carrier, self._images, self._gaussians, device, carrier is previous)
+
+
+def _addresses(*tensors: Tensor | None) -> list[int]:
+    return [address(tensor) for tensor in tensors]
+
+
+def _parameter_shapes(gaussians: int, blendshapes: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {
+        "positions": (gaussians, 3), "log_scales": (gaussians, 3), "quats": (gaussians, 4),
+        "opacity_logits": (gaussians,), "colors": (gaussians, 3),
+    }  # fmt: skip
+    for name in ("positions", "quats", "colors"):
+        shapes[f"delta_{name}"] = (blendshapes, *shapes[name])
+    return shapes
+
+
+def _check_carrier(carrier: Carrier, images: int, gaussians: int, device: torch.device, known: bool) -> None:
+    """``known``: the bindings were looked at before; reading them all takes longer than checking shapes."""
+    vertices, faces = carrier.vertices.shape[1], carrier.frames.shape[1]
+    check_buffer("carrier.vertices", carrier.vertices, (images, vertices, 3), device)
+    check_buffer("carrier.frames", carrier.frames, (images, faces, 3, 3), device)
+    check_buffer("carrier.frame_quats", carrier.frame_quats, (images, faces, 4), device)
+    check_buffer("carrier.triangle", carrier.triangle, (gaussians,), device, torch.int64)
+    check_buffer("carrier.corners", carrier.corners, (gaussians, 3), device, torch.int64)
+    check_buffer("carrier.barycentrics", carrier.barycentrics, (gaussians, 3), device)
+    if known or device.type != "cpu" or not gaussians:
+        return
+    for name, count in (("triangle", faces), ("corners", vertices)):
+        low, high = (int(value) for value in getattr(carrier, name).aminmax())
+        if low < 0 or high >= count:
+            raise ValueError(f"carrier.{name}: expected numbers from 0 to {count - 1}, got {low} to {high}")
+
+
+def _view(launch: Launch, parameters: BindParameters, weights: Tensor | None, carrier: Carrier, images: int) -> Any:
+    """The kernels' view of the inputs. They must live as long as it."""
+    return launch.kernels.Bind(
+        images, parameters.positions.shape[0], 0 if weights is None else weights.shape[1],
+        carrier.vertices.shape[1], carrier.frames.shape[1],
+        _addresses(*parameters.base), _addresses(*parameters.deltas),
+        *_addresses(parameters.log_scales, parameters.opacity_logits, weights),
+        *_addresses(carrier.vertices, carrier.frames, carrier.frame_quats),
+        *_addresses(carrier.triangle, carrier.corners, carrier.barycentrics),
+    )  # fmt: skip
 
 
 def blend_and_bind(
@@ -75,53 +220,42 @@ def blend_and_bind_reference(
 class _BlendAndBind(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        tensors, weights, carrier = [t.contiguous() for t in arguments[:6]], arguments[6], arguments[7]
+        tensors, weights, carrier = [t.contiguous() for t in arguments[:6]], arguments[6], _contiguous(arguments[7])
+        weights = None if weights is None else weights.contiguous()
         images, count = carrier.vertices.shape[0], tensors[0].shape[0]
-        kernels = cpu_backend().kernels
-        view, keep = _view(kernels, tensors, weights, carrier)
-        outputs = tuple(tensors[0].new_empty(images, count, width) for width in (3, 4, 3))
-        kernels.bind_forward(view, *(address(out) for out in outputs))
-        ctx.save_for_backward(*tensors, weights, outputs[2])
-        ctx.carrier, ctx.view, ctx.keep = carrier, view, keep
-        return outputs
+        _check_carrier(carrier, images, count, tensors[0].device, known=False)
+        launch = launch_on(tensors[0].device)
+        view = _view(launch, _without_activations(tensors), weights, carrier, images)
+        means, quats, colors = (tensors[0].new_empty(images, count, width) for width in _WIDTHS)
+        launch.kernels.bind_forward(view, _addresses(means, quats, colors, None, None), *launch.queue)
+        ctx.save_for_backward(*tensors, weights, colors)
+        ctx.launch, ctx.view, ctx.carrier = launch, view, carrier
+        return means, quats, colors
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, weights, colors = ctx.saved_tensors
+        launch: Launch = ctx.launch
+        images, count = colors.shape[0], colors.shape[1]
         blended = weights is not None
-        kernels = cpu_backend().kernels
-        images, shapes = colors.shape[0], tensors[3].shape[0] if blended else 0
-        group = kernels.BIND_GROUP
-        groups, parts = -(-images // group), min(torch.get_num_threads(), _MAX_PARTS)
         grads = tuple(grad.contiguous() for grad in grads)
         out = [torch.empty_like(t) for t in tensors[: 6 if blended else 3]]
-        scratch = torch.zeros(parts, groups, shapes, group, 16)
-        sums = torch.empty(parts, groups, shapes, group)
-        kernels.bind_backward(
-            ctx.view, *(address(grad) for grad in grads), address(colors), [address(t) for t in out[:3]],
-            [address(t) for t in out[3:]] if blended else [0, 0, 0], parts, address(scratch), address(sums),
+        grad_weights = None if weights is None else torch.empty_like(weights)
+        scratch = colors.new_empty(launch.kernels.bind_scratch(images, count, weights.shape[1] if blended else 0))
+        arguments = launch.kernels.BindBackward(
+            _addresses(*grads, None, None), _addresses(None, None, colors, None, None), _addresses(*out[:3]),
+            _addresses(*out[3:]) or [0, 0, 0], 0, 0, address(grad_weights), address(scratch),
         )  # fmt: skip
-        if not blended:
-            return *out, None, None, None, None, None
-        return *out, sums.sum(0).transpose(1, 2).reshape(groups * group, shapes)[:images], None
+        launch.kernels.bind_backward(ctx.view, arguments, *launch.queue)
+        return *out, *([None] * (6 - len(out))), grad_weights, None
 
 
-def _view(kernels: Any, tensors: list[Tensor], weights: Tensor | None, carrier: Carrier) -> tuple[Any, list[Tensor]]:
-    """The kernels' view of the inputs, and the tensors that must live as long as it."""
-    images, shapes = carrier.vertices.shape[0], 0 if weights is None else tensors[3].shape[0]
-    group = kernels.BIND_GROUP
-    padded = carrier.vertices.new_zeros(-(-images // group) * group, shapes)
-    if weights is not None:
-        padded[:images] = weights
-    grouped = padded.reshape(padded.shape[0] // group, group, shapes).transpose(1, 2).contiguous()
-    carried = [
-        carrier.vertices.contiguous(), carrier.frames.contiguous(), carrier.frame_quats.contiguous(),
-        carrier.triangle.contiguous(), carrier.corners.contiguous(), carrier.barycentrics.contiguous(),
-    ]  # fmt: skip
-    view = kernels.Bind(
-        images, tensors[0].shape[0], shapes, carrier.vertices.shape[1], carrier.frames.shape[1],
-        torch.get_num_threads(), [address(t) for t in tensors[:3]], [address(t) for t in tensors[3:]],
-        address(grouped), *(address(t) for t in carried),
-    )  # fmt: skip
-    return view, [grouped, *carried, *tensors]
+def _without_activations(tensors: list[Tensor]) -> BindParameters:
+    positions, quats, colors, *deltas = tensors
+    absent = positions.new_empty(0)  # its address is 0
+    return BindParameters(positions, absent, quats, absent, colors, *deltas)
+
+
+def _contiguous(carrier: Carrier) -> Carrier:
+    return Carrier(*(getattr(carrier, field.name).contiguous() for field in fields(Carrier)))
