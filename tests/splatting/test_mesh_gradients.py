@@ -252,6 +252,13 @@ def test_odd_sizes_and_empty_meshes(width, height):
     assert not empty.alpha.any() and not empty.depth.any() and not empty.normals.any()
 
 
+def test_kept_neighbours_change_nothing():
+    vertices, faces = sphere()
+    arguments = (vertices, faces, vertices, FRONT, camera(24), 24, 24)
+    for a, b in zip(render_mesh(*arguments), render_mesh(*arguments, neighbours=find_neighbours(faces)), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_wrong_attributes_are_named():
     vertices, faces, viewmats, Ks = soup()
     for wrong in (torch.ones(5, 3), torch.ones(3, 36, 3), torch.ones(36), None):

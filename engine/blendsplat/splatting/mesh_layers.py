@@ -15,7 +15,7 @@ from torch import Tensor
 from blendsplat.geometry import vertex_normals
 from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE
 from blendsplat.splatting.mesh import rasterize_mesh
-from blendsplat.splatting.silhouettes import antialias, project_vertices
+from blendsplat.splatting.silhouettes import Neighbours, antialias, project_vertices
 
 
 class Surface(NamedTuple):
@@ -43,11 +43,13 @@ def render_mesh(
     width: int,
     height: int,
     near_plane: float = DEFAULT_NEAR_PLANE,
+    neighbours: Neighbours | None = None,
 ) -> MeshImage:
     """Draw B meshes that share their faces, each with its own camera, with gradients to vertices and attributes.
 
     vertices [B,V,3] float32; faces [F,3] int32 or int64; attributes [B,V,C] or [V,C], interpolated over the faces (a
-    colour, texture coordinates); viewmats, Ks, width, height, near_plane as in rasterize_mesh.
+    colour, texture coordinates); viewmats, Ks, width, height, near_plane as in rasterize_mesh; neighbours:
+    silhouettes.find_neighbours(faces), where the caller draws the same faces often and keeps it.
 
     Depth and normals (the vertices' area-weighted ones, interpolated) mean the same as rasterize_surfels' divided by
     its alpha, so the two can be compared pixel by pixel. They follow the vertices inside the face that a pixel shows;
@@ -65,7 +67,7 @@ def render_mesh(
     surface = surface_of(face_ids, vertices, faces, viewmats, Ks)
     covered = (face_ids >= 0).to(vertices.dtype)[..., None]
     planes = torch.cat([interpolate(surface, faces, attributes), covered], -1)
-    planes = antialias(planes, surface.face_ids, surface.depth, vertices, faces, viewmats, Ks)
+    planes = antialias(planes, surface.face_ids, surface.depth, vertices, faces, viewmats, Ks, neighbours)
     normals = interpolate_normals(surface, vertices, faces, viewmats, Ks)
     return MeshImage(planes[..., :-1], planes[..., -1:], surface.depth, normals, face_ids)
 
