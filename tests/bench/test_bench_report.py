@@ -171,6 +171,11 @@ def test_floors_take_the_longer_of_memory_and_arithmetic() -> None:
     assert one < ten < 10 * one  # bases are read once for the batch
 
 
+def test_more_threads_are_not_slower() -> None:
+    starved = Ceilings(2, bytes=1e9, multiply_adds=180e9, exponentials=10e9, pairs=1e9, pair_gradients=3e9)
+    assert starved.at_least(CEILINGS) == Ceilings(2, 50e9, 180e9, 10e9, 4e9, 3e9)
+
+
 def test_warnings() -> None:
     assert machine.busy_warning(None) is None and machine.busy_warning(0.0) is None
     assert "busy" in (machine.busy_warning(99.0) or "")

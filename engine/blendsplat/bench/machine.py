@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -49,6 +49,11 @@ class Ceilings:
     exponentials: float  # float32
     pairs: float  # pixel-Gaussian pairs composited, data in the first cache
     pair_gradients: float  # the same backwards, without sums across lanes
+
+    def at_least(self, fewer: Ceilings) -> Ceilings:
+        """The better of each: on a busy machine several threads wait for the one that has no core."""
+        rates = {f.name: max(getattr(self, f.name), getattr(fewer, f.name)) for f in fields(self)}
+        return Ceilings(**rates | {"threads": self.threads})
 
 
 def describe(device: torch.device) -> dict[str, Any]:
