@@ -8,10 +8,13 @@ from collections.abc import Callable
 import torch
 
 from blendsplat.bench import floors
+from blendsplat.bench.binding import bind_calls
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.subject import BATCH, FRAMES, new_trainer
 from blendsplat.bench.timing import graphed
+
+Call = Callable[[], object]
 
 NOTE = (
     "Milliseconds an image: base + K blendshapes of every Gaussian, carried by its triangle (positions, quaternions, "
@@ -31,29 +34,20 @@ def blend(plan: Plan) -> list[Table]:
         with torch.no_grad():
             surface = avatar.surface(avatar.vertices(trainer.data.params[indices]))
             weights = avatar.weights_of(trainer.features[indices])
-        weights.requires_grad_()
+        forward, backward = bind_calls(avatar, weights, surface)
 
-        def forward(weights=weights, surface=surface) -> None:  # type: ignore[no-untyped-def]
-            with torch.no_grad():
-                avatar.bound_gaussians(weights, surface)
+        def both(forward: Call = forward, backward: Call = backward) -> None:
+            forward()
+            backward()
 
-        def both(weights=weights, surface=surface) -> None:  # type: ignore[no-untyped-def]
-            avatar.zero_grad(set_to_none=True)
-            weights.grad = None
-            bound = avatar.bound_gaussians(weights, surface)
-            outputs = [bound.means, bound.quats, bound.colors]
-            torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
-
-        runs: dict[str, Callable[[], object]] = {
+        runs: dict[str, Call] = {
             "forward": graphed(forward, plan.device), "forward + backward": graphed(both, plan.device)
         }  # fmt: skip
         rows += _rows(plan, runs, batch, avatar.gaussian_count, avatar.blendshape_count, 1 / len(batches))
     return [Table("blend", "Blendshapes and binding", NOTE, rows)]
 
 
-def _rows(
-    plan: Plan, runs: dict[str, Callable[[], object]], batch: int, gaussians: int, blendshapes: int, share: float
-) -> list[Row]:
+def _rows(plan: Plan, runs: dict[str, Call], batch: int, gaussians: int, blendshapes: int, share: float) -> list[Row]:
     timings = plan.time(runs, share)
     rows = []
     for threads in plan.threads:

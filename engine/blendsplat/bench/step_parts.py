@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.avatars.rgbavatar import RGBAvatar
 from blendsplat.bench import floors
+from blendsplat.bench.binding import bind_calls
 from blendsplat.bench.machine import Ceilings
 from blendsplat.bench.scene import BenchScene, work_of
 from blendsplat.bench.subject import scene_of
@@ -90,15 +91,16 @@ def parts_of(trainer: Trainer, scene: BenchScene, least: dict[str, Callable[[Cei
     def compare() -> None:
         image_loss_into(raster.image, frames, index, backgrounds, 1.0, 0.0, grad_image, losses, squares)
 
+    bind, bind_backward = bind_calls(avatar, weights, surface)
     draw()
     compare()
     runs: dict[str, Callable[[], object]] = {
         "MLP, forward and backward": lambda: _mlp(avatar, features, torch.ones_like(weights)),
-        "blend and bind, forward": torch.no_grad()(lambda: avatar.bound_gaussians(weights, surface)),
+        "blend and bind, forward": bind,
         "rasterize, forward": draw,
         "L1 loss and gradient": compare,
         "rasterize, backward": lambda: raster.backward(grad_image),
-        "blend and bind, backward": _bind_backward(avatar, weights, surface),
+        "blend and bind, backward": bind_backward,
         "Adam": _adam(avatar),
     }
     return {name: Part(run, least.get(name)) for name, run in runs.items()}
@@ -111,15 +113,6 @@ def _rows(trainer: Trainer) -> list[int]:
 def _mlp(avatar: RGBAvatar, features: Tensor, gradient: Tensor) -> None:
     parameters = list(avatar.mlp.parameters())
     torch.autograd.grad(avatar.weights_of(features), parameters, gradient)
-
-
-def _bind_backward(avatar: RGBAvatar, weights: Tensor, surface: Surface) -> Callable[[], object]:
-    weights = weights.clone().requires_grad_()
-    bound = avatar.bound_gaussians(weights, surface)
-    outputs = [bound.means, bound.quats, bound.colors, bound.scales, bound.opacities]
-    gradients = [torch.full_like(output, 1e-3) for output in outputs]
-    inputs = [weights, *(value for name, value in avatar.named_parameters() if not name.startswith("mlp."))]
-    return lambda: torch.autograd.grad(outputs, inputs, gradients, retain_graph=True)
 
 
 def _adam(avatar: RGBAvatar) -> Callable[[], object]:

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blend and bind of an avatar's batch in buffers made once: the two calls that the benchmarks time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.splatting.buffers import Gradients
+from blendsplat.splatting.fused import BindParameters, BindPass, Carrier
+
+
+def bind_calls(
+    avatar: RGBAvatar, weights: Tensor, surface: Surface
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """(forward, backward) of weights [B,K] on the surface of B frames; backward belongs to the last forward."""
+    bind = BindPass(len(weights), avatar.gaussian_count, avatar.blendshape_count, weights.device)
+    carrier = Carrier(
+        surface.vertices, surface.frames, surface.quats, avatar.triangle, avatar.corners, avatar.barycentrics
+    )  # fmt: skip
+    parameters = BindParameters(*(getattr(avatar, name).detach() for name in BindParameters._fields))
+    weights = weights.detach()
+
+    def forward() -> None:
+        bind.forward(parameters, weights, carrier)
+
+    forward()
+    outputs = (bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
+    gradients = Gradients(*(torch.full_like(output, 1e-3) for output in outputs))
+    return forward, lambda: bind.backward(gradients)
