@@ -248,7 +248,8 @@ def test_gaussians_that_no_frame_shows_are_dropped_without_disturbing_the_others
     trainer.step()
     assert trainer.avatar.gaussian_count == seen < before
     torch.testing.assert_close(trainer.avatar.colors.detach(), colors)
-    assert all(len(state["exp_avg"]) == len(p) for p, state in trainer.optimiser.state.items())
+    optimiser = trainer.parameters.optimiser
+    assert all(a.shape == p.shape for a, p in zip(optimiser.exp_avg, optimiser.parameters, strict=True))
 
 
 def test_fitting_the_exposure_recovers_the_clip_from_a_flickering_camera(tiny_clip: Path) -> None:

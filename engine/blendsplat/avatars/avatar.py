@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class Avatar(ABC):
     head: HeadModel
     camera: TrainingCamera
 
+    @property
+    @abstractmethod
+    def gaussian_count(self) -> int:
+        """N."""
+
     @abstractmethod
     def weights(self, params: HeadParams) -> Tensor:
         """Blendshape weights [B,K] of B frames' head parameters."""
@@ -64,6 +70,11 @@ class Avatar(ABC):
         person's performance moves this person's face."""
         self.check(params)
         return self.head(replace(params, shape=params.expression.new_zeros(1, 0)))
+
+    def animation(self, batch: int) -> Callable[[HeadParams], Gaussians]:
+        """``drive`` for many batches of this size, without gradients; a call's result may be overwritten by the next,
+        and what is the same in all frames may have one row."""
+        return self.drive
 
     def check(self, params: HeadParams) -> None:
         """Raise InputError when ``params`` are of another head."""

@@ -19,10 +19,10 @@ from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
 from blendsplat.avatars.features import feature_layout, frame_features
 from blendsplat.avatars.file import write_avatar
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
-from blendsplat.heads.frames import tangent_frames
+from blendsplat.heads.frames import tangent_frames, tangent_frames_into, uv_edges
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.uv import rasterize_uv
-from blendsplat.splatting.fused import SH_DC, Carrier, blend_and_bind
+from blendsplat.splatting.fused import SH_DC, BindParameters, BindPass, Carrier, blend_and_bind
 
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
@@ -35,6 +35,12 @@ class Surface:
     vertices: Tensor
     frames: Tensor
     quats: Tensor
+
+    @classmethod
+    def empty(cls, head: HeadModel, batch: int) -> Surface:
+        """Buffers for ``batch`` frames of a head."""
+        new, faces = head.template.new_zeros, len(head.faces)
+        return cls(new(batch, head.vertex_count, 3), new(batch, faces, 3, 3), new(batch, faces, 4))
 
     def __getitem__(self, rows: list[int]) -> Surface:
         """Some of the frames."""
@@ -71,9 +77,9 @@ class RGBAvatar(nn.Module, Avatar):
         count = len(triangle)
         self.layout = feature_layout(head)
         inputs = sum(size for _, size in self.layout)
-        self.register_buffer("triangle", triangle.long())
-        self.register_buffer("corners", head.faces[triangle.to(head.faces.device).long()])
-        self.register_buffer("barycentrics", barycentrics.float())
+        self.register_buffer("triangle", triangle.long().contiguous())
+        self.register_buffer("corners", head.faces[triangle.to(head.faces.device).long()].contiguous())
+        self.register_buffer("barycentrics", barycentrics.float().contiguous())
         self.register_buffer("feature_origin", torch.zeros(3))
         self.register_buffer("feature_shift", torch.zeros(inputs))
         self.register_buffer("feature_scale", torch.ones(inputs))
@@ -115,10 +121,14 @@ class RGBAvatar(nn.Module, Avatar):
         """The raw features [B,D] of B frames."""
         return frame_features(params, self.feature_origin)
 
+    def standardised(self, features: Tensor) -> Tensor:
+        """Raw features [B,D] -> the MLP's input."""
+        return (features - self.feature_shift) * self.feature_scale
+
     def weights_of(self, features: Tensor) -> Tensor:
         """Raw features [B,D] -> blendshape weights [B,K] (eq. 2)."""
         first, second, last = self.mlp
-        hidden = first((features - self.feature_shift) * self.feature_scale).relu()
+        hidden = first(self.standardised(features)).relu()
         weights: Tensor = last(second(hidden).relu())
         return weights
 
@@ -140,15 +150,25 @@ class RGBAvatar(nn.Module, Avatar):
         head = self.head
         return Surface(vertices, *tangent_frames(vertices, head.faces, head.uvs, head.uv_faces))
 
+    def carrier(self, surface: Surface) -> Carrier:
+        """``surface`` and where on it each Gaussian lies."""
+        return Carrier(
+            surface.vertices, surface.frames, surface.quats, self.triangle, self.corners, self.barycentrics
+        )  # fmt: skip
+
+    def bind_parameters(self) -> BindParameters:
+        """The tensors behind the learnable parameters, for a BindPass."""
+        return BindParameters(*(getattr(self, name).detach() for name in BindParameters._fields))
+
+    def animation(self, batch: int) -> Animation:
+        return Animation(self, batch)
+
     def bound_gaussians(self, weights: Tensor | None, surface: Surface) -> Gaussians:
         """Gaussians of weights [B,K] on the surface of B frames (eq. 1, 4)."""
         batch = surface.vertices.shape[0]
-        carrier = Carrier(
-            surface.vertices, surface.frames, surface.quats, self.triangle, self.corners, self.barycentrics
-        )  # fmt: skip
         base = (self.positions, self.quats, self.colors)
         deltas = (self.delta_positions, self.delta_quats, self.delta_colors)
-        means, quats, colors = blend_and_bind(base, deltas, weights, carrier)
+        means, quats, colors = blend_and_bind(base, deltas, weights, self.carrier(surface))
         return Gaussians(
             means=means,
             quats=quats,
@@ -225,6 +245,26 @@ class RGBAvatar(nn.Module, Avatar):
             parameter.copy_(tensor(f"mlp.{name}"))
         avatar.training_record = dict(meta["training"])
         return avatar
+
+
+class Animation:
+    """An avatar driven batch by batch in buffers made once, without gradients. Scales and opacities have one row, which
+    holds for every frame; what a call returns is overwritten by the next."""
+
+    def __init__(self, avatar: RGBAvatar, batch: int) -> None:
+        self._avatar, head = avatar, avatar.head
+        self._surface = Surface.empty(head, batch)
+        self._carrier, self._parameters = avatar.carrier(self._surface), avatar.bind_parameters()
+        self._faces, self._uv_edges = head.faces.contiguous(), uv_edges(head.uvs, head.uv_faces)
+        self._bind = BindPass(batch, avatar.gaussian_count, avatar.blendshape_count, avatar.positions.device)
+
+    @torch.no_grad()
+    def __call__(self, params: HeadParams) -> Gaussians:
+        avatar, surface, bind = self._avatar, self._surface, self._bind
+        surface.vertices.copy_(avatar.vertices(params))
+        tangent_frames_into(surface.vertices, self._faces, self._uv_edges, surface.frames, surface.quats)
+        bind.forward(self._parameters, avatar.weights(params), self._carrier)
+        return Gaussians(bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
 
 
 def gaussian_axis(name: str) -> int | None:

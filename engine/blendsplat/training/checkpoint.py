@@ -21,6 +21,7 @@ from blendsplat.avatars.file import SUFFIX
 from blendsplat.errors import StorageError
 from blendsplat.files import atomic_path
 from blendsplat.training.presets import Preset, training_identity
+from blendsplat.training.step import Parameters
 
 FORMAT = "blendsplat-checkpoint"
 VERSION = "1"
@@ -89,20 +90,24 @@ def _free_name(path: Path, label: str) -> Path:
     return candidate
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer, names: dict[Tensor, str]) -> dict[str, Tensor]:
-    """An Adam's moments and step counts, named after their parameters."""
-    return {
-        f"optimiser.{names[parameter]}.{key}": torch.as_tensor(value)
-        for parameter, state in optimiser.state.items()
-        for key, value in state.items()
-    }
+def optimiser_tensors(parameters: Parameters) -> dict[str, Tensor]:
+    """Adam's moments and step counts, named after their parameters; those that never had a gradient have none."""
+    optimiser, tensors = parameters.optimiser, {}
+    steps = optimiser.steps.tolist()
+    for place, name in enumerate(parameters.names):
+        if steps[place]:
+            tensors[f"optimiser.{name}.step"] = torch.tensor(float(steps[place]))
+            tensors[f"optimiser.{name}.exp_avg"] = optimiser.exp_avg[place]
+            tensors[f"optimiser.{name}.exp_avg_sq"] = optimiser.exp_avg_sq[place]
+    return tensors
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, names: dict[Tensor, str], tensors: dict[str, Tensor]) -> None:
-    """The reverse of optimiser_tensors. Parameters that had no state get none."""
-    for parameter, name in names.items():
-        prefix = f"optimiser.{name}."
-        state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-        if state:
-            # Adam keeps its step counts where it likes; its moments lie with the parameter
-            optimiser.state[parameter] = {key: value.to(parameter.device, copy=True) for key, value in state.items()}
+@torch.no_grad()
+def restore_optimiser(parameters: Parameters, tensors: dict[str, Tensor]) -> None:
+    """The reverse of optimiser_tensors, into an optimiser that has made no step."""
+    optimiser = parameters.optimiser
+    for place, name in enumerate(parameters.names):
+        if f"optimiser.{name}.step" in tensors:
+            optimiser.steps[place] = float(tensors[f"optimiser.{name}.step"])
+            optimiser.exp_avg[place].copy_(tensors[f"optimiser.{name}.exp_avg"])
+            optimiser.exp_avg_sq[place].copy_(tensors[f"optimiser.{name}.exp_avg_sq"])

@@ -56,7 +56,7 @@ class FrameSet:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def batch(self, rows: list[int]) -> FrameBatch:
+    def batch(self, rows: Tensor | list[int]) -> FrameBatch:
         """Some of the frames, by row (not by number)."""
         index = torch.as_tensor(rows, device=self.alpha.device)
         return FrameBatch(

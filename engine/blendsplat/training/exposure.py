@@ -17,7 +17,7 @@ class Exposure(nn.Module):
         super().__init__()
         self.values = nn.Parameter(torch.zeros(frames, 2))
 
-    def forward(self, image: Tensor, alpha: Tensor, rows: list[int]) -> Tensor:
+    def forward(self, image: Tensor, alpha: Tensor, rows: Tensor | list[int]) -> Tensor:
         """Premultiplied images [B,H,W,3] and alpha [B,H,W,1] as the camera exposed the frames ``rows``. The mean over
         all frames is taken out, so that the avatar keeps the clip's own brightness."""
         values = (self.values - self.values.mean(0))[rows]

@@ -67,18 +67,19 @@ def part_spread(features: Tensor, layout: list[tuple[str, int]]) -> Tensor:
 @torch.no_grad()
 def initialise_colors(
     avatar: RGBAvatar, initialised: Tensor, gaussians: Gaussians, frames: FrameBatch, viewmats: Tensor, Ks: Tensor
-) -> int:
+) -> None:
     """Set, once, the colours of Gaussians that this batch sees well enough to their pixels' weighted mean (eq. 3).
 
-    initialised [N] bool is updated. Returns how many were set.
+    initialised [N] bool is updated. Which Gaussians are set is decided on the device: nothing waits for it.
     """
     mask = ((frames.alpha > FOREGROUND) & (frames.valid > FOREGROUND))[..., 0]
     straight = frames.premultiplied / frames.alpha.clamp_min(1 / 255)
     weight, weighted = gaussian_pixel_weights(
-        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, viewmats, Ks,
+        gaussians.means, gaussians.quats, gaussians.scales.expand_as(gaussians.means),
+        gaussians.opacities.expand(len(viewmats), -1), viewmats, Ks,
         straight.clamp(0, 1), mask, PIXEL_WEIGHT,
     )  # fmt: skip
     fresh = (weight > TOTAL_WEIGHT) & ~initialised
-    avatar.colors[fresh] = features_of_colors(weighted[fresh] / weight[fresh, None])
+    seen = features_of_colors(weighted / weight.clamp_min(TOTAL_WEIGHT)[:, None])
+    avatar.colors.copy_(torch.where(fresh[:, None], seen, avatar.colors))
     initialised |= fresh
-    return int(fresh.sum())

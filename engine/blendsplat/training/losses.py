@@ -11,12 +11,13 @@ from blendsplat.training.presets import Preset
 
 
 def image_loss(
-    images: Tensor, targets: Tensor, valid: Tensor, preset: Preset, lpips: Lpips | None = None, seen: int = 0
+    images: Tensor, targets: Tensor, valid: Tensor, preset: Preset, lpips: Lpips | None = None
 ) -> Tensor:
-    """Scalar loss of images and targets [B,H,W,3] with pixel weights valid [B,H,W,1]; seen: images trained so far."""
+    """Scalar loss of images and targets [B,H,W,3] with pixel weights valid [B,H,W,1]; lpips: the metric, in
+    batches where it counts."""
     loss = preset.l1_weight * weighted_mean((images - targets).abs(), valid).mean()
     if preset.ssim_weight:
         loss = loss + preset.ssim_weight * (1 - ssim(images, targets, valid)).mean()
-    if lpips is not None and preset.lpips_weight and seen >= preset.lpips_after:
+    if lpips is not None:
         loss = loss + preset.lpips_weight * lpips(images * valid, targets * valid).mean()
     return loss

@@ -20,29 +20,34 @@ from blendsplat.training.checkpoint import Snapshot, optimiser_tensors, restore_
 from blendsplat.training.data import FrameBatch, FrameSet
 from blendsplat.training.exposure import Exposure
 from blendsplat.training.initialise import initialise_colors, new_avatar
-from blendsplat.training.losses import image_loss
+from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.lpips import Lpips
-from blendsplat.training.metrics import psnr
 from blendsplat.training.presets import Preset
 from blendsplat.training.sampler import OfflineSampler, OnlineSampler, Sampler
 from blendsplat.training.schedules import learning_rates
+from blendsplat.training.step import ClipTensors, Parameters, Stage, TrainingStep
 
 _GEOMETRY_CHUNK = 16  # frames whose surface is computed at once
 _SURFACE_BUDGET = 3 * 2**30  # bytes of posed surfaces to keep in memory; larger clips pose the head in every step
+_COLOR_PASSES = 2  # times every frame is searched for colours; from then on every _COLOR_EVERY-th batch is,
+_COLOR_EVERY = 8  # for what only shows once others have moved: the search costs as much as a step's forward half
 
 
 @dataclass
 class StepReport:
-    """One step's batch: the loss, and what its PSNR is computed from if somebody wants to know."""
+    """Figures of one step's batch, per image; they lie in the step's buffers and hold until the next step."""
 
-    loss: Tensor
-    image: Tensor
-    target: Tensor
-    valid: Tensor
+    losses: Tensor  # [B]
+    squared_errors: Tensor  # [B] mean over the pixels that count
+
+    @property
+    def loss(self) -> Tensor:
+        """The batch's loss."""
+        return self.losses.mean()
 
     def psnr(self) -> float:
         """Mean PSNR of the batch in dB."""
-        return float(psnr(self.image, self.target, self.valid).mean())
+        return float((-10 * self.squared_errors.clamp_min(1e-10).log10()).mean())
 
 
 class Trainer:
@@ -70,8 +75,8 @@ class Trainer:
     def _use(self, avatar: RGBAvatar) -> None:
         """Train ``avatar`` from here on, with a fresh optimiser."""
         self.avatar = avatar
-        self._names = _parameter_names(avatar, self.exposure, self.preset)
-        self.optimiser = torch.optim.Adam(_groups(self._names), lr=1e-3, eps=1e-15, fused=True)
+        self.parameters = Parameters.of(_named_parameters(avatar, self.exposure, self.preset))
+        self._step: TrainingStep | None = None
 
     @property
     def done(self) -> bool:
@@ -82,23 +87,16 @@ class Trainer:
         self._receive_frames()
         self._drop_unseen()
         rows = self.sampler.next_batch(min(self.preset.batch, self.preset.images - self.images))
-        frames = self.data.batch(rows)
-        backgrounds = torch.rand(len(rows), 3, generator=self.generator).to(self.device)
-        self._set_rates()
-
-        gaussians = self._gaussians(rows)
-        if self._colors_open():
-            cameras = self._cameras(len(rows))
-            initialise_colors(self.avatar, self.initialised, gaussians.detach(), frames, *cameras)
-            gaussians = self._gaussians(rows)  # with the colours just set
-        image = self._render(gaussians, rows, backgrounds)
-        target = frames.target(backgrounds)
-        loss = image_loss(image, target, frames.valid, self.preset, self.lpips, self.images)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
+        step = self._step_of(len(rows))
+        step.set_inputs(rows, self.generator, learning_rates(self.preset, self.images))
+        if self.surfaces is None:
+            step.carry(self._surface(rows))
+        if self._searches_colors():
+            self._initialise_colors(step, rows)
+        if not step.run(self._stage()):
+            step.run(self._stage())  # with more room than a batch just had; the one before it may have lost a little
         self.images += len(rows)
-        return StepReport(loss.detach(), image.detach(), target, frames.valid)
+        return StepReport(step.loss.losses, step.loss.squared_errors)
 
     @torch.no_grad()
     def preview(self, row: int) -> tuple[Tensor, Tensor]:
@@ -115,9 +113,9 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """Everything ``restore`` needs."""
-        tensors = {f"parameter.{name}": parameter for parameter, name in self._names.items()}
+        tensors = {f"parameter.{name}": value for name, value in self.parameters.tensors()}
         tensors |= {f"buffer.{name}": value for name, value in self.avatar.named_buffers()}
-        tensors |= optimiser_tensors(self.optimiser, self._names)
+        tensors |= optimiser_tensors(self.parameters)
         tensors |= {"initialised": self.initialised, "generator": self.generator.get_state()}
         plain: dict[str, Any] = {"images": self.images, "arrived": self._arrived, "sampler": self.sampler.state()}
         return Snapshot(tensors, plain)
@@ -127,11 +125,11 @@ class Trainer:
         """Continue exactly where ``snapshot`` was taken. Raises KeyError or RuntimeError when it does not fit."""
         triangle, barycentrics = snapshot.tensors["buffer.triangle"], snapshot.tensors["buffer.barycentrics"]
         self._use(self.avatar.like(triangle, barycentrics))
-        for parameter, name in self._names.items():
+        for name, parameter in self.parameters.tensors():
             parameter.copy_(snapshot.tensors[f"parameter.{name}"])
         for name, value in self.avatar.named_buffers():
             value.copy_(snapshot.tensors[f"buffer.{name}"])
-        restore_optimiser(self.optimiser, self._names, snapshot.tensors)
+        restore_optimiser(self.parameters, snapshot.tensors)
         self.initialised = snapshot.tensors["initialised"].to(self.device)
         self.generator.set_state(snapshot.tensors["generator"])
         self.images, self._arrived = int(snapshot.plain["images"]), int(snapshot.plain["arrived"])
@@ -139,20 +137,43 @@ class Trainer:
         self._settled = False
 
     def _gaussians(self, rows: list[int]) -> Gaussians:
-        weights = None
-        if self.images >= self.preset.blendshapes_after:
-            weights = self.avatar.weights_of(self.features[rows])
+        weights = self.avatar.weights_of(self.features[rows]) if self._stage().blended else None
         return self.avatar.bound_gaussians(weights, self._surface(rows))
 
     def _render(self, gaussians: Gaussians, rows: list[int], backgrounds: Tensor) -> Tensor:
+        """The batch as training sees it: with each frame's exposure."""
         camera = self.avatar.camera
-        if not self.preset.fit_exposure:
-            return render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height, backgrounds)[0]
         image, alpha, _ = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)
-        return self.exposure(image, alpha, rows) + backgrounds[:, None, None] * (1 - alpha)
+        if self.preset.fit_exposure:
+            image = self.exposure(image, alpha, rows)
+        return image + backgrounds[:, None, None] * (1 - alpha)
 
-    def _cameras(self, batch: int) -> tuple[Tensor, Tensor]:
-        return self.avatar.camera.viewmat.expand(batch, 4, 4), self.avatar.camera.K.expand(batch, 3, 3)
+    def _stage(self) -> Stage:
+        perceptual = self.lpips is not None and self.images >= self.preset.lpips_after
+        return Stage(self.images >= self.preset.blendshapes_after, perceptual)
+
+    def _step_of(self, batch: int) -> TrainingStep:
+        """The step for batches of this size, made anew when the avatar or the size has changed."""
+        if self._step is None or self._step.loss.batch != batch:
+            self._step = None  # the old one's buffers first
+            avatar, preset = self.avatar, self.preset
+            exposure = self.exposure if preset.fit_exposure else None
+            size = avatar.camera.width, avatar.camera.height
+            loss = LossPass(self.data, batch, *size, preset, exposure, self.lpips)
+            clip = ClipTensors(avatar.standardised(self.features), self.surfaces)
+            self._step = TrainingStep(avatar, self.parameters, clip, loss)
+        return self._step
+
+    def _initialise_colors(self, step: TrainingStep, rows: list[int]) -> None:
+        camera, batch = self.avatar.camera, len(rows)
+        gaussians = step.gaussians(self._stage().blended)
+        cameras = camera.viewmat.expand(batch, 4, 4), camera.K.expand(batch, 3, 3)
+        initialise_colors(self.avatar, self.initialised, gaussians, self.data.batch(rows), *cameras)
+
+    def _searches_colors(self) -> bool:
+        """Whether this batch's pixels may give colours to Gaussians that have none."""
+        first_passes = self.images < _COLOR_PASSES * len(self.data)
+        return self._colors_open() and (first_passes or self.images // self.preset.batch % _COLOR_EVERY == 0)
 
     def _colors_open(self) -> bool:
         limit = self.preset.color_init_images
@@ -163,19 +184,14 @@ class Trainer:
         if self._settled or self._colors_open() or not self.preset.drop_uninitialised:
             return
         self._settled, kept = True, self.initialised
-        moments = optimiser_tensors(self.optimiser, self._names)
+        moments = optimiser_tensors(self.parameters)
         self._use(self.avatar.keep(kept))
         for name, value in moments.items():
             parameter, kind = name.removeprefix("optimiser.").rsplit(".", 1)
             if kind != "step" and (axis := gaussian_axis(parameter)) is not None:
                 moments[name] = value.index_select(axis, kept.nonzero()[:, 0])
-        restore_optimiser(self.optimiser, self._names, moments)
+        restore_optimiser(self.parameters, moments)
         self.initialised = kept[kept]
-
-    def _set_rates(self) -> None:
-        rates = learning_rates(self.preset, self.images)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rates[group["name"]]
 
     def _receive_frames(self) -> None:
         """A streaming sampler sees one more frame every ``online_images_per_frame`` images."""
@@ -212,17 +228,6 @@ def make_sampler(preset: Preset, frames: int) -> Sampler:
     return OnlineSampler(preset.seed, preset.online_local_pool, preset.online_global_pool, preset.online_global_share)
 
 
-def _parameter_names(avatar: RGBAvatar, exposure: Exposure, preset: Preset) -> dict[Tensor, str]:
-    names: dict[Tensor, str] = {parameter: name for name, parameter in avatar.named_parameters()}
-    if preset.fit_exposure:
-        names[exposure.values] = "exposure"
-    return names
-
-
-def _groups(names: dict[Tensor, str]) -> list[dict[str, Any]]:
-    """One Adam group per learning rate; its name is the key of schedules.learning_rates."""
-    groups: dict[str, dict[str, Any]] = {}
-    for parameter, name in names.items():
-        key = name.split(".")[0]
-        groups.setdefault(key, {"name": key, "params": []})["params"].append(parameter)
-    return list(groups.values())
+def _named_parameters(avatar: RGBAvatar, exposure: Exposure, preset: Preset) -> dict[str, Tensor]:
+    named: dict[str, Tensor] = dict(avatar.named_parameters())
+    return named | {"exposure": exposure.values} if preset.fit_exposure else named

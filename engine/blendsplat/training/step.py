@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training step of an RGBAvatar on buffers made once: MLP, blend and bind, rasterize, loss, backward, Adam.
+
+Every run works on the same addresses, waits for no device and allocates nothing, so a CUDA graph can hold all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from blendsplat.avatars.avatar import Gaussians
+from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.splatting.backend import make_pass
+from blendsplat.splatting.fused import BindPass
+from blendsplat.splatting.optimise import FusedAdam
+from blendsplat.training.graph import GraphedStep
+from blendsplat.training.loss_pass import LossPass
+from blendsplat.training.mlp_pass import MlpPass
+
+
+class Stage(NamedTuple):
+    """What a step does besides the rest; a captured graph belongs to one stage."""
+
+    blended: bool  # the blendshapes take part and learn
+    perceptual: bool  # LPIPS is part of the loss
+
+
+@dataclass
+class Parameters:
+    """What is learned, by name, and its optimiser. A name's first word is its rate's key in learning_rates."""
+
+    names: list[str]
+    optimiser: FusedAdam
+
+    @classmethod
+    def of(cls, named: dict[str, Tensor]) -> Parameters:
+        return cls(list(named), FusedAdam(list(named.values())))
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and values."""
+        return zip(self.names, self.optimiser.parameters, strict=True)
+
+
+@dataclass
+class ClipTensors:
+    """What a step reads of the training clip: features [M,D] as the MLP takes them, and the head's surface in all M
+    frames, or None where that is too much to keep (``carry`` then brings each batch's)."""
+
+    features: Tensor
+    surfaces: Surface | None
+
+
+class TrainingStep:
+    """Steps on batches of one size: ``set_inputs``, ``carry`` where the clip has no surfaces, ``run``. The figures of
+    the batch are then in ``loss``."""
+
+    def __init__(self, avatar: RGBAvatar, parameters: Parameters, clip: ClipTensors, loss: LossPass) -> None:
+        device, camera, count, batch = avatar.positions.device, avatar.camera, avatar.gaussian_count, loss.batch
+        self.loss, self._parameters, self._clip, self._avatar = loss, parameters, clip, avatar
+        self._rows, self._backgrounds = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, 3)
+        self._rates = torch.zeros(len(parameters.names))
+        self._viewmats = camera.viewmat.expand(batch, 4, 4).contiguous()
+        self._Ks = camera.K.expand(batch, 3, 3).contiguous()
+        self._features = clip.features.new_zeros(batch, clip.features.shape[1])
+        self._surface = Surface.empty(avatar.head, batch)
+        self._carrier, self._gaussians = avatar.carrier(self._surface), avatar.bind_parameters()
+        self._mlp = MlpPass(avatar.mlp, batch, device)
+        self._bind = BindPass(batch, count, avatar.blendshape_count, device)
+        self._raster = make_pass(batch, count, camera.width, camera.height, device)
+        self._graphed = GraphedStep(self._work, device)
+
+    @torch.no_grad()
+    def set_inputs(self, rows: list[int], generator: torch.Generator, rates: dict[str, float]) -> None:
+        """Queue what this step differs by: the frames, random backgrounds, and learning rates by name's first word."""
+        self._rows.numpy()[:] = rows
+        torch.rand(self._backgrounds.shape, generator=generator, out=self._backgrounds)
+        self._rates.numpy()[:] = [rates[name.split(".")[0]] for name in self._parameters.names]
+        # from pageable memory: the driver has its copy when the call returns, so these may change again at once
+        self.loss.rows.copy_(self._rows, non_blocking=True)
+        self.loss.backgrounds.copy_(self._backgrounds, non_blocking=True)
+        self._parameters.optimiser.rates.copy_(self._rates, non_blocking=True)
+
+    @torch.no_grad()
+    def carry(self, surface: Surface) -> None:
+        """Bring a surface of this batch into place that the caller has posed."""
+        for name in ("vertices", "frames", "quats"):
+            getattr(self._surface, name).copy_(getattr(surface, name))
+
+    @torch.no_grad()
+    def gaussians(self, blended: bool) -> Gaussians:
+        """The batch's Gaussians, in buffers; scales and opacities have one row, which holds for every frame."""
+        rows, weights, bind = self.loss.rows, None, self._bind
+        if (surfaces := self._clip.surfaces) is not None:
+            for name in ("vertices", "frames", "quats"):
+                torch.index_select(getattr(surfaces, name), 0, rows, out=getattr(self._surface, name))
+        if blended:
+            torch.index_select(self._clip.features, 0, rows, out=self._features)
+            weights = self._mlp.forward(self._features)
+        bind.forward(self._gaussians, weights, self._carrier)
+        return Gaussians(bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
+
+    def run(self, stage: Stage) -> bool:
+        """Train on the batch that lies in the inputs. False when a GPU's buffers were too small for this batch or one
+        shortly before, so that Gaussians were missing in it: there is more room now, and it should be repeated."""
+        self._graphed(stage)
+        if not self._raster.overflowed():
+            return True
+        self._graphed.forget()
+        return False
+
+    @torch.no_grad()
+    def _work(self, stage: Stage) -> None:
+        g, raster, bind = self.gaussians(stage.blended), self._raster, self._bind
+        raster.forward(
+            g.means, g.quats, g.scales, g.opacities, g.colors, self._viewmats, self._Ks, self.loss.composited
+        )
+        raster.backward(*self.loss(raster.image, raster.alpha, stage.perceptual))
+        bind.backward(raster.grads)
+        if stage.blended:
+            self._mlp.backward(bind.grad_weights)
+        self._parameters.optimiser.step([self._gradient(name, stage) for name in self._parameters.names])
+
+    def _gradient(self, name: str, stage: Stage) -> Tensor | None:
+        """None for what took no part: Adam then leaves it and its step count alone."""
+        if name == "exposure":
+            return self.loss.grad_exposure
+        if not stage.blended and name.startswith(("mlp.", "delta_")):
+            return None
+        return self._mlp.grads[name.removeprefix("mlp.")] if name.startswith("mlp.") else self._bind.grads[name]
