@@ -191,3 +191,36 @@ def test_colours_are_searched_in_every_early_batch_and_now_and_then_later(tiny_c
     assert not trainer._searches_colors()
 
 
+
+
+def test_a_checkpoint_of_torchs_adam_goes_on_as_torch_would(tiny_clip: Path) -> None:
+    """Checkpoints written before the optimiser was ours hold torch.optim.Adam's state under the same names."""
+    trainer = new_trainer(tiny_clip)
+    names, values = trainer.parameters.names, [value.clone() for _, value in trainer.parameters.tensors()]
+    theirs = torch.optim.Adam(values, lr=1e-2, eps=1e-15)
+    generator = torch.Generator().manual_seed(3)
+
+    def gradients() -> list[torch.Tensor]:
+        return [torch.randn(value.shape, generator=generator) for value in values]
+
+    def step_theirs(grads: list[torch.Tensor], without: str) -> None:
+        for name, value, grad in zip(names, values, grads, strict=True):
+            value.grad = None if name.startswith(without) else grad
+        theirs.step()
+
+    step_theirs(gradients(), without="delta_")
+    step_theirs(gradients(), without="nothing")
+    snapshot = trainer.snapshot()
+    snapshot.tensors = {k: v for k, v in snapshot.tensors.items() if not k.startswith("optimiser.")}
+    for name, value in zip(names, values, strict=True):
+        snapshot.tensors[f"parameter.{name}"] = value.clone()
+        snapshot.tensors |= {f"optimiser.{name}.{key}": state for key, state in theirs.state[value].items()}
+    trainer.restore(snapshot)
+    ours = trainer.parameters.optimiser
+    assert dict(zip(names, ours.steps.tolist(), strict=True))["delta_quats"] == 1
+    ours.rates.fill_(1e-2)
+    grads = gradients()
+    ours.step(grads)
+    step_theirs(grads, without="nothing")
+    for name, mine, want in zip(names, ours.parameters, values, strict=True):
+        torch.testing.assert_close(mine, want, atol=1e-6, rtol=1e-5, msg=name)
