@@ -120,8 +120,9 @@ class TrainingStep:
             g.means, g.quats, g.scales, g.opacities, g.colors, self._viewmats, self._Ks, self.loss.composited
         )
         raster.backward(*self.loss(raster.image, raster.alpha, stage.perceptual))
+        assert raster.grads is not None  # backward has just filled them
         bind.backward(raster.grads)
-        if stage.blended:
+        if bind.grad_weights is not None:
             self._mlp.backward(bind.grad_weights)
         self._parameters.optimiser.step([self._gradient(name, stage) for name in self._parameters.names])
 
