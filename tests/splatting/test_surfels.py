@@ -168,6 +168,18 @@ def test_a_disc_through_the_camera_plane_is_seen_only_in_front():
     assert (depth[0, 17:][seen] / alpha[0, 17:][seen] > 0.5).all()
 
 
+def test_the_near_plane_cuts_discs(instruction_set):
+    """Not only discs whose means lie before it: of the others, the part that does."""
+    scene = random_surfels(gaussians=12, seed=23, size=1.0)
+    cameras = (scene.viewmats, scene.Ks, scene.width, scene.height)
+    drawn = rasterize_surfels(*scene.gaussians, *cameras, near_plane=1.8)
+    expected = rasterize_surfels_reference(*scene.gaussians, *cameras, near_plane=1.8)
+    uncut = rasterize_surfels_reference(*scene.gaussians, *cameras, near_plane=0.01)
+    assert (uncut[1] - expected[1]).abs().max() > 0.1
+    for a, b in zip(drawn, expected, strict=True):
+        assert ((a - b).abs() > 1e-4).float().mean() < 2e-3  # a pixel on the cut may round to either side
+
+
 @pytest.mark.parametrize("gaussians", [0, 1])
 def test_few_surfels(gaussians):
     compare_surfels(random_surfels(gaussians=gaussians, seed=3))
