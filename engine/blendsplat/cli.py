@@ -19,7 +19,7 @@ app = typer.Typer(
 
 for _command in (
     making.track, making.train, using.render, using.evaluate, using.export, exchanging.import_recording,
-    exchanging.export_vhap, learning.generate_heads, weights.weights, machine.info,
+    exchanging.export_vhap, learning.generate_heads, learning.train_kaolrm, weights.weights, machine.info,
     machine.demo, machine.serve,
 ):  # fmt: skip
     app.command()(_command)

@@ -28,6 +28,7 @@ from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL, blender_pose, 
 
 NEAREST, FARTHEST = 1.9, 2.6  # distances of the cameras from the middle of the box (published protocol)
 LOWEST, HIGHEST = -25.0, 50.0  # degrees of height: from below one looks into the shirt
+PORTRAIT_FACE, PORTRAIT_SPREAD = 0.37, 1.2  # height of the 68 landmarks over the picture's, and a factor about it
 BOX = 2.0  # side of the box that the drawn mesh fills
 MONO_SIZE = 512
 TRUTH, TRUTH_VERSION = "blendsplat-head-truth", 1
@@ -35,8 +36,9 @@ TRUTH, TRUTH_VERSION = "blendsplat-head-truth", 1
 
 @dataclass(frozen=True)
 class Generation:
-    """What is rendered: how many people, views of each, their size in pixels, a seed, "multi-view" or "mono", and how
-    far to the side the cameras go (degrees; 90 is the whole frontal hemisphere, as published)."""
+    """What is rendered: how many people, views of each, their size in pixels, a seed, "multi-view" or "mono", how far
+    to the side the cameras go (degrees; 90 is the whole frontal hemisphere, as published), and their focal length over
+    the image's size: up to 1 the published box of side 2, above 1 portraits, the head filling the picture from afar."""
 
     people: int
     views: int = 32
@@ -44,18 +46,20 @@ class Generation:
     seed: int = 0
     layout: str = "multi-view"
     widest: float = 90.0
+    focal: float = FOCAL
 
 
 @dataclass
 class Views:
     """One person from C cameras in the mesh frame: rgba [C,H,W,4] premultiplied, viewmats [C,4,4], landmarks [C,68,2]
-    in pixels, and the parameters: scale, translation [3]."""
+    in pixels, the parameters scale and translation [3], and the intrinsics K [3,3]."""
 
     rgba: Tensor
     viewmats: np.ndarray
     landmarks: np.ndarray
     scale: float
     translation: np.ndarray
+    K: np.ndarray
 
 
 def generate(head: HeadModel, directory: Path | str, job: Generation, progress: Progress | None = None) -> int:
@@ -90,32 +94,56 @@ def generate(head: HeadModel, directory: Path | str, job: Generation, progress: 
 
 def take_views(head: HeadModel, person: Person, rng: np.random.Generator, job: Generation) -> Views:
     """A person from random cameras of the protocol: in the frontal hemisphere, looking at the middle of the box."""
-    points = person.drawn if person.props is None else torch.cat([person.drawn, person.props.points])
-    low, high = points.amin(0), points.amax(0)
-    scale = BOX / float((high - low).max())
-    translation = -scale * 0.5 * (low + high)
-    viewmats = np.stack([_camera(rng, job.widest) for _ in range(job.views)])
-    Ks = np.stack([intrinsics(job.size)] * job.views)
+    place = _portrait_cameras if job.focal > 1 else _box_cameras
+    scale, translation, viewmats = place(head, person, rng, job)
+    Ks = np.stack([intrinsics(job.size, job.focal)] * job.views)
     metric = viewmats.copy()  # the renderer's light knows metres: cameras come to the head, not the head to them
-    metric[:, :3, 3] = (viewmats[:, :3, 3] + viewmats[:, :3, :3] @ translation.numpy()) / scale
+    metric[:, :3, 3] = (viewmats[:, :3, 3] + viewmats[:, :3, :3] @ translation) / scale
     cameras = _float(metric), _float(Ks)
     rgba = render_views(
         head, person.drawn, person.texture, *cameras, job.size, job.size, person.light, props=person.props
     )
-    points68 = landmarks68(head, head(person.params)) * scale + translation
+    points68 = landmarks68(head, head(person.params)) * scale + _float(translation)
     projected = project_points(points68.expand(job.views, -1, -1), _float(viewmats), _float(Ks))[..., :2]
-    return Views(rgba, viewmats, projected.numpy(), scale, translation.numpy())
+    return Views(rgba, viewmats, projected.numpy(), scale, translation, Ks[0])
 
 
-def _camera(rng: np.random.Generator, widest: float) -> np.ndarray:
-    """World-to-camera [4,4], uniform over the sphere between LOWEST and HIGHEST and up to ``widest`` to the side."""
+def _box_cameras(
+    head: HeadModel, person: Person, rng: np.random.Generator, job: Generation
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The published placement: (scale, translation [3], viewmats [C,4,4]) with all that is drawn in a box of side 2."""
+    points = person.drawn if person.props is None else torch.cat([person.drawn, person.props.points])
+    low, high = points.amin(0).numpy(), points.amax(0).numpy()
+    scale = BOX / float((high - low).max())
+    directions = [_direction(rng, job.widest) for _ in range(job.views)]
+    viewmats = [look_at(np.zeros(3), rng.uniform(NEAREST, FARTHEST), *direction) for direction in directions]
+    return scale, -scale * 0.5 * (low + high), np.stack(viewmats)
+
+
+def _portrait_cameras(
+    head: HeadModel, person: Person, rng: np.random.Generator, job: Generation
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Portraits: (1, no translation, viewmats [C,4,4] in metres). The middle of the 68 landmarks lies near the
+    picture's middle, and their height is about PORTRAIT_FACE of the picture's."""
+    points = landmarks68(head, head(person.params))[0].numpy()
+    middle, height = points.mean(0), np.ptp(points[:, 1])
+    viewmats = []
+    for _ in range(job.views):
+        share = PORTRAIT_FACE * rng.uniform(1 / PORTRAIT_SPREAD, PORTRAIT_SPREAD)
+        aim = middle + height * rng.uniform(-0.15, 0.15, 3)
+        viewmats.append(look_at(aim, job.focal * height / share, *_direction(rng, job.widest)))
+    return 1.0, np.zeros(3), np.stack(viewmats)
+
+
+def _direction(rng: np.random.Generator, widest: float) -> tuple[float, float]:
+    """Yaw, pitch of a camera: uniform over the sphere between LOWEST and HIGHEST and up to ``widest`` to the side."""
     while True:
         direction = rng.standard_normal(3)
         direction /= np.linalg.norm(direction)
         yaw, pitch = np.arctan2(direction[0], abs(direction[2])), np.arcsin(direction[1])
         if np.radians(LOWEST) < pitch < np.radians(HIGHEST) and abs(yaw) < np.radians(widest):
             break
-    return look_at(np.zeros(3), rng.uniform(NEAREST, FARTHEST), float(yaw), float(pitch))
+    return float(yaw), float(pitch)
 
 
 def _write_multi_view(folder: Path, head: HeadModel, person: Person, views: Views) -> None:
@@ -124,8 +152,8 @@ def _write_multi_view(folder: Path, head: HeadModel, person: Person, views: View
     for number, (rgba, viewmat) in enumerate(zip(views.rgba.numpy(), views.viewmats, strict=True)):
         _write_png(folder / "rgba" / f"{number:03d}.png", straight(rgba))
         _write_npy(folder / "pose" / f"{number:03d}.npy", blender_pose(viewmat).astype(np.float32))
-    size = views.rgba.shape[1]
-    _write_npy(folder / "intrinsics.npy", np.array([[FOCAL * size, FOCAL * size], [size / 2, size / 2], [size, size]]))
+    size, K = views.rgba.shape[1], views.K
+    _write_npy(folder / "intrinsics.npy", np.array([[K[0, 0], K[1, 1]], [K[0, 2], K[1, 2]], [size, size]]))
     _write_npy(folder / "lmks2d.npy", views.landmarks.astype(np.float32))
     _write_truth(folder / "truth.npz", head, person, views)
 
@@ -156,7 +184,8 @@ def _write_truth(path: Path, head: HeadModel, person: Person, views: Views) -> N
     arrays = {
         "shape": shape, "expression": params.expression[0], "eyes_pose": params.eyes_pose[0], "root_joint": root,
         "pose": torch.cat([params.root_pose[0], params.jaw_pose[0]]), "scale": torch.tensor(views.scale),
-        "translation": torch.from_numpy(views.translation), "viewmats": torch.from_numpy(views.viewmats),
+        "translation": torch.as_tensor(views.translation), "viewmats": torch.from_numpy(views.viewmats),
+        "focal": torch.tensor(views.K[0, 0] / views.rgba.shape[1]),
         "landmarks": torch.from_numpy(views.landmarks),
     }  # fmt: skip
     write_npz(

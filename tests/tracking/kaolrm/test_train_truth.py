@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teaching from generated people: the canonical truth projects onto the pictures; training learns, stops, resumes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from blendsplat.errors import FormatError, InputError
+from blendsplat.geometry import project_points
+from blendsplat.heads import load_head
+from blendsplat.heads.landmarks68 import landmarks68
+from blendsplat.tracking.kaolrm.augment import turn_image, turned_camera
+from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, SourceView
+from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, intrinsics
+from blendsplat.tracking.kaolrm.generate import Generation, generate
+from blendsplat.tracking.kaolrm.model import head_vertices
+from blendsplat.tracking.kaolrm.presets import TruthPreset, load_truth_preset
+from blendsplat.tracking.kaolrm.train_truth import CHECKPOINT, TruthTrainer, learning_rate, train_truth, wobble
+from blendsplat.tracking.kaolrm.truth_loss import rigidly_aligned
+from blendsplat.tracking.kaolrm.weights import load_model
+
+SIZE = 56
+TINY = {
+    "head": "builtin", "shape_count": 80, "expression_count": 57, "camera_embed_dim": 8, "transformer_dim": 16,
+    "transformer_layers": 1, "transformer_heads": 2, "triplane_low_res": 2, "triplane_high_res": 4, "triplane_dim": 4,
+    "encoder_model_name": "custom", "encoder_feat_dim": 16, "encoder_layers": 1, "encoder_heads": 2,
+    "encoder_patch": 28, "encoder_grid": 2, "image_size": SIZE, "flame_widths": (16, 16, 8), "focal": 4.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head("builtin")
+
+
+@pytest.fixture(scope="module", params=[0.75, 4.0])
+def any_folder(request, tmp_path_factory, head):
+    directory = tmp_path_factory.mktemp("people")
+    generate(head, directory, Generation(3, views=2, size=SIZE, seed=7, widest=60, focal=request.param))
+    return directory, request.param
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, head):
+    directory = tmp_path_factory.mktemp("portraits")
+    generate(head, directory, Generation(4, views=2, size=SIZE, seed=2, widest=60, focal=4.0))
+    return directory
+
+
+def preset(**values):
+    return TruthPreset.model_validate(
+        {"images": 24, "batch": 4, "held_out": 1, "warm_up": 0, "rate": 3e-3, "model": TINY} | values
+    )
+
+
+def test_canonical_truth_explains_the_picture(any_folder, head):
+    """The canonical camera sees the true head's landmarks where the picture has them, for both kinds of cameras."""
+    directory, focal = any_folder
+    data = GeneratedViews(directory, SIZE)
+    for view in data.views():
+        truth = {name: value[None] for name, value in data.item(view)[1].items()}
+        points = landmarks68(head, head_vertices(truth, head, focal))
+        camera = torch.tensor(canonical_viewmat()).float()[None], torch.tensor(intrinsics(SIZE, focal)).float()[None]
+        expected = np.load(data.people[view.person] / "lmks2d.npy")[view.view]
+        # Lids follow a turned eye a little, and the network knows no gaze.
+        assert np.abs(project_points(points, *camera)[0].numpy() - expected).max() < 0.2
+
+
+def test_turning_the_camera_turns_picture_and_truth_alike(any_folder, head):
+    """A dot drawn where a landmark is lies, after the turn, where the turned truth projects to."""
+    directory, focal = any_folder
+    data = GeneratedViews(directory, SIZE)
+    K, rng = intrinsics(SIZE, focal), np.random.default_rng(3)
+    rotation = turned_camera(rng, focal)
+    ray = np.linalg.inv(K) @ np.array([SIZE / 2 + 6, SIZE / 2 - 4, 1.0])
+    turned = K @ rotation @ ray
+    picture = np.zeros((SIZE, SIZE, 4), np.uint8)
+    picture[..., 3] = 255
+    picture[SIZE // 2 - 6 : SIZE // 2 - 2, SIZE // 2 + 4 : SIZE // 2 + 8] = 255
+    moved = np.asarray(turn_image(Image.fromarray(picture), rotation, K))[..., 0].astype(float)
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    centre = np.array([(moved * x).sum(), (moved * y).sum()]) / moved.sum()
+    assert np.abs(centre - turned[:2] / turned[2]).max() < 0.3
+    assert len(data.notes) == 0
+
+
+def test_training_learns_and_saves_what_load_model_reads(folder, tmp_path):
+    trainer = TruthTrainer(folder, preset(images=1000))
+    batch = trainer.data.batch(trainer.training)
+    losses = [trainer.step(batch) for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.9 * losses[0]
+    score = train_truth(folder, preset(), tmp_path)
+    assert np.isfinite([score.error_mm, score.mean_face_mm, score.wobble]).all()
+    model = load_model(tmp_path)
+    assert model.regress(torch.rand(2, 3, SIZE, SIZE))["shape"].shape == (2, 80)
+
+
+def test_the_untrained_network_answers_with_the_mean(folder):
+    trainer = TruthTrainer(folder, preset())
+    answer = trainer.model.regress(torch.rand(1, 3, SIZE, SIZE))
+    truths = [trainer.data.item(view)[1] for view in trainer.training]
+    for name in COEFFICIENTS:
+        assert (answer[name][0] - torch.stack([t[name] for t in truths]).mean(0)).abs().max() < 0.15
+
+
+def test_stopped_and_resumed_is_the_same_as_at_one_go(folder, tmp_path):
+    whole = TruthTrainer(folder, preset())
+    while not whole.done:
+        whole.step(whole.batch(whole.images))
+    half = TruthTrainer(folder, preset())
+    while half.images < 12:
+        half.step(half.batch(half.images))
+    half.save_checkpoint(tmp_path / CHECKPOINT)
+    rest = TruthTrainer(folder, preset())
+    rest.restore(tmp_path / CHECKPOINT)
+    while not rest.done:
+        rest.step(rest.batch(rest.images))
+    for one, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_another_presets_checkpoint_is_refused(folder, tmp_path):
+    TruthTrainer(folder, preset()).save_checkpoint(tmp_path / CHECKPOINT)
+    other = TruthTrainer(folder, preset(model=TINY | {"transformer_dim": 8}))
+    with pytest.raises(InputError, match="another preset"):
+        other.restore(tmp_path / CHECKPOINT)
+
+
+def test_damaged_people_are_named_and_left_out(head, tmp_path):
+    generate(head, tmp_path, Generation(2, views=1, size=SIZE, seed=2, focal=4.0))
+    (tmp_path / "0002_000000" / "truth.npz").write_bytes(b"PK\x03\x04 no zip")
+    (tmp_path / "0002_000001" / "rgba" / "000.png").write_bytes(b"no picture")
+    data = GeneratedViews(tmp_path, SIZE)
+    assert len(data.people) == 1 and "0002_000000" in data.notes[0]
+    with pytest.raises(FormatError, match=r"000\.png"):
+        data.item(SourceView(0, 0))
+    with pytest.raises(InputError, match="generate more"):
+        TruthTrainer(tmp_path, preset())
+    with pytest.raises(InputError, match="generate-heads"):
+        GeneratedViews(tmp_path / "nowhere")
+
+
+def test_presets_refuse_what_they_do_not_know(tmp_path):
+    assert load_truth_preset("small").model.head == "builtin"
+    (tmp_path / "mine.toml").write_text("imagez = 3\n")
+    with pytest.raises(InputError, match="mine"):
+        load_truth_preset(tmp_path / "mine.toml")
+    with pytest.raises(InputError, match="no preset"):
+        load_truth_preset("tiny")
+
+
+def test_rate_rises_and_falls():
+    rates = [learning_rate(preset(warm_up=8), images) for images in range(0, 25, 4)]
+    assert rates[0] < rates[1] < rates[2] and rates[2] > rates[-1] and rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_wobble_is_zero_for_one_answer_per_person_and_one_for_noise():
+    views = [SourceView(p, v) for p in range(50) for v in range(20)]
+    per_person = torch.randn(50, 1, 3).expand(50, 20, 3).reshape(-1, 3)
+    assert wobble(per_person, views) == pytest.approx(0, abs=1e-6)
+    assert wobble(torch.randn(1000, 3), views) == pytest.approx(1, abs=0.05)
+
+
+def test_rigid_alignment_takes_out_motion_and_nothing_else():
+    points = torch.randn(2, 30, 3)
+    rotation = torch.linalg.qr(torch.randn(3, 3))[0]
+    rotation = rotation * torch.det(rotation)
+    assert (rigidly_aligned(points @ rotation.T + 2.0, points) - points).abs().max() < 1e-4
+    assert (rigidly_aligned(1.1 * points, points) - points).norm(dim=-1).mean() > 0.05
