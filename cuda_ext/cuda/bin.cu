@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage 2: which Gaussians does each tile hold, front to back? One key per (Gaussian, tile), one radix sort for the
-// whole batch by (image, tile, depth), and the places where the tile changes.
-#include <cub/device/device_radix_sort.cuh>
-#include <cub/device/device_scan.cuh>
-#include <thrust/iterator/transform_iterator.h>
+// Stage 2: which Gaussians does each tile hold, front to back? All Gaussians are sorted by (image, depth) once; walking
+// them in that order and sorting their tiles, stably, leaves each tile's list in depth order. The second sort, the long
+// one, then moves keys of a few bits; and no number is read back: it sorts the whole capacity.
+#include <algorithm>
 
 #include "launch.h"
 
@@ -14,94 +13,89 @@ namespace {
 
 using namespace BLENDSPLAT_TARGET;
 
-constexpr int kDepthBits = 32;  // depths of drawn Gaussians are positive, so their bits sort as integers do
+constexpr int kDepthBits = 32;
 
-struct Widen {
-  __host__ __device__ int64_t operator()(int32_t count) const { return count; }
-};
-
-using Counts = thrust::transform_iterator<Widen, const int32_t*>;
-
-int key_bits(const Scene& scene) {
-  int bits = kDepthBits;
-  while (int64_t{1} << (bits - kDepthBits) < scene.images * scene.tiles()) ++bits;
+int bits_of(int64_t largest) {
+  int bits = 0;
+  while (largest >> bits != 0) ++bits;
   return bits;
 }
 
-__global__ void duplicate_keys_kernel(SceneArrays scene, int columns, int64_t tiles, const float* records, const int32_t* tile_counts,
-                                      const int64_t* sums, int64_t capacity, uint64_t* keys, uint32_t* values) {
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (index >= scene.images * scene.gaussians || tile_counts[index] == 0) return;
-  const float* record = records + index * kRecordSize;
+int64_t all_tiles(const Scene& scene) { return scene.images * scene.tiles(); }
+
+// Their sort takes at least one bit; a batch of one image needs none beyond the depth's.
+int depth_key_bits(const Scene& scene) { return kDepthBits + bits_of(scene.images - 1); }
+int tile_key_bits(const Scene& scene) { return bits_of(all_tiles(scene)); }
+
+__device__ void emit_entries(const SceneArrays& scene, int columns, int64_t tiles, const float* records, const BinScratch& scratch, int64_t place) {
+  const uint32_t index = scratch.order[place];
+  const int32_t count = scratch.tile_counts[index];
+  if (count == 0) return;
+  const float* record = records + static_cast<int64_t>(index) * kRecordSize;
   const int64_t first_tile = index / scene.gaussians * tiles;
-  int64_t out = sums[index] - tile_counts[index];
+  int64_t out = scratch.sums[place] - count;
   const TileRange rows = unpack_range(record[kBoxY]);
   for (int row = rows.first; row <= rows.last; ++row) {
     const TileRange span = row_span(record, row, scene.width, kTileShift);
-    for (int column = span.first; column <= span.last && out < capacity; ++column, ++out) {
-      const uint64_t tile = static_cast<uint64_t>(first_tile + static_cast<int64_t>(row) * columns + column);
-      keys[out] = tile << kDepthBits | __float_as_uint(record[kDepth]);
-      values[out] = static_cast<uint32_t>(index);
+    for (int column = span.first; column <= span.last && out < scratch.capacity; ++column, ++out) {
+      scratch.tile_keys[out] = static_cast<uint32_t>(first_tile + static_cast<int64_t>(row) * columns + column);
+      scratch.unsorted_entries[out] = index;
     }
   }
 }
 
-__global__ void tile_ranges_kernel(int64_t count, const uint64_t* keys, int64_t* ranges) {
+// A thread per Gaussian, and per place of the capacity: those behind the last entry get a key that sorts last.
+__global__ void emit_kernel(SceneArrays scene, int columns, int64_t tiles, const float* records, BinScratch scratch, int64_t* needed) {
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (index >= count) return;
-  const uint64_t tile = keys[index] >> kDepthBits;
-  if (index == 0 || keys[index - 1] >> kDepthBits != tile) ranges[tile * 2] = index;
-  if (index == count - 1 || keys[index + 1] >> kDepthBits != tile) ranges[tile * 2 + 1] = index + 1;
+  const int64_t count = scene.images * scene.gaussians;
+  const int64_t total = scratch.sums[count - 1];
+  if (index == 0 && needed && *needed < total) *needed = total;
+  if (index >= total && index < scratch.capacity) {
+    scratch.tile_keys[index] = static_cast<uint32_t>(scene.images * tiles);
+    scratch.unsorted_entries[index] = 0;
+  }
+  if (index < count) emit_entries(scene, columns, tiles, records, scratch, index);
+}
+
+__global__ void tile_ranges_kernel(int64_t capacity, uint32_t tiles, const uint32_t* tile_keys, int32_t* ranges) {
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (index >= capacity) return;
+  const uint32_t tile = tile_keys[index];
+  if (tile >= tiles) return;
+  if (index == 0 || tile_keys[index - 1] != tile) ranges[int64_t{tile} * 2] = static_cast<int32_t>(index);
+  if (index == capacity - 1 || tile_keys[index + 1] != tile) ranges[int64_t{tile} * 2 + 1] = static_cast<int32_t>(index + 1);
 }
 
 }  // namespace
 
-size_t scan_temporary_size(int64_t count) {
-  size_t size = 0;
-  const Counts counts(nullptr, Widen());
-  check(cub::DeviceScan::InclusiveSum(nullptr, size, counts, static_cast<int64_t*>(nullptr), count), "scan");
-  return size;
+size_t bin_temporary_size(const Scene& scene, int64_t capacity) {
+  const int64_t count = scene.images * scene.gaussians;
+  if (count == 0) return 0;
+  use_device(scene);
+  return std::max({sort_temporary_size(count, depth_key_bits(scene), uint64_t{}), sum_temporary_size(count),
+                   sort_temporary_size(capacity, tile_key_bits(scene), uint32_t{})});
 }
 
-void scan(const Scene& scene, const int32_t* tile_counts, int64_t* sums, void* temporary, size_t temporary_size) {
+int64_t state_count(const Scene& scene, int64_t capacity) { return capacity / kBucketSize + all_tiles(scene); }
+
+void sort_by_depth(const Scene& scene, const BinScratch& s) {
   const int64_t count = scene.images * scene.gaussians;
   if (count == 0) return;
   use_device(scene);
-  const Counts counts(tile_counts, Widen());
-  check(cub::DeviceScan::InclusiveSum(temporary, temporary_size, counts, sums, count, scene.stream), "scan");
+  sort_pairs(s.depth_keys, s.sorted_depth_keys, s.indices, s.order, count, depth_key_bits(scene), s.temporary, scene.stream);
+  inclusive_sum(s.tile_counts, s.order, s.sums, count, s.temporary, scene.stream);
 }
 
-void duplicate_keys(const Scene& scene, const float* records, const int32_t* tile_counts, const int64_t* sums, int64_t capacity,
-                    uint64_t* keys, uint32_t* values) {
-  if (scene.images * scene.gaussians == 0 || capacity == 0) return;
+void fill_bins(const Scene& scene, const float* records, const BinScratch& s, int32_t* ranges, uint32_t* entries, int64_t* needed) {
   use_device(scene);
-  duplicate_keys_kernel<<<blocks_for(scene.images * scene.gaussians), kThreads, 0, scene.stream>>>(
-      scene, scene.tile_columns(), scene.tiles(), records, tile_counts, sums, capacity, keys, values);
-  check(cudaGetLastError(), "duplicate_keys");
-}
-
-size_t sort_temporary_size(const Scene& scene, int64_t count) {
-  size_t size = 0;
-  use_device(scene);
-  check(cub::DeviceRadixSort::SortPairs(nullptr, size, static_cast<const uint64_t*>(nullptr), static_cast<uint64_t*>(nullptr),
-                                        static_cast<const uint32_t*>(nullptr), static_cast<uint32_t*>(nullptr), count, 0, key_bits(scene)),
-        "sort");
-  return size;
-}
-
-void sort(const Scene& scene, int64_t count, const uint64_t* keys, uint64_t* sorted_keys, const uint32_t* values,
-          uint32_t* sorted_values, void* temporary, size_t temporary_size) {
-  if (count == 0) return;
-  use_device(scene);
-  check(cub::DeviceRadixSort::SortPairs(temporary, temporary_size, keys, sorted_keys, values, sorted_values, count, 0, key_bits(scene), scene.stream),
-        "sort");
-}
-
-void tile_ranges(const Scene& scene, int64_t count, const uint64_t* sorted_keys, int64_t* ranges) {
-  if (count == 0) return;
-  use_device(scene);
-  tile_ranges_kernel<<<blocks_for(count), kThreads, 0, scene.stream>>>(count, sorted_keys, ranges);
-  check(cudaGetLastError(), "tile_ranges");
+  check(cudaMemsetAsync(ranges, 0, static_cast<size_t>(all_tiles(scene)) * 2 * sizeof(int32_t), scene.stream), "clearing the tiles");
+  const int64_t count = scene.images * scene.gaussians;
+  if (count == 0 || s.capacity == 0) return;
+  launch("emit", emit_kernel, blocks_for(std::max(count, s.capacity)), kThreads, scene.stream, scene, scene.tile_columns(), scene.tiles(),
+         records, s, needed);
+  sort_pairs(s.tile_keys, s.sorted_tile_keys, s.unsorted_entries, entries, s.capacity, tile_key_bits(scene), s.temporary, scene.stream);
+  launch("tile_ranges", tile_ranges_kernel, blocks_for(s.capacity), kThreads, scene.stream, s.capacity,
+         static_cast<uint32_t>(all_tiles(scene)), s.sorted_tile_keys, ranges);
 }
 
 }  // namespace cuda

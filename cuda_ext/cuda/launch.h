@@ -18,35 +18,22 @@ inline void check(cudaError_t status, const char* what) {
 
 inline void use_device(const Scene& scene) { check(cudaSetDevice(scene.device), "choosing the CUDA device"); }
 
+// kernel<<<grid, block, 0, stream>>>(arguments...), in words that the emulation understands too. `what` names it in errors.
+template <class... Parameters, class... Arguments>
+void launch(const char* what, void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStream_t stream, const Arguments&... arguments) {
+#if defined(BLENDSPLAT_EMULATION)
+  static_cast<void>(stream);
+  emulate_launch(what, kernel, grid, block, arguments...);
+#elif defined(__CUDACC__)
+  kernel<<<grid, block, 0, stream>>>(arguments...);
+#endif
+  check(cudaGetLastError(), what);
+}
+
 inline unsigned blocks_for(int64_t items) { return static_cast<unsigned>((items + kThreads - 1) / kThreads); }
 
-inline dim3 tile_grid(const Scene& scene) {
-  return dim3(static_cast<unsigned>(scene.tile_columns()), static_cast<unsigned>(scene.tile_rows()), static_cast<unsigned>(scene.images));
-}
-
-// The pixel of one thread in a launch of tile_grid() x (kTileSize, kTileSize).
-struct ThreadPixel {
-  int64_t image, index, tile;
-  float x, y;
-  int rank;                                        // of the thread in its block
-  bool inside;
-};
-
-#if defined(__CUDACC__)
-__device__ __forceinline__ ThreadPixel thread_pixel(const SceneArrays& scene) {
-  const int column = static_cast<int>(blockIdx.x) * kTileSize + static_cast<int>(threadIdx.x);
-  const int row = static_cast<int>(blockIdx.y) * kTileSize + static_cast<int>(threadIdx.y);
-  ThreadPixel p;
-  p.image = blockIdx.z;
-  p.index = (p.image * scene.height + row) * scene.width + column;
-  p.tile = (static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
-  p.x = static_cast<float>(column) + 0.5f;
-  p.y = static_cast<float>(row) + 0.5f;
-  p.rank = static_cast<int>(threadIdx.y) * kTileSize + static_cast<int>(threadIdx.x);
-  p.inside = column < scene.width && row < scene.height;
-  return p;
-}
-#endif
+// A block per tile of all images.
+inline unsigned tile_blocks(const Scene& scene) { return static_cast<unsigned>(scene.images * scene.tiles()); }
 
 }  // namespace cuda
 }  // namespace blendsplat

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stage 5: gradients of the screen splats back to means, quaternions, scales, opacities and colours, a thread each.
+// Stage 5: gradients of the screen splats back to means, quaternions, scales, opacities and colours. A thread per Gaussian
+// and image; where the images share scales or opacities, a thread per Gaussian sums over them in a fixed order.
 #include "launch.h"
 
 namespace blendsplat {
@@ -9,7 +10,7 @@ namespace {
 
 using namespace BLENDSPLAT_TARGET;
 
-__global__ void project_backward_kernel(SceneArrays scene, const float* records, const float* rows, GaussianArrays out) {
+__global__ void __launch_bounds__(kThreads) project_backward_kernel(SceneArrays scene, const float* records, const float* rows, GaussianArrays out) {
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= scene.images * scene.gaussians) return;
   project_backward_one(scene, index, records + index * kRecordSize, rows + index * kGradientSize, out);
@@ -20,8 +21,8 @@ __global__ void project_backward_kernel(SceneArrays scene, const float* records,
 void project_backward(const Scene& scene, const float* records, const float* rows, const GaussianArrays& out) {
   if (scene.images * scene.gaussians == 0) return;
   use_device(scene);
-  project_backward_kernel<<<blocks_for(scene.images * scene.gaussians), kThreads, 0, scene.stream>>>(scene, records, rows, out);
-  check(cudaGetLastError(), "project_backward");
+  launch("project_backward", project_backward_kernel, blocks_for(scene.images * scene.gaussians), kThreads, scene.stream, scene, records,
+         rows, out);
 }
 
 }  // namespace cuda
