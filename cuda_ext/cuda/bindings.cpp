@@ -21,7 +21,7 @@ T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
 Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float near_plane, int device, uintptr_t stream,
                  uintptr_t means, uintptr_t quats, uintptr_t scales, uintptr_t opacities, uintptr_t colors,
-                 uintptr_t viewmats, uintptr_t Ks) {
+                 uintptr_t viewmats, uintptr_t Ks, bool shared_scales, bool shared_opacities) {
   Scene s;
   s.images = images;
   s.gaussians = gaussians;
@@ -37,6 +37,8 @@ Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float
   s.colors = at<float>(colors);
   s.viewmats = at<float>(viewmats);
   s.Ks = at<float>(Ks);
+  s.shared_scales = shared_scales;
+  s.shared_opacities = shared_opacities;
   return s;
 }
 
@@ -69,7 +71,8 @@ PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
   py::class_<Scene>(m, "Scene").def(
       py::init(&make_scene), py::arg("images"), py::arg("gaussians"), py::arg("width"), py::arg("height"),
       py::arg("near_plane"), py::arg("device"), py::arg("stream"), py::arg("means"), py::arg("quats"), py::arg("scales"),
-      py::arg("opacities"), py::arg("colors"), py::arg("viewmats"), py::arg("Ks"));
+      py::arg("opacities"), py::arg("colors"), py::arg("viewmats"), py::arg("Ks"),
+      py::arg("shared_scales"), py::arg("shared_opacities"));
 
   py::class_<BinScratch>(m, "BinScratch").def(
       py::init(&make_scratch), py::arg("tile_counts"), py::arg("depth_keys"), py::arg("sorted_depth_keys"), py::arg("indices"),

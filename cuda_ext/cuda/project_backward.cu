@@ -16,13 +16,21 @@ __global__ void __launch_bounds__(kThreads) project_backward_kernel(SceneArrays 
   project_backward_one(scene, index, records + index * kRecordSize, rows + index * kGradientSize, out);
 }
 
+__global__ void __launch_bounds__(kThreads) project_backward_shared_kernel(SceneArrays scene, const float* records, const float* rows,
+                                                                           GaussianArrays out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < scene.gaussians) project_backward_images(scene, i, records, rows, out);
+}
+
 }  // namespace
 
 void project_backward(const Scene& scene, const float* records, const float* rows, const GaussianArrays& out) {
-  if (scene.images * scene.gaussians == 0) return;
+  const bool shared = scene.shared_scales || scene.shared_opacities;
+  const int64_t threads = shared ? scene.gaussians : scene.images * scene.gaussians;
+  if (threads == 0) return;
   use_device(scene);
-  launch("project_backward", project_backward_kernel, blocks_for(scene.images * scene.gaussians), kThreads, scene.stream, scene, records,
-         rows, out);
+  launch("project_backward", shared ? project_backward_shared_kernel : project_backward_kernel, blocks_for(threads), kThreads, scene.stream,
+         scene, records, rows, out);
 }
 
 }  // namespace cuda

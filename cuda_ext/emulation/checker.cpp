@@ -85,21 +85,31 @@ void remember(Cell& cell, const Visit& visit, const void* address) {
 std::pair<char*, char*> shared_memory() { return {__start_blendsplat_shared, __stop_blendsplat_shared}; }
 
 void watch(const void* address, size_t size) {
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(address);
-  if (size > 0) watched[begin] = std::max(watched[begin], begin + size);
+  uintptr_t begin = reinterpret_cast<uintptr_t>(address), end = begin + size;
+  if (size == 0) return;
+  // Views of one tensor overlap: what overlaps becomes one.
+  auto next = watched.lower_bound(begin);
+  if (next != watched.begin() && std::prev(next)->second > begin) --next;
+  while (next != watched.end() && next->first < end) {
+    begin = std::min(begin, next->first);
+    end = std::max(end, next->second);
+    next = watched.erase(next);
+  }
+  watched[begin] = end;
 }
 
 void forget_watched() { watched.clear(); }
 
 void touch(const void* address, size_t size, Access access) {
-  if (!settings.check) return;
+  if (!settings.check || size == 0) return;
   const char* p = static_cast<const char*>(address);
   const auto [shared, shared_end] = shared_memory();
   const bool in_shared = within(p, size, shared, shared_end);
   if (inside_kernel()) {
     const auto [stack, stack_end] = stack_of_thread();
     if (within(p, size, stack, stack_end)) return;
-    if (!in_shared && access == Access::read && within(p, size, __ehdr_start, _end)) return;
+    const auto [given, given_end] = arguments();
+    if (!in_shared && access == Access::read && (within(p, size, __ehdr_start, _end) || within(p, size, given, given_end))) return;
   }
   if (!in_shared && !is_watched(reinterpret_cast<uintptr_t>(p), size)) {
     char where[64];
@@ -109,6 +119,7 @@ void touch(const void* address, size_t size, Access access) {
     return;
   }
   if (!inside_kernel()) return;
+  if (size >= 8 && reinterpret_cast<uintptr_t>(p) % size != 0) refuse(sentence({now(), access}) + " across a boundary of " + std::to_string(size) + " bytes");
   Moment when = now();
   if (when.launch != launch_of_cells) cells.clear();
   launch_of_cells = when.launch;

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <functional>
+#include <tuple>
 
 // ---- the language ----
 
@@ -58,13 +58,21 @@ struct Place {
 enum class Combine { none, all, any, count };
 
 int block_barrier(Combine combine, int value, Place place);
-// Waits for the whole warp; returns its 32 values, all bits set for lanes that the block does not have.
-const uint64_t* warp_exchange(uint32_t mask, uint64_t value, Place place);
+// Waits for the whole warp; returns what lane `source` offered, all bits set if the block has no such lane.
+uint64_t warp_exchange(uint32_t mask, uint64_t value, int source, Place place);
+uint32_t warp_ballot(uint32_t mask, bool vote, Place place);
 void warp_barrier(uint32_t mask, Place place);
 int lane();
 void atomic_access(const void* address, size_t size);
 
-void launch(const char* name, dim3 grid, dim3 block, const std::function<void()>& thread);
+// A kernel with its arguments, whose bytes all threads may read.
+struct Call {
+  void (*run)(const void* itself);
+  const void* itself;
+  size_t size;
+};
+
+void launch(const char* name, dim3 grid, dim3 block, const Call&);
 void copy_bytes(void* to, const void* from, size_t size);
 void set_bytes(void* to, int value, size_t size);
 int last_error();
@@ -99,37 +107,30 @@ inline int __syncthreads_count(int value, BS_PLACE) { return blendsplat::emulati
 inline void __syncwarp(uint32_t mask = 0xffffffffu, BS_PLACE) { blendsplat::emulation::warp_barrier(mask, BS_HERE); }
 
 template <class T>
-T __shfl_sync(uint32_t mask, T value, int source, BS_PLACE) {
-  return blendsplat::emulation::from_bits<T>(blendsplat::emulation::warp_exchange(mask, blendsplat::emulation::to_bits(value), BS_HERE)[source & 31]);
+T shuffle(uint32_t mask, T value, int source, blendsplat::emulation::Place place) {
+  using namespace blendsplat::emulation;
+  const uint64_t bits = warp_exchange(mask, to_bits(value), source & 31, place);
+  return source < 0 || source > 31 ? value : from_bits<T>(bits);
 }
 
+template <class T>
+T __shfl_sync(uint32_t mask, T value, int source, BS_PLACE) { return shuffle(mask, value, source & 31, BS_HERE); }
 template <class T>
 T __shfl_up_sync(uint32_t mask, T value, unsigned delta, BS_PLACE) {
-  const uint64_t* values = blendsplat::emulation::warp_exchange(mask, blendsplat::emulation::to_bits(value), BS_HERE);
-  const int source = blendsplat::emulation::lane() - static_cast<int>(delta);
-  return source < 0 ? value : blendsplat::emulation::from_bits<T>(values[source]);
+  return shuffle(mask, value, blendsplat::emulation::lane() - static_cast<int>(delta), BS_HERE);
 }
-
 template <class T>
 T __shfl_down_sync(uint32_t mask, T value, unsigned delta, BS_PLACE) {
-  const uint64_t* values = blendsplat::emulation::warp_exchange(mask, blendsplat::emulation::to_bits(value), BS_HERE);
-  const int source = blendsplat::emulation::lane() + static_cast<int>(delta);
-  return source > 31 ? value : blendsplat::emulation::from_bits<T>(values[source]);
+  return shuffle(mask, value, blendsplat::emulation::lane() + static_cast<int>(delta), BS_HERE);
 }
-
 template <class T>
 T __shfl_xor_sync(uint32_t mask, T value, int lanes, BS_PLACE) {
-  const uint64_t* values = blendsplat::emulation::warp_exchange(mask, blendsplat::emulation::to_bits(value), BS_HERE);
-  return blendsplat::emulation::from_bits<T>(values[(blendsplat::emulation::lane() ^ lanes) & 31]);
+  return shuffle(mask, value, blendsplat::emulation::lane() ^ lanes, BS_HERE);
 }
 
 inline uint32_t __ballot_sync(uint32_t mask, int predicate, BS_PLACE) {
-  const uint64_t* values = blendsplat::emulation::warp_exchange(mask, predicate != 0, BS_HERE);
-  uint32_t bits = 0;
-  for (unsigned i = 0; i < 32; ++i) bits |= values[i] == 1 ? 1u << i : 0u;
-  return bits;
+  return blendsplat::emulation::warp_ballot(mask, predicate != 0, BS_HERE);
 }
-
 inline int __any_sync(uint32_t mask, int predicate, BS_PLACE) { return __ballot_sync(mask, predicate, file, line) != 0; }
 inline int __all_sync(uint32_t mask, int predicate, BS_PLACE) { return __ballot_sync(mask, !predicate, file, line) == 0; }
 
@@ -195,5 +196,10 @@ inline cudaError_t cudaDeviceSynchronize() {
 // What launch() in cuda/launch.h becomes here: kernel<<<grid, block>>>(arguments...).
 template <class Kernel, class... Arguments>
 void emulate_launch(const char* name, Kernel* kernel, dim3 grid, dim3 block, const Arguments&... arguments) {
-  blendsplat::emulation::launch(name, grid, block, [&]() __attribute__((no_sanitize("thread"))) { kernel(arguments...); });  // reads the host's stack
+  using Bound = std::tuple<Kernel*, Arguments...>;
+  const Bound bound(kernel, arguments...);
+  const auto run = [](const void* itself) {
+    std::apply([](Kernel* call, const Arguments&... values) { call(values...); }, *static_cast<const Bound*>(itself));
+  };
+  blendsplat::emulation::launch(name, grid, block, {run, &bound, sizeof(bound)});
 }

@@ -40,6 +40,7 @@ struct Moment {
 bool inside_kernel();
 Moment now();
 std::pair<const char*, const char*> stack_of_thread();
+std::pair<const char*, const char*> arguments();    // of the kernel
 // Ends the launch: the first sentence wins, and becomes the error of cudaGetLastError().
 void refuse(const std::string& sentence);
 [[noreturn]] void stop_thread();

@@ -54,7 +54,7 @@ struct Block {
 };
 
 Block block;
-const std::function<void()>* body = nullptr;       // null while no kernel runs
+const Call* body = nullptr;                        // null while no kernel runs
 jmp_buf scheduler;
 ucontext_t scheduler_context;
 std::mt19937_64 dice;
@@ -70,7 +70,7 @@ void suspend() {
 
 void fiber_main() {
   for (;;) {  // a fiber outlives its thread and serves the next block
-    (*body)();
+    body->run(body->itself);
     running().state = State::returned;
     ++block.returned;
     suspend();
@@ -186,6 +186,28 @@ bool valid(dim3 grid, dim3 size) {
          threads <= kMaxThreads && size.z <= 64;
 }
 
+// Waits for the whole warp; returns the values that its lanes offered.
+const uint64_t* exchange(uint32_t mask, uint64_t value, Place place) {
+  if (mask != 0xffffffffu) {
+    refuse("a warp operation at " + words(place) + " does not name all lanes; the emulation knows whole warps only");
+    stop_thread();
+  }
+  const unsigned thread = block.current, begin = warp_begin(thread), end = warp_end(thread);
+  Warp& warp = block.warps[thread / kWarp];
+  const unsigned turn = warp.turn & 1;
+  Fiber& fiber = running();
+  fiber.state = State::at_warp_barrier;
+  fiber.place = place;
+  warp.values[turn][thread - begin] = value;
+  if (++warp.waiting == static_cast<int>(end - begin) && all_at(begin, end, State::at_warp_barrier, place)) {
+    warp.waiting = 0;
+    ++warp.turn;
+    release(begin, end);
+  }
+  suspend();
+  return warp.values[turn];
+}
+
 }  // namespace
 
 bool inside_kernel() { return body != nullptr; }
@@ -195,6 +217,11 @@ Moment now() { return {launches, block.linear, block.current, running().block_ba
 std::pair<const char*, const char*> stack_of_thread() {
   const char* begin = running().stack.get();
   return {begin, begin + kStackSize};
+}
+
+std::pair<const char*, const char*> arguments() {
+  const char* begin = static_cast<const char*>(body->itself);
+  return {begin, begin + body->size};
 }
 
 void refuse(const std::string& sentence) {
@@ -227,42 +254,30 @@ int block_barrier(Combine combine, int value, Place place) {
   return block.combined;
 }
 
-const uint64_t* warp_exchange(uint32_t mask, uint64_t value, Place place) {
-  if (mask != 0xffffffffu) {
-    refuse("a warp operation at " + words(place) + " does not name all lanes; the emulation knows whole warps only");
-    stop_thread();
-  }
-  const unsigned thread = block.current, begin = warp_begin(thread), end = warp_end(thread);
-  Warp& warp = block.warps[thread / kWarp];
-  const unsigned turn = warp.turn & 1;
-  Fiber& fiber = running();
-  fiber.state = State::at_warp_barrier;
-  fiber.place = place;
-  warp.values[turn][thread - begin] = value;
-  if (++warp.waiting == static_cast<int>(end - begin) && all_at(begin, end, State::at_warp_barrier, place)) {
-    warp.waiting = 0;
-    ++warp.turn;
-    release(begin, end);
-  }
-  suspend();
-  return warp.values[turn];
+uint64_t warp_exchange(uint32_t mask, uint64_t value, int source, Place place) { return exchange(mask, value, place)[source]; }
+
+uint32_t warp_ballot(uint32_t mask, bool vote, Place place) {
+  const uint64_t* votes = exchange(mask, vote, place);
+  uint32_t bits = 0;
+  for (int i = 0; i < kWarp; ++i) bits |= votes[i] == 1 ? 1u << i : 0u;
+  return bits;
 }
 
 void warp_barrier(uint32_t mask, Place place) {
-  warp_exchange(mask, 0, place);
+  exchange(mask, 0, place);
   ++running().warp_barriers;
 }
 
 void atomic_access(const void* address, size_t size) { touch(address, size, Access::atomic); }
 
-void launch(const char* name, dim3 grid, dim3 size, const std::function<void()>& thread) {
+void launch(const char* name, dim3 grid, dim3 size, const Call& call) {
   history.kernels.push_back(name);
   if (refused) return;  // as on a device: nothing runs after an error until it is asked for
   if (!valid(grid, size)) return refuse(std::string(name) + ": invalid configuration of blocks and threads");
   dice.seed(static_cast<uint64_t>(settings.seed) + 0x9e3779b97f4a7c15u * static_cast<uint64_t>(++launches));
   gridDim = grid;
   blockDim = size;
-  body = &thread;
+  body = &call;
   for (const uint64_t linear : order_of_blocks(static_cast<uint64_t>(grid.x) * grid.y * grid.z)) {
     start_block(linear, grid, size);
     run_block();
@@ -270,7 +285,6 @@ void launch(const char* name, dim3 grid, dim3 size, const std::function<void()>&
   }
   body = nullptr;
   if (refused) {
-    error = std::string(name) + ": " + error;
     for (Fiber& fiber : block.fibers) fiber.started = false;
   }
 }

@@ -84,31 +84,4 @@ struct PixelBackward {
   }
 };
 
-// The derivative of one step at one pixel, front to back, for a Gaussian that pixels file past. transmittance: in front of
-// the Gaussian; rest: what the Gaussian and all behind it add to the pixel's weighted sum (colours, depth and coverage
-// times their gradients). Moves both past the Gaussian and adds to its ten sums (GradientSlot).
-BS_FN void splat_backward(const float* record, float dx, float dy, const float* grad_color, float grad_depth, float grad_coverage,
-                          float& transmittance, float& rest, float* sums) {
-  const float alpha = splat_alpha<float>(record, dx, dy);
-  if (!(alpha >= kAlphaMin)) return;
-  const float weight = transmittance * alpha;
-  float value = grad_coverage + grad_depth * record[kDepth];
-  for (int c = 0; c < 3; ++c) {
-    value += grad_color[c] * record[kRed + c];
-    sums[kGradRed + c] += weight * grad_color[c];
-  }
-  sums[kGradDepth] += weight * grad_depth;
-  rest -= weight * value;
-  const float gradient = transmittance * value - rest / (1.0f - alpha);
-  transmittance -= weight;
-  const float v = alpha < kAlphaMax ? alpha * gradient : 0.0f;  // the clamp passes no gradient
-  const float v_x = v * dx, v_y = v * dy;
-  sums[kSum] += v;
-  sums[kSumX] += v_x;
-  sums[kSumY] += v_y;
-  sums[kSumXX] += v_x * dx;
-  sums[kSumXY] += v_x * dy;
-  sums[kSumYY] += v_y * dy;
-}
-
 BS_END

@@ -78,7 +78,9 @@ class Backend(Protocol):
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor: ...
 
-    def make_pass(self, images: int, gaussians: int, width: int, height: int, near_plane: float) -> RasterPass: ...
+    def make_pass(
+        self, images: int, gaussians: int, width: int, height: int, device: torch.device, near_plane: float
+    ) -> RasterPass: ...
 
 
 @lru_cache(maxsize=1)
@@ -125,7 +127,8 @@ def make_pass(
     near_plane: float = DEFAULT_NEAR_PLANE,
 ) -> RasterPass:
     """A RasterPass for ``images`` sets of ``gaussians`` each. Raises ValueError for a size or device it cannot have."""
-    return backend_for(torch.device(device)).make_pass(images, gaussians, width, height, near_plane)
+    device = torch.device(device)
+    return backend_for(device).make_pass(images, gaussians, width, height, device, near_plane)
 
 
 def available_kernels() -> dict[str, bool]:

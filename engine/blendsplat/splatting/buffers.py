@@ -96,29 +96,36 @@ def check_entries(count: int, scene: Scene) -> None:
         )
 
 
-Take = Callable[[str, tuple[int, ...], torch.dtype], Tensor]  # (name, shape, dtype) -> an uninitialised CPU tensor
+Take = Callable[[str, tuple[int, ...], torch.dtype], Tensor]  # (name, shape, dtype) -> an uninitialised tensor
 
 
-def fresh(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A Take that allocates: for results that somebody keeps."""
-    return torch.empty(shape, dtype=dtype)
+def fresh_on(device: torch.device) -> Take:
+    """A Take that allocates on ``device``: for results that somebody keeps."""
+    return lambda name, shape, dtype: torch.empty(shape, dtype=dtype, device=device)
 
 
-class Workspace(threading.local):
-    """Growing buffers, one set per thread, so that a training step allocates nothing new."""
+fresh = fresh_on(torch.device("cpu"))
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self._device = device
+
+class Buffers:
+    """Growing buffers by name, so that a training step allocates nothing new."""
+
+    def __init__(self, device: torch.device | str = "cpu", spare: float = 0.25) -> None:
+        self._device, self._spare = device, spare
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An uninitialised tensor; valid until the same name is taken again in this thread."""
+        """An uninitialised tensor; valid until the same name is taken again."""
         count = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
-            buffer = torch.empty(max(count + count // 4, 1), dtype=dtype, device=self._device)
+            buffer = torch.empty(max(count + int(self._spare * count), 1), dtype=dtype, device=self._device)
             self._buffers[name] = buffer
         return buffer[:count].view(shape)
+
+
+class Workspace(Buffers, threading.local):
+    """Buffers, one set per thread."""
 
 
 def address(tensor: Tensor | None) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.splatting.buffers import Bins, Gradients, Scene, Take, Workspace, address, check_entries, fresh
-from blendsplat.splatting.checks import checked, checked_near_plane, checked_scene, checked_size
+from blendsplat.splatting.passes import BufferedPass
 
 
 class CpuBackend:
@@ -28,8 +28,10 @@ class CpuBackend:
         """ "avx512", "avx2" or "generic"."""
         return str(self.kernels.instruction_set())
 
-    def make_pass(self, images: int, gaussians: int, width: int, height: int, near_plane: float) -> CpuPass:
-        return CpuPass(self, images, gaussians, width, height, near_plane)
+    def make_pass(
+        self, images: int, gaussians: int, width: int, height: int, device: torch.device, near_plane: float
+    ) -> BufferedPass:
+        return BufferedPass(self, images, gaussians, width, height, device, near_plane)
 
     def view(self, scene: Scene) -> Any:
         return self.kernels.Scene(
@@ -140,66 +142,3 @@ class CpuBackend:
             address(face_ids), address(barycentrics), address(depth),
         )  # fmt: skip
         return face_ids, barycentrics, depth
-
-
-class CpuPass:
-    """A rasterizer of one size with buffers of its own: see blendsplat.splatting.backend.RasterPass."""
-
-    def __init__(
-        self, backend: CpuBackend, images: int, gaussians: int, width: int, height: int, near_plane: float
-    ) -> None:
-        checked_size(width, height)
-        self._backend, self._workspace = backend, Workspace()
-        self._size = (images, gaussians, width, height, checked_near_plane(near_plane))
-        self._drawn: tuple[Scene, Bins, Tensor | None] | None = None
-        take = self._workspace.take
-        self.image = take("image", (images, height, width, 3), torch.float32)
-        self.alpha = take("alpha", (images, height, width, 1), torch.float32)
-        self.depth = take("depth", (images, height, width, 1), torch.float32)
-        self.grads: Gradients | None = None
-
-    @torch.no_grad()
-    def forward(
-        self,
-        means: Tensor,
-        quats: Tensor,
-        scales: Tensor,
-        opacities: Tensor,
-        colors: Tensor,
-        viewmats: Tensor,
-        Ks: Tensor,
-        backgrounds: Tensor | None = None,
-    ) -> None:
-        images, gaussians, width, height, near_plane = self._size
-        self._drawn = None  # a forward pass that fails leaves nothing to go back through
-        cpu = torch.device("cpu")
-        means = checked("means", means, (images, gaussians, 3), cpu)
-        scene = checked_scene(
-            means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane, sharing=True
-        )
-        if backgrounds is not None:
-            backgrounds = checked("backgrounds", backgrounds, (images, 3), cpu)
-        bins = self._backend.bin(scene, self._workspace.take)
-        self._backend.blend_forward(scene, bins, backgrounds, self._workspace.take)
-        self._drawn = (scene, bins, backgrounds)
-
-    @torch.no_grad()
-    def backward(
-        self, grad_image: Tensor | None, grad_alpha: Tensor | None = None, grad_depth: Tensor | None = None
-    ) -> None:
-        if self._drawn is None:
-            raise ValueError("backward: there is no forward pass to go back through; call forward first")
-        planes = (
-            ("image", grad_image, self.image),
-            ("alpha", grad_alpha, self.alpha),
-            ("depth", grad_depth, self.depth),
-        )
-        grads = tuple(
-            None if grad is None else checked(f"grad_{name}", grad, tuple(plane.shape), plane.device)
-            for name, grad, plane in planes
-        )
-        scene, bins, backgrounds = self._drawn
-        self.grads, _ = self._backend.backward(scene, bins, backgrounds, grads, False, self._workspace.take)
-
-    def overflowed(self) -> bool:
-        return False  # buffers grow before they are written
