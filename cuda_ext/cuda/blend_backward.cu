@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage 4: the derivative of compositing, a warp per bucket of a tile's list, a lane per Gaussian (cf. Taming 3DGS, Mallick
-// et al. 2024). The tile's pixels file past the lanes, one step apart: lane i meets pixel s - i in step s, when lane i - 1
-// has just left it. A lane keeps its Gaussian's sums in registers and adds them to memory once; no pixel does.
+// et al. 2024). The tile's pixels file past the lanes back to front, one step apart: lane i meets pixel s - i in step s,
+// when lane i - 1, whose Gaussian is the next one behind, has just left it. A lane keeps its Gaussian's sums in registers
+// and adds them to memory once; no pixel does.
 #include "tile.cuh"
 
 namespace blendsplat {
@@ -15,38 +16,46 @@ constexpr int kWarps = kTilePixels / kWarpSize;
 struct Gradients {
   float color[3][kTilePixels], depth[kTilePixels];
   float coverage[kTilePixels];                     // dL/d(alpha), the background's share included
-  float total[kTilePixels];                        // what the whole list adds to the loss, to first order
+  float transmittance[kTilePixels];                // behind the last Gaussian
   int32_t last[kTilePixels];
 };
 
-// What a warp hands from lane to lane: a pixel's transmittance in front of the next Gaussian, and what is still to come of
-// its total.
+// What a warp hands from lane to lane: a pixel's transmittance and what is behind it (see alpha_gradient).
 struct Flow {
-  float transmittance[kTilePixels], rest[kTilePixels];
+  float transmittance[kTilePixels], behind[kTilePixels];
 };
-
-// A state's colours, depth and coverage, weighted with the pixel's gradient.
-__device__ __forceinline__ float weigh(const Gradients& g, int p, const float* state) {
-  float sum = g.depth[p] * state[kStateDepth * kTilePixels + p] + g.coverage[p] * (1.0f - state[kStateTransmittance * kTilePixels + p]);
-  for (int c = 0; c < 3; ++c) sum += g.color[c][p] * state[(kStateRed + c) * kTilePixels + p];
-  return sum;
-}
 
 // Each thread its own pixel.
 __device__ void load_gradients(const SceneArrays& scene, const Tile& tile, const BlendBackward& b, int p, Gradients& g) {
   const TilePixel place = make_pixel(scene, tile, p);
-  const float* final_state = b.kept.finals + tile.index * kStateFloats;
   g.last[p] = b.kept.lasts[tile.index * kTilePixels + p];
+  g.transmittance[p] = b.kept.finals[tile.index * kTilePixels + p];
   g.depth[p] = place.inside && b.grad_depth ? b.grad_depth[place.index] : 0.0f;
-  g.coverage[p] = place.inside && b.grad_alpha ? b.grad_alpha[place.index] : 0.0f;
+  float coverage = place.inside && b.grad_alpha ? b.grad_alpha[place.index] : 0.0f;
   for (int c = 0; c < 3; ++c) {
-    g.color[c][p] = place.inside && b.grad_image ? b.grad_image[place.index * 3 + c] : 0.0f;
-    if (b.backgrounds) g.coverage[p] -= g.color[c][p] * b.backgrounds[tile.image * 3 + c];
+    const float grad = place.inside && b.grad_image ? b.grad_image[place.index * 3 + c] : 0.0f;
+    g.color[c][p] = grad;
+    if (b.backgrounds) coverage -= grad * b.backgrounds[tile.image * 3 + c];
     if (!b.grad_backgrounds) continue;
-    const float sum = warp_sum(final_state[kStateTransmittance * kTilePixels + p] * g.color[c][p]);
+    const float sum = warp_sum(g.transmittance[p] * grad);
     if (p % kWarpSize == 0) atomicAdd(b.grad_backgrounds + tile.image * 3 + c, sum);
   }
-  g.total[p] = weigh(g, p, final_state);
+  g.coverage[p] = coverage;
+}
+
+// Each thread its own pixel: from the last bucket it came to, what is behind the bucket's front: what the bucket adds, per
+// transmittance at its front, and what shines through it. Sums of like things: nothing cancels.
+__device__ void look_behind(const Tile& tile, const Gradients& g, float* states, int p) {
+  float behind = 0.0f, back = g.transmittance[p];
+  for (int bucket = (g.last[p] - 1) / kBucketSize; bucket > 0; --bucket) {
+    float* state = states + state_offset(tile, bucket);
+    const float front = state[kStateTransmittance * kTilePixels + p];
+    float sum = g.depth[p] * state[kStateDepth * kTilePixels + p] + g.coverage[p] * (front - back);
+    for (int c = 0; c < 3; ++c) sum += g.color[c][p] * state[(kStateRed + c) * kTilePixels + p];
+    behind = (sum + back * behind) / front;
+    state[kStateBehind * kTilePixels + p] = behind;
+    back = front;
+  }
 }
 
 // True if a pixel takes a Gaussian from `passed` on.
@@ -56,21 +65,31 @@ __device__ bool anyone_takes(const Gradients& g, int passed, int lane) {
   return __any_sync(kWholeWarp, takes);
 }
 
-// States were saved only by pixels that went on; the others are not looked at.
-__device__ void load_flow(const Gradients& g, const float* state, int passed, int lane, Flow& flow) {
+// The pixels as they are behind a bucket. next: the state of the bucket behind, which only pixels that came so far have.
+__device__ void load_flow(const Gradients& g, const float* next, int passed, int lane, Flow& flow) {
   for (int p = lane; p < kTilePixels; p += kWarpSize) {
-    const bool gathered = passed > 0 && g.last[p] > passed;
-    flow.transmittance[p] = gathered ? state[kStateTransmittance * kTilePixels + p] : 1.0f;
-    flow.rest[p] = gathered ? g.total[p] - weigh(g, p, state) : g.total[p];
+    const bool went_on = g.last[p] > passed + kBucketSize;
+    flow.transmittance[p] = went_on ? next[kStateTransmittance * kTilePixels + p] : g.transmittance[p];
+    flow.behind[p] = went_on ? next[kStateBehind * kTilePixels + p] : 0.0f;
   }
 }
 
+// Gaussian `record` at pixel p: adds to the Gaussian's sums and moves the pixel in front of it.
 __device__ __forceinline__ void pass_pixel(const Tile& tile, const Gradients& g, const float* record, int p, Flow& flow, float* sums) {
   const Spot spot = spot_in_tile(p);
-  const float dx = static_cast<float>(tile.left + spot.column) + 0.5f - record[kMeanX];
-  const float dy = static_cast<float>(tile.top + spot.row) + 0.5f - record[kMeanY];
-  const float color[3] = {g.color[0][p], g.color[1][p], g.color[2][p]};
-  splat_backward(record, dx, dy, color, g.depth[p], g.coverage[p], flow.transmittance[p], flow.rest[p], sums);
+  PixelBackward pixel;
+  pixel.x = static_cast<float>(tile.left + spot.column) + 0.5f;
+  pixel.y = static_cast<float>(tile.top + spot.row) + 0.5f;
+  pixel.transmittance = flow.transmittance[p];
+  pixel.behind = flow.behind[p];
+  pixel.grad_depth = g.depth[p];
+  pixel.grad_coverage = g.coverage[p];
+  for (int c = 0; c < 3; ++c) pixel.grad_color[c] = g.color[c][p];
+  float terms[kGradDepth + 1];
+  if (!pixel.take(record, terms)) return;
+  for (int slot = 0; slot <= kGradDepth; ++slot) sums[slot] += terms[slot];
+  flow.transmittance[p] = pixel.transmittance;
+  flow.behind[p] = pixel.behind;
 }
 
 __device__ void add_to_row(float* row, const float* sums) {
@@ -83,13 +102,14 @@ __global__ void __launch_bounds__(kTilePixels) blend_backward_kernel(SceneArrays
   const int rank = static_cast<int>(threadIdx.x), lane = rank % kWarpSize, warp = rank / kWarpSize;
   const Tile tile = make_tile(columns, tiles, bins.ranges);
   load_gradients(scene, tile, b, rank, gradients);
+  look_behind(tile, gradients, b.kept.states, rank);
   __syncthreads();
   Flow& flow = flows[warp];
-  for (int bucket = warp; bucket * kBucketSize < tile.end - tile.begin; bucket += kWarps) {
-    const int passed = bucket * kBucketSize, own = passed + lane;
+  for (int passed = warp * kBucketSize; passed < tile.end - tile.begin; passed += kTilePixels) {
     if (!anyone_takes(gradients, passed, lane)) break;
-    load_flow(gradients, b.kept.states + state_offset(tile, bucket), passed, lane, flow);
+    load_flow(gradients, b.kept.states + state_offset(tile, passed / kBucketSize + 1), passed, lane, flow);
     __syncwarp();
+    const int own = passed + kBucketSize - 1 - lane;
     const bool has_own = tile.begin + own < tile.end;
     const uint32_t entry = has_own ? bins.entries[tile.begin + own] : 0;
     alignas(16) float record[kBlendSlots];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage 3: each tile composites its Gaussians front to back, a thread per pixel. For the backward pass every pixel leaves
-// its state in front of every bucket of kBucketSize entries that it still takes part in.
+// what each bucket of kBucketSize entries added to it, as far as it came.
 #include "tile.cuh"
 
 namespace blendsplat {
@@ -8,13 +8,41 @@ namespace cuda {
 
 namespace {
 
-__device__ void write_pixel(const TilePixel& place, const Tile& tile, const Pixel& pixel, const BlendForward& out) {
+// A pixel whose sums are kept bucket by bucket.
+struct BucketPixel {
+  Pixel pixel;                                     // its colour and depth are the current bucket's
+  float color[3] = {0.0f, 0.0f, 0.0f}, depth = 0.0f;  // of the buckets before
+  float transmittance = 1.0f;                      // in front of the current bucket
+
+  // Ends the current bucket; state: where to leave it, or null.
+  __device__ void close(float* state, int rank) {
+    if (state) {
+      state[kStateTransmittance * kTilePixels + rank] = transmittance;
+      for (int c = 0; c < 3; ++c) state[(kStateRed + c) * kTilePixels + rank] = pixel.color[c];
+      state[kStateDepth * kTilePixels + rank] = pixel.depth;
+    }
+    for (int c = 0; c < 3; ++c) {
+      color[c] += pixel.color[c];
+      pixel.color[c] = 0.0f;
+    }
+    depth += pixel.depth;
+    pixel.depth = 0.0f;
+    transmittance = pixel.transmittance;
+  }
+};
+
+// Nobody asks what the first bucket added: it is not behind anything.
+__device__ __forceinline__ float* state_of(const Kept& kept, const Tile& tile, int bucket) {
+  return kept.states && bucket > 0 ? kept.states + state_offset(tile, bucket) : nullptr;
+}
+
+__device__ void write_pixel(const TilePixel& place, const Tile& tile, const BucketPixel& sum, const BlendForward& out) {
   for (int c = 0; c < 3; ++c) {
     const float background = out.backgrounds ? out.backgrounds[tile.image * 3 + c] : 0.0f;
-    out.image[place.index * 3 + c] = pixel.color[c] + pixel.transmittance * background;
+    out.image[place.index * 3 + c] = sum.color[c] + sum.transmittance * background;
   }
-  out.alpha[place.index] = 1.0f - pixel.transmittance;
-  out.depth[place.index] = pixel.depth;
+  out.alpha[place.index] = 1.0f - sum.transmittance;
+  out.depth[place.index] = sum.depth;
 }
 
 __global__ void __launch_bounds__(kTilePixels) blend_forward_kernel(SceneArrays scene, int columns, int tiles, Bins bins, BlendForward out) {
@@ -22,11 +50,12 @@ __global__ void __launch_bounds__(kTilePixels) blend_forward_kernel(SceneArrays 
   const int rank = static_cast<int>(threadIdx.x);
   const Tile tile = make_tile(columns, tiles, bins.ranges);
   const TilePixel place = make_pixel(scene, tile, rank);
-  Pixel pixel;
+  BucketPixel sum;
+  Pixel& pixel = sum.pixel;
   pixel.x = place.x;
   pixel.y = place.y;
   pixel.done = !place.inside;
-  int last = 0;
+  int last = 0, bucket = 0;
   for (int first = tile.begin; first < tile.end; first += kTilePixels) {
     if (__syncthreads_and(pixel.done)) break;
     const int count = tile.end - first < kTilePixels ? tile.end - first : kTilePixels;
@@ -34,16 +63,14 @@ __global__ void __launch_bounds__(kTilePixels) blend_forward_kernel(SceneArrays 
     __syncthreads();
     for (int i = 0; i < count && !pixel.done; ++i) {
       const int passed = first - tile.begin + i;
-      // In front of the first bucket nothing is gathered yet: there is nothing to save.
-      if (out.kept.states && passed > 0 && passed % kBucketSize == 0) {
-        save_state(out.kept.states + state_offset(tile, passed / kBucketSize), rank, pixel);
-      }
+      if (passed > 0 && passed % kBucketSize == 0) sum.close(state_of(out.kept, tile, bucket++), rank);
       if (pixel.take(batch.records[i]) > 0.0f) last = passed + 1;
     }
   }
-  if (place.inside) write_pixel(place, tile, pixel, out);
+  sum.close(state_of(out.kept, tile, bucket), rank);
+  if (place.inside) write_pixel(place, tile, sum, out);
   if (!out.kept.states) return;
-  save_state(out.kept.finals + tile.index * kStateFloats, rank, pixel);
+  out.kept.finals[tile.index * kTilePixels + rank] = sum.transmittance;
   out.kept.lasts[tile.index * kTilePixels + rank] = last;
 }
 

@@ -18,8 +18,13 @@ constexpr int kTileSize = 1 << kTileShift;
 constexpr int kTilePixels = kTileSize * kTileSize;
 constexpr int kBucketSize = 32;                    // entries of a tile's list between two saved states: a lane of a warp each
 
-// What a pixel has gathered in front of some place of its list; planes of kTilePixels floats.
-enum StateSlot { kStateTransmittance, kStateRed, kStateGreen, kStateBlue, kStateDepth, kStateSize };
+// What a pixel leaves of each bucket of its tile's list but the first, for the backward pass; planes of kTilePixels floats.
+enum StateSlot {
+  kStateTransmittance,                             // in front of the bucket
+  kStateRed, kStateGreen, kStateBlue, kStateDepth, // what the bucket adds to the pixel
+  kStateBehind,                                    // the backward pass's scratch, see blend_backward.cu
+  kStateSize
+};
 constexpr int kStateFloats = kStateSize * kTilePixels;
 
 struct Scene : SceneArrays {
@@ -51,9 +56,9 @@ struct Bins {
 
 // What the backward pass needs of the forward pass.
 struct Kept {
-  float* finals;                                   // [B * tiles, kStateFloats] state behind the last Gaussian
+  float* finals;                                   // [B * tiles, kTilePixels] transmittance behind the last Gaussian
   int32_t* lasts;                                  // [B * tiles, kTilePixels] one past the last entry taken, from the list's begin
-  float* states;                                   // [state_count(), kStateFloats] in front of each bucket but a tile's first
+  float* states;                                   // [state_count(), kStateFloats]
 };
 
 struct BlendForward {

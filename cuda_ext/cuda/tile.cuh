@@ -82,15 +82,9 @@ __device__ __forceinline__ float warp_sum(float value) {
   return value;
 }
 
-// The state in front of bucket `bucket` of a tile. Tiles' states never overlap: with b and n a tile's begin and length,
+// The state of bucket `bucket` of a tile. Tiles' states never overlap: with b and n a tile's begin and length,
 // ceil(n / 32) <= floor((b + n) / 32) - floor(b / 32) + 1.
 BS_FN int64_t state_offset(const Tile& tile, int bucket) { return (tile.begin / kBucketSize + tile.index + bucket) * kStateFloats; }
-
-BS_FN void save_state(float* state, int rank, const Pixel& pixel) {
-  state[kStateTransmittance * kTilePixels + rank] = pixel.transmittance;
-  for (int c = 0; c < 3; ++c) state[(kStateRed + c) * kTilePixels + rank] = pixel.color[c];
-  state[kStateDepth * kTilePixels + rank] = pixel.depth;
-}
 
 }  // namespace cuda
 }  // namespace blendsplat

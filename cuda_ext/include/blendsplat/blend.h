@@ -36,7 +36,7 @@ struct Pixel {
   BS_FN float take(const float* record) {
     const float alpha = splat_alpha<float>(record, x - record[kMeanX], y - record[kMeanY]);
     if (!(alpha >= kAlphaMin)) return 0.0f;
-    const float after = transmittance - transmittance * alpha;
+    const float after = transmittance * (1.0f - alpha);  // as PixelBackward divides
     if (after < kTransmittanceStop) {
       done = true;
       return 0.0f;

@@ -14,8 +14,15 @@ import torch
 from torch import Tensor
 
 from blendsplat.splatting.buffers import (
-    MAX_ENTRIES, Bins, Gradients, Scene, Take, address, check_entries, fresh_on,
-)  # fmt: skip
+    MAX_ENTRIES,
+    Bins,
+    Gradients,
+    Scene,
+    Take,
+    address,
+    check_entries,
+    fresh_on,
+)
 from blendsplat.splatting.passes import BufferedPass
 
 HEAD_ROOM = 1.25  # entries that a pass has room for, over those of the largest step so far
@@ -68,7 +75,9 @@ class CudaBackend:
         tiles = scene.images * -(-scene.width // kernels.TILE_SIZE) * -(-scene.height // kernels.TILE_SIZE)
         for name, number in (("Gaussians", count), ("tiles", tiles)):
             if number > MAX_ENTRIES:
-                raise ValueError(f"a batch of {number} {name}: expected {MAX_ENTRIES} at most; render fewer images at once")
+                raise ValueError(
+                    f"a batch of {number} {name}: expected {MAX_ENTRIES} at most; use fewer images at once"
+                )
         out = Sorted(
             take("records", (count, kernels.RECORD_SIZE), torch.float32),
             take("tile_counts", (count,), torch.int32),
@@ -96,7 +105,7 @@ class CudaBackend:
         return scratch, [*entries, temporary]
 
     def fill_bins(self, scene: Scene, sorted_: Sorted, capacity: int, take: Take, needed: Tensor | None = None) -> Bins:
-        """Lists of at most ``capacity`` entries; ``needed`` [1] int64 is raised to the number there should have been."""
+        """Lists of at most ``capacity`` entries; ``needed`` [1] int64 is raised to the number there should be."""
         view, kernels = self._scene(scene), self.kernels
         tiles = -(-scene.width // kernels.TILE_SIZE) * -(-scene.height // kernels.TILE_SIZE)
         scratch, _keep = self._scratch(view, sorted_, capacity, take)
@@ -132,7 +141,7 @@ class CudaBackend:
             tiles = bins.offsets.numel() // 2
             states = kernels.state_count(view, bins.entries.numel())
             bins.kept = (
-                take("finals", (tiles, kernels.STATE_FLOATS), torch.float32),
+                take("finals", (tiles, kernels.TILE_PIXELS), torch.float32),
                 take("lasts", (tiles, kernels.TILE_PIXELS), torch.int32),
                 take("states", (states, kernels.STATE_FLOATS), torch.float32),
             )
