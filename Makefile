@@ -15,7 +15,7 @@ SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o
 demo: $(VENV)/installed
 	$(BIN)/python -m blendsplat demo -o $(OUT) --addon blender_addon
 
-test: $(VENV)/installed .venv-bpy42/ready .venv-bpy50/ready addon
+test: $(VENV)/installed $(VENV)/emulated .venv-bpy42/ready .venv-bpy50/ready addon
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest -q --durations=15
@@ -34,7 +34,7 @@ lint: $(VENV)/tools
 
 # Kernels compiled into engine/blendsplat, for working in the tree without installing.
 build: $(VENV)/tools
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/dev -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN)/python) -DBLENDSPLAT_EMULATION=ON
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/dev
 	cmake --install build/dev --prefix engine
 
@@ -49,6 +49,13 @@ $(VENV)/installed: $(VENV)/tools CMakeLists.txt $(SOURCES)
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	$(PIP) "$$(ls $(abspath dist)/blendsplat-*.whl)[test,blender]"
 	$(PIP) --force-reinstall --no-deps dist/blendsplat-*.whl
+	touch $@
+
+# The CUDA kernels for machines without a GPU, beside the installed package: only tests want them, so no wheel has them.
+$(VENV)/emulated: $(VENV)/installed
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/emulation -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN)/python) -DBLENDSPLAT_CUDA=OFF -DBLENDSPLAT_EMULATION=ON
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/emulation --target _kernels_cuda_emulated
+	PATH="$(abspath $(BIN)):$$PATH" cmake --install build/emulation --component emulation --prefix $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('platlib'))")
 	touch $@
 
 .venv-bpy42/ready .venv-bpy50/ready: constraints.txt

@@ -6,11 +6,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from blendsplat.splatting import cuda as cuda_module
 from blendsplat.splatting import gaussian_pixel_weights
-from blendsplat.splatting.backend import available_kernels
+from blendsplat.splatting.backend import available_kernels, make_pass
 
 from .scenes import compare_with_reference, random_scene, render
 from .test_gaussians import hostile_scene
+from .test_pass import autograd, forward, plane_gradients
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,7 +22,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("seed", range(3))
 def test_matches_reference(seed):
-    compare_with_reference(random_scene(seed=seed), device="cuda", tolerance=1e-4)  # T is recovered by division
+    compare_with_reference(random_scene(seed=seed), device="cuda", tolerance=1e-4)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (17, 33), (16, 16), (64, 5)])
@@ -87,3 +89,78 @@ def test_another_stream():
         image = render(scene)[0]
     stream.synchronize()
     assert (image - expected).abs().max() < 1e-6
+
+
+def cuda_pass(scene):
+    images, gaussians = scene.gaussians[0].shape[:2]
+    return make_pass(images, gaussians, scene.width, scene.height, "cuda")
+
+
+def test_pass_equals_the_autograd_function():
+    scene = random_scene(images=3, gaussians=75, seed=60).cast("cuda")
+    scene.gaussians[2], scene.gaussians[3] = scene.gaussians[2][:1].clone(), scene.gaussians[3][:1].clone()
+    grads = [grad.cuda() for grad in plane_gradients(scene.cast("cpu"))]
+    raster = cuda_pass(scene)
+    for _ in range(2):
+        forward(raster, scene)
+        raster.backward(*grads)
+    outputs, expected = autograd(scene, grads)
+    for got, want in zip((raster.image, raster.alpha, raster.depth), outputs, strict=True):
+        assert torch.equal(got, want)
+    for got, want in zip(raster.grads, expected, strict=True):
+        assert got.shape == want.shape
+        assert (got - want).abs().max() <= 1e-4 * want.abs().max()  # atomic sums, in any order
+
+
+def test_steady_step_does_not_synchronise():
+    scene = random_scene(seed=62).cast("cuda")
+    grads = [grad.cuda() for grad in plane_gradients(scene.cast("cpu"))]
+    raster = cuda_pass(scene)
+    forward(raster, scene)
+    raster.backward(*grads)
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        forward(raster, scene)
+        raster.backward(*grads)
+        assert not raster.overflowed()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def test_pass_in_a_cuda_graph_sees_new_numbers():
+    scene = random_scene(images=2, gaussians=200, seed=64).cast("cuda")
+    grads = [grad.cuda() for grad in plane_gradients(scene.cast("cpu"))]
+    raster = cuda_pass(scene)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        forward(raster, scene)
+        raster.backward(*grads)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward(raster, scene)
+        raster.backward(*grads)
+    scene.gaussians[0].mul_(0.9)
+    graph.replay()
+    torch.cuda.synchronize()
+    outputs, expected = autograd(scene, grads)
+    assert torch.equal(raster.image, outputs[0])
+    assert (raster.grads.means - expected[0]).abs().max() <= 1e-4 * expected[0].abs().max()
+
+
+def test_overflow_is_seen_a_step_later_and_redone(monkeypatch):
+    monkeypatch.setattr(cuda_module, "LEAST_CAPACITY", 1)
+    small = random_scene(images=2, gaussians=200, width=64, height=48, seed=63, size=0.02).cast("cuda")
+    large = random_scene(images=2, gaussians=200, width=64, height=48, seed=63, size=0.3).cast("cuda")
+    raster = cuda_pass(small)
+    forward(raster, small)
+    torch.cuda.synchronize()
+    assert not raster.overflowed()
+    forward(raster, large)
+    raster.backward(torch.ones_like(raster.image))
+    torch.cuda.synchronize()
+    assert all(torch.isfinite(g).all() for g in raster.grads)
+    assert raster.overflowed()
+    forward(raster, large)
+    assert torch.equal(raster.image, render(large)[0])
