@@ -2,6 +2,7 @@
 // Chooses, once, the best instruction set of this processor among those that were compiled.
 #pragma once
 
+#include "attention.h"
 #include "operations.h"
 #include "training.h"
 
@@ -24,6 +25,7 @@ struct Operations {
   decltype(&generic::bind_scratch) bind_scratch;
   decltype(&generic::tangent_frames) tangent_frames;
   decltype(&generic::ceiling) ceiling;
+  decltype(&generic::attention) attention;
 };
 
 // The set in use. BLENDSPLAT_CPU=generic|avx2|avx512 in the environment asks for a lesser one.

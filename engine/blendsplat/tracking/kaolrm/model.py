@@ -93,10 +93,12 @@ class KaoLRM(nn.Module):
         """Images [B,3,S,S], RGB in [0,1] on white, head and shoulders at about 0.8 of the frame -> the head.
 
         shape [B,S], expression [B,E], pose [B,6]: global and jaw rotation vectors, scale [B,1], translation [B,3]; the
-        mesh is head_vertices(...) of them. precision "bfloat16" is about twice as fast and less exact (docs/kaolrm.md).
-        No gradients. Raises InputError for images of another kind.
+        mesh is head_vertices(...) of them. precision "bfloat16" takes three quarters of the time and
+        is less exact (docs/kaolrm.md). No gradients. Raises InputError for images of another kind.
         """
         self._check(images)
+        if not bool(torch.isfinite(images).all()):
+            raise InputError("KaoLRM reads images of floats in [0,1]; these hold values that are not finite.")
         with torch.inference_mode():
             tokens = self.folded(precision).tokens(images.to(self.pos_embed))
             return {name: value.clone() for name, value in self.coefficients(tokens).items()}

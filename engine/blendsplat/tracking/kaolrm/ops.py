@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layers and attention for inference: torch's own on a GPU, oneDNN's on an x86 CPU where torch carries it.
+"""Linear layers and attention for inference: torch's own on a GPU; on a CPU oneDNN's products and our own attention.
 
-torch's CPU linear calls MKL, which on AMD processors reaches half of what oneDNN does; oneDNN also adds the bias, the
-GELU and the residual while the result is in registers. No gradients pass through these.
+torch's CPU linear and attention call MKL, which on AMD processors reaches half of what oneDNN and our kernel do; oneDNN
+also adds the bias, the GELU and the residual while the result is in registers. No gradients pass through these.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from blendsplat.splatting.backend import cpu_backend
 from blendsplat.tracking.kaolrm.encoder import attend
-
-_QUERIES = 256  # rows of an attention matrix that are worked on at once: they stay in the cache
 
 
 @cache
@@ -42,11 +42,18 @@ class Ops:
 
     onednn: bool
     dtype: torch.dtype
+    kernels: Any = None  # our compiled CPU module; its attention works in float32 whatever the precision
 
     @staticmethod
     def of(device: torch.device, dtype: torch.dtype) -> Ops:
         """The fastest that this device has."""
-        return Ops(device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and onednn_available(), dtype)
+        if device.type != "cpu":
+            return Ops(False, dtype)
+        backend = cpu_backend()
+        single = dtype in (torch.float32, torch.bfloat16)
+        # where our kernels have no vector instructions of their own, torch's attention is the faster one
+        own = single and backend.instruction_set in ("avx512", "avx2")
+        return Ops(single and onednn_available(), dtype, backend.kernels if own else None)
 
     def linear(
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False, add: Tensor | None = None
@@ -64,17 +71,33 @@ class Ops:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """q [B,N,C], k and v [B,M,C] -> [B,N,C], as encoder.attend."""
-        if not self.onednn:
-            return attend(q, k, v, heads)
         width = q.shape[-1] // heads
-        out = torch.empty_like(q, memory_format=torch.contiguous_format)
-        for image in range(len(q)):
-            for head in range(heads):
-                part = slice(head * width, (head + 1) * width)
-                keys, values = k[image, :, part].contiguous(), v[image, :, part].T.contiguous()
-                queries = q[image, :, part] * width**-0.5
-                for start in range(0, len(queries), _QUERIES):
-                    rows = slice(start, start + _QUERIES)
-                    scores = self.linear(queries[rows], keys)
-                    out[image, rows, part] = self.linear(torch.softmax(scores, -1, out=scores), values)
-        return out
+        if (
+            self.kernels is not None
+            and width % self.kernels.ATTENTION_PANEL == 0
+            and width <= self.kernels.ATTENTION_WIDTH
+        ):
+            return _own_attention(self.kernels, q.float(), k.float(), v.float(), heads).to(q.dtype)
+        return attend(q, k, v, heads)
+
+
+def _own_attention(kernels: Any, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """The kernel of cuda_ext/cpu/attention.cpp, which reads chunks of a projection where they lie."""
+    (images, queries, channels), keys = q.shape, k.shape[1]
+    q, k, v = (_rows(x) for x in (q, k, v))
+    if k.stride(1) != v.stride(1):
+        k, v = k.contiguous(), v.contiguous()
+    out = q.new_empty(images, queries, channels)
+    panel = kernels.ATTENTION_PANEL
+    packed = q.new_empty(2 * images * channels * -(-keys // panel) * panel)
+    kernels.attention(
+        images, heads, queries, keys, channels // heads, q.stride(1), k.stride(1), q.data_ptr(), k.data_ptr(),
+        v.data_ptr(), out.data_ptr(), packed.data_ptr(), (channels // heads) ** -0.5, torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _rows(x: Tensor) -> Tensor:
+    """x [B,N,C] with its channels side by side and its images a whole number of rows apart, or a copy that is so."""
+    right = x.stride(2) == 1 and (len(x) == 1 or x.stride(0) == x.shape[1] * x.stride(1))
+    return x if right and x.shape[1] > 1 else x.contiguous()
