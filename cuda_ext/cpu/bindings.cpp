@@ -6,7 +6,7 @@
 #include <array>
 #include <cstring>
 #include <stdexcept>
-#include <utility>
+#include <tuple>
 
 #include "bindings.h"
 
@@ -50,7 +50,8 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   using release = py::call_guard<py::gil_scoped_release>;
   m.attr("TILE_SIZE") = kTileSize;
   m.attr("ENTRY_SLACK") = kEntrySlack;
-  m.attr("PAIR_SLACK") = kPairSlack;
+  m.attr("MAX_SLABS") = kMaxSlabs;
+  m.attr("BINNING_STATE_SIZE") = binning_state_size();
   m.attr("KEPT_SIZE") = kKeptSize;
   m.attr("RECORD_SIZE") = 16;
   m.attr("GRADIENT_SIZE") = 16;
@@ -62,46 +63,45 @@ PYBIND11_MODULE(_kernels_cpu, m) {
       py::arg("near_plane"), py::arg("threads"), py::arg("means"), py::arg("quats"), py::arg("scales"),
       py::arg("opacities"), py::arg("colors"), py::arg("viewmats"), py::arg("Ks"), py::arg("shared_scales"),
       py::arg("shared_opacities"));
-  py::class_<BinScratch>(m, "BinScratch")
-      .def(py::init([](int chunks, uintptr_t keys, uintptr_t order, uintptr_t pairs, uintptr_t histograms,
-                       uintptr_t chunk_info, uintptr_t image_info) {
-             return BinScratch{chunks, at<uint64_t>(keys), at<uint32_t>(order), at<uint64_t>(pairs),
-                               at<int32_t>(histograms), at<int64_t>(chunk_info), at<int64_t>(image_info)};
+  py::class_<Binning>(m, "Binning")
+      .def(py::init([](uintptr_t records, uintptr_t offsets, uintptr_t entries, int64_t entry_room, int slots, int slabs,
+                       uintptr_t depths, uintptr_t tile_bounds, uintptr_t keys, uintptr_t pairs, int64_t pair_room,
+                       uintptr_t histograms, uintptr_t states, uintptr_t given_bounds) {
+             return Binning{at<float>(records), at<int64_t>(offsets), at<int32_t>(entries), entry_room, slots, slabs,
+                            at<uint32_t>(depths), at<int32_t>(tile_bounds), at<uint64_t>(keys), at<uint64_t>(pairs), pair_room,
+                            at<int32_t>(histograms), at<char>(states), at<int32_t>(given_bounds)};
            }),
-           py::arg("chunks"), py::arg("keys"), py::arg("order"), py::arg("pairs"), py::arg("histograms"),
-           py::arg("chunk_info"), py::arg("image_info"));
+           py::arg("records"), py::arg("offsets"), py::arg("entries"), py::arg("entry_room"), py::arg("slots"), py::arg("slabs"),
+           py::arg("depths"), py::arg("tile_bounds"), py::arg("keys"), py::arg("pairs"), py::arg("pair_room"),
+           py::arg("histograms"), py::arg("states"), py::arg("given_bounds"));
+  py::class_<Rows>(m, "Rows")
+      .def(py::init([](uintptr_t rows, int parts, float stamp, uintptr_t bands) {
+             return Rows{at<float>(rows), parts, stamp, at<int32_t>(bands)};
+           }),
+           py::arg("rows"), py::arg("parts"), py::arg("stamp"), py::arg("bands"));
 
-  m.def("project", [](const Scene& s, uintptr_t records, uintptr_t tile_bounds) {
-    return operations().project(s, at<float>(records), at<int32_t>(tile_bounds));
-  }, release());
-  m.def("bin_count", [](const Scene& s, uintptr_t records, uintptr_t tile_bounds, const BinScratch& scratch, uintptr_t offsets) {
-    const BinSizes sizes = bin_count(s, at<float>(records), at<int32_t>(tile_bounds), scratch, at<int64_t>(offsets));
-    return std::make_pair(sizes.entries, sizes.longest);
-  }, release());
-  m.def("bin_fill", [](const Scene& s, const BinScratch& scratch, uintptr_t offsets, uintptr_t entries) {
-    bin_fill(s, scratch, at<int64_t>(offsets), at<int32_t>(entries));
+  m.def("bin", [](const Scene& s, const Binning& binning) {
+    const BinSizes sizes = bin(s, binning);
+    return std::make_tuple(sizes.pairs, sizes.entries, sizes.longest);
   }, release());
   m.def("blend_forward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
                             uintptr_t image, uintptr_t alpha, uintptr_t depth) {
-    operations().blend_forward(s, make_bins(records, offsets, entries),
-                               {at<float>(backgrounds), at<float>(image), at<float>(alpha), at<float>(depth)});
+    blend_forward(s, make_bins(records, offsets, entries),
+                  {at<float>(backgrounds), at<float>(image), at<float>(alpha), at<float>(depth)});
   }, release());
-  m.def("blend_backward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
-                             uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, int parts, uintptr_t rows,
-                             uintptr_t grad_backgrounds, int64_t longest, uintptr_t kept, uintptr_t kept_entries) {
-    operations().blend_backward(s, make_bins(records, offsets, entries),
-                                {at<float>(backgrounds), at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth),
-                                 parts, at<float>(rows), at<float>(grad_backgrounds), longest, at<float>(kept), at<int32_t>(kept_entries)});
-  }, release());
-  m.def("project_backward", [](const Scene& s, uintptr_t records, uintptr_t rows, int parts, uintptr_t means, uintptr_t quats,
-                               uintptr_t scales, uintptr_t opacities, uintptr_t colors) {
-    operations().project_backward(s, {at<float>(records), at<float>(rows), parts,
-                                      {at<float>(means), at<float>(quats), at<float>(scales), at<float>(opacities), at<float>(colors)}});
+  m.def("backward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
+                       uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, const Rows& sums,
+                       uintptr_t grad_backgrounds, int64_t longest, uintptr_t kept, uintptr_t kept_entries, uintptr_t means,
+                       uintptr_t quats, uintptr_t scales, uintptr_t opacities, uintptr_t colors) {
+    backward(s, make_bins(records, offsets, entries),
+             {at<float>(backgrounds), at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth), sums,
+              at<float>(grad_backgrounds), longest, at<float>(kept), at<int32_t>(kept_entries)},
+             {at<float>(means), at<float>(quats), at<float>(scales), at<float>(opacities), at<float>(colors)});
   }, release());
   m.def("pixel_weights", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t targets,
-                            uintptr_t mask, float threshold, int parts, uintptr_t sums) {
-    operations().pixel_weights(s, make_bins(records, offsets, entries),
-                               {at<float>(targets), at<uint8_t>(mask), threshold, parts, at<float>(sums)});
+                            uintptr_t mask, float threshold, int parts, uintptr_t bands, uintptr_t sums) {
+    pixel_weights(s, make_bins(records, offsets, entries),
+                  {at<float>(targets), at<uint8_t>(mask), threshold, parts, nullptr, at<float>(sums)}, at<int32_t>(bands));
   }, release());
   m.def("rasterize_mesh", [](int64_t images, int64_t vertices, int64_t faces, int width, int height, float near_plane, int threads,
                              uintptr_t positions, uintptr_t indices, uintptr_t viewmats, uintptr_t Ks, uintptr_t face_ids,

@@ -2,54 +2,13 @@
 // Stage 4: the derivative of compositing. A tile is composited once more, keeping the Gaussians that count with their
 // alpha and transmittance in scratch; walking that short list backwards needs neither division by (1 - alpha) to
 // recover T nor any state saved by the forward pass.
-#include <cstring>
-
-#include "tile.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include "kept.h"
 
 BS_BEGIN
 
 namespace {
 
-struct KeptStep {
-  float alpha[kLanes], before[kLanes];
-};
-static_assert(sizeof(KeptStep) == kKeptSize * sizeof(float), "the caller allocates by kKeptSize");
-
-// A thread's share of the caller's scratch: the Gaussians of the tile at hand that count.
-struct Kept {
-  KeptStep* steps;
-  int32_t* entries;
-};
-
-int thread_index() {
-#ifdef _OPENMP
-  return omp_get_thread_num();
-#else
-  return 0;
-#endif
-}
-
-Kept kept_of_thread(const BlendBackward& b) {
-  const int64_t first = thread_index() * (b.longest + 1);
-  return {reinterpret_cast<KeptStep*>(b.kept + first * kKeptSize), b.kept_entries + first};
-}
-
-BS_FN int64_t replay(const Tile& tile, const Kept& out, Transmittance& t) {
-  int64_t kept = 0;
-  for (const int32_t* entry = tile.begin; entry != tile.end && any(t.live); ++entry) {
-    prefetch_ahead(tile, entry);
-    const Step step = advance(tile, record_of(tile, *entry), t);
-    store(out.steps[kept].alpha, step.alpha);
-    store(out.steps[kept].before, step.before);
-    out.entries[kept] = *entry;
-    kept += any(step.alpha > Lanes(0.0f));
-  }
-  return kept;
-}
+static_assert(kStamp == kGradientSize - 1, "the stamp fills the padding of a row");
 
 struct PixelGradient {
   Lanes color[3], depth, coverage;   // coverage: dL/d(alpha), the background's share included
@@ -108,7 +67,8 @@ BS_FN void shift_moments(Lanes x, Lanes y, Lanes* sums) {
 
 // Sums over the tile's sixteen pixels for sixteen Gaussians at once: a transpose turns pixels-in-lanes into
 // Gaussians-in-lanes, so the sums are plain additions; a second one turns the result into one row per Gaussian.
-BS_FN void flush(const Tile& tile, const float (*pixel_gradient)[kLanes], Batch& batch, int count, float* rows) {
+BS_FN void flush(const Tile& tile, const float (*pixel_gradient)[kLanes], Batch& batch, int count, float* rows,
+                 float stamp) {
   Lanes sums[kLanes];
   transpose(batch.v);
   tile_moments(batch.v, sums);
@@ -128,7 +88,12 @@ BS_FN void flush(const Tile& tile, const float (*pixel_gradient)[kLanes], Batch&
   transpose(sums);
   for (int i = 0; i < count; ++i) {
     float* row = rows + static_cast<int64_t>(batch.entries[i]) * kGradientSize;
-    store(row, load(row) + sums[i]);
+    if (row[kStamp] == stamp) {
+      store(row, load(row) + sums[i]);
+    } else {
+      store(row, sums[i]);
+      row[kStamp] = stamp;
+    }
   }
 }
 
@@ -147,7 +112,9 @@ void backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b,
                    float* rows, float* grad_background) {
   Transmittance t = {Lanes(1.0f), tile.inside};
   if (tile.begin == tile.end && !grad_background) return;
-  int64_t kept = replay(tile, scratch, t);
+  int64_t kept = replay(tile, scratch, t, [&](const float* record) {
+    return splat_alpha<Lanes>(record, tile.x - Lanes(record[kMeanX]), tile.y - Lanes(record[kMeanY]));
+  });
   const PixelGradient g = read_gradient(scene, tile, b, image);
   for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] += total(t.value * g.color[c]);
   alignas(64) float pixel_gradient[4][kLanes];
@@ -159,30 +126,23 @@ void backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b,
   while (kept-- > 0) {
     add_step(tile, scratch.steps[kept], scratch.entries[kept], g, behind, batch, waiting);
     if (++waiting < kLanes) continue;
-    flush(tile, pixel_gradient, batch, waiting, rows);
+    flush(tile, pixel_gradient, batch, waiting, rows, b.sums.stamp);
     waiting = 0;
   }
-  if (waiting) flush(tile, pixel_gradient, batch, waiting, rows);
+  if (waiting) flush(tile, pixel_gradient, batch, waiting, rows, b.sums.stamp);
 }
 
 }  // namespace
 
-void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b) {
-#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
-  for (int64_t item = 0; item < scene.images * b.parts; ++item) {
-    const int64_t image = item / b.parts;
-    const int part = static_cast<int>(item % b.parts);
-    const int64_t owner = part * scene.images + image;
-    float* rows = b.rows + owner * scene.gaussians * kGradientSize;
-    std::memset(rows, 0, sizeof(float) * static_cast<size_t>(scene.gaussians * kGradientSize));
-    float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
-    for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] = 0.0f;
-    const Kept scratch = kept_of_thread(b);
-    const int64_t end = part_start(scene, bins, image, part + 1, b.parts);
-    for (int64_t tile = part_start(scene, bins, image, part, b.parts); tile < end; ++tile) {
-      backward_tile(scene, make_tile(scene, bins, image, tile), b, image, scratch, rows, grad_background);
-    }
-  }
+void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b, int64_t image, int part) {
+  const int64_t owner = part * scene.images + image;
+  float* rows = b.sums.rows + owner * scene.gaussians * kGradientSize;
+  float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
+  for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] = 0.0f;
+  const Kept scratch = kept_of_thread(b.kept, b.kept_entries, b.longest);
+  each_tile_of_band(scene, b.sums.bands + image * scene.tile_rows(), part, [&](int64_t tile) {
+    backward_tile(scene, make_tile(scene, bins, image, tile), b, image, scratch, rows, grad_background);
+  });
 }
 
 void exponential2_array(const float* in, float* out, int64_t count) {

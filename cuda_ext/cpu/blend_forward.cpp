@@ -32,14 +32,10 @@ BS_FN void blend_tile(const Scene& scene, const Tile& tile, const BlendForward& 
 
 }  // namespace
 
-void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out) {
-  const int64_t rows = scene.tile_rows(), columns = scene.tile_columns();
-#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
-  for (int64_t item = 0; item < scene.images * rows; ++item) {
-    const int64_t image = item / rows;
-    for (int64_t column = 0; column < columns; ++column) {
-      blend_tile(scene, make_tile(scene, bins, image, item % rows * columns + column), out, image);
-    }
+void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out, int64_t image, int64_t tile_row) {
+  const int64_t first = tile_row * scene.tile_columns();
+  for (int64_t tile = first; tile < first + scene.tile_columns(); ++tile) {
+    blend_tile(scene, make_tile(scene, bins, image, tile), out, image);
   }
 }
 

@@ -33,17 +33,11 @@ BS_FN void weigh_tile(const Scene& scene, const Tile& tile, const PixelWeights& 
 
 }  // namespace
 
-void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w) {
-#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
-  for (int64_t item = 0; item < scene.images * w.parts; ++item) {
-    const int64_t image = item / w.parts;
-    const int part = static_cast<int>(item % w.parts);
-    float* sums = w.sums + (part * scene.images + image) * scene.gaussians * 4;
-    const int64_t end = part_start(scene, bins, image, part + 1, w.parts);
-    for (int64_t tile = part_start(scene, bins, image, part, w.parts); tile < end; ++tile) {
-      weigh_tile(scene, make_tile(scene, bins, image, tile), w, sums);
-    }
-  }
+void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w, int64_t image, int part) {
+  float* sums = w.sums + (part * scene.images + image) * scene.gaussians * 4;
+  each_tile_of_band(scene, w.bands + image * scene.tile_rows(), part, [&](int64_t tile) {
+    weigh_tile(scene, make_tile(scene, bins, image, tile), w, sums);
+  });
 }
 
 BS_END

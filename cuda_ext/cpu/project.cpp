@@ -8,7 +8,7 @@ namespace {
 
 // Returns the sum of the tile bounds.
 BS_FN int64_t write_records(const Scene& scene, const Gaussian3<Lanes>& g, const Projection<Lanes>& p, const Mask& ok,
-                            int count, float* records, int32_t* tile_bounds) {
+                            int count, float* records, uint32_t* depths, int32_t* tile_bounds) {
   const Ellipse<Lanes> e = make_ellipse(p, g.opacity);
   Lanes columns[kSpanTurn + 1];
   record_columns(g, p, e, columns);
@@ -23,25 +23,23 @@ BS_FN int64_t write_records(const Scene& scene, const Gaussian3<Lanes>& g, const
     for (int slot = 0; slot <= kSpanTurn; ++slot) record[slot] = table[slot][lane];
     tile_bounds[lane] = write_box(extent_x[lane], extent_y[lane], drawn >> lane & 1, scene.width, scene.height, kTileShift, record);
     sum += tile_bounds[lane];
+    depths[lane] = tile_bounds[lane] ? depth_bits(record) : 0;
   }
   return sum;
 }
 
 }  // namespace
 
-int64_t project(const Scene& scene, float* records, int32_t* tile_bounds) {
-  const int64_t blocks = (scene.gaussians + kBlock - 1) / kBlock;
+int64_t project(const Scene& scene, int64_t image, int64_t start, int64_t count, float* records, uint32_t* depths,
+                int32_t* tile_bounds) {
+  const Camera camera = camera_of(scene, image);
   int64_t bound = 0;
-#pragma omp parallel for schedule(static) num_threads(scene.threads) reduction(+ : bound)
-  for (int64_t item = 0; item < blocks * scene.images; ++item) {
-    const int64_t image = item / blocks, start = item % blocks * kBlock;
-    const int64_t first = image * scene.gaussians + start;
-    const int count = static_cast<int>(scene.gaussians - start < kBlock ? scene.gaussians - start : kBlock);
-    const Camera camera = camera_of(scene, image);
-    const Gaussian3<Lanes> g = gather_gaussians(scene, image, start, count);
+  for (int64_t i = start; i < start + count; i += kBlock) {
+    const int here = static_cast<int>(start + count - i < kBlock ? start + count - i : kBlock);
+    const Gaussian3<Lanes> g = gather_gaussians(scene, image, i, here);
     const Projection<Lanes> p = project_gaussian(g, camera);
     const Mask ok = drawable(g, p, scene.near_plane);
-    bound += write_records(scene, g, p, ok, count, records + first * kRecordSize, tile_bounds + first);
+    bound += write_records(scene, g, p, ok, here, records + i * kRecordSize, depths + i, tile_bounds + i);
   }
   return bound;
 }

@@ -6,15 +6,25 @@ BS_BEGIN
 
 namespace {
 
-BS_FN void sum_rows(const Scene& scene, const ProjectBackward& b, int64_t first, int count, Lanes* out) {
-  float columns[kGradDepth + 1][kLanes] = {};
-  for (int part = 0; part < b.parts; ++part) {
-    const float* rows = b.rows + (part * scene.images * scene.gaussians + first) * kGradientSize;
-    for (int lane = 0; lane < count; ++lane) {
-      for (int slot = 0; slot <= kGradDepth; ++slot) columns[slot][lane] += rows[lane * kGradientSize + slot];
+// The sums of sixteen Gaussians of one image over the bands that each touches.
+BS_FN void sum_rows(const Scene& scene, const ProjectBackward& b, int64_t image, int64_t first, int count, Lanes* out) {
+  alignas(64) float columns[kLanes][kGradientSize] = {};
+  const int32_t* bands = b.sums.bands + image * scene.tile_rows();
+  for (int lane = 0; lane < count; ++lane) {
+    const float* record = b.records + (first + lane) * kRecordSize;
+    if (!is_drawn(record)) continue;
+    const TileRange rows = unpack_range(record[kBoxY]);
+    Lanes sum(0.0f);
+    for (int part = bands[rows.first]; part <= bands[rows.last]; ++part) {
+      const float* row = b.sums.rows + (part * scene.images * scene.gaussians + first + lane) * kGradientSize;
+      if (row[kStamp] == b.sums.stamp) sum = sum + load(row);
     }
+    store(columns[lane], sum);
   }
-  for (int slot = 0; slot <= kGradDepth; ++slot) out[slot] = load(columns[slot]);
+  Lanes slots[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) slots[lane] = load(columns[lane]);
+  transpose(slots);
+  for (int slot = 0; slot <= kGradDepth; ++slot) out[slot] = slots[slot];
 }
 
 BS_FN Mask drawn_lanes(const float* records, int count) {
@@ -30,7 +40,7 @@ BS_FN Gaussian3Gradient<Lanes> image_gradient(const Scene& scene, const ProjectB
   const Gaussian3<Lanes> g = gather_gaussians(scene, image, start, count);
   const Projection<Lanes> p = project_gaussian(g, camera);
   Lanes row[kGradDepth + 1];
-  sum_rows(scene, b, first, count, row);
+  sum_rows(scene, b, image, first, count, row);
   Gaussian3Gradient<Lanes> grad = project_gaussian_backward(g, p, camera, row);
   const Mask drawn = drawn_lanes(b.records + first * kRecordSize, count);
   for (int i = 0; i < 3; ++i) {
@@ -45,12 +55,9 @@ BS_FN Gaussian3Gradient<Lanes> image_gradient(const Scene& scene, const ProjectB
 
 }  // namespace
 
-void project_backward(const Scene& scene, const ProjectBackward& b) {
-  const int64_t blocks = (scene.gaussians + kBlock - 1) / kBlock;
-#pragma omp parallel for schedule(static) num_threads(scene.threads)
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t start = block * kBlock;
-    const int count = static_cast<int>(scene.gaussians - start < kBlock ? scene.gaussians - start : kBlock);
+void project_backward(const Scene& scene, const ProjectBackward& b, int64_t from, int64_t total) {
+  for (int64_t start = from; start < from + total; start += kBlock) {
+    const int count = static_cast<int>(from + total - start < kBlock ? from + total - start : kBlock);
     Lanes scale[3] = {Lanes(0.0f), Lanes(0.0f), Lanes(0.0f)}, opacity(0.0f);  // sums over the images, for what they share
     for (int64_t image = 0; image < scene.images; ++image) {
       const Gaussian3Gradient<Lanes> grad = image_gradient(scene, b, image, start, count);

@@ -24,10 +24,13 @@ Pixel composite(const float* records, const TileList& list, float x, float y, co
 
 }  // namespace
 
-int64_t project(const Scene& scene, float* records, int32_t* tile_bounds) {
+int64_t project(const Scene& scene, int64_t image, int64_t start, int64_t count, float* records, uint32_t* depths,
+                int32_t* tile_bounds) {
   int64_t bound = 0;
-  for (int64_t i = 0; i < scene.images * scene.gaussians; ++i) {
-    tile_bounds[i] = project_one(scene, i, kTileShift, records + i * kRecordSize);
+  for (int64_t i = start; i < start + count; ++i) {
+    float* record = records + i * kRecordSize;
+    tile_bounds[i] = project_one(scene, image * scene.gaussians + i, kTileShift, record);
+    depths[i] = tile_bounds[i] ? depth_bits(record) : 0;
     bound += tile_bounds[i];
   }
   return bound;
@@ -48,8 +51,9 @@ int64_t emit_pairs(const Scene& scene, const float* records, const uint32_t* ord
   return written;
 }
 
-void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out) {
-  each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
+void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out, int64_t image, int64_t tile_row) {
+  const auto wanted = [&](int row) { return row == tile_row; };
+  each_pixel_in(scene, bins, image, wanted, [&](int64_t index, float x, float y, const TileList& list) {
     const int32_t* last;
     const Pixel pixel = composite(bins.records + image * scene.gaussians * kRecordSize, list, x, y, &last);
     for (int c = 0; c < 3; ++c) {
@@ -61,11 +65,14 @@ void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out
   });
 }
 
-void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b) {
-  std::fill_n(b.rows, b.parts * scene.images * scene.gaussians * kGradientSize, 0.0f);  // all sums go to part 0
-  if (b.grad_backgrounds) std::fill_n(b.grad_backgrounds, b.parts * scene.images * 3, 0.0f);
-  each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
-    const float* records = bins.records + image * scene.gaussians * kRecordSize;
+void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b, int64_t image, int part) {
+  const int64_t owner = part * scene.images + image;
+  const int32_t* bands = b.sums.bands + image * scene.tile_rows();
+  const float* records = bins.records + image * scene.gaussians * kRecordSize;
+  float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
+  for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] = 0.0f;
+  const auto wanted = [&](int row) { return bands[row] == part; };
+  each_pixel_in(scene, bins, image, wanted, [&](int64_t index, float x, float y, const TileList& list) {
     const int32_t* last;
     PixelBackward pixel;
     pixel.x = x;
@@ -76,23 +83,38 @@ void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b
     for (int c = 0; c < 3; ++c) {
       pixel.grad_color[c] = b.grad_image ? b.grad_image[index * 3 + c] : 0.0f;
       if (b.backgrounds) pixel.grad_coverage -= pixel.grad_color[c] * b.backgrounds[image * 3 + c];
-      if (b.grad_backgrounds) b.grad_backgrounds[image * 3 + c] += pixel.transmittance * pixel.grad_color[c];
+      if (grad_background) grad_background[c] += pixel.transmittance * pixel.grad_color[c];
     }
     for (const int32_t* entry = last; entry-- != list.begin;) {
       float sums[kGradDepth + 1];
       pixel.take(records + static_cast<int64_t>(*entry) * kRecordSize, sums);
-      float* row = b.rows + (image * scene.gaussians + *entry) * kGradientSize;
+      float* row = b.sums.rows + (owner * scene.gaussians + *entry) * kGradientSize;
+      if (row[kStamp] != b.sums.stamp) std::fill_n(row, kGradientSize, 0.0f);
+      row[kStamp] = b.sums.stamp;
       for (int slot = 0; slot <= kGradDepth; ++slot) row[slot] += sums[slot];
     }
   });
 }
 
-void project_backward(const Scene& scene, const ProjectBackward& b) {
-  for (int64_t i = 0; i < scene.gaussians; ++i) project_backward_images(scene, i, b.records, b.rows, b.out);
+void project_backward(const Scene& scene, const ProjectBackward& b, int64_t start, int64_t count) {
+  const int64_t all = scene.images * scene.gaussians;
+  float sum[kGradientSize];
+  const auto row_of = [&](int64_t index) {
+    std::fill_n(sum, kGradientSize, 0.0f);
+    for (int part = 0; part < b.sums.parts; ++part) {
+      const float* row = b.sums.rows + (part * all + index) * kGradientSize;
+      for (int slot = 0; slot <= kGradDepth && row[kStamp] == b.sums.stamp; ++slot) sum[slot] += row[slot];
+    }
+    return sum;
+  };
+  for (int64_t i = start; i < start + count; ++i) project_backward_images(scene, i, b.records, row_of, b.out);
 }
 
-void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w) {
-  each_pixel(scene, bins, [&](int64_t image, int64_t index, float x, float y, const TileList& list) {
+void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w, int64_t image, int part) {
+  const int32_t* bands = w.bands + image * scene.tile_rows();
+  float* sums = w.sums + (part * scene.images + image) * scene.gaussians * 4;
+  const auto wanted = [&](int row) { return bands[row] == part; };
+  each_pixel_in(scene, bins, image, wanted, [&](int64_t index, float x, float y, const TileList& list) {
     if (!w.mask[index]) return;
     Pixel pixel;
     pixel.x = x;
@@ -100,7 +122,7 @@ void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w) 
     for (const int32_t* entry = list.begin; entry != list.end && !pixel.done; ++entry) {
       const float weight = pixel.take(bins.records + (image * scene.gaussians + *entry) * kRecordSize);
       if (!(weight > w.threshold)) continue;
-      float* sum = w.sums + (image * scene.gaussians + *entry) * 4;
+      float* sum = sums + static_cast<int64_t>(*entry) * 4;
       sum[0] += weight;
       for (int c = 0; c < 3; ++c) sum[c + 1] += weight * w.targets[index * 3 + c];
     }

@@ -29,7 +29,7 @@ BS_FN Tile make_tile(const Scene& scene, const Bins& bins, int64_t image, int64_
   tile.x = load(offset_x) + Lanes(static_cast<float>(tile.left) + 0.5f);
   tile.y = load(offset_y) + Lanes(static_cast<float>(tile.top) + 0.5f);
   tile.inside = both(Lanes(static_cast<float>(scene.width)) > tile.x, Lanes(static_cast<float>(scene.height)) > tile.y);
-  const int64_t slot = image * scene.tiles() + index;
+  const int64_t slot = image * (scene.tiles() + 1) + index;
   tile.begin = bins.entries + bins.offsets[slot];
   tile.end = bins.entries + bins.offsets[slot + 1];
   tile.records = bins.records + image * scene.gaussians * kRecordSize;
@@ -94,10 +94,19 @@ BS_FN void read_pixels(const Scene& scene, const Tile& tile, const float* plane,
   for (int c = 0; c < Channels; ++c) values[c] = load(columns[c]);
 }
 
-// An image's tiles are cut into `parts` runs of about equally many entries; a run is one thread's work and owns its
-// output, so sums need no locks and do not depend on which thread did them.
+// Calls visit(tile index) for the tiles of one band (see Rows), in order.
+template <class Visit>
+BS_FN void each_tile_of_band(const Scene& scene, const int32_t* bands, int part, Visit visit) {
+  for (int row = 0; row < scene.tile_rows(); ++row) {
+    if (bands[row] != part) continue;
+    const int64_t first = static_cast<int64_t>(row) * scene.tile_columns();
+    for (int64_t tile = first; tile < first + scene.tile_columns(); ++tile) visit(tile);
+  }
+}
+
+// The tile at which run `part` of `parts` begins, if an image's tiles are cut into runs of about equally many entries.
 BS_FN int64_t part_start(const Scene& scene, const Bins& bins, int64_t image, int part, int parts) {
-  const int64_t* offsets = bins.offsets + image * scene.tiles();
+  const int64_t* offsets = bins.offsets + image * (scene.tiles() + 1);
   if (part >= parts) return scene.tiles();
   const int64_t wanted = offsets[0] + (offsets[scene.tiles()] - offsets[0]) * part / parts;
   int64_t low = 0, high = scene.tiles();

@@ -78,6 +78,16 @@ BS_FN int32_t write_box(float extent_x, float extent_y, bool drawn, int width, i
   return (x.last - x.first + 1) * (y.last - y.first + 1);
 }
 
+// Drawn Gaussians lie in front of the camera: the bits of a positive number sort as the number does.
+BS_FN uint32_t depth_bits(const float* record) {
+  union {
+    float value;
+    uint32_t bits;
+  } depth;
+  depth.value = record[kDepth];
+  return depth.bits;
+}
+
 BS_FN bool is_drawn(const float* record) {
   const TileRange x = unpack_range(record[kBoxX]);
   return x.first <= x.last;
@@ -126,11 +136,13 @@ BS_FN void project_backward_one(const SceneArrays& scene, int64_t index, const f
   write_gradient(scene, index, gradient_of_one(scene, index, record, row), out);
 }
 
-// Every gradient of Gaussian i of all images; records, rows: [B,N,16]. What the images share gets the sum over them.
-BS_FN void project_backward_images(const SceneArrays& scene, int64_t i, const float* records, const float* rows, const GaussianArrays& out) {
+// Every gradient of Gaussian i of all images; records: [B,N,16], row_of(index) gives a gradient row. What the images share
+// gets the sum over them.
+template <class RowOf>
+BS_FN void project_backward_images(const SceneArrays& scene, int64_t i, const float* records, RowOf row_of, const GaussianArrays& out) {
   float scale[3] = {0.0f, 0.0f, 0.0f}, opacity = 0.0f;
   for (int64_t index = i; index < scene.images * scene.gaussians; index += scene.gaussians) {
-    const Gaussian3Gradient<float> grad = gradient_of_one(scene, index, records + index * kRecordSize, rows + index * kGradientSize);
+    const Gaussian3Gradient<float> grad = gradient_of_one(scene, index, records + index * kRecordSize, row_of(index));
     write_gradient(scene, index, grad, out);
     for (int c = 0; c < 3; ++c) scale[c] += grad.scale[c];
     opacity += grad.opacity;

@@ -6,6 +6,7 @@ It allocates what the kernels read and write; the kernels know only addresses.
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 from typing import Any
 
@@ -15,13 +16,57 @@ from torch import Tensor
 from blendsplat.splatting.buffers import Bins, Gradients, Scene, Take, Workspace, address, check_entries, fresh
 from blendsplat.splatting.passes import BufferedPass
 
+_MAX_PARTS = 32
+_FIXED_ITEMS = 8
+
+
+def _shares(images: int, gaussians: int, threads: int, most: int) -> tuple[int, int]:
+    """Images in flight, and slabs of depth that are sorted at once in each: enough for all threads, and few as slabs
+    cost a look at every Gaussian. The result does not depend on them."""
+    slots = max(1, min(images, threads + 1))
+    wanted = 1 if threads == 1 else -(-2 * threads // max(images, 1))
+    return slots, max(1, min(wanted, most, gaussians // 2048))
+
+
+class _Room:
+    """How many pairs and entries of an image the buffers hold: what was needed so far, and a quarter more."""
+
+    def __init__(self) -> None:
+        self.pairs = self.entries = 4096
+
+    def grow(self, pairs: int, entries: int) -> None:
+        if pairs > self.pairs:
+            self.pairs = pairs + pairs // 4
+        if entries > self.entries:
+            self.entries = entries + entries // 4
+
+
+class _Scratch(Workspace):
+    """What the kernels work in, one set per thread of the caller."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = _Room()
+        self._rows: Tensor | None = None
+        self._stamp = 0
+
+    def stamped_rows(self, shape: tuple[int, ...]) -> tuple[Tensor, float]:
+        """Rows for gradients and a stamp that none of them carries (Rows in cuda_ext/cpu/operations.h)."""
+        count = math.prod(shape)
+        if self._rows is None or self._rows.numel() < count or self._stamp >= 2**24 - 1:  # there whole floats end
+            self._rows = None
+            self._rows = torch.zeros(max(count + count // 4, 1))  # fresh pages: the untouched ones cost no memory
+            self._stamp = 0
+        self._stamp += 1
+        return self._rows[:count].view(shape), float(self._stamp)
+
 
 class CpuBackend:
     """OpenMP + vector instructions (AVX-512, AVX2 or what the compiler finds), chosen at run time."""
 
     def __init__(self, module: ModuleType) -> None:
         self.kernels: Any = module
-        self.workspace = Workspace()
+        self.workspace = _Scratch()
 
     @property
     def instruction_set(self) -> str:
@@ -42,39 +87,57 @@ class CpuBackend:
         )  # fmt: skip
 
     def parts(self, images: int) -> int:
-        """Runs of tiles per image: enough that the last thread to finish does not keep the others waiting long."""
+        """Bands of tiles per image in sums over pixels: enough work for all threads.
+
+        More cost more: a Gaussian in two bands is summed twice. Where torch.use_deterministic_algorithms is on, the number does not depend on the threads, and so neither does
+        any result; otherwise the order of the sums does.
+        """
         threads = torch.get_num_threads()
-        return min(threads, -(-4 * threads // max(images, 1))) if images < 4 * threads else 1
+        items = _FIXED_ITEMS if torch.are_deterministic_algorithms_enabled() else 2 * threads if threads > 1 else 1
+        return min(_MAX_PARTS, -(-items // max(images, 1)))
+
+    def _tile_rows(self, scene: Scene) -> int:
+        return -(-scene.height // int(self.kernels.TILE_SIZE))
 
     def bin(self, scene: Scene, take: Take = fresh) -> Bins:
         """Project, and sort by (image, tile, depth). What stays comes from ``take``, scratch is the backend's."""
         records = take("records", (scene.images, scene.gaussians, self.kernels.RECORD_SIZE), torch.float32)
-        tile_bounds = self.workspace.take("tile_bounds", (scene.images, scene.gaussians), torch.int32)
-        bound = self.kernels.project(self.view(scene), address(records), address(tile_bounds))
-        return self.sort(scene, records, tile_bounds, bound, take)
+        return self._bin(scene, records, None, take)
 
-    def sort(self, scene: Scene, records: Tensor, tile_bounds: Tensor, bound: int, take: Take = fresh) -> Bins:
-        """The tiles' lists of whatever these records [B,N,16] were projected from; bound: the sum of tile_bounds."""
-        view, kernels, scratch = self.view(scene), self.kernels, self.workspace.take
-        images, gaussians, size = scene.images, scene.gaussians, kernels.TILE_SIZE
-        tiles = -(-scene.width // size) * -(-scene.height // size)
-        check_entries(bound, scene)
-        chunks = self.parts(images)
-        sort = kernels.BinScratch(
-            chunks,
-            address(scratch("keys", (2, images, gaussians), torch.int64)),
-            address(scratch("order", (images, gaussians), torch.int32)),
-            address(scratch("pairs", (bound + images * chunks * kernels.PAIR_SLACK,), torch.int64)),
-            address(scratch("histograms", (images, chunks, tiles), torch.int32)),
-            address(scratch("chunk_info", (images, chunks, 2), torch.int64)),
-            address(scratch("image_info", (images, 2), torch.int64)),
+    def sort(self, scene: Scene, records: Tensor, tile_bounds: Tensor, take: Take = fresh) -> Bins:
+        """The tiles' lists of records [B,N,16] that are projected already, with tile_bounds [B,N] int32."""
+        return self._bin(scene, records, tile_bounds, take)
+
+    def _bin(self, scene: Scene, records: Tensor, tile_bounds: Tensor | None, take: Take) -> Bins:
+        view, kernels, scratch = self.view(scene), self.kernels, self.workspace
+        images, gaussians = scene.images, scene.gaussians
+        tiles = self._tile_rows(scene) * -(-scene.width // kernels.TILE_SIZE)
+        slots, slabs = _shares(images, gaussians, torch.get_num_threads(), kernels.MAX_SLABS)
+        offsets = take("offsets", (images, tiles + 1), torch.int64)
+        fixed = (
+            slots,
+            slabs,
+            address(scratch.take("depths", (slots, gaussians), torch.int32)),
+            address(scratch.take("slot_bounds", (slots, gaussians), torch.int32)),
+            address(scratch.take("keys", (slots, 2, gaussians), torch.int64)),
         )
-        offsets = take("offsets", (images * tiles + 1,), torch.int64)
-        total, longest = kernels.bin_count(view, address(records), address(tile_bounds), sort, address(offsets))
-        entries = take("entries", (total + kernels.ENTRY_SLACK,), torch.int32)
-        entries[total:].zero_()
-        kernels.bin_fill(view, sort, address(offsets), address(entries))
-        return Bins(records, offsets, entries, longest=longest)
+        histograms = address(scratch.take("histograms", (slots, slabs, tiles), torch.int32))
+        states = address(scratch.take("states", (images, kernels.BINNING_STATE_SIZE), torch.uint8))
+        while True:  # once, except where there is more to draw than ever before
+            pair_room, entry_room = scratch.room.pairs, scratch.room.entries
+            pairs = scratch.take("pairs", (slots, pair_room), torch.int64)
+            entries = take("entries", (images, entry_room), torch.int32)
+            needed_pairs, needed_entries, longest = kernels.bin(
+                view,
+                kernels.Binning(
+                    address(records), address(offsets), address(entries), entry_room, *fixed, address(pairs), pair_room,
+                    histograms, states, address(tile_bounds),
+                ),
+            )  # fmt: skip
+            check_entries(needed_pairs, scene)
+            if needed_pairs <= pair_room and needed_entries <= entry_room:
+                return Bins(records, offsets, entries, longest=longest)
+            scratch.room.grow(needed_pairs, needed_entries)
 
     def blend_forward(
         self, scene: Scene, bins: Bins, backgrounds: Tensor | None, take: Take = fresh
@@ -99,36 +162,37 @@ class CpuBackend:
         need_background: bool,
         take: Take = fresh,
     ) -> tuple[Gradients, Tensor | None]:
-        view, kernels, scratch = self.view(scene), self.kernels, self.workspace.take
+        view, kernels, scratch = self.view(scene), self.kernels, self.workspace
         images, gaussians = scene.images, scene.gaussians
         parts, threads, room = self.parts(images), torch.get_num_threads(), bins.longest + 1
-        rows = scratch("rows", (parts, images, gaussians, kernels.GRADIENT_SIZE), torch.float32)
-        kept = scratch("kept", (threads, room, kernels.KEPT_SIZE), torch.float32)
-        kept_entries = scratch("kept_entries", (threads, room), torch.int32)
+        rows, stamp = scratch.stamped_rows((parts, images, gaussians, kernels.GRADIENT_SIZE))
+        bands = scratch.take("bands", (images, self._tile_rows(scene)), torch.int32)
+        kept = scratch.take("kept", (threads, room, kernels.KEPT_SIZE), torch.float32)
+        kept_entries = scratch.take("kept_entries", (threads, room), torch.int32)
         background = torch.empty(parts, images, 3) if need_background else None
-        kernels.blend_backward(
-            view, address(bins.records), address(bins.offsets), address(bins.entries), address(backgrounds),
-            *(address(grad) for grad in grads), parts, address(rows), address(background),
-            bins.longest, address(kept), address(kept_entries),
-        )  # fmt: skip
-        gaussian_tensors = (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)
+        inputs = (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)
         out = Gradients(
             *(
                 take(f"grad_{name}", tuple(tensor.shape), torch.float32)
-                for name, tensor in zip(Gradients._fields, gaussian_tensors, strict=True)
+                for name, tensor in zip(Gradients._fields, inputs, strict=True)
             )
         )
-        kernels.project_backward(view, address(bins.records), address(rows), parts, *(address(t) for t in out))
+        kernels.backward(
+            view, address(bins.records), address(bins.offsets), address(bins.entries), address(backgrounds),
+            *(address(grad) for grad in grads), kernels.Rows(address(rows), parts, stamp, address(bands)),
+            address(background), bins.longest, address(kept), address(kept_entries), *(address(t) for t in out),
+        )  # fmt: skip
         return out, None if background is None else background.sum(0)
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         parts = self.parts(scene.images)
-        sums = torch.zeros(parts * scene.images, scene.gaussians, 4)
+        bands = self.workspace.take("bands", (scene.images, self._tile_rows(scene)), torch.int32)
+        sums = torch.zeros(parts, scene.images, scene.gaussians, 4)
         self.kernels.pixel_weights(
             self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
-            address(targets), address(mask), threshold, parts, address(sums),
+            address(targets), address(mask), threshold, parts, address(bands), address(sums),
         )  # fmt: skip
-        return sums.sum(0)
+        return sums.sum((0, 1))
 
     def rasterize_mesh(
         self, vertices: Tensor, faces: Tensor, viewmats: Tensor, Ks: Tensor, width: int, height: int, near_plane: float

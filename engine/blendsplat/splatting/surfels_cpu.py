@@ -21,10 +21,8 @@ class CpuSurfels:
         surfels = torch.empty(*size, backend.kernels.RECORD_SIZE)
         records = backend.workspace.take("records", (*size, backend.kernels.RECORD_SIZE), torch.float32)
         tile_bounds = backend.workspace.take("tile_bounds", size, torch.int32)
-        bound = backend.kernels.surfel_project(
-            backend.view(scene), address(surfels), address(records), address(tile_bounds)
-        )
-        bins = backend.sort(scene, records, tile_bounds, bound)
+        backend.kernels.surfel_project(backend.view(scene), address(surfels), address(records), address(tile_bounds))
+        bins = backend.sort(scene, records, tile_bounds)
         return Bins(surfels, bins.offsets, bins.entries, longest=bins.longest)
 
     def blend_forward(self, scene: Scene, bins: Bins, backgrounds: Tensor | None) -> tuple[Tensor, ...]:
