@@ -124,6 +124,7 @@ void backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b,
   Batch batch = {};
   int waiting = 0;
   while (kept-- > 0) {
+    prefetch(rows + static_cast<int64_t>(scratch.entries[kept]) * kGradientSize);  // flush() will want it
     add_step(tile, scratch.steps[kept], scratch.entries[kept], g, behind, batch, waiting);
     if (++waiting < kLanes) continue;
     flush(tile, pixel_gradient, batch, waiting, rows, b.sums.stamp);

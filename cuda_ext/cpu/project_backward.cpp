@@ -6,23 +6,32 @@ BS_BEGIN
 
 namespace {
 
-// The sums of sixteen Gaussians of one image over the bands that each touches.
-BS_FN void sum_rows(const Scene& scene, const ProjectBackward& b, int64_t image, int64_t first, int count, Lanes* out) {
-  alignas(64) float columns[kLanes][kGradientSize] = {};
+// Calls visit(row) for the rows of a Gaussian in the bands that it touches; index: over all images.
+template <class Visit>
+BS_FN void each_row(const Scene& scene, const ProjectBackward& b, const int32_t* bands, int64_t index, Visit visit) {
+  const float* record = b.records + index * kRecordSize;
+  if (!is_drawn(record)) return;
+  const TileRange tile_rows = unpack_range(record[kBoxY]);
+  const int64_t step = scene.images * scene.gaussians * kGradientSize;
+  const float* row = b.sums.rows + bands[tile_rows.first] * step + index * kGradientSize;
+  for (int more = bands[tile_rows.last] - bands[tile_rows.first]; more >= 0; --more, row += step) visit(row);
+}
+
+// The sums of sixteen Gaussians of one image. Rows lie far apart, so those of the next sixteen are asked for beforehand.
+BS_FN void sum_rows(const Scene& scene, const ProjectBackward& b, int64_t image, int64_t start, int count, Lanes* out) {
   const int32_t* bands = b.sums.bands + image * scene.tile_rows();
-  for (int lane = 0; lane < count; ++lane) {
-    const float* record = b.records + (first + lane) * kRecordSize;
-    if (!is_drawn(record)) continue;
-    const TileRange rows = unpack_range(record[kBoxY]);
-    Lanes sum(0.0f);
-    for (int part = bands[rows.first]; part <= bands[rows.last]; ++part) {
-      const float* row = b.sums.rows + (part * scene.images * scene.gaussians + first + lane) * kGradientSize;
-      if (row[kStamp] == b.sums.stamp) sum = sum + load(row);
-    }
-    store(columns[lane], sum);
+  const int64_t first = image * scene.gaussians + start;
+  for (int64_t ahead = kBlock; ahead < 2 * kBlock && start + ahead < scene.gaussians; ++ahead) {
+    each_row(scene, b, bands, first + ahead, [](const float* row) { prefetch(row); });
   }
   Lanes slots[kLanes];
-  for (int lane = 0; lane < kLanes; ++lane) slots[lane] = load(columns[lane]);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    slots[lane] = Lanes(0.0f);
+    if (lane >= count) continue;
+    each_row(scene, b, bands, first + lane, [&](const float* row) {
+      if (row[kStamp] == b.sums.stamp) slots[lane] = slots[lane] + load(row);
+    });
+  }
   transpose(slots);
   for (int slot = 0; slot <= kGradDepth; ++slot) out[slot] = slots[slot];
 }
@@ -40,7 +49,7 @@ BS_FN Gaussian3Gradient<Lanes> image_gradient(const Scene& scene, const ProjectB
   const Gaussian3<Lanes> g = gather_gaussians(scene, image, start, count);
   const Projection<Lanes> p = project_gaussian(g, camera);
   Lanes row[kGradDepth + 1];
-  sum_rows(scene, b, image, first, count, row);
+  sum_rows(scene, b, image, start, count, row);
   Gaussian3Gradient<Lanes> grad = project_gaussian_backward(g, p, camera, row);
   const Mask drawn = drawn_lanes(b.records + first * kRecordSize, count);
   for (int i = 0; i < 3; ++i) {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blendsplat.errors import BlendsplatError
-from blendsplat.splatting import rasterize_gaussians
+from blendsplat.splatting import gaussian_pixel_weights, rasterize_gaussians
 from blendsplat.splatting.backend import cpu_backend
 from blendsplat.splatting.reference import rasterize_reference
 
@@ -185,23 +185,45 @@ def test_equal_depths_keep_the_order_of_input():
     compare_with_reference(scene)
 
 
-def test_thread_count_changes_nothing_but_rounding():
-    scene = random_scene(images=2, gaussians=200, width=64, height=64, seed=16)
+def results_by_thread_count(images, counts=(1, 2, 5)):
+    """Outputs, gradients and pixel weights of one scene with each number of threads."""
+    scene = random_scene(images=images, gaussians=5000, width=90, height=70, seed=16, size=0.03)
+    targets = torch.rand(images, 70, 90, 3, generator=torch.Generator().manual_seed(1))
     threads, results = torch.get_num_threads(), []
     try:
-        for count in (1, 2, 5):
+        for count in counts:
             torch.set_num_threads(count)
-            leaves = [t.detach().clone().requires_grad_() for t in scene.gaussians]
-            outputs = rasterize_gaussians(*leaves, scene.viewmats, scene.Ks, 64, 64)
+            leaves = [t.detach().clone().requires_grad_() for t in (*scene.gaussians, scene.backgrounds)]
+            outputs = rasterize_gaussians(*leaves[:5], scene.viewmats, scene.Ks, 90, 70, leaves[5])
             (outputs[0] * outputs[0]).sum().backward()
-            results.append([*(o.detach() for o in outputs), *(leaf.grad for leaf in leaves)])
+            weights = gaussian_pixel_weights(*scene.gaussians[:4], scene.viewmats, scene.Ks, targets, threshold=0.0)
+            results.append([*(o.detach() for o in outputs), *(leaf.grad for leaf in leaves), *weights])
     finally:
         torch.set_num_threads(threads)
-    for other in results[1:]:
-        for a, b in zip(results[0][:3], other[:3], strict=True):
+    return results
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_thread_count_changes_nothing_but_rounding(images):
+    first, *others = results_by_thread_count(images)
+    for other in others:
+        for a, b in zip(first[:3], other[:3], strict=True):
             assert torch.equal(a, b)
-        for a, b in zip(results[0][3:], other[3:], strict=True):  # sums over tiles, in another order
+        for a, b in zip(first[3:], other[3:], strict=True):  # sums over tiles, in another order
             assert (a - b).abs().max() <= 1e-5 * a.abs().max().clamp_min(1)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_deterministic_mode_does_not_know_the_thread_count(images):
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, *others = results_by_thread_count(images)
+    finally:
+        torch.use_deterministic_algorithms(before)
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            assert torch.equal(a, b)
 
 
 def test_non_contiguous_input():

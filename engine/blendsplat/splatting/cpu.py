@@ -87,9 +87,10 @@ class CpuBackend:
         )  # fmt: skip
 
     def parts(self, images: int) -> int:
-        """Bands of tiles per image in sums over pixels: enough work for all threads.
+        """Bands of tiles per image in sums over pixels: enough work for all threads, few as a Gaussian in two bands is
+        summed twice.
 
-        More cost more: a Gaussian in two bands is summed twice. Where torch.use_deterministic_algorithms is on, the number does not depend on the threads, and so neither does
+        Where torch.use_deterministic_algorithms is on, the number does not depend on the threads, and so neither does
         any result; otherwise the order of the sums does.
         """
         threads = torch.get_num_threads()
