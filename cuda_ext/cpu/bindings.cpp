@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "bindings.h"
+#include "blendsplat/interface.h"
 
 namespace py = pybind11;
 using namespace blendsplat;
@@ -48,6 +49,7 @@ void add_training(py::module_& m);
 
 PYBIND11_MODULE(_kernels_cpu, m) {
   using release = py::call_guard<py::gil_scoped_release>;
+  m.attr("INTERFACE") = kInterface;
   m.attr("TILE_SIZE") = kTileSize;
   m.attr("ENTRY_SLACK") = kEntrySlack;
   m.attr("MAX_SLABS") = kMaxSlabs;

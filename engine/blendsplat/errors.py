@@ -59,6 +59,13 @@ class StorageError(BlendsplatError):
     exit_code = 4
 
 
+class OutOfMemory(BlendsplatError):
+    """There is not enough memory for what was asked; nothing has been changed."""
+
+    code = "memory"
+    exit_code = 5
+
+
 class Cancelled(BlendsplatError):
     """The user cancelled; what was finished so far has been kept."""
 

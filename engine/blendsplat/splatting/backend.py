@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from functools import lru_cache
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -15,6 +16,8 @@ from blendsplat.errors import BlendsplatError
 from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Scene
 from blendsplat.splatting.cpu import CpuBackend
 from blendsplat.splatting.cuda import CudaBackend
+
+KERNEL_INTERFACE = 2  # as in cuda_ext/include/blendsplat/interface.h
 
 
 class RasterPass(Protocol):
@@ -87,7 +90,7 @@ class Backend(Protocol):
 def cpu_backend() -> CpuBackend:
     """The CPU kernels. Raises BlendsplatError when they were not built."""
     try:
-        return CpuBackend(importlib.import_module("blendsplat._kernels_cpu"))
+        return CpuBackend(_matching(importlib.import_module("blendsplat._kernels_cpu")))
     except ImportError as error:
         raise BlendsplatError(
             "Blendsplat's compiled kernels are missing from this installation: install the wheel, or run 'make build' "
@@ -107,6 +110,18 @@ def cuda_backend() -> CudaBackend:
             "cuda_ext/README.md).",
             detail=repr(error),
         ) from error
+
+
+def _matching(kernels: ModuleType) -> ModuleType:
+    """The module, if it was built for the Python beside it. Raises BlendsplatError otherwise."""
+    built = getattr(kernels, "INTERFACE", None)
+    if built != KERNEL_INTERFACE:
+        raise BlendsplatError(
+            "Blendsplat's compiled kernels come from another version than the Python files beside them: install the "
+            "wheel again, or run 'make build' in a working tree.",
+            detail=f"{kernels.__name__}: interface {built}, expected {KERNEL_INTERFACE}",
+        )
+    return kernels
 
 
 def backend_for(device: torch.device) -> Backend:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blendsplat.errors import BlendsplatError
+from blendsplat.errors import BlendsplatError, OutOfMemory
 
 DEFAULT_NEAR_PLANE = 0.01  # world units
 
@@ -99,9 +99,34 @@ def check_entries(count: int, scene: Scene) -> None:
 Take = Callable[[str, tuple[int, ...], torch.dtype], Tensor]  # (name, shape, dtype) -> an uninitialised tensor
 
 
-def fresh_on(device: torch.device) -> Take:
-    """A Take that allocates on ``device``: for results that somebody keeps."""
-    return lambda name, shape, dtype: torch.empty(shape, dtype=dtype, device=device)
+def fresh_on(device: torch.device | str) -> Take:
+    """A Take that allocates on ``device``, for results that somebody keeps. It raises OutOfMemory saying how much it
+    asked for."""
+
+    def take(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        try:
+            return torch.empty(shape, dtype=dtype, device=device)
+        except RuntimeError as error:  # what torch raises where its allocator finds no memory
+            raise _shortage(name, math.prod(shape) * dtype.itemsize, error) from error
+
+    return take
+
+
+def zeros(name: str, count: int) -> Tensor:
+    """Float32 zeros on the CPU; pages that nobody touches cost no memory. Raises OutOfMemory as ``fresh`` does."""
+    try:
+        return torch.zeros(count)
+    except RuntimeError as error:
+        raise _shortage(name, 4 * count, error) from error
+
+
+def _shortage(name: str, size: int, error: RuntimeError) -> OutOfMemory:
+    return OutOfMemory(
+        f"There is not enough memory: the rasterizer asked for {size / 2**30:.2f} GiB for its {name}. Draw fewer or "
+        "smaller images at once, or use fewer Gaussians; if they have grown gigantic, lower the learning rate of the "
+        "scales.",
+        detail=str(error),
+    )
 
 
 fresh = fresh_on(torch.device("cpu"))
@@ -119,7 +144,7 @@ class Buffers:
         count = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
-            buffer = torch.empty(max(count + int(self._spare * count), 1), dtype=dtype, device=self._device)
+            buffer = fresh_on(self._device)(name, (max(count + int(self._spare * count), 1),), dtype)
             self._buffers[name] = buffer
         return buffer[:count].view(shape)
 

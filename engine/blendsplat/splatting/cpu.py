@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Bins, Gradients, Scene, Take, Workspace, address, check_entries, fresh
+from blendsplat.splatting.buffers import Bins, Gradients, Scene, Take, Workspace, address, check_entries, fresh, zeros
 from blendsplat.splatting.passes import BufferedPass
 
 _MAX_PARTS = 32
@@ -28,17 +28,18 @@ def _shares(images: int, gaussians: int, threads: int, most: int) -> tuple[int, 
     return slots, max(1, min(wanted, most, gaussians // 2048))
 
 
-class _Room:
-    """How many pairs and entries of an image the buffers hold: what was needed so far, and a quarter more."""
+class _Room(NamedTuple):
+    """How many pairs and entries of an image the buffers hold."""
 
-    def __init__(self) -> None:
-        self.pairs = self.entries = 4096
+    pairs: int = 4096
+    entries: int = 4096
 
-    def grow(self, pairs: int, entries: int) -> None:
-        if pairs > self.pairs:
-            self.pairs = pairs + pairs // 4
-        if entries > self.entries:
-            self.entries = entries + entries // 4
+    def grown(self, pairs: int, entries: int) -> _Room:
+        """Room for these, and a quarter more where it grows."""
+        return _Room(
+            self.pairs if pairs <= self.pairs else pairs + pairs // 4,
+            self.entries if entries <= self.entries else entries + entries // 4,
+        )
 
 
 class _Scratch(Workspace):
@@ -54,9 +55,7 @@ class _Scratch(Workspace):
         """Rows for gradients and a stamp that none of them carries (Rows in cuda_ext/cpu/operations.h)."""
         count = math.prod(shape)
         if self._rows is None or self._rows.numel() < count or self._stamp >= 2**24 - 1:  # there whole floats end
-            self._rows = None
-            self._rows = torch.zeros(max(count + count // 4, 1))  # fresh pages: the untouched ones cost no memory
-            self._stamp = 0
+            self._rows, self._stamp = zeros("gradients", max(count + count // 4, 1)), 0
         self._stamp += 1
         return self._rows[:count].view(shape), float(self._stamp)
 
@@ -124,21 +123,22 @@ class CpuBackend:
         )
         histograms = address(scratch.take("histograms", (slots, slabs, tiles), torch.int32))
         states = address(scratch.take("states", (images, kernels.BINNING_STATE_SIZE), torch.uint8))
+        room = scratch.room
         while True:  # once, except where there is more to draw than ever before
-            pair_room, entry_room = scratch.room.pairs, scratch.room.entries
-            pairs = scratch.take("pairs", (slots, pair_room), torch.int64)
-            entries = take("entries", (images, entry_room), torch.int32)
+            pairs = scratch.take("pairs", (slots, room.pairs), torch.int64)
+            entries = take("entries", (images, room.entries), torch.int32)
             needed_pairs, needed_entries, longest = kernels.bin(
                 view,
                 kernels.Binning(
-                    address(records), address(offsets), address(entries), entry_room, *fixed, address(pairs), pair_room,
-                    histograms, states, address(tile_bounds),
+                    address(records), address(offsets), address(entries), room.entries, *fixed, address(pairs),
+                    room.pairs, histograms, states, address(tile_bounds),
                 ),
             )  # fmt: skip
             check_entries(needed_pairs, scene)
-            if needed_pairs <= pair_room and needed_entries <= entry_room:
+            if needed_pairs <= room.pairs and needed_entries <= room.entries:
+                scratch.room = room
                 return Bins(records, offsets, entries, longest=longest)
-            scratch.room.grow(needed_pairs, needed_entries)
+            room = room.grown(needed_pairs, needed_entries)
 
     def blend_forward(
         self, scene: Scene, bins: Bins, backgrounds: Tensor | None, take: Take = fresh
