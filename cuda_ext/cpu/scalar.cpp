@@ -107,7 +107,7 @@ void project_backward(const Scene& scene, const ProjectBackward& b, int64_t star
     }
     return sum;
   };
-  for (int64_t i = start; i < start + count; ++i) project_backward_images(scene, i, b.records, row_of, b.out);
+  for (int64_t i = start; i < start + count; ++i) project_backward_summed(scene, i, b.records, row_of, b.out);
 }
 
 void pixel_weights(const Scene& scene, const Bins& bins, const PixelWeights& w, int64_t image, int part) {

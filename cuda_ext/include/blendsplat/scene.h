@@ -139,7 +139,7 @@ BS_FN void project_backward_one(const SceneArrays& scene, int64_t index, const f
 // Every gradient of Gaussian i of all images; records: [B,N,16], row_of(index) gives a gradient row. What the images share
 // gets the sum over them.
 template <class RowOf>
-BS_FN void project_backward_images(const SceneArrays& scene, int64_t i, const float* records, RowOf row_of, const GaussianArrays& out) {
+BS_FN void project_backward_summed(const SceneArrays& scene, int64_t i, const float* records, RowOf row_of, const GaussianArrays& out) {
   float scale[3] = {0.0f, 0.0f, 0.0f}, opacity = 0.0f;
   for (int64_t index = i; index < scene.images * scene.gaussians; index += scene.gaussians) {
     const Gaussian3Gradient<float> grad = gradient_of_one(scene, index, records + index * kRecordSize, row_of(index));
@@ -149,6 +149,16 @@ BS_FN void project_backward_images(const SceneArrays& scene, int64_t i, const fl
   }
   for (int c = 0; c < 3 && scene.shared_scales; ++c) out.scales[i * 3 + c] = scale[c];
   if (scene.shared_opacities) out.opacities[i] = opacity;
+}
+
+struct RowsOfImages {
+  const float* rows;                 // [B,N,16]
+
+  BS_FN const float* operator()(int64_t index) const { return rows + index * kGradientSize; }
+};
+
+BS_FN void project_backward_images(const SceneArrays& scene, int64_t i, const float* records, const float* rows, const GaussianArrays& out) {
+  project_backward_summed(scene, i, records, RowsOfImages{rows}, out);
 }
 
 BS_END
