@@ -119,7 +119,6 @@ void touch(const void* address, size_t size, Access access) {
     return;
   }
   if (!inside_kernel()) return;
-  if (size >= 8 && reinterpret_cast<uintptr_t>(p) % size != 0) refuse(sentence({now(), access}) + " across a boundary of " + std::to_string(size) + " bytes");
   Moment when = now();
   if (when.launch != launch_of_cells) cells.clear();
   launch_of_cells = when.launch;
@@ -133,6 +132,12 @@ void touch(const void* address, size_t size, Access access) {
     }
     remember(cell, {when, access}, address);
   }
+}
+
+void vector_access(const void* address, size_t size) {
+  if (!settings.check || !inside_kernel() || reinterpret_cast<uintptr_t>(address) % size == 0) return;
+  refuse(sentence({now(), Access::read}) + " or writes across a boundary of " + std::to_string(size) + " bytes");
+  stop_thread();
 }
 
 }  // namespace emulation

@@ -20,6 +20,7 @@ void bind_controls(pybind11::module_& m) {
     history = {};
   });
   m.def("kernels", [] { return history.kernels; });
+  m.def("fault", [](const std::string& name, bool right, uintptr_t out) { run_fault(name, right, reinterpret_cast<float*>(out)); });
   m.def("waits", [] { return history.waits; });
 }
 

@@ -29,12 +29,29 @@ struct dim3 {
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
+namespace blendsplat {
+namespace emulation {
+
+void vector_access(const void* address, size_t size);  // an error where a device would find the address misaligned
+
+}  // namespace emulation
+}  // namespace blendsplat
+
 struct alignas(8) float2 {
   float x, y;
 };
 
+// The compiler copies float by float; a device does it at once.
 struct alignas(16) float4 {
   float x, y, z, w;
+  float4& operator=(const float4& other) {
+    blendsplat::emulation::vector_access(&other, sizeof(float4));
+    blendsplat::emulation::vector_access(this, sizeof(float4));
+    x = other.x, y = other.y, z = other.z, w = other.w;
+    return *this;
+  }
+  float4(const float4&) = default;
+  float4(float x_ = 0.0f, float y_ = 0.0f, float z_ = 0.0f, float w_ = 0.0f) : x(x_), y(y_), z(z_), w(w_) {}
 };
 
 inline float2 make_float2(float x, float y) { return {x, y}; }

@@ -45,6 +45,11 @@ std::pair<const char*, const char*> arguments();    // of the kernel
 void refuse(const std::string& sentence);
 [[noreturn]] void stop_thread();
 
+// ---- faults.cpp ----
+
+// Runs a kernel that is wrong on purpose, or its right twin, on 64 floats. Raises std::invalid_argument for other names.
+void run_fault(const std::string& name, bool right, float* out);
+
 // ---- checker.cpp ----
 
 enum class Access { read, write, atomic };

@@ -228,3 +228,36 @@ def test_an_access_outside_a_buffer_is_found(emulation, monkeypatch):
         render(scene)
     emulation.configure(check=False)
     render(scene)  # an error is told once and forgotten, as CUDA's is
+
+
+FAULTS = {
+    "shared race": "reads .* writes it: no barrier|writes .* reads it: no barrier",
+    "warp race": "no barrier between them",
+    "divergent barrier": "63 at .*faults.cpp:.* 1 have returned",
+    "global race": "no barrier between them",
+    "race of blocks": "block 1 writes .* of block 0 writes it",
+    "partial warp": "does not name all lanes",
+    "misaligned": "across a boundary of 16 bytes",
+}
+
+
+@pytest.mark.parametrize("seed", [IN_ORDER, REVERSED, 5])
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found_and_its_right_twin_passes(emulation, name, seed):
+    emulation.configure(seed=seed, check=True)
+    out = torch.zeros(64)
+    emulation.watch(out.data_ptr(), 4 * 64)
+    emulation.fault(name, True, out.data_ptr())
+    assert out.any()
+    sentence = FAULTS[name] if seed == IN_ORDER else "."
+    with pytest.raises(RuntimeError, match=sentence):
+        emulation.fault(name, False, out.data_ptr())
+
+
+def test_shared_memory_that_nobody_wrote_is_nan(emulation):
+    out = torch.zeros(64)
+    emulation.watch(out.data_ptr(), 4 * 64)
+    emulation.fault("unwritten", True, out.data_ptr())
+    assert out[0] == 2
+    emulation.fault("unwritten", False, out.data_ptr())
+    assert torch.isnan(out[0])
