@@ -47,7 +47,9 @@ class Progress {
 };
 
 inline void rest_a_moment(int round) {
-  if (round > 100) {
+  // Most waits are shorter than this, some 50 microseconds; and on a busy machine who yields is not back for milliseconds.
+  constexpr int kPatience = 4000;
+  if (round > kPatience) {
     std::this_thread::yield();  // somebody else may need this processor to finish what we wait for
     return;
   }
