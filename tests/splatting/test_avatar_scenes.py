@@ -76,7 +76,7 @@ def test_against_the_oracle(
     gaussians: list[torch.Tensor], distance: float, turn: float, focal: float, kernels: Kernels
 ) -> None:
     if kernels.name == "emulated":
-        pytest.skip("minutes, one emulated thread after the other")
+        pytest.skip("too slow for every run, one emulated thread after the other")
     scene = seen(gaussians, distance, turn, focal)
     expected = expect(scene, 3, some_pixels(scene, 60, 3))
     assert sum(float(o[1].mean()) for o in expected.outputs) > 0.3

@@ -27,7 +27,7 @@ def check(kernels: Kernels, scene: SceneData, pixels: int = 300, near_plane: flo
 
 def not_emulated(kernels: Kernels) -> None:
     if kernels.name == "emulated":
-        pytest.skip("minutes, one emulated thread after the other")
+        pytest.skip("too slow for every run, one emulated thread after the other")
 
 
 def upright(scene: SceneData, focal: float) -> SceneData:
