@@ -139,6 +139,16 @@ def test_pass_equals_the_autograd_function(emulation):
         assert (got - want).abs().max() <= 1e-5 * want.abs().max()
 
 
+def test_pass_forgets_a_step_with_more_entries(emulation):
+    """Keys of the longer step still lie behind the shorter one's."""
+    large = random_scene(gaussians=60, width=48, height=48, seed=66, size=0.4)
+    small = random_scene(gaussians=60, width=48, height=48, seed=66, size=0.02)
+    raster = make_pass(emulation, large)
+    forward(raster, large)
+    forward(raster, small)
+    assert torch.equal(raster.image, render(small)[0])
+
+
 def test_pass_sums_what_images_share(emulation):
     scene = random_scene(images=3, gaussians=50, seed=61)
     scene.gaussians[2], scene.gaussians[3] = scene.gaussians[2][:1].clone(), scene.gaussians[3][:1].clone()
