@@ -58,6 +58,8 @@ Kept make_kept(uintptr_t finals, uintptr_t lasts, uintptr_t states) { return {at
 
 }  // namespace
 
+void add_surfels(py::module_& m);
+
 PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
 #if defined(BLENDSPLAT_EMULATION)
   blendsplat::emulation::bind_controls(m);
@@ -80,6 +82,7 @@ PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
       py::arg("unsorted_entries"), py::arg("temporary"), py::arg("temporary_size"));
   py::class_<Kept>(m, "Kept").def(py::init(&make_kept), py::arg("finals"), py::arg("lasts"), py::arg("states"));
 
+  add_surfels(m);
   m.def("bin_temporary_size", &bin_temporary_size);
   m.def("state_count", &state_count);
   m.def("project", [](const Scene& s, uintptr_t records, const BinScratch& scratch) { project(s, at<float>(records), scratch); }, release());

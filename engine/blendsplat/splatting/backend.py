@@ -81,6 +81,10 @@ class Backend(Protocol):
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor: ...
 
+    def rasterize_mesh(
+        self, vertices: Tensor, faces: Tensor, viewmats: Tensor, Ks: Tensor, width: int, height: int, near_plane: float
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
     def make_pass(
         self, images: int, gaussians: int, width: int, height: int, device: torch.device, near_plane: float
     ) -> RasterPass: ...

@@ -7,6 +7,7 @@ allocate; a CudaPass has buffers with head-room, looks a step later whether they
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from blendsplat.splatting.buffers import (
     fresh_on,
 )
 from blendsplat.splatting.passes import BufferedPass
+
+Project = Callable[[Any, int, Any], None]  # kernels.project, or another that fills the same buffers
 
 HEAD_ROOM = 1.25  # entries that a pass has room for, over those of the largest step so far
 LEAST_CAPACITY = 1024
@@ -58,7 +61,7 @@ class CudaBackend:
             device = torch.device("cuda", torch.cuda.current_device())
         return CudaPass(self, images, gaussians, width, height, device, near_plane)
 
-    def _scene(self, scene: Scene) -> Any:
+    def view(self, scene: Scene) -> Any:
         device = scene.means.device
         stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
         return self.kernels.Scene(
@@ -68,9 +71,9 @@ class CudaBackend:
             scene.shared_scales, scene.shared_opacities,
         )  # fmt: skip
 
-    def sort_gaussians(self, scene: Scene, take: Take) -> Sorted:
+    def sort_gaussians(self, scene: Scene, take: Take, project: Project | None = None) -> Sorted:
         """Project, and sort by (image, depth)."""
-        view, kernels = self._scene(scene), self.kernels
+        view, kernels = self.view(scene), self.kernels
         count = scene.images * scene.gaussians
         tiles = scene.images * -(-scene.width // kernels.TILE_SIZE) * -(-scene.height // kernels.TILE_SIZE)
         for name, number in (("Gaussians", count), ("tiles", tiles)):
@@ -88,7 +91,7 @@ class CudaBackend:
             take("sums", (count,), torch.int64),
         )
         scratch, _ = self._scratch(view, out, 0, take)
-        kernels.project(view, address(out.records), scratch)
+        (project or kernels.project)(view, address(out.records), scratch)
         kernels.sort_by_depth(view, scratch)
         return out
 
@@ -106,7 +109,7 @@ class CudaBackend:
 
     def fill_bins(self, scene: Scene, sorted_: Sorted, capacity: int, take: Take, needed: Tensor | None = None) -> Bins:
         """Lists of at most ``capacity`` entries; ``needed`` [1] int64 is raised to the number there should be."""
-        view, kernels = self._scene(scene), self.kernels
+        view, kernels = self.view(scene), self.kernels
         tiles = -(-scene.width // kernels.TILE_SIZE) * -(-scene.height // kernels.TILE_SIZE)
         scratch, _keep = self._scratch(view, sorted_, capacity, take)
         ranges = take("ranges", (scene.images, tiles, 2), torch.int32)
@@ -131,7 +134,7 @@ class CudaBackend:
             for t in (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors, backgrounds)
         )
         take = take or fresh_on(scene.means.device)
-        view, kernels = self._scene(scene), self.kernels
+        view, kernels = self.view(scene), self.kernels
         plane = (scene.images, scene.height, scene.width)
         image, alpha, depth = (
             take(name, (*plane, channels), torch.float32)
@@ -164,7 +167,7 @@ class CudaBackend:
         take: Take | None = None,
     ) -> tuple[Gradients, Tensor | None]:
         take = take or fresh_on(scene.means.device)
-        view, kernels = self._scene(scene), self.kernels
+        view, kernels = self.view(scene), self.kernels
         rows = take("rows", (scene.images * scene.gaussians, kernels.GRADIENT_SIZE), torch.float32)
         background = take("grad_backgrounds", (scene.images, 3), torch.float32) if need_background else None
         kernels.blend_backward(
@@ -184,10 +187,25 @@ class CudaBackend:
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         sums = scene.means.new_empty(scene.images, scene.gaussians, 4)
         self.kernels.pixel_weights(
-            self._scene(scene), address(bins.records), address(bins.offsets), address(bins.entries),
+            self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(targets), address(mask), threshold, address(sums),
         )  # fmt: skip
         return sums.sum(0)
+
+    def rasterize_mesh(
+        self, vertices: Tensor, faces: Tensor, viewmats: Tensor, Ks: Tensor, width: int, height: int, near_plane: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        images, device = vertices.shape[0], vertices.device
+        nearest = torch.empty(images, height, width, dtype=torch.int64, device=device)
+        face_ids = torch.empty(images, height, width, dtype=torch.int32, device=device)
+        barycentrics, depth = vertices.new_empty(images, height, width, 3), vertices.new_empty(images, height, width)
+        stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+        self.kernels.rasterize_mesh(
+            images, vertices.shape[1], faces.shape[0], width, height, near_plane, device.index or 0, stream,
+            address(vertices), address(faces), address(viewmats), address(Ks),
+            address(nearest), address(face_ids), address(barycentrics), address(depth),
+        )  # fmt: skip
+        return face_ids, barycentrics, depth
 
 
 class CudaPass(BufferedPass):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forward rasterizer of triangle meshes: which face a pixel shows, where on it, and how far away.
 
-It draws overlays and demo frames, and tells which vertices a camera sees; gradients are not its job.
+It draws overlays and demo frames, and tells which vertices a camera sees; gradients are mesh_layers' job.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.backend import cpu_backend
+from blendsplat.splatting.backend import backend_for
 from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE
 from blendsplat.splatting.checks import checked, checked_cameras, checked_size
 
@@ -31,8 +31,8 @@ def rasterize_mesh(
     the face's corners in order; 0 where nothing) and depth [B,H,W] (camera z; 0 where nothing).
 
     Both sides of a face are drawn; the nearest wins, the lower index where two are equally near. A face with a corner
-    before the near plane is dropped whole, not clipped. Tensors on a GPU are drawn on the CPU and brought back.
-    Raises ValueError naming the argument that is wrong.
+    before the near plane is dropped whole, not clipped. Everything on one device. Raises ValueError naming the
+    argument that is wrong.
     """
     if not isinstance(vertices, Tensor) or vertices.dim() != 3:
         raise ValueError("vertices: expected a float32 tensor of shape [B,V,3]")
@@ -44,15 +44,14 @@ def rasterize_mesh(
     ):
         raise ValueError("faces: expected an int32 or int64 tensor of shape [F,3]")
     checked_size(width, height)
-    device, host = vertices.device, torch.device("cpu")
+    device = vertices.device
+    backend = backend_for(device)
     images, count = vertices.shape[:2]
-    points = checked("vertices", vertices.cpu(), (images, count, 3), host)
-    indices = faces.to(host, torch.int32).contiguous()
+    points = checked("vertices", vertices, (images, count, 3), device)
+    indices = faces.to(device, torch.int32).contiguous()
     if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < count:
         raise ValueError(
             f"faces: expected indices of {count} vertices, got {int(indices.min())} to {int(indices.max())}"
         )
-    views, intrinsics = checked_cameras(viewmats.detach().cpu(), Ks.detach().cpu(), images, host)
-    drawn = cpu_backend().rasterize_mesh(points, indices, views, intrinsics, width, height, near_plane)
-    face_ids, barycentrics, depth = (plane.to(device) for plane in drawn)
-    return face_ids, barycentrics, depth
+    views, intrinsics = checked_cameras(viewmats.detach(), Ks.detach(), images, device)
+    return backend.rasterize_mesh(points, indices, views, intrinsics, width, height, near_plane)

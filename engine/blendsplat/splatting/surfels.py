@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.backend import cpu_backend
+from blendsplat.splatting.backend import cpu_backend, cuda_backend
 from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Scene
 from blendsplat.splatting.checks import checked, checked_scene
 from blendsplat.splatting.surfels_cpu import CpuSurfels
+from blendsplat.splatting.surfels_cuda import CudaSurfels
 
 
 def rasterize_surfels(
@@ -74,10 +75,12 @@ class SurfelBackend(Protocol):
     ) -> tuple[Gradients, Tensor | None]: ...
 
 
-def _backend_for(device: torch.device) -> SurfelBackend:
+def surfel_backend(device: torch.device) -> SurfelBackend:
     if device.type == "cpu":
         return CpuSurfels(cpu_backend())
-    raise ValueError(f"device: surfels are drawn on the CPU only, got {device}")
+    if device.type == "cuda":
+        return CudaSurfels(cuda_backend())
+    raise ValueError(f"device: expected cpu or cuda tensors, got {device}")
 
 
 class _Rasterize(torch.autograd.Function):
@@ -86,7 +89,7 @@ class _Rasterize(torch.autograd.Function):
         ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor,
         backgrounds: Tensor | None, scene: Scene,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        backend = _backend_for(means.device)
+        backend = surfel_backend(means.device)
         bins = backend.bin(scene)
         outputs = backend.blend_forward(scene, bins, backgrounds)
         ctx.save_for_backward(means, quats, scales, opacities, colors, backgrounds, *bins.tensors())
@@ -103,6 +106,6 @@ class _Rasterize(torch.autograd.Function):
         bins = Bins.from_tensors(*ctx.saved_tensors[6:], longest=ctx.longest)
         scene = Scene(*ctx.saved_tensors[:5], *ctx.camera)
         contiguous = tuple(None if grad is None else grad.contiguous() for grad in grads)
-        backend = _backend_for(scene.means.device)
+        backend = surfel_backend(scene.means.device)
         out, background = backend.backward(scene, bins, ctx.saved_tensors[5], contiguous, ctx.needs_input_grad[5])
         return *out, background, None
