@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.splatting.scenes import random_scene
 
 from blendsplat.splatting import rasterize_gaussians
-from splatting.scenes import random_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = ROOT / "cuda_ext" / "cpu"
@@ -28,7 +28,8 @@ def program(tmp_path_factory):
     built = tmp_path_factory.mktemp("arm") / "scene"
     stub = built.with_suffix(".cpp")
     stub.write_text(DISPATCH)
-    sources = [*(CPU / f"{name}.cpp" for name in (*SHARED, *VECTOR)), Path(__file__).with_name("scene_program.cpp"), stub]
+    program = Path(__file__).with_name("scene_program.cpp")
+    sources = [*(CPU / f"{name}.cpp" for name in (*SHARED, *VECTOR)), program, stub]
     flags = ["-std=c++17", "-O1", "-static", "-DBLENDSPLAT_TARGET=generic"]
     includes = [f"-I{CPU}", f"-I{ROOT / 'cuda_ext' / 'include'}"]
     command = [compiler, *flags, *includes, *map(str, sources), "-o", str(built)]
