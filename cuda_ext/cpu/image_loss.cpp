@@ -59,12 +59,12 @@ struct Strip {
 // Sixteen pixels of the frame over the background: values and weights.
 BS_FN void decode(const Strip& strip, int64_t pixel, int count, const Lanes* background, Lanes* target, Lanes* weight) {
   const TargetFrames& frames = strip.loss.frames;
-  Lanes clear[3];
-  repeat_for_channels((Lanes(255.0f) - load_some_bytes(frames.alpha + pixel, count)) * Lanes(kByte), clear);  // 0 at 255
+  Lanes alpha[3];
+  repeat_for_channels(load_some_bytes(frames.alpha + pixel, count), alpha);
   repeat_for_channels(load_some_bytes(frames.valid + pixel, count) * Lanes(kByte), weight);
   for (int c = 0; c < 3; ++c) {
     const Lanes color = load_some_bytes(frames.premultiplied + pixel * 3 + c * kLanes, 3 * count - c * kLanes);
-    target[c] = fma(clear[c], background[c], color * Lanes(kByte));
+    target[c] = over_background(color, alpha[c], background[c]);
   }
 }
 

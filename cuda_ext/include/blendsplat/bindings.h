@@ -8,6 +8,7 @@
 #include <array>
 #include <vector>
 
+#include "blendsplat/adam.h"
 #include "blendsplat/bind.h"
 #include "blendsplat/image_loss.h"
 
@@ -17,6 +18,16 @@ using Addresses = std::vector<uintptr_t>;
 
 template <class Float>
 Float* float_at(uintptr_t address) { return reinterpret_cast<Float*>(address); }
+
+inline std::vector<AdamTensor> adam_tensors(const Addresses& parameters, const Addresses& grads, const Addresses& exp_avgs,
+                                            const Addresses& exp_avg_sqs, const std::vector<int64_t>& counts) {
+  std::vector<AdamTensor> tensors;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    tensors.push_back({float_at<float>(parameters.at(i)), float_at<float>(grads.at(i)), float_at<float>(exp_avgs.at(i)),
+                       float_at<float>(exp_avg_sqs.at(i)), counts[i]});
+  }
+  return tensors;
+}
 
 // means, quats, colors, then scales and opacities (both 0: no activations).
 template <class Float>

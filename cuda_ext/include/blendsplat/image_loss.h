@@ -44,6 +44,12 @@ BS_FN float ssim_window(int distance) {
        : d == 4 ? 0.007598758135f : 0.001028380084f;
 }
 
+// A frame's premultiplied colour and matte, 0 to 255, over a background in [0,1].
+template <class T>
+BS_FN T over_background(const T& color, const T& alpha, const T& background) {
+  return fma((T(255.0f) - alpha) * T(kByte), background, color * T(kByte));  // an opaque pixel is its colour exactly
+}
+
 // Factors of one image: what a weighted error adds to the gradient of the batch's mean loss.
 struct LossFactors {
   float l1, ssim;

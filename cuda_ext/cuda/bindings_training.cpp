@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bindings of training.h: the CPU module's calls, with device and stream as their last arguments.
+#include <pybind11/pybind11.h>
+
+#include <vector>
+
+#include "blendsplat/bindings.h"
+#include "training.h"
+
+namespace py = pybind11;
+using namespace blendsplat;
+
+namespace {
+
+template <class T>
+T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
+
+cuda::Queue queue(int device, uintptr_t stream) { return {device, at<CUstream_st>(stream)}; }
+
+}  // namespace
+
+void add_training(py::module_& m) {
+  using release = py::call_guard<py::gil_scoped_release>;
+  add_image_loss(m);
+  add_bind(m);
+  m.def("adam", [](const Addresses& parameters, const Addresses& grads, const Addresses& exp_avgs, const Addresses& exp_avg_sqs,
+                   const std::vector<int64_t>& counts, uintptr_t rates, uintptr_t steps, double beta1, double beta2, double eps,
+                   int device, uintptr_t stream) {
+    const std::vector<AdamTensor> tensors = adam_tensors(parameters, grads, exp_avgs, exp_avg_sqs, counts);
+    cuda::adam(tensors.data(), static_cast<int64_t>(tensors.size()), {beta1, beta2, eps}, at<float>(rates), at<int64_t>(steps), queue(device, stream));
+  }, release());
+  m.def("image_loss_sizes", [](int64_t images, int height, int width, int /*device*/) {
+    const ImageLossSizes sizes = cuda::image_loss_sizes(images, height, width);
+    return std::make_pair(sizes.sums, sizes.scratch);
+  });
+  m.def("image_loss", [](const ImageLoss& loss, uintptr_t sums, uintptr_t maps, int device, uintptr_t stream) {
+    cuda::image_loss(loss, at<double>(sums), at<float>(maps), queue(device, stream));
+  }, release());
+  m.def("bind_scratch", &cuda::bind_scratch);
+  m.def("bind_forward", [](const Bind& bind, const Addresses& outputs, int device, uintptr_t stream) {
+    cuda::bind_forward(bind, bound_gaussians<float>(outputs), queue(device, stream));
+  }, release());
+  m.def("bind_backward", [](const Bind& bind, const BindBackward& b, int device, uintptr_t stream) {
+    cuda::bind_backward(bind, b, queue(device, stream));
+  }, release());
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations of a training step around the rasterizer, on a GPU. As in operations.h all pointers are the device's and
+// the caller's, everything is queued on the given stream, nothing waits, and a launch that fails throws.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "blendsplat/adam.h"
+#include "blendsplat/bind.h"
+#include "blendsplat/image_loss.h"
+
+namespace blendsplat {
+namespace cuda {
+
+struct Queue {
+  int device;
+  cudaStream_t stream;
+};
+
+// tensors: the host's; rates, steps: the device's.
+void adam(const AdamTensor* tensors, int64_t count, const AdamOptions&, const float* rates, int64_t* steps, const Queue&);
+
+ImageLossSizes image_loss_sizes(int64_t images, int height, int width);
+void image_loss(const ImageLoss&, double* sums, float* maps, const Queue&);
+
+int64_t bind_scratch(int64_t images, int64_t gaussians, int64_t blendshapes);  // floats
+void bind_forward(const Bind&, const BoundGaussians<float>&, const Queue&);
+void bind_backward(const Bind&, const BindBackward&, const Queue&);
+
+}  // namespace cuda
+}  // namespace blendsplat

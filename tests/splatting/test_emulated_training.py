@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA kernels of a training step in the host emulation of CUDA, held to the oracles that the CPU kernels have."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+
+from blendsplat.splatting import fused, optimise, photometric
+from blendsplat.splatting.fused import BindPass
+from blendsplat.splatting.launch import Launch
+from blendsplat.splatting.optimise import FusedAdam, adam_reference
+from tests.splatting import test_bind_pass, test_photometric
+
+emulated = pytest.importorskip("blendsplat._kernels_cuda_emulated", reason="the emulation of CUDA was not built")
+
+
+@pytest.fixture(autouse=True)
+def _emulated_kernels(monkeypatch):
+    for module in (fused, optimise, photometric):
+        monkeypatch.setattr(module, "launch_on", lambda device: Launch(emulated, device))
+    monkeypatch.setattr(photometric, "_workspace", lambda device: NanWorkspace())
+
+
+class NanWorkspace:
+    """Scratch that tells when something is read before it was written."""
+
+    def take(self, name, shape, dtype):
+        return torch.full(shape, torch.nan, dtype=dtype)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 63, 3), (5, 65, 4), (10, 64, 2), (17, 9, 3), (33, 70, 2)], ids=str)
+def test_bind(size):
+    parameters, weights, carrier = test_bind_pass.bind_problem(*size)
+    grads = test_bind_pass.random_grads(*size[:2])
+    got = test_bind_pass.run(BindPass(*size, "cpu"), parameters, weights, carrier, grads)
+    test_bind_pass.assert_same(got, test_bind_pass.oracle(parameters, weights, carrier, grads))
+
+
+def test_bind_without_weights_or_gaussians():
+    test_bind_pass.test_without_weights_only_the_base_learns()
+    test_bind_pass.test_no_gaussians_and_no_blendshapes()
+
+
+def test_bind_writes_all_its_buffers():
+    test_bind_pass.test_buffers_stay_where_they_are_and_every_call_writes_them_anew()
+
+
+@pytest.mark.parametrize("weights", test_photometric.WEIGHTS, ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 33), (5, 50)], ids=str)
+def test_image_loss(size, weights):
+    arguments = test_photometric.problem(3, 2, *size)
+    test_photometric.assert_same(
+        test_photometric.fused(*arguments, *weights), test_photometric.oracle(*arguments, *weights)
+    )
+
+
+def test_image_loss_without_a_pixel_that_counts():
+    test_photometric.test_no_pixel_counts_at_all()
+
+
+def test_adam():
+    """More tensors than one launch takes, some without gradient, sizes around a block's run."""
+    shapes = [(1,), (2048,), (2049,), (3, 700), (0, 3), (255,)] * 6
+    g = torch.Generator().manual_seed(0)
+    ours = [torch.randn(shape, generator=g) for shape in shapes]
+    oracle = [t.double() for t in ours]
+    moments = [(torch.zeros_like(t), torch.zeros_like(t)) for t in oracle]
+    adam = FusedAdam(ours)
+    adam.rates.copy_(torch.logspace(-4, -1, len(shapes)))
+    for step in range(3):
+        grads = [torch.randn(shape, generator=g) if (i + step) % 3 else None for i, shape in enumerate(shapes)]
+        adam.step(grads)
+        for i, grad in enumerate(grads):
+            if grad is not None and grad.numel():
+                adam_reference(oracle[i], grad.double(), *moments[i], int(adam.steps[i]), float(adam.rates[i]))
+    assert adam.steps.tolist() == [2 if t.numel() else 0 for t in ours]
+    for got, want in zip(ours, oracle, strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=1e-6, atol=1e-6)
+
+
+def test_the_emulated_module_has_the_calls_of_the_cpu_module():
+    kernels = importlib.import_module("blendsplat._kernels_cpu")
+    for name in ("adam", "image_loss", "image_loss_sizes", "bind_forward", "bind_backward", "bind_scratch"):
+        assert hasattr(kernels, name) and hasattr(emulated, name)
