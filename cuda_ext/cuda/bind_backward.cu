@@ -58,7 +58,7 @@ BS_UNROLL
 BS_UNROLL
     for (int g = 0; g < Size; ++g) {
       if (g >= images) continue;
-      const float sum = sum_of_warp(products[g]);
+      const float sum = warp_sum(products[g]);
       if (threadIdx.x % 32 == 0) row[(image + g) * bind.blendshapes + k] = sum;
     }
   }
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kBindThreads) bind_backward_kernel(Bind bind, 
 __global__ void weights_kernel(const float* rows, int64_t row_count, int64_t weights, float* out) {
   double sum = 0.0;
   for (int64_t row = threadIdx.x; row < row_count; row += 32) sum += rows[row * weights + blockIdx.x];
-  sum = sum_of_warp(sum);
+  sum = warp_sum(sum);
   if (threadIdx.x == 0) out[blockIdx.x] = static_cast<float>(sum);
 }
 

@@ -59,6 +59,8 @@ Kept make_kept(uintptr_t finals, uintptr_t lasts, uintptr_t states) { return {at
 }  // namespace
 
 void add_surfels(py::module_& m);
+// bindings_training.cpp
+void add_training(py::module_& m);
 
 PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
 #if defined(BLENDSPLAT_EMULATION)
@@ -110,4 +112,5 @@ PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
                             uintptr_t mask, float threshold, uintptr_t sums) {
     pixel_weights(s, make_bins(records, ranges, entries), {at<float>(targets), at<uint8_t>(mask), threshold, at<float>(sums)});
   }, release());
+  add_training(m);
 }

@@ -97,7 +97,7 @@ __device__ void blur_moments(const Tile<2>& tile, Blurred<4>& blurred) {
 __device__ void add_up(const float* sums, float (*partial)[3], double* out) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   for (int i = 0; i < 3; ++i) {
-    const float sum = sum_of_warp(sums[i]);
+    const float sum = warp_sum(sums[i]);
     if (threadIdx.x % 32 == 0) partial[warp][i] = sum;
   }
   __syncthreads();
@@ -194,7 +194,7 @@ __global__ void finish_kernel(ImageLoss loss, const double* sums, int64_t blocks
   for (int64_t block = threadIdx.x; block < blocks; block += 32) {
     for (int i = 0; i < 3; ++i) all[i] += sums[(image * blocks + block) * 3 + i];
   }
-  for (double& sum : all) sum = sum_of_warp(sum);
+  for (double& sum : all) sum = warp_sum(sum);
   if (threadIdx.x != 0) return;
   loss.losses[image] = total_loss(loss, image, all[0], all[2]);
   loss.mean_squares[image] = static_cast<float>(all[1] / static_cast<double>(loss.frames.weight_sums[loss.rows[image]]));

@@ -5,6 +5,7 @@
 
 #include "blendsplat/blend.h"
 #include "launch.h"
+#include "warp.cuh"
 
 namespace blendsplat {
 namespace cuda {
@@ -75,11 +76,6 @@ __device__ __forceinline__ void load_batch(const Bins& bins, int first, int coun
   const uint32_t entry = bins.entries[first + rank];
   load_record(bins.records, entry, batch.records[rank]);
   batch.entries[rank] = entry;
-}
-
-__device__ __forceinline__ float warp_sum(float value) {
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) value += __shfl_down_sync(kWholeWarp, value, offset);
-  return value;
 }
 
 // The state of bucket `bucket` of a tile. Tiles' states never overlap: with b and n a tile's begin and length,

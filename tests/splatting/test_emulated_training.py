@@ -7,21 +7,23 @@ import importlib
 
 import pytest
 import torch
+from tests.splatting import test_bind_pass, test_photometric
+from tests.splatting.kernels import EMULATED
 
 from blendsplat.splatting import fused, optimise, photometric
 from blendsplat.splatting.fused import BindPass
 from blendsplat.splatting.launch import Launch
 from blendsplat.splatting.optimise import FusedAdam, adam_reference
-from tests.splatting import test_bind_pass, test_photometric
 
-emulated = pytest.importorskip("blendsplat._kernels_cuda_emulated", reason="the emulation of CUDA was not built")
+emulated = pytest.importorskip(EMULATED, reason="this build has no emulated CUDA kernels (BLENDSPLAT_EMULATION)")
 
 
-@pytest.fixture(autouse=True)
-def _emulated_kernels(monkeypatch):
-    for module in (fused, optimise, photometric):
-        monkeypatch.setattr(module, "launch_on", lambda device: Launch(emulated, device))
-    monkeypatch.setattr(photometric, "_workspace", lambda device: NanWorkspace())
+def watched_address(tensor):
+    """Tell the emulation of every buffer that a kernel is given: it may touch nothing else."""
+    if tensor is None or not tensor.numel():
+        return 0
+    emulated.watch(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+    return tensor.data_ptr()
 
 
 class NanWorkspace:
@@ -29,6 +31,19 @@ class NanWorkspace:
 
     def take(self, name, shape, dtype):
         return torch.full(shape, torch.nan, dtype=dtype)
+
+
+@pytest.fixture(autouse=True, params=[0, -1, 1], ids=["in order", "reversed", "shuffled"])
+def _emulated_kernels(request, monkeypatch):
+    for module in (fused, optimise, photometric):
+        monkeypatch.setattr(module, "launch_on", lambda device: Launch(emulated, device))
+        monkeypatch.setattr(module, "address", watched_address)
+    monkeypatch.setattr(photometric, "_workspace", lambda device: NanWorkspace())
+    emulated.forget()
+    emulated.configure(seed=request.param, check=True)
+    yield
+    emulated.configure(seed=0, check=False)
+    emulated.forget()
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 63, 3), (5, 65, 4), (10, 64, 2), (17, 9, 3), (33, 70, 2)], ids=str)
