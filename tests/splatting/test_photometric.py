@@ -31,7 +31,7 @@ def problem(frames, images, height, width, seed=0):
 
 def fused(image, targets, rows, backgrounds, l1_weight, ssim_weight):
     grad = torch.full_like(image, torch.nan)
-    losses, mean_squares = torch.full((2, len(image)), torch.nan)
+    losses, mean_squares = torch.full((2, len(image)), torch.nan, device=image.device)
     image_loss_into(image, targets, rows, backgrounds, l1_weight, ssim_weight, grad, losses, mean_squares)
     return losses, grad, mean_squares
 
