@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import blendsplat
-from blendsplat.commands import bench, exchanging, learning, machine, making, using, weights
+from blendsplat.commands import bench, exchanging, learning, machine, making, photographs, using, weights
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -18,9 +18,9 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _command in (
-    making.track, making.train, using.render, using.evaluate, using.export, exchanging.import_recording,
-    exchanging.export_vhap, learning.generate_heads, learning.train_kaolrm, weights.weights, machine.info,
-    machine.demo, machine.serve,
+    making.track, making.train, photographs.fit_image, using.render, using.evaluate, using.export,
+    exchanging.import_recording, exchanging.export_vhap, learning.generate_heads, learning.train_kaolrm,
+    weights.weights, machine.info, machine.demo, machine.serve,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(bench.app, name="bench")

@@ -27,6 +27,7 @@ from blendsplat.serving import kinds
 COMMANDS = (
     "track",
     "train",
+    "fit-image",
     "render",
     "evaluate",
     "export",
@@ -93,6 +94,8 @@ def test_version() -> None:
         (["export", "a", "-p", "b", "--ply", "c", "--frame", "-1"], 2, "'frame' cannot be -1"),
         (["import-recording", "{tmp}", "-o", "{tmp}/c", "--head", "builtin"], 2, "neither VHAP's export"),
         (["export-vhap", "{tmp}", "-o", "{tmp}/c"], 2, "is not a clip folder"),
+        (["fit-image", "{tmp}/a.png", "-o", "{tmp}/c", "--weights", "none"], 2, "a.png does not exist"),
+        (["fit-image", "a.png", "-o", "c", "--focal", "-3"], 2, "'focal' cannot be -3"),
         (["evaluate", "a", "b", "--device", "tpu"], 2, "'device' cannot be 'tpu'"),
     ],
 )

@@ -75,6 +75,17 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_fit_image(options: opt.FitImageOptions, progress: Progress) -> dict[str, Any]:
+    """-> {fits: [{image, directory, method, warnings, landmark_error}], failed: [{image, sentence}]}."""
+    from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
+
+    chosen = ImageFitOptions(
+        head=options.head, weights=options.weights, same_person=options.same_person, focal=options.focal,
+        field_of_view=options.field_of_view, detector=options.landmarker, device=resolve_device(options.device),
+    )  # fmt: skip
+    return plain(fit_images(list(options.images), options.directory, chosen, progress))
+
+
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, head, frames, valid, figures}, as for track."""
     from blendsplat.video.external import import_recording
@@ -188,6 +199,7 @@ KINDS = {
     for kind in (
         JobKind("import", "importing the video", opt.ImportOptions, run_import),
         JobKind("track", "tracking", opt.TrackOptions, run_track),
+        JobKind("fit_image", "fitting the head", opt.FitImageOptions, run_fit_image),
         JobKind("recording", "reading the recording", opt.RecordingOptions, run_recording),
         JobKind("vhap", "exporting", opt.VhapOptions, run_vhap),
         JobKind("train", "training", opt.TrainOptions, run_train),

@@ -73,6 +73,28 @@ class TrackOptions(Options):
     )
 
 
+class FitImageOptions(Options):
+    """Fit a parametric head to photographs."""
+
+    images: list[AnyPath] = Field(min_length=1, description="photographs, or folders of them")
+    directory: AnyPath = Field(description="the folder to write")
+    head: str = Field(
+        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
+    )
+    weights: str = Field(
+        "auto", min_length=1, description="KaoLRM's weights: auto (the shipped ones), none, a folder or a known name"
+    )
+    same_person: bool = Field(False, description="all photographs show one person, who has one shape")
+    focal: float | None = Field(None, gt=0, allow_inf_nan=False, description="focal length in the photograph's pixels")
+    field_of_view: float | None = Field(
+        None, gt=1, lt=170, description="degrees across the longer side, where the camera recorded none"
+    )
+    landmarker: AnyPath | None = Field(
+        None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
+    )
+    device: Device = "auto"
+
+
 class RecordingOptions(Options):
     """Take over what another tracker made: VHAP's export, or metrical-tracker's folder."""
 

@@ -19,9 +19,10 @@ DEPTH = TRANSLATION.stop - 1
 
 @dataclass
 class ClipPrior:
-    """precision [S,S] of the shape (mean zero); log_focal +- focal_sigma (0: the focal length is known)."""
+    """precision [S,S] and mean [S] of the shape; log_focal +- focal_sigma (0: the focal length is known)."""
 
     shape_precision: Tensor
+    shape_mean: Tensor
     log_focal: float
     focal_sigma: float
 
@@ -67,8 +68,9 @@ def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior
     shape, log_focal = clip[:-1], clip[-1]
     system = linearise_clip(replace(problem, focal=log_focal.exp()), unknowns, shape)
     system = _with_dolly(system, unknowns[:, DEPTH])
-    by_shape = prior.shape_precision @ shape
-    cost = float(system.cost.sum() + shape @ by_shape)
+    away = shape - prior.shape_mean
+    by_shape = prior.shape_precision @ away
+    cost = float(system.cost.sum() + away @ by_shape)
     system.clip_gradient[:-1] += by_shape
     system.clip_matrix[:-1, :-1] += prior.shape_precision
     if prior.focal_sigma > 0:

@@ -45,6 +45,16 @@ LOST = 0.25  # a frame whose landmarks miss by this part of the eye distance sho
 TORSO_TURN = np.radians(12.0)  # a median head turn beyond this is the torso's
 
 
+@dataclass(frozen=True)
+class FacePrior:
+    """What a regressor read from the pictures: shape [S'] of the person; expression [F,E'] and jaw_pose [F,3] of every
+    frame. Coefficients that it does not have are expected to be zero."""
+
+    shape: np.ndarray
+    expression: np.ndarray
+    jaw_pose: np.ndarray
+
+
 @dataclass
 class FitOptions:
     """focal in pixels of the clip's images; None: solved, with a prior of ``field_of_view`` degrees across
@@ -59,6 +69,7 @@ class FitOptions:
     offsets: bool = True
     expression_sigma: float | None = None  # None: 1 for heads of components, 0.35 for blendshapes
     shape_sigma: float = 1.0
+    prior: FacePrior | None = None  # None: the model's mean face
 
 
 @dataclass
@@ -71,6 +82,7 @@ class _Clip:
     scales: np.ndarray  # [B] pixels per metre
     centres: np.ndarray  # [B,2]
     openings: np.ndarray  # [B,2]
+    rows: np.ndarray  # [B] their numbers in the clip
 
 
 def fit_clip(
@@ -100,7 +112,7 @@ def fit_clip(
         )
     shown = np.flatnonzero(found)
     model = restrict_to_landmarks(head, SHAPE_DIRECTIONS)
-    clip = _observe(model, pixels[shown].astype(np.float64))
+    clip = _observe(model, pixels[shown].astype(np.float64), shown)
     cuts = np.zeros(len(found), bool)
     cuts[np.asarray([] if shots is None else shots, int)] = True
     with _one_thread():
@@ -129,10 +141,10 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _observe(model: LandmarkModel, pixels: np.ndarray) -> _Clip:
+def _observe(model: LandmarkModel, pixels: np.ndarray, shown: np.ndarray) -> _Clip:
     rotations, scales, centres = prepare.weak_perspective_poses(model.points.double().numpy(), pixels)
     eye_distance = scales * float((model.joints[3] - model.joints[4]).norm())
-    return _Clip(pixels, eye_distance, rotations, scales, centres, prepare.eye_openings(pixels, eye_distance))
+    return _Clip(pixels, eye_distance, rotations, scales, centres, prepare.eye_openings(pixels, eye_distance), shown)
 
 
 def _start(
@@ -170,11 +182,31 @@ def _start(
         sigma=torch.as_tensor(NOISE * clip.eye_distance, dtype=torch.float32).clamp_min(0.05),
         weights=torch.ones(len(neck), pts.COUNT),
         precision=prior_precision(model, sigma),
+        mean=_prior_mean(model, options.prior, clip.rows).clamp(lower, upper),
         lower=lower,
         upper=upper,
         pairs=landmark_pairs(),
     )
     return _reweighted(problem, clip, unknowns), unknowns
+
+
+def _prior_mean(model: LandmarkModel, prior: FacePrior | None, rows: np.ndarray) -> Tensor:
+    """[B,P]: what is expected of the frames ``rows`` before their landmarks are looked at."""
+    mean = torch.zeros(len(rows), model.parameter_count)
+    if prior is not None:
+        expression = torch.as_tensor(prior.expression[rows], dtype=torch.float32)
+        mean[:, EXPRESSION.start : EXPRESSION.start + expression.shape[1]] = expression
+        mean[:, JAW] = torch.as_tensor(prior.jaw_pose[rows], dtype=torch.float32)
+    return mean
+
+
+def _prior_shape(prior: FacePrior | None, count: int) -> Tensor:
+    """[count]: the expected shape."""
+    mean = torch.zeros(count)
+    if prior is not None:
+        known = torch.as_tensor(prior.shape[:count], dtype=torch.float32)
+        mean[: len(known)] = known
+    return mean
 
 
 def _torso(rotations: np.ndarray) -> Tensor:
@@ -218,13 +250,16 @@ def _fit_shape(
     shape_count = problem.model.shape_directions.shape[-1]
     focal_sigma = 0.0 if options.focal else options.focal_sigma / SHARED_BIAS**0.5
     precision = torch.eye(shape_count) * SHARED_BIAS / options.shape_sigma**2
-    prior = ClipPrior(precision, float(problem.focal.log()), focal_sigma)
-    fit = fit_clip_unknowns(keys, values, torch.zeros(shape_count), everything, prior, 10)
+    expected = _prior_shape(options.prior, shape_count)
+    prior = ClipPrior(precision, expected, float(problem.focal.log()), focal_sigma)
+    fit = fit_clip_unknowns(keys, values, expected, everything, prior, 10)
     basis: OffsetBasis | None = None
     if options.offsets:
         basis = make_offset_basis(head)
         keys = replace(keys, model=with_offsets(problem.model, head, basis))
-        prior = replace(prior, shape_precision=torch.block_diag(precision, SHARED_BIAS * basis.precision))
+        whole = torch.block_diag(precision, SHARED_BIAS * basis.precision)
+        expected = torch.cat([expected, torch.zeros(len(basis.precision))])
+        prior = replace(prior, shape_precision=whole, shape_mean=expected)
     if mattes is not None:
         keys = replace(keys, inside=make_inside(head, mattes, shown[rows], shape_count, basis, INSIDE))
     if basis is not None or mattes is not None:

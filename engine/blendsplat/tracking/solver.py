@@ -35,7 +35,8 @@ class Problem:
     pixels: Tensor  # [B,L,2] observed
     sigma: Tensor  # [B] pixels that count as one unit of error
     weights: Tensor  # [B,L]
-    precision: Tensor  # [P,P] of the prior, whose mean is zero
+    precision: Tensor  # [P,P] of the prior
+    mean: Tensor  # [B,P] of the prior: zero, or what a regressor saw in the frame
     lower: Tensor  # [P]
     upper: Tensor  # [P]
     pairs: Tensor  # [N,2] landmark rows whose difference counts too
@@ -59,12 +60,15 @@ class Problem:
             self.model, directions=self.model.directions[..., :2], joint_directions=self.model.joint_directions[..., :2]
         )
         return replace(
-            self, model=model, precision=self.precision[:few, :few], lower=self.lower[:few], upper=self.upper[:few]
-        )
+            self, model=model, precision=self.precision[:few, :few], mean=self.mean[:, :few], lower=self.lower[:few],
+            upper=self.upper[:few],
+        )  # fmt: skip
 
     def frames(self, rows: Tensor | slice) -> Problem:
         """The same problem for some frames."""
-        return replace(self, pixels=self.pixels[rows], sigma=self.sigma[rows], weights=self.weights[rows])
+        return replace(
+            self, pixels=self.pixels[rows], sigma=self.sigma[rows], weights=self.weights[rows], mean=self.mean[rows]
+        )
 
 
 @dataclass
@@ -138,7 +142,7 @@ def linearise_clip(problem: Problem, unknowns: Tensor, shape: Tensor) -> ClipSys
 def _products(problem: Problem, unknowns: Tensor, rows: _Rows) -> tuple[Tensor, Tensor]:
     """Gradient [B,P] and matrix [B,P,P], with the frames' prior."""
     transposed = rows.by_frame.transpose(1, 2)
-    gradient = (transposed @ rows.values[..., None])[..., 0] + unknowns @ problem.precision
+    gradient = (transposed @ rows.values[..., None])[..., 0] + (unknowns - problem.mean) @ problem.precision
     return gradient, transposed @ rows.by_frame + problem.precision
 
 
@@ -154,7 +158,8 @@ def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool
     gap_weight = problem.pair_weight * torch.minimum(problem.weights[:, upper], problem.weights[:, lower])
     cost, weight = _robust(residual, problem.weights, robust)
     gap_cost, gap_weight = _robust(gap, gap_weight, robust)
-    cost = cost + gap_cost + torch.einsum("bp,pq,bq->b", unknowns, problem.precision, unknowns)
+    away = unknowns - problem.mean
+    cost = cost + gap_cost + torch.einsum("bp,pq,bq->b", away, problem.precision, away)
 
     # A landmark's two rows share a weight, so weighting by square roots keeps the products symmetric.
     scale = INDEPENDENCE**0.5 / problem.sigma[:, None, None, None]

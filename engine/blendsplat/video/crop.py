@@ -66,7 +66,7 @@ def survey(
     if crop is not None:
         crop = clamp_crop(crop, source.width, source.height, notes)
     with make_detector(bundle, max_faces=4, moving=False) as detector:
-        find = _FaceFinder(detector, crop)
+        find = FaceFinder(detector, crop)
         looks, alpha_used = [], False
         for frame in source.frames(start, end, every=spacing):
             progress.check()
@@ -88,7 +88,7 @@ def survey(
     return Survey(crop, times, boxes, most, alpha_used, spacing, notes)
 
 
-class _FaceFinder:
+class FaceFinder:
     """Face boxes [4] in a picture (or in the user's crop of it).
 
     The detector sees a picture shrunk to a small square, so besides the whole, overlapping squares of it are searched;

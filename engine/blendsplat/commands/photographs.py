@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that make a head from photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from blendsplat.commands.running import AsJson, Device, Verbose, described, report, run_command, run_job
+from blendsplat.serving.options import FitImageOptions
+
+
+def _option(field: str, *names: str) -> Any:
+    return typer.Option(*names, help=described(FitImageOptions, field))
+
+
+def fit_image(
+    images: Annotated[list[Path], typer.Argument(help=described(FitImageOptions, "images"))],
+    output: Annotated[Path, _option("directory", "--output", "-o")],
+    head: Annotated[str | None, _option("head")] = None,
+    weights: Annotated[str | None, _option("weights")] = None,
+    same_person: Annotated[bool, _option("same_person", "--same-person")] = False,
+    focal: Annotated[float | None, _option("focal")] = None,
+    field_of_view: Annotated[float | None, _option("field_of_view")] = None,
+    landmarker: Annotated[Path | None, _option("landmarker")] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit a head to a photograph, or to several, with a camera that matches it.
+
+    Afterwards look at OUTPUT/overlay.png: the mesh must lie on the face.
+
+    \b
+    blendsplat fit-image portrait.jpg -o portrait/
+    blendsplat fit-image front.jpg left.jpg right.jpg -o anna/ --same-person
+    blendsplat fit-image photographs/ -o heads/
+    """
+    values = {
+        "images": images, "directory": output, "head": head, "weights": weights, "same_person": same_person,
+        "focal": focal, "field_of_view": field_of_view, "landmarker": landmarker, "device": device,
+    }  # fmt: skip
+    result = run_command("fitting", lambda progress: run_job("fit_image", values, progress), verbose, as_json)
+    lines = []
+    for fit in result["fits"]:
+        how = "its landmarks alone (no weights)" if fit["method"] == "landmarks" else fit["method"]
+        lines.append(f"Fitted {fit['image']} by {how}. Look at {Path(fit['directory']) / 'overlay.png'}")
+        lines += [f"  {warning}" for warning in fit["warnings"]]
+    lines += [f"Skipped: {failure['sentence']}" for failure in result["failed"]]
+    report(result, as_json, *lines)

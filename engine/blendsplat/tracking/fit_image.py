@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From photographs to fitted heads: matte, regress, refine on the landmarks, camera of the whole photograph, files.
+
+The tracker's own solver refines; a photograph is a clip of one frame, and several of one person are a clip whose frames
+share the shape. Every result is a Tracking, so whatever plays a performance can use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError, StorageError
+from blendsplat.files import atomic_path, write_json
+from blendsplat.geometry import rotvec_to_matrix
+from blendsplat.heads.load import load_head
+from blendsplat.heads.model import HeadModel
+from blendsplat.progress import Progress
+from blendsplat.splatting import rasterize_mesh
+from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
+from blendsplat.tracking.landmarks import make_detector
+from blendsplat.tracking.metrics import head_vertices
+from blendsplat.tracking.overlay import OverlayPainter
+from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
+from blendsplat.tracking.regressor import PORTRAIT_FACE, SIZE, Regressor, cut_square, framing, make_regressor
+from blendsplat.tracking.result import Tracking
+
+FORMAT, VERSION = "blendsplat-fit", 1
+SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
+OVERLAY = 1280  # longer side of the overlay
+REGRESSED_SIGMA = 0.5  # of the shape, once a regressor has seen the face
+SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
+MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
+
+
+@dataclass
+class ImageFitOptions:
+    """head: "builtin" or a path; weights: "auto", "none", a folder or a catalogue's name; focal in pixels of the
+    photograph or field_of_view in degrees across its longer side (None: the camera's record, or a usual one)."""
+
+    head: str | Path = "builtin"
+    head_model: HeadModel | None = None
+    weights: str | Path = "auto"
+    regressor: Regressor | None = None  # instead of weights
+    same_person: bool = False
+    focal: float | None = None
+    field_of_view: float | None = None
+    detector: Path | str | None = None
+    device: str = "cpu"
+
+
+@dataclass
+class ImageFit:
+    """One fitted photograph. crop: straight RGBA [S,S,4] uint8 as the network sees it (on white)."""
+
+    photograph: Photograph
+    face: Face
+    tracking: Tracking
+    crop: np.ndarray
+    method: str  # the regressor's name, or "landmarks"
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Seen:
+    """A photograph whose face was found, before the fit."""
+
+    photograph: Photograph
+    face: Face
+    focal: float
+    crop: np.ndarray
+    prior: FacePrior | None
+
+
+def fit_images(
+    inputs: list[Path], directory: Path, options: ImageFitOptions | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Fit every picture of ``inputs`` (files, folders) and write it into ``directory``, each into a folder of its own
+    when there are several.
+
+    -> {fits: [{image, directory, method, warnings, landmark_error}], failed: [{image, sentence}]}. A picture that fails
+    does not stop the others; when none succeeds, the first one's error is raised.
+    """
+    options, progress = options or ImageFitOptions(), progress or Progress()
+    files = photograph_files(inputs)
+    head = options.head_model or load_head(options.head, progress=progress)
+    regressor = options.regressor or make_regressor(options.weights, head, options.device)
+    failed: list[tuple[Path, BlendsplatError]] = []
+    seen: list[_Seen] = []
+    done: list[dict[str, Any]] = []
+    folders = _folders(files, directory)
+
+    def finish(group: list[_Seen]) -> None:
+        for fit in _fit(group, head, regressor, options):
+            folder = folders[fit.photograph.path]
+            save_fit(fit, head, folder)
+            done.append(_told(fit, folder))
+
+    with make_detector(options.detector, max_faces=4, moving=False) as detector:
+        for number, path in enumerate(files):
+            progress.check()
+            try:
+                photograph = read_photograph(path)
+                face = find_face(photograph, detector)
+                found = _look_at(photograph, face, regressor, options)
+                if options.same_person:
+                    seen.append(found)
+                else:
+                    finish([found])
+            except (Cancelled, StorageError):
+                raise
+            except BlendsplatError as error:
+                failed.append((path, error))
+            progress.update("fit image", number + 1, len(files))
+    if seen:
+        finish(seen)
+    if failed and not done:
+        raise failed[0][1]
+    return {"fits": done, "failed": [{"image": str(path), "sentence": error.sentence} for path, error in failed]}
+
+
+def _look_at(photograph: Photograph, face: Face, regressor: Regressor | None, options: ImageFitOptions) -> _Seen:
+    """Crop and matte the face, and let the regressor read it."""
+    share = regressor.face_share if regressor else PORTRAIT_FACE
+    left, top, side = (value * photograph.scale for value in framing(face.points, share))
+    wide = (left - side * (MATTE_SIDE - 1) / 2, top - side * (MATTE_SIDE - 1) / 2, side * MATTE_SIDE)
+    crop = _matted(photograph, (left, top, side), wide)
+    prior = None
+    if regressor is not None:
+        alpha = crop[..., 3:].astype(np.float32) / 255
+        prior = regressor(crop[..., :3].astype(np.float32) / 255 * alpha + 1 - alpha)
+    return _Seen(photograph, face, photograph.camera_focal(options.focal, options.field_of_view), crop, prior)
+
+
+def _matted(photograph: Photograph, square: tuple[float, float, float], wide: tuple[float, float, float]) -> np.ndarray:
+    """Straight RGBA [S,S,4] uint8 of the square; the matte is found in the wider one, where the person is whole."""
+    colours = cut_square(photograph.image, square)
+    if photograph.alpha is not None:
+        return np.dstack([colours, cut_square(photograph.alpha, square)])
+    from blendsplat.video.matte import Segmenter, refine_matte
+
+    around = cut_square(photograph.image, wide, fill=255)
+    segmenter = Segmenter()
+    try:
+        matte = refine_matte(around, segmenter(around))
+    finally:
+        segmenter.close()
+    step = SIZE / wide[2]
+    inner = ((square[0] - wide[0]) * step, (square[1] - wide[1]) * step, square[2] * step)
+    outside = cut_square(np.full(photograph.image.shape[:2], 255, np.uint8), square)
+    return np.dstack([colours, np.minimum(cut_square(matte, inner), outside)])
+
+
+def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, options: ImageFitOptions) -> list[ImageFit]:
+    """Photographs that share a shape, fitted together in one shared camera and given back in their own."""
+    pixels = np.stack([(s.face.points - _middle(s.photograph)) / s.focal * SHARED + SHARED / 2 for s in group])
+    names = ", ".join(s.photograph.path.name for s in group)
+    prior = _joined([s.prior for s in group if s.prior is not None])
+    wanted = FitOptions(
+        focal=SHARED, centre=(SHARED / 2, SHARED / 2), smoothing=0.0, offsets=False, prior=prior,
+        shape_sigma=1.0 if prior is None else REGRESSED_SIGMA,
+    )  # fmt: skip
+    try:
+        whole = fit_clip(
+            head, pixels, np.ones(len(group), bool), np.arange(len(group), dtype=float), int(SHARED), int(SHARED),
+            wanted, str(options.head),
+        )  # fmt: skip
+    except NoFaceError as error:
+        raise NoFaceError(
+            f"What was found in {names} does not fit a human head. It must be a photograph of an upright face."
+        ) from error
+    return [_own(whole, row, one, head, regressor.name if regressor else "landmarks") for row, one in enumerate(group)]
+
+
+def _own(whole: Tracking, row: int, seen: _Seen, head: HeadModel, method: str) -> ImageFit:
+    """Row ``row`` of a group's Tracking in its photograph's own camera."""
+    photograph = seen.photograph
+    K = np.diag([seen.focal, seen.focal, 1.0]).astype(np.float32)
+    K[:2, 2] = _middle(photograph)
+    tracking = replace(
+        whole.select([row]), K=K, width=photograph.width, height=photograph.height, timestamps=np.zeros(1)
+    )
+    warnings = list(seen.face.warnings)
+    if not whole.valid[row]:
+        warnings.append("The landmarks and the head do not agree: do not trust this fit.")
+    params = tracking.params()
+    turned = rotvec_to_matrix(params.root_pose[0]) @ rotvec_to_matrix(params.neck_pose[0])
+    yaw = float(np.degrees(np.arctan2(float(turned[0, 2]), float(turned[2, 2]))))
+    if abs(yaw) > SIDEWAYS:
+        warnings.append(f"The face is turned by {abs(yaw):.0f} degrees: its far side is a guess.")
+    tracking.figures = {
+        "landmark_error": _landmark_error(tracking, head, seen.face),
+        "landmark_spread": float(seen.face.spread.mean()),
+        "yaw_degrees": yaw,
+        "focal_recorded": float(photograph.focal is not None),
+    }
+    return ImageFit(photograph, seen.face, tracking, seen.crop, method, warnings)
+
+
+def _middle(photograph: Photograph) -> np.ndarray:
+    return np.array([photograph.width / 2, photograph.height / 2])
+
+
+def _joined(priors: list[FacePrior]) -> FacePrior | None:
+    """One prior of several photographs of a person: the mean shape, everyone's own expression."""
+    if not priors:
+        return None
+    return FacePrior(
+        np.mean([prior.shape for prior in priors], 0),
+        np.concatenate([prior.expression for prior in priors]),
+        np.concatenate([prior.jaw_pose for prior in priors]),
+    )
+
+
+def _landmark_error(tracking: Tracking, head: HeadModel, face: Face) -> float:
+    """Mean distance of the usable landmarks in the photograph, over the projected distance between the eyes."""
+    camera = torch.as_tensor(head_vertices(tracking, head))
+    points = head.landmarks_of(camera)[0].numpy() @ tracking.K.T
+    usable = head.landmarks.weights.numpy() > 0 if head.landmarks is not None else slice(None)
+    flat = points[:, :2] / points[:, 2:]
+    eyes = np.linalg.norm(face.points[468:473].mean(0) - face.points[473:478].mean(0))
+    return float(np.linalg.norm(flat - face.points, axis=-1)[usable].mean() / max(float(eyes), 1e-6))
+
+
+def _folders(files: list[Path], directory: Path) -> dict[Path, Path]:
+    """A folder for each file: the directory for a single one, else named after the file, never one twice."""
+    if len(set(files)) < len(files):
+        raise InputError("A picture is named twice; name each once.")
+    if len(files) == 1:
+        return {files[0]: directory}
+    folders: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for path in files:
+        name, number = path.stem, 2
+        while name.lower() in taken:
+            name, number = f"{path.stem}_{number}", number + 1
+        taken.add(name.lower())
+        folders[path] = directory / name
+    return folders
+
+
+def _told(fit: ImageFit, folder: Path) -> dict[str, Any]:
+    return {
+        "image": str(fit.photograph.path), "directory": str(folder), "method": fit.method, "warnings": fit.warnings,
+        "landmark_error": fit.tracking.figures["landmark_error"],
+    }  # fmt: skip
+
+
+def save_fit(fit: ImageFit, head: HeadModel, folder: Path) -> None:
+    """Write overlay.png, crop.png, photograph.jpg (upright, whole), tracking.npz and, last, fit.json."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The folder {folder} cannot be written: {error.strerror}.", repr(error)) from error
+    _write_picture(folder / "overlay.png", paint_overlay(fit, head))
+    _write_picture(folder / "crop.png", fit.crop)
+    _write_picture(folder / "photograph.jpg", fit.photograph.image)
+    fit.tracking.save(folder / "tracking.npz")
+    write_json(folder / "fit.json", described_fit(fit))
+
+
+def described_fit(fit: ImageFit) -> dict[str, Any]:
+    """fit.json: everything that the fit found, as plain numbers."""
+    t = fit.tracking
+    return {
+        "format": FORMAT, "version": VERSION, "image": str(fit.photograph.path), "head": t.head,
+        "head_source": t.head_source, "method": fit.method, "warnings": fit.warnings, "width": t.width,
+        "height": t.height, "K": t.K.tolist(), "viewmat": t.viewmat.tolist(), "shape": t.shape.tolist(),
+        "expression_names": list(t.expression_names), "expression": t.expression[0].tolist(),
+        "pose": {
+            "root": t.root_pose[0].tolist(), "neck": t.neck_pose[0].tolist(), "jaw": t.jaw_pose[0].tolist(),
+            "eyes": t.eyes_pose[0].tolist(), "eyelids": t.eyelids[0].tolist(),
+        },
+        "scale": 1.0, "translation": t.translation[0].tolist(), "figures": t.figures,
+    }  # fmt: skip
+
+
+def paint_overlay(fit: ImageFit, head: HeadModel) -> np.ndarray:
+    """The fitted mesh and the landmarks over the photograph, [H,W,3] uint8."""
+    t, photograph = fit.tracking, fit.photograph
+    shrink = min(1.0, OVERLAY / max(photograph.image.shape[:2]))
+    image = photograph.image
+    if shrink < 1:
+        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    by = np.array([width / t.width, height / t.height])
+    K = t.K * np.array([[by[0]], [by[1]], [1.0]])
+    vertices = head_vertices(t, head)
+    faces, _, _ = rasterize_mesh(
+        torch.as_tensor(vertices), head.faces, torch.eye(4)[None], torch.as_tensor(K, dtype=torch.float32)[None],
+        width, height,
+    )  # fmt: skip
+    empty = np.zeros((height, width), np.uint8)
+    return OverlayPainter(head).paint(
+        image, vertices[0], faces[0].numpy(), fit.face.points * by, empty, np.full_like(empty, 255)
+    )
+
+
+def _write_picture(path: Path, image: np.ndarray) -> None:
+    with atomic_path(path) as temporary:
+        how: dict[str, Any] = {"format": "PNG"} if path.suffix == ".png" else {"format": "JPEG", "quality": 95}
+        Image.fromarray(np.ascontiguousarray(image)).save(temporary, **how)

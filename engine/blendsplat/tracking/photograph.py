@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A photograph as a fit needs it: upright pixels, focal length, the face's landmarks and how far they can be believed.
+
+A detector has no honest score. Looking several times, at turned and scaled crops, tells: where it sees the face its
+answers agree, where it guesses (a hand over the mouth, a drawing) they scatter.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image
+
+from blendsplat.errors import InputError, NoFaceError
+from blendsplat.tracking import points as pts
+from blendsplat.tracking.landmarks import LandmarkDetector, box_distance, box_size
+from blendsplat.video.crop import FaceFinder
+from blendsplat.video.decode import Frame
+from blendsplat.video.images import IMAGE_SUFFIXES, list_images, natural_key, read_image
+
+SMALLEST = 16  # pixels a side
+WORKED = 2048  # longer side of the copy that is looked at; the camera stays that of the whole photograph
+ENLARGED = 320  # tiny pictures are enlarged to this for the detector
+LOOK, LOOK_SIDE = 512, 1.9  # pixels of the crops looked at; their side in face heights
+LOOKS = ((0.0, 1.0), (-9.0, 1.12), (9.0, 0.92), (4.0, 1.25))  # turn in degrees, zoom
+UNSURE = 0.045  # spread of a feature's landmarks over the eyes' distance from which it is called hidden
+FEW_PIXELS = 24.0  # between the eyes
+PHONE_VIEW, PORTRAIT_VIEW, SQUARE = 55.0, 27.0, 1.15  # degrees across the longer side: whole pictures, crops
+FEATURES = {
+    "mouth": (*pts.OUTER_LIPS, *pts.INNER_LIPS),
+    "right eye": tuple(pts.RIGHT_LIDS),
+    "left eye": tuple(pts.LEFT_LIDS),
+}
+
+
+@dataclass
+class Photograph:
+    """image [H,W,3] uint8 and alpha [H,W] or None: the upright photograph shrunk by ``scale`` (worked pixels per
+    original pixel); width, height and focal (None: not recorded) are of the original."""
+
+    path: Path
+    image: np.ndarray
+    alpha: np.ndarray | None
+    scale: float
+    width: int
+    height: int
+    focal: float | None
+
+    def camera_focal(self, wanted: float | None = None, field_of_view: float | None = None) -> float:
+        """Focal length in pixels of the original: the wanted one, the camera's record, or a usual one."""
+        if wanted is not None:
+            return wanted
+        if self.focal is not None and field_of_view is None:
+            return self.focal
+        longer, shorter = max(self.width, self.height), min(self.width, self.height)
+        view = field_of_view or (PHONE_VIEW if longer > SQUARE * shorter else PORTRAIT_VIEW)
+        return float(longer / 2 / np.tan(np.radians(view) / 2))
+
+
+@dataclass
+class Face:
+    """points [478,2] in pixels of the original; spread [478]: how much the looks disagree, over the distance between
+    the eyes; warnings: sentences on what should be doubted."""
+
+    points: np.ndarray
+    spread: np.ndarray
+    warnings: list[str] = field(default_factory=list)
+
+
+def photograph_files(inputs: list[Path]) -> list[Path]:
+    """Files as given, folders as the pictures in them. Raises InputError where there are none."""
+    files: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            list_images(path)  # raises where the folder cannot be read or holds no picture
+            inside = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+            files += sorted(inside, key=lambda p: natural_key(p.name))
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise InputError(f"The picture {path} does not exist; check the path.")
+    if not files:
+        raise InputError("Name at least one picture, or a folder of pictures.")
+    return files
+
+
+def read_photograph(path: Path) -> Photograph:
+    """Raises InputError for what is no picture, is damaged or has fewer than 16 pixels a side."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a hundred megapixels are a photograph
+        pair = read_image(path)
+        focal_35mm = recorded_focal(path)
+    if pair is None:
+        raise InputError(f"{path.name} cannot be read as a picture; save it again as PNG or JPEG.")
+    image, alpha = pair
+    height, width = image.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise InputError(f"{path.name} has only {width} x {height} pixels; a face needs a larger picture.")
+    if alpha is not None and alpha.min() == 255:
+        alpha = None
+    scale = min(1.0, WORKED / max(width, height))
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        alpha = None if alpha is None else cv2.resize(alpha, image.shape[1::-1], interpolation=cv2.INTER_AREA)
+    if alpha is not None:  # what lies under transparency is nobody's choice
+        share = alpha[..., None].astype(np.float32) / 255
+        image = (image * share + 255 * (1 - share) + 0.5).astype(np.uint8)
+    focal = None if focal_35mm is None else focal_35mm * float(np.hypot(width, height) / np.hypot(36, 24))
+    return Photograph(path, image, alpha, scale, width, height, focal)
+
+
+def recorded_focal(path: Path) -> float | None:
+    """The focal length in millimetres of 35 mm film that the camera recorded (EXIF), if it makes sense."""
+    try:
+        with Image.open(path) as picture:
+            recorded = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+        value = float(recorded) if recorded is not None else 0.0
+    except (OSError, ValueError, TypeError, SyntaxError, ZeroDivisionError, Image.DecompressionBombError):
+        return None
+    return value if 8 <= value <= 1200 else None
+
+
+def find_face(photograph: Photograph, detector: LandmarkDetector) -> Face:
+    """The largest face, looked at several times. Raises NoFaceError."""
+    grown = max(1.0, ENLARGED / max(photograph.image.shape[:2]))
+    image = photograph.image
+    if grown > 1:
+        image = cv2.resize(image, None, fx=grown, fy=grown, interpolation=cv2.INTER_CUBIC)
+    boxes = FaceFinder(detector, None)(Frame(image, None, 0.0))
+    if not boxes:
+        raise _no_face(photograph)
+    box = max(boxes, key=box_size)
+    looks = [points for turn, zoom in LOOKS if (points := _look(image, box, turn, zoom, detector)) is not None]
+    if len(looks) < 2:
+        raise _no_face(photograph)
+    stack = np.stack(looks)
+    points = np.median(stack, 0)
+    eyes = max(float(np.linalg.norm(points[list(pts.LEFT_IRIS)].mean(0) - points[list(pts.RIGHT_IRIS)].mean(0))), 1e-6)
+    spread = np.linalg.norm(stack - points, axis=-1).mean(0) / eyes
+    notes = []
+    if len(boxes) > 1:
+        notes.append(f"{len(boxes)} faces are in the picture; the largest was taken.")
+    pixels = eyes * photograph_scale(photograph, grown)
+    if pixels < FEW_PIXELS:
+        notes.append(f"The eyes are only {pixels:.0f} pixels apart: the fit is coarse. Use a larger picture.")
+    notes += [
+        f"The {name} cannot be seen well (is something in front of it?): its shape is a guess."
+        for name, rows in FEATURES.items()
+        if spread[list(rows)].mean() > UNSURE
+    ]
+    return Face(points / (grown * photograph.scale), spread, notes)
+
+
+def photograph_scale(photograph: Photograph, grown: float) -> float:
+    """Original pixels for each pixel of the enlarged or shrunk copy."""
+    return 1 / (grown * photograph.scale)
+
+
+def _look(
+    image: np.ndarray, box: np.ndarray, turn: float, zoom: float, detector: LandmarkDetector
+) -> np.ndarray | None:
+    """Landmarks [478,2] in ``image`` seen through one turned and zoomed crop around ``box``; None: not this face."""
+    centre = (box[:2] + box[2:]) / 2
+    scale = zoom * LOOK / (LOOK_SIDE * box_size(box))
+    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, scale)
+    matrix[:, 2] += LOOK / 2 - centre
+    shown = matrix.copy()
+    shown[:, 2] += shown[:, :2].sum(1) / 2 - 0.5  # OpenCV counts pixels from their centres, we from their corners
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    crop = cv2.warpAffine(image, shown, (LOOK, LOOK), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    back = cv2.invertAffineTransform(matrix)
+    found = [face.points[:, :2] @ back[:, :2].T + back[:, 2] for face in detector.detect_all(crop, 0.0)]
+    boxes = [np.concatenate([points.min(0), points.max(0)]) for points in found]
+    near = [(box_distance(b, box), n) for n, b in enumerate(boxes) if box_distance(b, box) < 0.8]
+    return found[min(near)[1]] if near else None
+
+
+def _no_face(photograph: Photograph) -> NoFaceError:
+    return NoFaceError(
+        f"No face was found in {photograph.path.name}. It must be a photograph (no drawing) of a person, "
+        "both eyes in sight, well lit and not too small; profiles and upside-down faces are not understood."
+    )

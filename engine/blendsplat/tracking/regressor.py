@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a face's shape and expression from its pixels, as the prior of the fit: KaoLRM behind a small Protocol.
+
+The picture is cut the way the network was trained on: the head on white, the 68 landmarks in the middle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from blendsplat.errors import InputError
+from blendsplat.heads.landmarks68 import OF_478
+from blendsplat.heads.model import HeadModel
+from blendsplat.tracking.fit import FacePrior
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "kaolrm" / "default"
+PORTRAIT_FACE, BOX_FACE = 0.37, 0.28  # the landmarks' height over the picture's: portraits, the published box
+SIZE = 512  # pixels of the crop that is kept
+
+
+class Regressor(Protocol):
+    """Reads one face."""
+
+    name: str
+    face_share: float  # height of the 68 landmarks over the height of the pictures it wants
+
+    def __call__(self, picture: np.ndarray) -> FacePrior:
+        """Square RGB picture [S,S,3] float32 in [0,1] on white -> what it saw, with one frame."""
+        ...
+
+
+class KaoRegressor:
+    """A KaoLRM from a folder of weights. Raises InputError when it was trained for another head."""
+
+    def __init__(self, weights: str | Path, head: HeadModel, device: str = "cpu") -> None:
+        from blendsplat.tracking.kaolrm import load_model
+
+        self._model = load_model(weights, device)
+        config = self._model.config
+        fits = config.shape_count <= head.shape_count and config.expression_count <= head.expression_count
+        if not head.name.startswith(config.head) or not fits:
+            raise InputError(
+                f"The weights {Path(weights).name} are for the head {config.head!r}, not for {head.name!r}; choose "
+                "that head, other weights, or 'none'."
+            )
+        self.name = f"kaolrm:{Path(weights).name}"
+        self.face_share = PORTRAIT_FACE if config.focal > 1 else BOX_FACE
+
+    def __call__(self, picture: np.ndarray) -> FacePrior:
+        size = self._model.config.image_size
+        small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).clip(0, 1)
+        image = torch.from_numpy(np.ascontiguousarray(small)).permute(2, 0, 1)[None]
+        seen = {name: value.cpu().numpy() for name, value in self._model.regress(image).items()}
+        return FacePrior(seen["shape"][0], seen["expression"], seen["pose"][:, 3:])
+
+
+def make_regressor(weights: str | Path, head: HeadModel, device: str = "cpu") -> Regressor | None:
+    """weights: a folder, a name of the catalogue, "none", or "auto": the shipped default where it fits the head."""
+    if str(weights) == "none":
+        return None
+    if str(weights) == "auto":
+        if not (DEFAULT_WEIGHTS / "config.json").is_file() or head.name != "builtin":
+            return None
+        weights = DEFAULT_WEIGHTS
+    return KaoRegressor(weights, head, device)
+
+
+def framing(points: np.ndarray, share: float) -> tuple[float, float, float]:
+    """Landmarks [478,2] -> (left, top, side) of the square in which the 68 take ``share`` of the height, centred."""
+    face = points[OF_478]
+    side = float(np.ptp(face[:, 1])) / share
+    middle = face.mean(0)
+    return float(middle[0] - side / 2), float(middle[1] - side / 2), side
+
+
+def cut_square(image: np.ndarray, square: tuple[float, float, float], size: int = SIZE, fill: int = 0) -> np.ndarray:
+    """The square (left, top, side; pixel corners) of ``image`` [H,W] or [H,W,C] at size x size; outside: ``fill``."""
+    left, top, side = square
+    scale = size / side
+    matrix = np.array([[scale, 0, -left * scale + scale / 2 - 0.5], [0, scale, -top * scale + scale / 2 - 0.5]])
+    if scale < 0.5:  # warping takes no averages: shrink first
+        first = 2 * scale
+        image = cv2.resize(image, None, fx=first, fy=first, interpolation=cv2.INTER_AREA)
+        return cut_square(image, (left * first, top * first, side * first), size, fill)
+    value = (fill,) * 4
+    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=value)
