@@ -27,8 +27,8 @@ WORKED = 2048  # longer side of the copy that is looked at; the camera stays tha
 ENLARGED = 320  # tiny pictures are enlarged to this for the detector
 LOOK, LOOK_SIDE = 512, 1.9  # pixels of the crops looked at; their side in face heights
 LOOKS = ((0.0, 1.0), (-9.0, 1.12), (9.0, 0.92), (4.0, 1.25))  # turn in degrees, zoom
-# Spread of a feature's landmarks over the eyes' distance: from here it is called hidden, and from there where it is
-# twice the usual one of the picture. Seen by trial: open mouths 0.005, one under a palm 0.012, under a mask 0.045.
+# Spread of a feature over the eyes' distance: from UNSURE it is hidden, from UNSTEADY where it is twice the usual
+# one. Seen on one portrait: mouth 0.005, under a painted patch of skin 0.012, of cloth 0.045.
 UNSURE, UNSTEADY = 0.025, 0.010
 FEW_PIXELS = 24.0  # between the eyes
 PHONE_VIEW, PORTRAIT_VIEW, SQUARE = 55.0, 27.0, 1.15  # degrees across the longer side: whole pictures, crops
@@ -177,7 +177,8 @@ def _look(
     matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, scale), np.float64)
     matrix[:, 2] = matrix[:, 2] + LOOK / 2 - centre
     shown = matrix.copy()
-    shown[:, 2] = matrix[:, 2] + matrix[:, :2].sum(1) / 2 - 0.5  # OpenCV counts pixels from their centres, we from their corners
+    # OpenCV counts pixels from their centres, we from their corners
+    shown[:, 2] = matrix[:, 2] + matrix[:, :2].sum(1) / 2 - 0.5
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     crop = cv2.warpAffine(image, shown, (LOOK, LOOK), flags=how, borderMode=cv2.BORDER_REPLICATE)
     back = cv2.invertAffineTransform(matrix)
