@@ -28,6 +28,7 @@ COMMANDS = (
     "track",
     "train",
     "fit-image",
+    "evaluate-fit",
     "render",
     "evaluate",
     "export",
@@ -96,6 +97,8 @@ def test_version() -> None:
         (["export-vhap", "{tmp}", "-o", "{tmp}/c"], 2, "is not a clip folder"),
         (["fit-image", "{tmp}/a.png", "-o", "{tmp}/c", "--weights", "none"], 2, "a.png does not exist"),
         (["fit-image", "a.png", "-o", "c", "--focal", "-3"], 2, "'focal' cannot be -3"),
+        (["evaluate-fit"], 2, "at least one folder"),
+        (["evaluate-fit", "a", "--scan", "{tmp}/s.obj"], 2, "seven landmarks"),
         (["evaluate", "a", "b", "--device", "tpu"], 2, "'device' cannot be 'tpu'"),
     ],
 )

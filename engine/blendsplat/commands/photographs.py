@@ -50,3 +50,37 @@ def fit_image(
         lines += [f"  {warning}" for warning in fit["warnings"]]
     lines += [f"Skipped: {failure['sentence']}" for failure in result["failed"]]
     report(result, as_json, *lines)
+
+
+def evaluate_fit(
+    fits: Annotated[list[Path] | None, typer.Argument(help="Folders that fit-image wrote, all of one person.")] = None,
+    scan: Annotated[Path | None, typer.Option(help="A scan of the person: .obj, .ply or .glb.")] = None,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="Its seven landmarks, a line x y z each: eyes' corners, nose, mouth's corners.")
+    ] = None,
+    unit: Annotated[float | None, typer.Option(min=1e-9, help="Metres a unit of the scan; none: guessed.")] = None,
+    self_test: Annotated[bool, typer.Option("--self-test", help="Judge the fit itself on generated people.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure fitted heads: distance from a scan, Chamfer distance, and how much views of one person differ.
+
+    \b
+    blendsplat evaluate-fit anna/front anna/left --scan anna.obj --landmarks anna.txt
+    blendsplat evaluate-fit --self-test
+    """
+    from blendsplat.progress import Progress
+    from blendsplat.tracking import evaluate_fit as rooms
+
+    def work(progress: Progress) -> dict[str, Any]:
+        if self_test:
+            return rooms.self_test(progress=progress)
+        return rooms.evaluate_fits(list(fits or ()), scan, landmarks, unit, progress)
+
+    result = run_command("evaluating", work, verbose, as_json)
+    lines = [
+        f"{name}: " + "  ".join(f"{key} {value:.3g}" for key, value in row.items())
+        for name, row in [*result["rows"].items(), ("variance over views", result.get("variance", {}))]
+        if row
+    ]
+    report(result, as_json, *lines)

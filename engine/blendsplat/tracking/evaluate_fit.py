@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges fitted photographs: against a scan of the person, among each other over views, and on generated people.
+
+The model's mean face stands beside every figure: a fit that is no nearer to the person than that has seen nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from blendsplat.errors import InputError, NoFaceError
+from blendsplat.heads.load import load_head
+from blendsplat.heads.model import HeadModel
+from blendsplat.progress import Progress
+from blendsplat.tracking.regressor import make_regressor
+from blendsplat.tracking.result import Tracking
+from blendsplat.tracking.scan_metrics import chamfer, figures, neutral_mesh, scan_to_mesh, view_variance
+from blendsplat.tracking.scans import Scan, read_scan
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Generated people that no training has seen (another seed), and views of each."""
+
+    people: int = 3
+    views: int = 4
+    size: int = 320
+    widest: float = 30.0
+    focal: float = 4.0
+    seed: int = 90_001
+
+
+def evaluate_fits(
+    folders: list[Path], scan: Path | None = None, landmarks: Path | None = None, unit: float | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Fits of one person (folders of fit-image) -> rows {name: figures}, see ``judge``, and view variances.
+
+    Raises InputError without a scan when there is but one fit, and for fits of different heads.
+    """
+    if not folders:
+        raise InputError("Name at least one folder that fit-image has written.")
+    if scan is None and len(folders) < 2:
+        raise InputError("One fit alone cannot be judged: give a scan with landmarks, or several fits of one person.")
+    truth = None if scan is None else read_scan(scan, landmarks, unit)
+    fits = [Tracking.load(folder) for folder in folders]
+    if len({(fit.head, fit.head_source, len(fit.shape)) for fit in fits}) > 1:
+        raise InputError("The fits are of different heads; fit all photographs with one head.")
+    head = load_head(fits[0].head_source, progress=progress)
+    rows: dict[str, dict[str, float]] = {}
+    if truth is not None:
+        rows["mean face"] = judge(head, np.zeros(head.shape_count), truth)
+        for folder, fit in zip(folders, fits, strict=True):
+            rows[str(folder)] = judge(head, fit.shape, truth)
+    return {"rows": rows, "variance": variances(fits) if len(fits) > 1 else {}}
+
+
+def judge(head: HeadModel, shape: np.ndarray, scan: Scan) -> dict[str, float]:
+    """median_mm, mean_mm, std_mm of the scan-to-mesh distance, and chamfer_mm."""
+    vertices, landmarks = neutral_mesh(head, shape)
+    faces = head.faces.numpy()
+    distances = scan_to_mesh(scan, vertices, faces, landmarks)
+    return {**figures(distances), "chamfer_mm": 1000 * chamfer(scan, vertices, faces, landmarks)}
+
+
+def variances(fits: list[Tracking]) -> dict[str, float]:
+    """Variance over views of shape and expression: of the first ten coefficients, and of all."""
+    shape, expression = np.stack([fit.shape for fit in fits]), np.concatenate([fit.expression for fit in fits])
+    return {
+        "shape_first_10": view_variance(shape, 10), "shape": view_variance(shape),
+        "expression_first_10": view_variance(expression, 10), "expression": view_variance(expression),
+    }  # fmt: skip
+
+
+def self_test(job: SelfTest | None = None, progress: Progress | None = None) -> dict[str, Any]:
+    """The shipped fit on generated people beside its two baselines.
+
+    -> {rows: {method: means of judge's figures and of the variances}, fitted, missed}. Rows: "mean face", "landmarks",
+    and the shipped regressor's where it is there.
+    """
+    job, progress = job or SelfTest(), progress or Progress()
+    head = load_head("builtin")
+    methods = {"landmarks": "none"} | ({} if make_regressor("auto", head) is None else {"kaolrm": "auto"})
+    table: dict[str, list[dict[str, float]]] = {"mean face": [], **{name: [] for name in methods}}
+    fitted = missed = 0
+    for number in range(job.people):
+        progress.check()
+        scan, pictures = _generated(head, job, number)
+        table["mean face"].append(judge(head, np.zeros(head.shape_count), scan))
+        for name, weights in methods.items():
+            fits = _fit_views(head, pictures, job, weights)
+            fitted, missed = fitted + len(fits), missed + len(pictures) - len(fits)
+            rows = [judge(head, fit.shape, scan) for fit in fits]
+            spread = variances(fits) if len(fits) > 1 else {}
+            table[name] += [{**row, **spread} for row in rows]
+        progress.update("evaluate", number + 1, job.people)
+    return {"rows": {name: _mean(rows) for name, rows in table.items() if rows}, "fitted": fitted, "missed": missed}
+
+
+def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[np.ndarray]]:
+    """A random person's neutral head as a scan, and pictures [H,W,3] uint8 of him or her on grey."""
+    from blendsplat.heads.people import random_person
+    from blendsplat.tracking.kaolrm.generate import Generation, take_views
+
+    rng = np.random.default_rng([job.seed, number])
+    person = random_person(head, rng)
+    made = Generation(1, job.views, job.size, job.seed, widest=job.widest, focal=job.focal)
+    rgba = take_views(head, person, rng, made).rgba.numpy()
+    pictures = ((rgba[..., :3] + 0.6 * (1 - rgba[..., 3:])).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    vertices, landmarks = neutral_mesh(head, person.params.shape[0].numpy())
+    return Scan(vertices, head.faces.numpy(), landmarks), list(pictures)
+
+
+def _fit_views(head: HeadModel, pictures: list[np.ndarray], job: SelfTest, weights: str) -> list[Tracking]:
+    """The fits of those pictures in which a face was found."""
+    from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = [folder / f"{index}.png" for index in range(len(pictures))]
+        for file, picture in zip(files, pictures, strict=True):
+            Image.fromarray(picture).save(file)
+        options = ImageFitOptions(head_model=head, weights=weights, focal=job.focal * job.size)
+        try:
+            result = fit_images(files, folder / "out", options)
+        except NoFaceError:
+            return []
+        return [replace(Tracking.load(fit["directory"])) for fit in result["fits"]]
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure over the rows that have it."""
+    names = {name: None for row in rows for name in row}
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
