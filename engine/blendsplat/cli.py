@@ -18,9 +18,9 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _command in (
-    making.track, making.train, photographs.fit_image, photographs.evaluate_fit, using.render, using.evaluate,
-    using.export, exchanging.import_recording, exchanging.export_vhap, learning.generate_heads,
-    learning.train_kaolrm, weights.weights, machine.info, machine.demo, machine.serve,
+    making.track, making.train, photographs.fit_image, photographs.evaluate_fit, photographs.export_head,
+    using.render, using.evaluate, using.export, exchanging.import_recording, exchanging.export_vhap,
+    learning.generate_heads, learning.train_kaolrm, weights.weights, machine.info, machine.demo, machine.serve,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(bench.app, name="bench")

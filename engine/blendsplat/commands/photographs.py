@@ -84,3 +84,29 @@ def evaluate_fit(
         if row
     ]
     report(result, as_json, *lines)
+
+
+def export_head(
+    fit: Annotated[Path, typer.Argument(help="A folder that fit-image wrote, or a tracking.npz (its first frame).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .glb or .obj file to write.")],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a fitted head for other programs: GLB with UVs, shape keys and skeleton, or a posed OBJ.
+
+    \b
+    blendsplat export-head portrait/ -o head.glb
+    """
+    from blendsplat.progress import Progress
+
+    def work(progress: Progress) -> dict[str, Any]:
+        from blendsplat.heads.load import load_head
+        from blendsplat.tracking.export_head import export_head as write
+        from blendsplat.tracking.result import Tracking
+
+        tracking = Tracking.load(fit)
+        head = load_head(tracking.head_source, landmarks=False)
+        return {"output": str(output), **write(tracking, head, output)}
+
+    result = run_command("exporting", work, verbose, as_json)
+    report(result, as_json, f"Wrote {output}: {result['vertices']} vertices, {result['shape_keys']} shape keys.")
