@@ -57,7 +57,7 @@ class GeneratedViews:
         for folder in sorted(path.parent for path in self.directory.glob("*/truth.npz")):
             try:
                 truth = read_npz(folder / "truth.npz", TRUTH, TRUTH_VERSION)[1]
-                self._truths.append({"focal": np.float32(FOCAL)} | truth)
+                self._truths.append({"focal": np.array(FOCAL, np.float32)} | truth)
                 self.people.append(folder)
             except FormatError as error:
                 self.notes.append(f"{folder.name} is left out: {error}")
