@@ -313,3 +313,14 @@ def test_files_come_in_natural_order(tmp_path: Path) -> None:
     for name in ("p10.png", "p2.jpg", "notes.txt", ".hidden.png"):
         (tmp_path / name).write_bytes(b"x")
     assert [p.name for p in photograph_files([tmp_path])] == ["p2.jpg", "p10.png"]
+
+
+def test_a_firm_prior_of_the_expression_is_obeyed() -> None:
+    head = make_head()
+    truth = make_truth(head, 4, size=512, fov=27)
+    told = FacePrior(truth.shape, np.full((1, 2), 0.3), np.array([[0.1, 0.0, 0.0]]))
+    options = FitOptions(
+        focal=float(truth.K[0, 0]), smoothing=0.0, offsets=False, expression_sigma=1e-3, prior=told
+    )  # fmt: skip
+    fit = fit_clip(head, landmarks_of(head, truth)[:1], np.ones(1, bool), np.zeros(1), 512, 512, options)
+    assert np.allclose(fit.expression[0, :2], 0.3, atol=0.02) and np.allclose(fit.expression[0, 2:], 0, atol=0.02)
