@@ -16,7 +16,8 @@ template <class T>
 T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
 void step_adam(const Addresses& parameters, const Addresses& grads, const Addresses& exp_avgs, const Addresses& exp_avg_sqs,
-               const std::vector<int64_t>& counts, uintptr_t rates, uintptr_t steps, double beta1, double beta2, double eps, int threads) {
+               const std::vector<int64_t>& counts, uintptr_t rates, uintptr_t steps, double beta1, double beta2, double eps, uintptr_t skip, int threads) {
+  if (skip && *at<int32_t>(skip)) return;
   const std::vector<AdamTensor> tensors = adam_tensors(parameters, grads, exp_avgs, exp_avg_sqs, counts);
   operations().adam(tensors.data(), static_cast<int64_t>(tensors.size()), {beta1, beta2, eps}, at<float>(rates), at<int64_t>(steps),
                     threads < 1 ? 1 : threads);

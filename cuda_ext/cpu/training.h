@@ -6,17 +6,9 @@
 #include "blendsplat/adam.h"
 #include "blendsplat/bind.h"
 #include "blendsplat/image_loss.h"
+#include "blendsplat/tangent.h"
 
 namespace blendsplat {
-
-// Tangent frames of F triangles in B frames, and their rotations.
-struct TangentFrames {
-  int64_t images, vertex_count, faces;                 // B, V, F
-  const float* vertices;                               // [B,V,3]
-  const int64_t* corners;                              // [F,3]
-  const float* uv_edges;                               // [F,4], see blendsplat/tangent.h
-  float *frames, *quats;                               // [B,F,3,3] [B,F,4] wxyz
-};
 
 #define BLENDSPLAT_DECLARE_TRAINING(target)                                                                         \
   namespace target {                                                                                                \

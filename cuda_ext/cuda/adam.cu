@@ -20,7 +20,8 @@ struct AdamBatch {
   int count;
 };
 
-__global__ void adam_kernel(AdamBatch batch, AdamOptions options, const float* rates, const int64_t* steps) {
+__global__ void adam_kernel(AdamBatch batch, AdamOptions options, const float* rates, const int64_t* steps, const int32_t* skip) {
+  if (skip && *skip) return;  // all threads of all blocks
   __shared__ AdamFactors shared;
   int t = 0;
   while (blockIdx.x >= batch.first_block[t + 1]) ++t;
@@ -39,7 +40,8 @@ __global__ void adam_kernel(AdamBatch batch, AdamOptions options, const float* r
   }
 }
 
-__global__ void count_kernel(AdamBatch batch, int64_t* steps) {
+__global__ void count_kernel(AdamBatch batch, int64_t* steps, const int32_t* skip) {
+  if (skip && *skip) return;
   const int t = static_cast<int>(threadIdx.x);
   if (t < batch.count && batch.tensors[t].grad) ++steps[t];
 }
@@ -57,7 +59,7 @@ AdamBatch make_batch(const AdamTensor* tensors, int count) {
 
 }  // namespace
 
-void adam(const AdamTensor* tensors, int64_t count, const AdamOptions& options, const float* rates, int64_t* steps, const Queue& queue) {
+void adam(const AdamTensor* tensors, int64_t count, const AdamOptions& options, const float* rates, int64_t* steps, const int32_t* skip, const Queue& queue) {
   check(cudaSetDevice(queue.device), "choosing the CUDA device");
   for (int64_t first = 0; first < count; first += kTensors) {
     const AdamBatch batch = make_batch(tensors + first, static_cast<int>(count - first < kTensors ? count - first : kTensors));
@@ -65,8 +67,8 @@ void adam(const AdamTensor* tensors, int64_t count, const AdamOptions& options, 
     if (blocks == 0) continue;
     const float* own_rates = rates + first;
     const int64_t* own_steps = steps + first;
-    launch("adam", adam_kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), queue.stream, batch, options, own_rates, own_steps);
-    launch("adam's counts", count_kernel, dim3(1), dim3(kTensors), queue.stream, batch, steps + first);
+    launch("adam", adam_kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), queue.stream, batch, options, own_rates, own_steps, skip);
+    launch("adam's counts", count_kernel, dim3(1), dim3(kTensors), queue.stream, batch, steps + first, skip);
   }
 }
 

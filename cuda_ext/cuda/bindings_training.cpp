@@ -25,9 +25,10 @@ void add_training(py::module_& m) {
   add_bind(m);
   m.def("adam", [](const Addresses& parameters, const Addresses& grads, const Addresses& exp_avgs, const Addresses& exp_avg_sqs,
                    const std::vector<int64_t>& counts, uintptr_t rates, uintptr_t steps, double beta1, double beta2, double eps,
-                   int device, uintptr_t stream) {
+                   uintptr_t skip, int device, uintptr_t stream) {
     const std::vector<AdamTensor> tensors = adam_tensors(parameters, grads, exp_avgs, exp_avg_sqs, counts);
-    cuda::adam(tensors.data(), static_cast<int64_t>(tensors.size()), {beta1, beta2, eps}, at<float>(rates), at<int64_t>(steps), queue(device, stream));
+    cuda::adam(tensors.data(), static_cast<int64_t>(tensors.size()), {beta1, beta2, eps}, at<float>(rates), at<int64_t>(steps),
+               at<int32_t>(skip), queue(device, stream));
   }, release());
   m.def("image_loss_sizes", [](int64_t images, int height, int width, int /*device*/) {
     const ImageLossSizes sizes = cuda::image_loss_sizes(images, height, width);
@@ -35,6 +36,11 @@ void add_training(py::module_& m) {
   });
   m.def("image_loss", [](const ImageLoss& loss, uintptr_t sums, uintptr_t maps, int device, uintptr_t stream) {
     cuda::image_loss(loss, at<double>(sums), at<float>(maps), queue(device, stream));
+  }, release());
+  m.def("tangent_frames", [](int64_t images, int64_t vertex_count, int64_t faces, uintptr_t vertices, uintptr_t corners,
+                             uintptr_t uv_edges, uintptr_t frames, uintptr_t quats, int device, uintptr_t stream) {
+    cuda::tangent_frames({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
+                          at<float>(frames), at<float>(quats)}, queue(device, stream));
   }, release());
   m.def("bind_scratch", &cuda::bind_scratch);
   m.def("bind_forward", [](const Bind& bind, const Addresses& outputs, int device, uintptr_t stream) {

@@ -8,6 +8,7 @@
 #include "blendsplat/adam.h"
 #include "blendsplat/bind.h"
 #include "blendsplat/image_loss.h"
+#include "blendsplat/tangent.h"
 
 namespace blendsplat {
 namespace cuda {
@@ -17,8 +18,10 @@ struct Queue {
   cudaStream_t stream;
 };
 
-// tensors: the host's; rates, steps: the device's.
-void adam(const AdamTensor* tensors, int64_t count, const AdamOptions&, const float* rates, int64_t* steps, const Queue&);
+// tensors: the host's; rates, steps, skip: the device's. skip may be null; where it is not zero nothing changes.
+void adam(const AdamTensor* tensors, int64_t count, const AdamOptions&, const float* rates, int64_t* steps, const int32_t* skip, const Queue&);
+
+void tangent_frames(const TangentFrames&, const Queue&);
 
 ImageLossSizes image_loss_sizes(int64_t images, int height, int width);
 void image_loss(const ImageLoss&, double* sums, float* maps, const Queue&);

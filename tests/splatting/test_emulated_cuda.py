@@ -13,9 +13,11 @@ import torch
 
 from blendsplat.errors import BlendsplatError
 from blendsplat.splatting import cuda as cuda_module
-from blendsplat.splatting import gaussian_pixel_weights
+from blendsplat.splatting import gaussian_pixel_weights, optimise
 from blendsplat.splatting import gaussians as rasterizer_module
 from blendsplat.splatting.cuda import CudaBackend
+from blendsplat.splatting.launch import Launch
+from blendsplat.splatting.optimise import FusedAdam
 
 from .kernels import EMULATED
 from .scenes import compare_with_reference, random_scene, render
@@ -208,6 +210,33 @@ def test_overflow_is_seen_a_step_later_and_redone(emulation, monkeypatch):
     assert torch.equal(raster.image, outputs[0])
     for got, want in zip(raster.grads, expected, strict=True):
         assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_overflow_takes_the_optimisers_step_away(emulation, monkeypatch):
+    """Until there is more room no step changes a bit of parameters, moments and counts; then the next one does."""
+    monkeypatch.setattr(cuda_module, "LEAST_CAPACITY", 1)
+    monkeypatch.setattr(optimise, "launch_on", lambda device: Launch(emulation, device))
+    monkeypatch.setattr(optimise, "address", cuda_module.address)
+    small = random_scene(images=2, gaussians=200, width=64, height=48, seed=63, size=0.02)
+    large = random_scene(images=2, gaussians=200, width=64, height=48, seed=63, size=0.3)
+    raster, grads = make_pass(emulation, small), plane_gradients(large)
+    adam = FusedAdam([torch.zeros_like(t) for t in large.gaussians])
+
+    def step(scene):
+        forward(raster, scene)
+        raster.backward(*grads)
+        adam.step(list(raster.grads), skip=raster.lost)
+        return [t.clone() for t in (*adam.parameters, *adam.exp_avg, *adam.exp_avg_sq, adam.steps)]
+
+    before = step(small)
+    assert raster.lost.tolist() == [0] and all(t.any() for t in before)
+    for scene in (large, small):  # the second one fits, but the host has not looked yet and will repeat it
+        assert all(torch.equal(a, b) for a, b in zip(before, step(scene), strict=True))
+        assert raster.lost.tolist() == [1]
+    assert raster.overflowed()
+    after = step(large)
+    assert raster.lost.tolist() == [0] and not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert adam.steps.tolist() == [2] * 5
 
 
 def test_more_entries_than_can_be_sorted_are_refused_with_a_sentence(emulation):

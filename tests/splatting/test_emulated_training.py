@@ -7,10 +7,10 @@ import importlib
 
 import pytest
 import torch
-from tests.splatting import test_bind_pass, test_photometric
+from tests.splatting import test_bind_pass, test_optimise, test_photometric, test_surface
 from tests.splatting.kernels import EMULATED
 
-from blendsplat.splatting import fused, optimise, photometric
+from blendsplat.splatting import fused, optimise, photometric, surface
 from blendsplat.splatting.fused import BindPass
 from blendsplat.splatting.launch import Launch
 from blendsplat.splatting.optimise import FusedAdam, adam_reference
@@ -35,7 +35,7 @@ class NanWorkspace:
 
 @pytest.fixture(autouse=True, params=[0, -1, 1], ids=["in order", "reversed", "shuffled"])
 def _emulated_kernels(request, monkeypatch):
-    for module in (fused, optimise, photometric):
+    for module in (fused, optimise, photometric, surface):
         monkeypatch.setattr(module, "launch_on", lambda device: Launch(emulated, device))
         monkeypatch.setattr(module, "address", watched_address)
     monkeypatch.setattr(photometric, "_workspace", lambda device: NanWorkspace())
@@ -96,7 +96,29 @@ def test_adam():
         torch.testing.assert_close(got.double(), want, rtol=1e-6, atol=1e-6)
 
 
+def test_adam_with_a_raised_flag():
+    test_optimise.test_a_raised_flag_leaves_everything_alone()
+
+
+@pytest.mark.parametrize(("images", "faces", "size"), [(1, 1, 1.0), (3, 33, 1e-3), (2, 16, 50.0), (4, 301, 0.1)])
+def test_tangent_frames(images, faces, size, monkeypatch):
+    test_surface.test_equals_the_reference(images, faces, size)
+    problem = test_surface.triangles(images, faces, size=size)
+    here = test_surface.frames_of(*problem)
+    monkeypatch.undo()
+    for got, want in zip(here, test_surface.frames_of(*problem), strict=True):
+        torch.testing.assert_close(got, want, atol=2e-4, rtol=0)  # the thin triangles of test_surface
+
+
+def test_tangent_frames_of_odd_triangles():
+    test_surface.test_triangles_without_area_give_some_rotation()
+    test_surface.test_a_mirrored_uv_triangle_keeps_its_outward_normal_and_a_rotation()
+    test_surface.test_a_vertex_that_is_not_a_number_spoils_only_its_own_triangles()
+    test_surface.test_nothing_and_wrong_arguments()
+
+
 def test_the_emulated_module_has_the_calls_of_the_cpu_module():
     kernels = importlib.import_module("blendsplat._kernels_cpu")
-    for name in ("adam", "image_loss", "image_loss_sizes", "bind_forward", "bind_backward", "bind_scratch"):
+    names = "adam", "image_loss", "image_loss_sizes", "bind_forward", "bind_backward", "bind_scratch", "tangent_frames"
+    for name in names:
         assert hasattr(kernels, name) and hasattr(emulated, name)

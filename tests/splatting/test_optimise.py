@@ -125,6 +125,21 @@ def test_bad_gradients_are_named_and_change_nothing(grad):
     assert not adam.parameters[0].any() and not adam.steps.any()
 
 
+def test_a_raised_flag_leaves_everything_alone():
+    """Zero is an ordinary step; anything else is none, not even a count."""
+    adam, skip = FusedAdam([torch.ones(40), torch.ones(3, 3)]), torch.zeros(1, dtype=torch.int32)
+    grads = [torch.full((40,), 2.0), torch.full((3, 3), torch.nan)]
+    adam.step([grads[0], None], skip)
+    assert adam.steps.tolist() == [1, 0] and not (adam.parameters[0] == 1).any()
+    state = [*adam.parameters, *adam.exp_avg, *adam.exp_avg_sq, adam.steps]
+    before = [t.clone() for t in state]
+    for raised in (1, -1, 2**31 - 1):
+        adam.step(grads, skip.fill_(raised))
+        assert all(torch.equal(a, b) for a, b in zip(before, state, strict=True))
+    with pytest.raises(ValueError, match=r"skip: expected contiguous torch.int32 \[1\]"):
+        adam.step(grads, torch.zeros(1))
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="at least one"):
         FusedAdam([])

@@ -42,7 +42,7 @@ def watched_step(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[dic
     """One step without Adam: gradients by name, the rows and backgrounds it took, and its report."""
     seen: dict = {}
 
-    def keep(self: FusedAdam, grads: list) -> None:
+    def keep(self: FusedAdam, grads: list, skip: torch.Tensor | None = None) -> None:
         seen.update(
             {n: None if g is None else g.clone() for n, g in zip(trainer.parameters.names, grads, strict=True)}
         )

@@ -5,6 +5,19 @@
 
 #include "blendsplat/target.h"
 
+namespace blendsplat {
+
+// Tangent frames of F triangles in B frames, and their rotations.
+struct TangentFrames {
+  int64_t images, vertex_count, faces;                 // B, V, F
+  const float* vertices;                               // [B,V,3]
+  const int64_t* corners;                              // [F,3]
+  const float* uv_edges;                               // [F,4], see tangent_frame
+  float *frames, *quats;                               // [B,F,3,3] [B,F,4] wxyz
+};
+
+}  // namespace blendsplat
+
 BS_BEGIN
 
 template <class T>

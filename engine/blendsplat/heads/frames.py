@@ -33,7 +33,7 @@ def tangent_frames(vertices: Tensor, faces: Tensor, uvs: Tensor, uv_faces: Tenso
 
 def tangent_frames_into(vertices: Tensor, faces: Tensor, edges: Tensor, frames: Tensor, quats: Tensor) -> None:
     """tangent_frames into given buffers, contiguous float32, without gradients; edges [F,4] of uv_edges."""
-    if vertices.device.type == "cpu":
+    if vertices.device.type in ("cpu", "cuda"):
         surface_frames_into(vertices, faces, edges, frames, quats)
     else:
         for target, value in zip((frames, quats), tangent_frames_reference(vertices, faces, edges), strict=True):

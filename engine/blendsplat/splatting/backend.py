@@ -17,7 +17,7 @@ from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Sc
 from blendsplat.splatting.cpu import CpuBackend
 from blendsplat.splatting.cuda import CudaBackend
 
-KERNEL_INTERFACE = 2  # as in cuda_ext/include/blendsplat/interface.h
+KERNEL_INTERFACE = 3  # as in cuda_ext/include/blendsplat/interface.h
 
 
 class RasterPass(Protocol):
@@ -31,6 +31,7 @@ class RasterPass(Protocol):
     alpha: Tensor  # [B,H,W,1]
     depth: Tensor  # [B,H,W,1]
     grads: Gradients | None
+    lost: Tensor | None  # [1] int32, not zero while steps lose Gaussians; None where they never do
 
     def forward(
         self,

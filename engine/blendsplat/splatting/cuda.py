@@ -222,6 +222,7 @@ class CudaPass(BufferedPass):
         self.capacity = 0  # entries that there is room for; 0 before the first forward
         self._scene: Scene | None = None
         self._needed = torch.zeros(1, dtype=torch.int64, device=self._device)  # the most entries of any step so far
+        self.lost = torch.zeros(1, dtype=torch.int32, device=self._device)  # stays up until there is more room
         self._seen = torch.zeros(1, dtype=torch.int64, pin_memory=self._device.type == "cuda")  # as the host knows it
 
     def _bin(self, scene: Scene) -> Bins:
@@ -231,6 +232,7 @@ class CudaPass(BufferedPass):
         if self.capacity == 0:
             self._grow(sorted_.entries(), scene)
         bins: Bins = backend.fill_bins(scene, sorted_, self.capacity, take, self._needed)
+        torch.gt(self._needed, self.capacity, out=self.lost)
         self._seen.copy_(self._needed, non_blocking=True)
         return bins
 

@@ -45,8 +45,10 @@ class FusedAdam:
         for index, parameter in enumerate(self.parameters):
             check_buffer(f"parameters[{index}]", parameter, parameter.shape, device)
 
-    def step(self, grads: Sequence[Tensor | None]) -> None:
+    def step(self, grads: Sequence[Tensor | None], skip: Tensor | None = None) -> None:
         """One step in place. grads: like the parameters; None leaves a parameter, its moments and its count alone.
+
+        skip: [1] int32 on the same device; where it is not zero nothing changes. The host does not look at it.
 
         Raises ValueError, before anything changed, if a gradient's shape, dtype, device or layout is not its
         parameter's.
@@ -56,10 +58,12 @@ class FusedAdam:
         for index, (grad, parameter) in enumerate(zip(grads, self.parameters, strict=True)):
             if grad is not None:
                 check_buffer(f"grads[{index}]", grad, parameter.shape, parameter.device)
+        if skip is not None:
+            check_buffer("skip", skip, (1,), self.parameters[0].device, torch.int32)
         self._launch.kernels.adam(
             [address(t) for t in self.parameters], [address(t) for t in grads], [address(t) for t in self.exp_avg],
             [address(t) for t in self.exp_avg_sq], self._counts, address(self.rates), address(self.steps),
-            *self.betas, self.eps, *self._launch.queue,
+            *self.betas, self.eps, address(skip), *self._launch.queue,
         )  # fmt: skip
 
 

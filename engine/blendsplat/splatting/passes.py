@@ -39,6 +39,7 @@ class BufferedPass:
         self.alpha = take("alpha", (images, height, width, 1), torch.float32)
         self.depth = take("depth", (images, height, width, 1), torch.float32)
         self.grads: Gradients | None = None
+        self.lost: Tensor | None = None
 
     @torch.no_grad()
     def forward(

@@ -106,7 +106,7 @@ class TrainingStep:
 
     def run(self, stage: Stage) -> bool:
         """Train on the batch that lies in the inputs. False when a GPU's buffers were too small for this batch or one
-        shortly before, so that Gaussians were missing in it: there is more room now, and it should be repeated."""
+        shortly before: nothing was learned from it then, there is more room now, and it should be repeated."""
         self._graphed(stage)
         if not self._raster.overflowed():
             return True
@@ -124,7 +124,8 @@ class TrainingStep:
         bind.backward(raster.grads)
         if bind.grad_weights is not None:
             self._mlp.backward(bind.grad_weights)
-        self._parameters.optimiser.step([self._gradient(name, stage) for name in self._parameters.names])
+        grads = [self._gradient(name, stage) for name in self._parameters.names]
+        self._parameters.optimiser.step(grads, skip=raster.lost)
 
     def _gradient(self, name: str, stage: Stage) -> Tensor | None:
         """None for what took no part: Adam then leaves it and its step count alone."""

@@ -94,7 +94,7 @@ class Trainer:
         if self._searches_colors():
             self._initialise_colors(step, rows)
         if not step.run(self._stage()):
-            step.run(self._stage())  # with more room than a batch just had; the one before it may have lost a little
+            step.run(self._stage())  # with more room than a batch just had, which changed nothing
         self.images += len(rows)
         return StepReport(step.loss.losses, step.loss.squared_errors)
 
