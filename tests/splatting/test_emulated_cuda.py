@@ -127,6 +127,22 @@ def test_pixel_weights_agree_with_the_cpu_backend(emulation, monkeypatch):
 # ---- the pass: buffers with head-room, nobody waits ----
 
 
+def test_pass_weighs_pixels_as_the_function_does_and_not_at_all_after_an_overflow(emulation, monkeypatch):
+    monkeypatch.setattr(cuda_module, "LEAST_CAPACITY", 1)
+    scene = random_scene(images=2, gaussians=60, seed=67, size=0.3)
+    images, mask = torch.rand(2, scene.height, scene.width, 3), torch.rand(2, scene.height, scene.width) > 0.3
+    expected = gaussian_pixel_weights(*scene.gaussians[:4], scene.viewmats, scene.Ks, images, mask, 0.05)
+    raster = make_pass(emulation, scene)
+    arguments = (*scene.gaussians, scene.viewmats, scene.Ks, images, mask, 0.05)
+    assert expected[0].any()
+    for got, want in zip(raster.pixel_weights(*arguments), expected, strict=True):
+        assert torch.equal(got, want)
+    raster.capacity //= 2
+    assert not any(sums.any() for sums in raster.pixel_weights(*arguments))
+    assert raster.overflowed()
+    assert torch.equal(raster.pixel_weights(*arguments)[0], expected[0])
+
+
 def test_pass_equals_the_autograd_function(emulation):
     scene = random_scene(images=3, gaussians=75, seed=60)
     grads = plane_gradients(scene)

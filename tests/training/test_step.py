@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import resource
+import traceback
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from blendsplat.avatars.rendering import render_gaussians
+from blendsplat.splatting.cuda import CudaBackend
 from blendsplat.splatting.optimise import FusedAdam
 from blendsplat.training.checkpoint import optimiser_tensors
 from blendsplat.training.data import TrackedClip
@@ -38,14 +41,45 @@ def new_trainer(folder: Path, **changes) -> Trainer:
     return trainer
 
 
+class Waits(TorchDispatchMode):
+    """Notes every operation for which a GPU's host would wait: reading a number, or a size that depends on values."""
+
+    def __init__(self, allowed: torch.Tensor) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._allowed = allowed.data_ptr()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else []
+        by_mask = any(i is not None and i.dtype == torch.bool for i in indices)
+        reads = name == "_local_scalar_dense" and args[0].data_ptr() != self._allowed
+        if reads or by_mask or name in ("nonzero", "masked_select", "unique", "_unique2", "equal"):
+            ours = [frame.name for frame in traceback.extract_stack() if "blendsplat" in Path(frame.filename).parts]
+            self.found.append(f"{name} in {ours[-1]}")
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_that_searches_colours_waits_for_nothing(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = pytest.importorskip("blendsplat._kernels_cuda_emulated", reason="needs BLENDSPLAT_EMULATION")
+    monkeypatch.setattr("blendsplat.splatting.backend.backend_for", lambda device: CudaBackend(kernels))
+    trainer = new_trainer(tiny_clip, color_init_images=0, drop_uninitialised=False)
+    trainer.step()
+    assert trainer._searches_colors() and trainer.initialised.any()
+    trainer.initialised.zero_()
+    with Waits(allowed=trainer._step._raster._seen) as waits:  # which lies in the host's memory
+        trainer.step()
+    # on the CPU only, where this step's loss runs, the rows are looked at
+    assert waits.found == ["_local_scalar_dense in image_loss_into"] * 2
+    assert trainer.initialised.any()
+
+
 def watched_step(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[dict, list[int], torch.Tensor, object]:
     """One step without Adam: gradients by name, the rows and backgrounds it took, and its report."""
     seen: dict = {}
 
     def keep(self: FusedAdam, grads: list, skip: torch.Tensor | None = None) -> None:
-        seen.update(
-            {n: None if g is None else g.clone() for n, g in zip(trainer.parameters.names, grads, strict=True)}
-        )
+        seen.update({n: None if g is None else g.clone() for n, g in zip(trainer.parameters.names, grads, strict=True)})
 
     with monkeypatch.context() as patch:
         patch.setattr(FusedAdam, "step", keep)
@@ -189,8 +223,6 @@ def test_colours_are_searched_in_every_early_batch_and_now_and_then_later(tiny_c
     trainer = new_trainer(tiny_clip, color_init_images=9)
     trainer.images = 10
     assert not trainer._searches_colors()
-
-
 
 
 def test_a_checkpoint_of_torchs_adam_goes_on_as_torch_would(tiny_clip: Path) -> None:

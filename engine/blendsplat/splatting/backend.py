@@ -57,6 +57,21 @@ class RasterPass(Protocol):
         Raises ValueError when no forward pass went before.
         """
 
+    def pixel_weights(
+        self,
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        viewmats: Tensor,
+        Ks: Tensor,
+        images: Tensor,
+        mask: Tensor,
+        threshold: float,
+    ) -> tuple[Tensor, Tensor]:
+        """gaussian_pixel_weights, for Gaussians as ``forward`` takes them; all weights are zero where some are lost."""
+
     def overflowed(self) -> bool:
         """True when the step before lost Gaussians because its buffers were too small, and has to be done again.
 

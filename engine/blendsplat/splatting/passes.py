@@ -53,17 +53,52 @@ class BufferedPass:
         Ks: Tensor,
         backgrounds: Tensor | None = None,
     ) -> None:
-        images, gaussians, width, height, near_plane = self._size
-        self._drawn = None  # a forward pass that fails leaves nothing to go back through
-        means = checked("means", means, (images, gaussians, 3), self._device)
-        scene = checked_scene(
-            means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane, sharing=True
-        )
+        scene = self._checked_scene(means, quats, scales, opacities, colors, viewmats, Ks)
         if backgrounds is not None:
-            backgrounds = checked("backgrounds", backgrounds, (images, 3), self._device)
+            backgrounds = checked("backgrounds", backgrounds, (scene.images, 3), self._device)
         bins = self._bin(scene)
         self._backend.blend_forward(scene, bins, backgrounds, self._buffers.take)
         self._drawn = (scene, bins, backgrounds)
+
+    def _checked_scene(
+        self,
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        viewmats: Tensor,
+        Ks: Tensor,
+    ) -> Scene:
+        images, gaussians, width, height, near_plane = self._size
+        self._drawn = None  # the buffers are about to change; a call that fails leaves nothing to go back through
+        means = checked("means", means, (images, gaussians, 3), self._device)
+        return checked_scene(
+            means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane, sharing=True
+        )
+
+    @torch.no_grad()
+    def pixel_weights(
+        self,
+        means: Tensor,
+        quats: Tensor,
+        scales: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        viewmats: Tensor,
+        Ks: Tensor,
+        images: Tensor,
+        mask: Tensor,
+        threshold: float,
+    ) -> tuple[Tensor, Tensor]:
+        scene = self._checked_scene(means, quats, scales, opacities, colors, viewmats, Ks)
+        plane = (scene.images, scene.height, scene.width)
+        images = checked("images", images, (*plane, 3), self._device)
+        mask = checked("mask", mask, plane, self._device, torch.bool)
+        sums: Tensor = self._backend.pixel_weights(scene, self._bin(scene), images, mask, threshold)
+        if self.lost is not None:
+            sums = torch.where(self.lost == 0, sums, 0.0)
+        return sums[:, 0], sums[:, 1:]
 
     def _bin(self, scene: Scene) -> Bins:
         bins: Bins = self._backend.bin(scene, self._buffers.take)

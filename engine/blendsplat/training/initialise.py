@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.avatar import Gaussians, TrainingCamera
+from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rgbavatar import RGBAvatar, features_of_colors
 from blendsplat.geometry import face_normals
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.splatting import gaussian_pixel_weights
 from blendsplat.training.data import FrameBatch
 from blendsplat.training.presets import Preset
+
+PixelWeights = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]  # (images, mask, threshold)
 
 PIXEL_WEIGHT = 0.1  # a pixel counts for a Gaussian that shows with at least this weight (alpha times transmittance)
 TOTAL_WEIGHT = 0.1  # a Gaussian is initialised once the weights of a batch exceed this
@@ -65,20 +68,15 @@ def part_spread(features: Tensor, layout: list[tuple[str, int]]) -> Tensor:
 
 
 @torch.no_grad()
-def initialise_colors(
-    avatar: RGBAvatar, initialised: Tensor, gaussians: Gaussians, frames: FrameBatch, viewmats: Tensor, Ks: Tensor
-) -> None:
+def initialise_colors(avatar: RGBAvatar, initialised: Tensor, frames: FrameBatch, pixel_weights: PixelWeights) -> None:
     """Set, once, the colours of Gaussians that this batch sees well enough to their pixels' weighted mean (eq. 3).
 
-    initialised [N] bool is updated. Which Gaussians are set is decided on the device: nothing waits for it.
+    initialised [N] bool is updated. pixel_weights: of the frames' Gaussians (TrainingStep.pixel_weights).
+    Which Gaussians are set is decided on the device: nothing waits for it.
     """
     mask = ((frames.alpha > FOREGROUND) & (frames.valid > FOREGROUND))[..., 0]
     straight = frames.premultiplied / frames.alpha.clamp_min(1 / 255)
-    weight, weighted = gaussian_pixel_weights(
-        gaussians.means, gaussians.quats, gaussians.scales.expand_as(gaussians.means),
-        gaussians.opacities.expand(len(viewmats), -1), viewmats, Ks,
-        straight.clamp(0, 1), mask, PIXEL_WEIGHT,
-    )  # fmt: skip
+    weight, weighted = pixel_weights(straight.clamp(0, 1), mask, PIXEL_WEIGHT)
     fresh = (weight > TOTAL_WEIGHT) & ~initialised
     seen = features_of_colors(weighted / weight.clamp_min(TOTAL_WEIGHT)[:, None])
     avatar.colors.copy_(torch.where(fresh[:, None], seen, avatar.colors))

@@ -104,6 +104,14 @@ class TrainingStep:
         bind.forward(self._gaussians, weights, self._carrier)
         return Gaussians(bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
 
+    @torch.no_grad()
+    def pixel_weights(self, blended: bool, images: Tensor, mask: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+        """splatting.gaussian_pixel_weights of the batch in the inputs, in the step's buffers: nothing waits."""
+        g = self.gaussians(blended)
+        return self._raster.pixel_weights(
+            g.means, g.quats, g.scales, g.opacities, g.colors, self._viewmats, self._Ks, images, mask, threshold
+        )
+
     def run(self, stage: Stage) -> bool:
         """Train on the batch that lies in the inputs. False when a GPU's buffers were too small for this batch or one
         shortly before: nothing was learned from it then, there is more room now, and it should be repeated."""

@@ -7,6 +7,7 @@ It knows nothing of files, progress or time; loop.py does.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ class Trainer:
         if self.surfaces is None:
             step.carry(self._surface(rows))
         if self._searches_colors():
-            self._initialise_colors(step, rows)
+            self._initialise_colors(step)
         if not step.run(self._stage()):
             step.run(self._stage())  # with more room than a batch just had, which changed nothing
         self.images += len(rows)
@@ -164,11 +165,9 @@ class Trainer:
             self._step = TrainingStep(avatar, self.parameters, clip, loss)
         return self._step
 
-    def _initialise_colors(self, step: TrainingStep, rows: list[int]) -> None:
-        camera, batch = self.avatar.camera, len(rows)
-        gaussians = step.gaussians(self._stage().blended)
-        cameras = camera.viewmat.expand(batch, 4, 4), camera.K.expand(batch, 3, 3)
-        initialise_colors(self.avatar, self.initialised, gaussians, self.data.batch(rows), *cameras)
+    def _initialise_colors(self, step: TrainingStep) -> None:
+        frames = self.data.batch(step.loss.rows)  # rows that are on the device already
+        initialise_colors(self.avatar, self.initialised, frames, partial(step.pixel_weights, self._stage().blended))
 
     def _searches_colors(self) -> bool:
         """Whether this batch's pixels may give colours to Gaussians that have none."""
