@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adam over all parameters in one parallel region. Bound by memory: sixteen bytes read, twelve written per element.
+// Adam over all parameters at once. Bound by memory: sixteen bytes read, twelve written per element.
 #include "blendsplat/adam.h"
 #include "rows.h"
+#include "threads.h"
 #include "training.h"
 
 BS_BEGIN
@@ -22,19 +23,19 @@ BS_FN void step_chunk(const AdamTensor& tensor, const AdamFactors& factors, int6
   }
 }
 
+int64_t chunks_of(const AdamTensor& tensor) { return tensor.grad ? (tensor.count + kChunk - 1) / kChunk : 0; }
+
 }  // namespace
 
 void adam(const AdamTensor* tensors, int64_t tensor_count, const AdamOptions& options, const float* rates, int64_t* steps, int threads) {
-#pragma omp parallel num_threads(threads)
-  for (int64_t t = 0; t < tensor_count; ++t) {
-    const AdamTensor& tensor = tensors[t];
-    if (!tensor.grad) continue;
-    const AdamFactors factors = adam_factors(options, rates[t], steps[t] + 1);
-#pragma omp for schedule(dynamic) nowait
-    for (int64_t begin = 0; begin < tensor.count; begin += kChunk) {
-      step_chunk(tensor, factors, begin, begin + kChunk < tensor.count ? begin + kChunk : tensor.count);
-    }
-  }
+  int64_t chunks = 0;
+  for (int64_t t = 0; t < tensor_count; ++t) chunks += chunks_of(tensors[t]);
+  share(threads, chunks, 4, [&](int64_t chunk, int) {
+    int64_t t = 0;
+    for (; chunk >= chunks_of(tensors[t]); ++t) chunk -= chunks_of(tensors[t]);
+    const int64_t begin = chunk * kChunk, count = tensors[t].count;
+    step_chunk(tensors[t], adam_factors(options, rates[t], steps[t] + 1), begin, begin + kChunk < count ? begin + kChunk : count);
+  });
   for (int64_t t = 0; t < tensor_count; ++t) steps[t] += tensors[t].grad != nullptr;
 }
 

@@ -6,6 +6,7 @@
 
 #include "attention.h"
 #include "simd.h"
+#include "threads.h"
 
 BS_BEGIN
 
@@ -141,20 +142,15 @@ void attend_block(const Attention& task, int64_t image, int64_t head, int64_t st
 
 void attention(const Attention& task) {
   const int64_t size = task.padded_keys() * task.width, blocks = (task.queries + kBlockRows - 1) / kBlockRows;
-#pragma omp parallel num_threads(task.threads)
-  {
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < task.images * task.heads; ++item) {
-      float* packed = task.packed + 2 * item * size;
-      pack(task, item / task.heads, item % task.heads, packed, packed + size);
-    }
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < task.images * task.heads * blocks; ++item) {
-      const int64_t pair = item / blocks;
-      const float* packed = task.packed + 2 * pair * size;
-      attend_block(task, pair / task.heads, pair % task.heads, item % blocks * kBlockRows, packed, packed + size);
-    }
-  }
+  share(task.threads, task.images * task.heads, 1, [&](int64_t item, int) {
+    float* packed = task.packed + 2 * item * size;
+    pack(task, item / task.heads, item % task.heads, packed, packed + size);
+  });
+  share(task.threads, task.images * task.heads * blocks, 1, [&](int64_t item, int) {
+    const int64_t pair = item / blocks;
+    const float* packed = task.packed + 2 * pair * size;
+    attend_block(task, pair / task.heads, pair % task.heads, item % blocks * kBlockRows, packed, packed + size);
+  });
 }
 
 BS_END

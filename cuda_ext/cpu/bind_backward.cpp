@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "bind.h"
+#include "threads.h"
 
 BS_BEGIN
 
@@ -128,10 +129,9 @@ int64_t bind_scratch(int64_t images, int64_t blendshapes) { return kParts * imag
 
 void bind_backward(const Bind& bind, const BindBackward& b, int threads) {
   const int64_t blocks = bind_blocks(bind), weights = bind.images * bind.blendshapes;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (int64_t part = 0; part < kParts; ++part) {
+  share(threads, kParts, 1, [&](int64_t part, int) {
     run_blocks(bind, b, blocks * part / kParts, blocks * (part + 1) / kParts, b.scratch + part * weights * kLanes);
-  }
+  });
   for (int64_t i = 0; i < weights; ++i) {
     Lanes sum(0.0f);
     for (int64_t part = 0; part < kParts; ++part) sum = sum + load(b.scratch + (part * weights + i) * kLanes);

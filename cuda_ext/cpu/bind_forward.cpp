@@ -2,6 +2,7 @@
 // An avatar's Gaussians for a batch of frames: base plus weighted blendshapes, then carried by the triangles' frames.
 // Every basis is read from memory once for all frames of the batch.
 #include "bind.h"
+#include "threads.h"
 
 BS_BEGIN
 
@@ -69,8 +70,7 @@ BS_FN void activate_block(const Bind& bind, int64_t first, int count, const Boun
 }  // namespace
 
 void bind_forward(const Bind& bind, const BoundGaussians<float>& out, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t block = 0; block < bind_blocks(bind); ++block) {
+  share(threads, bind_blocks(bind), 4, [&](int64_t block, int) {
     const int64_t first = block * kBindBlock;
     const int count = gaussians_in(bind, first, kBindBlock);
     if (bind.log_scales) activate_block(bind, first, count, out);
@@ -84,7 +84,7 @@ void bind_forward(const Bind& bind, const BoundGaussians<float>& out, int thread
         }
       }
     });
-  }
+  });
 }
 
 BS_END

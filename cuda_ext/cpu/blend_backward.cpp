@@ -135,12 +135,12 @@ void backward_tile(const Scene& scene, const Tile& tile, const BlendBackward& b,
 
 }  // namespace
 
-void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b, int64_t image, int part) {
+void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b, int64_t image, int part, int rank) {
   const int64_t owner = part * scene.images + image;
   float* rows = b.sums.rows + owner * scene.gaussians * kGradientSize;
   float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
   for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] = 0.0f;
-  const Kept scratch = kept_of_thread(b.kept, b.kept_entries, b.longest);
+  const Kept scratch = kept_of_thread(b.kept, b.kept_entries, b.longest, rank);
   each_tile_of_band(scene, b.sums.bands + image * scene.tile_rows(), part, [&](int64_t tile) {
     backward_tile(scene, make_tile(scene, bins, image, tile), b, image, scratch, rows, grad_background);
   });

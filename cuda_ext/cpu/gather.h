@@ -9,6 +9,7 @@
 BS_BEGIN
 
 constexpr int kBlock = kLanes;
+constexpr int64_t kGrain = 64;  // blocks that a thread takes at a time
 
 template <int Size>
 BS_FN void gather_rows(const float* base, int count, Lanes* out) {

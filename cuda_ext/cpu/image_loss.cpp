@@ -9,11 +9,8 @@
 #include <initializer_list>
 #include <utility>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-
 #include "pixels.h"
+#include "threads.h"
 #include "training.h"
 
 BS_BEGIN
@@ -219,23 +216,15 @@ ImageLossSizes image_loss_sizes(int64_t images, int height, int width, int threa
 void image_loss(const ImageLoss& loss, double* sums, float* scratch, int threads) {
   const int64_t strips = (loss.height + kStripRows - 1) / kStripRows;
   const bool with_ssim = loss.ssim_weight != 0.0f;
-#pragma omp parallel num_threads(threads)
-  {
-#if defined(_OPENMP)
-    float* mine = scratch + omp_get_thread_num() * scratch_floats(loss.width);
-#else
-    float* mine = scratch;
-#endif
-    if (with_ssim) std::memset(mine, 0, scratch_floats(loss.width) * sizeof(float));  // the margins stay zero
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < loss.images * strips; ++item) {
-      const int64_t image = item / strips, first = item % strips * kStripRows;
-      const int64_t last = first + kStripRows < loss.height ? first + kStripRows : loss.height;
-      Strip strip = {loss, image, first, last, loss_factors(loss, image), {mine, padded_floats(loss.width)}, {}};
-      with_ssim ? run_strip(strip) : run_strip_without_ssim(strip);
-      std::memcpy(sums + item * 3, strip.sums, sizeof strip.sums);
-    }
-  }
+  if (with_ssim) std::memset(scratch, 0, static_cast<size_t>(threads * scratch_floats(loss.width)) * sizeof(float));  // margins stay zero
+  share(threads, loss.images * strips, 1, [&](int64_t item, int rank) {
+    const int64_t image = item / strips, first = item % strips * kStripRows;
+    const int64_t last = first + kStripRows < loss.height ? first + kStripRows : loss.height;
+    float* mine = scratch + rank * scratch_floats(loss.width);
+    Strip strip = {loss, image, first, last, loss_factors(loss, image), {mine, padded_floats(loss.width)}, {}};
+    with_ssim ? run_strip(strip) : run_strip_without_ssim(strip);
+    std::memcpy(sums + item * 3, strip.sums, sizeof strip.sums);
+  });
   for (int64_t image = 0; image < loss.images; ++image) {
     double all[3] = {};
     for (int64_t i = 0; i < strips * 3; ++i) all[i % 3] += sums[image * strips * 3 + i];

@@ -5,10 +5,6 @@
 
 #include "tile.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 BS_BEGIN
 
 struct KeptStep {
@@ -23,12 +19,8 @@ struct Kept {
 };
 
 // steps [threads,longest + 1,kKeptSize], entries [threads,longest + 1], longest: the most entries of a tile.
-inline Kept kept_of_thread(float* steps, int32_t* entries, int64_t longest) {
-#ifdef _OPENMP
-  const int64_t first = omp_get_thread_num() * (longest + 1);
-#else
-  const int64_t first = 0;
-#endif
+inline Kept kept_of_thread(float* steps, int32_t* entries, int64_t longest, int rank) {
+  const int64_t first = rank * (longest + 1);
   return {reinterpret_cast<KeptStep*>(steps + first * kKeptSize), entries + first};
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "operations.h"
+#include "threads.h"
 
 namespace blendsplat {
 
@@ -31,8 +32,7 @@ void draw_face(const Mesh& mesh, int64_t image, int32_t face, int first_row, int
 
 void rasterize_mesh(const Mesh& mesh) {
   const int64_t bands = mesh.images >= mesh.threads ? 1 : std::min(mesh.threads, std::max(1, mesh.height / 16));
-#pragma omp parallel for schedule(dynamic) num_threads(mesh.threads)
-  for (int64_t item = 0; item < mesh.images * bands; ++item) {
+  share(mesh.threads, mesh.images * bands, 1, [&](int64_t item, int) {
     const int64_t image = item / bands, part = item % bands;
     const int first = static_cast<int>(mesh.height * part / bands), last = static_cast<int>(mesh.height * (part + 1) / bands) - 1;
     const int64_t begin = (image * mesh.height + first) * mesh.width;
@@ -41,7 +41,7 @@ void rasterize_mesh(const Mesh& mesh) {
     std::fill(mesh.depth + begin, mesh.depth + end, 0.0f);
     std::fill(mesh.barycentrics + begin * 3, mesh.barycentrics + end * 3, 0.0f);
     for (int64_t face = 0; face < mesh.faces; ++face) draw_face(mesh, image, static_cast<int32_t>(face), first, last);
-  }
+  });
 }
 
 }  // namespace blendsplat

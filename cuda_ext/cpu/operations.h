@@ -112,7 +112,7 @@ struct CeilingRun {
                   int32_t* tile_bounds);  /* of Gaussians start .. start + count; returns the sum of tile_bounds */ \
   int64_t emit_pairs(const Scene&, const float* records, const uint32_t* order, int64_t count, uint64_t* pairs);    \
   void blend_forward(const Scene&, const Bins&, const BlendForward&, int64_t image, int64_t tile_row);              \
-  void blend_backward(const Scene&, const Bins&, const BlendBackward&, int64_t image, int part);                    \
+  void blend_backward(const Scene&, const Bins&, const BlendBackward&, int64_t image, int part, int rank);          \
   void project_backward(const Scene&, const ProjectBackward&, int64_t start, int64_t count);  /* in all images */   \
   void pixel_weights(const Scene&, const Bins&, const PixelWeights&, int64_t image, int part);                      \
   void exponential2_array(const float* in, float* out, int64_t count);                                              \

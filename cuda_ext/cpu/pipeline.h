@@ -4,13 +4,7 @@
 // so one that the system has put to sleep holds up no more than its own item.
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <thread>
-
-#if defined(_MSC_VER) && defined(_M_X64)
-#include <intrin.h>
-#endif
+#include "threads.h"
 
 namespace blendsplat {
 
@@ -46,21 +40,7 @@ class Progress {
   std::atomic<int64_t> undone_;
 };
 
-inline void rest_a_moment(int round) {
-  // Most waits are shorter than this, some 50 microseconds; and on a busy machine who yields is not back for milliseconds.
-  constexpr int kPatience = 4000;
-  if (round > kPatience) {
-    std::this_thread::yield();  // somebody else may need this processor to finish what we wait for
-    return;
-  }
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(_MSC_VER) && defined(_M_X64)
-  _mm_pause();
-#endif
-}
-
-// What each thread of a parallel region runs. Images are done in order, at most `window` of them at a time.
+// What each thread of run_together runs. Images are done in order, at most `window` of them at a time.
 // perform(image, stage, item); advance(image, stage) opens the stage after `stage` (open with kFinished after the last).
 template <class ProgressOf, class Perform, class Advance>
 void work_through(int64_t images, int64_t window, ProgressOf progress, Perform perform, Advance advance) {

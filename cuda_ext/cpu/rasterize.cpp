@@ -6,6 +6,7 @@
 
 #include "dispatch.h"
 #include "pipeline.h"
+#include "threads.h"
 
 namespace blendsplat {
 
@@ -38,6 +39,8 @@ class Binner {
   Binner(const Scene& scene, const Binning& binning) : scene_(scene), b_(binning) {}
 
   ImageState& state(int64_t image) const { return static_cast<ImageState*>(b_.states)[image]; }
+  int64_t images() const { return scene_.images; }
+  int64_t window() const { return b_.slots; }  // images in flight
 
   void start(int64_t image) const {
     ImageState& s = *new (&state(image)) ImageState;
@@ -153,11 +156,13 @@ int64_t binning_state_size() { return sizeof(ImageState); }
 BinSizes bin(const Scene& scene, const Binning& binning) {
   const Binner binner(scene, binning);
   for (int64_t image = 0; image < scene.images; ++image) binner.start(image);
-#pragma omp parallel num_threads(useful_threads(scene))
-  work_through(
-      scene.images, binning.slots, [&](int64_t image) -> Progress& { return binner.state(image).progress; },
-      [&](int64_t image, int stage, int64_t item) { binner.perform(image, stage, item); },
-      [&](int64_t image, int stage) { binner.advance(image, stage); });
+  run_together(useful_threads(scene), [](void* context, int) {
+    const Binner& work = *static_cast<const Binner*>(context);
+    work_through(
+        work.images(), work.window(), [&](int64_t image) -> Progress& { return work.state(image).progress; },
+        [&](int64_t image, int stage, int64_t item) { work.perform(image, stage, item); },
+        [&](int64_t image, int stage) { work.advance(image, stage); });
+  }, const_cast<Binner*>(&binner));
   BinSizes sizes = {0, kEntrySlack, 0};
   for (int64_t image = 0; image < scene.images; ++image) {
     const ImageState& s = binner.state(image);
@@ -170,33 +175,28 @@ BinSizes bin(const Scene& scene, const Binning& binning) {
 
 void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out) {
   const int64_t rows = scene.tile_rows();
-#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
-  for (int64_t item = 0; item < scene.images * rows; ++item) operations().blend_forward(scene, bins, out, item / rows, item % rows);
+  share(scene.threads, scene.images * rows, 1, [&](int64_t item, int) {
+    operations().blend_forward(scene, bins, out, item / rows, item % rows);
+  });
 }
 
 void backward(const Scene& scene, const Bins& bins, const BlendBackward& b, const GaussianArrays& out) {
   cut_bands(scene, bins.offsets, b.sums.parts, b.sums.bands);
   const int64_t runs = runs_of(scene);
-#pragma omp parallel num_threads(scene.threads)
-  {
-#pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < scene.images * b.sums.parts; ++item) {
-      operations().blend_backward(scene, bins, b, item / b.sums.parts, static_cast<int>(item % b.sums.parts));
-    }
-#pragma omp for schedule(dynamic) nowait
-    for (int64_t run = 0; run < runs; ++run) {
-      operations().project_backward(scene, {bins.records, b.sums, out}, run * kRun, run_size(scene, run));
-    }
-  }
+  share(scene.threads, scene.images * b.sums.parts, 1, [&](int64_t item, int rank) {
+    operations().blend_backward(scene, bins, b, item / b.sums.parts, static_cast<int>(item % b.sums.parts), rank);
+  });
+  share(scene.threads, runs, 1, [&](int64_t run, int) {
+    operations().project_backward(scene, {bins.records, b.sums, out}, run * kRun, run_size(scene, run));
+  });
 }
 
 void pixel_weights(const Scene& scene, const Bins& bins, PixelWeights w, int32_t* bands) {
   cut_bands(scene, bins.offsets, w.parts, bands);
   w.bands = bands;
-#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
-  for (int64_t item = 0; item < scene.images * w.parts; ++item) {
+  share(scene.threads, scene.images * w.parts, 1, [&](int64_t item, int) {
     operations().pixel_weights(scene, bins, w, item / w.parts, static_cast<int>(item % w.parts));
-  }
+  });
 }
 
 }  // namespace blendsplat

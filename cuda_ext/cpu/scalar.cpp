@@ -65,7 +65,7 @@ void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out
   });
 }
 
-void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b, int64_t image, int part) {
+void blend_backward(const Scene& scene, const Bins& bins, const BlendBackward& b, int64_t image, int part, int) {
   const int64_t owner = part * scene.images + image;
   const int32_t* bands = b.sums.bands + image * scene.tile_rows();
   const float* records = bins.records + image * scene.gaussians * kRecordSize;

@@ -6,6 +6,7 @@
 #include "blendsplat/surfel_blend.h"
 #include "kept.h"
 #include "surfel_operations.h"
+#include "threads.h"
 
 BS_BEGIN
 
@@ -167,8 +168,7 @@ void backward_tile(const Scene& scene, const Tile& tile, const SurfelBackward& b
 }  // namespace
 
 void surfel_backward(const Scene& scene, const Bins& bins, const SurfelBackward& b) {
-#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
-  for (int64_t item = 0; item < scene.images * b.parts; ++item) {
+  share(scene.threads, scene.images * b.parts, 1, [&](int64_t item, int rank) {
     const int64_t image = item / b.parts;
     const int part = static_cast<int>(item % b.parts);
     const int64_t owner = part * scene.images + image;
@@ -176,12 +176,12 @@ void surfel_backward(const Scene& scene, const Bins& bins, const SurfelBackward&
     std::memset(rows, 0, sizeof(float) * static_cast<size_t>(scene.gaussians * kSurfelSize));
     float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
     for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] = 0.0f;
-    const Kept kept = kept_of_thread(b.kept, b.kept_entries, b.longest);
+    const Kept kept = kept_of_thread(b.kept, b.kept_entries, b.longest, rank);
     const int64_t end = part_start(scene, bins, image, part + 1, b.parts);
     for (int64_t tile = part_start(scene, bins, image, part, b.parts); tile < end; ++tile) {
       backward_tile(scene, make_tile(scene, bins, image, tile), b, image, kept, rows, grad_background);
     }
-  }
+  });
 }
 
 BS_END

@@ -3,6 +3,7 @@
 // the background is added last.
 #include "blendsplat/surfel_blend.h"
 #include "surfel_operations.h"
+#include "threads.h"
 #include "tile.h"
 
 BS_BEGIN
@@ -39,13 +40,12 @@ BS_FN void blend_tile(const Scene& scene, const Tile& tile, const SurfelForward&
 
 void surfel_forward(const Scene& scene, const Bins& bins, const SurfelForward& out) {
   const int64_t rows = scene.tile_rows(), columns = scene.tile_columns();
-#pragma omp parallel for schedule(dynamic) num_threads(scene.threads)
-  for (int64_t item = 0; item < scene.images * rows; ++item) {
+  share(scene.threads, scene.images * rows, 1, [&](int64_t item, int) {
     const int64_t image = item / rows;
     for (int64_t column = 0; column < columns; ++column) {
       blend_tile(scene, make_tile(scene, bins, image, item % rows * columns + column), out, image);
     }
-  }
+  });
 }
 
 BS_END

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage 1 for surfels: every one of every image to a record for blending and one for binning, sixteen at a time.
+#include <atomic>
+
 #include "surfel_gather.h"
 #include "surfel_operations.h"
+#include "threads.h"
 
 BS_BEGIN
 
@@ -38,9 +41,8 @@ BS_FN int64_t write_bins(const Scene& scene, const SurfelBounds<Lanes>& b, Lanes
 
 int64_t surfel_project(const Scene& scene, float* surfels, float* records, int32_t* tile_bounds) {
   const int64_t blocks = (scene.gaussians + kBlock - 1) / kBlock;
-  int64_t bound = 0;
-#pragma omp parallel for schedule(static) num_threads(scene.threads) reduction(+ : bound)
-  for (int64_t item = 0; item < blocks * scene.images; ++item) {
+  std::atomic<int64_t> bound{0};
+  share(scene.threads, blocks * scene.images, kGrain, [&](int64_t item, int) {
     const int64_t image = item / blocks, start = item % blocks * kBlock;
     const int64_t first = image * scene.gaussians + start;
     const int count = static_cast<int>(scene.gaussians - start < kBlock ? scene.gaussians - start : kBlock);
@@ -51,7 +53,7 @@ int64_t surfel_project(const Scene& scene, float* surfels, float* records, int32
     write_surfels(columns, count, surfels + first * kSurfelSize);
     bound += write_bins(scene, bound_surfel(s, p, scene.width, scene.height), p.camera_mean[2], drawable(s, p, scene.near_plane), count,
                         records + first * kRecordSize, tile_bounds + first);
-  }
+  });
   return bound;
 }
 

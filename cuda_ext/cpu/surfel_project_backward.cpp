@@ -2,6 +2,7 @@
 // Stage 5 for surfels: gradients of the records back to means, quaternions, scales, opacities and colours.
 #include "surfel_gather.h"
 #include "surfel_operations.h"
+#include "threads.h"
 
 BS_BEGIN
 
@@ -21,8 +22,7 @@ BS_FN void sum_rows(const Scene& scene, const float* rows, int parts, int64_t fi
 
 void surfel_project_backward(const Scene& scene, const float* rows, int parts, const GaussianArrays& out) {
   const int64_t blocks = (scene.gaussians + kBlock - 1) / kBlock;
-#pragma omp parallel for schedule(static) num_threads(scene.threads)
-  for (int64_t item = 0; item < blocks * scene.images; ++item) {
+  share(scene.threads, blocks * scene.images, kGrain, [&](int64_t item, int) {
     const int64_t image = item / blocks, start = item % blocks * kBlock;
     const int64_t first = image * scene.gaussians + start;
     const int count = static_cast<int>(scene.gaussians - start < kBlock ? scene.gaussians - start : kBlock);
@@ -38,7 +38,7 @@ void surfel_project_backward(const Scene& scene, const float* rows, int parts, c
     scatter_rows<2>(out.scales + first * 2, count, grad.scale, drawn);
     scatter_rows<1>(out.opacities + first, count, &grad.opacity, drawn);
     scatter_rows<3>(out.colors + first * 3, count, grad.color, drawn);
-  }
+  });
 }
 
 BS_END

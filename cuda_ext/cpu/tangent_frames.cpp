@@ -2,6 +2,7 @@
 // The tangent frames of a head's triangles in B frames, sixteen triangles at a time.
 #include "blendsplat/tangent.h"
 #include "gather.h"
+#include "threads.h"
 #include "training.h"
 
 BS_BEGIN
@@ -33,12 +34,11 @@ BS_FN void frames_of_block(const TangentFrames& t, int64_t image, int64_t first,
 
 void tangent_frames(const TangentFrames& t, int threads) {
   const int64_t blocks = (t.faces + kLanes - 1) / kLanes;
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t index = 0; index < t.images * blocks; ++index) {
+  share(threads, t.images * blocks, 64, [&](int64_t index, int) {
     const int64_t first = index % blocks * kLanes;
     const int64_t rest = t.faces - first;
     frames_of_block(t, index / blocks, first, static_cast<int>(rest < kLanes ? rest : kLanes));
-  }
+  });
 }
 
 BS_END

@@ -16,7 +16,7 @@ from blendsplat.splatting import rasterize_gaussians
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = ROOT / "cuda_ext" / "cpu"
-SHARED = ("rasterize", "bin")  # once; the others are vector files, here in their plain set
+SHARED = ("rasterize", "bin", "threads")  # once; the others are vector files, here in their plain set
 VECTOR = ("project", "emit_pairs", "blend_forward", "blend_backward", "project_backward", "pixel_weights")
 
 

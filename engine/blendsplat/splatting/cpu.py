@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CPU backend: OpenMP and vector instructions behind blendsplat._kernels_cpu.
+"""The CPU backend: threads and vector instructions behind blendsplat._kernels_cpu.
 
 It allocates what the kernels read and write; the kernels know only addresses.
 """
@@ -61,7 +61,7 @@ class _Scratch(Workspace):
 
 
 class CpuBackend:
-    """OpenMP + vector instructions (AVX-512, AVX2 or what the compiler finds), chosen at run time."""
+    """Threads + vector instructions (AVX-512, AVX2 or what the compiler finds), chosen at run time."""
 
     def __init__(self, module: ModuleType) -> None:
         self.kernels: Any = module
