@@ -20,6 +20,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path == ROOT / "tests" / "blender" and not named else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked gpu are skipped, with the reason, where there is nothing to run them on."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    from blendsplat.splatting.backend import available_kernels  # tests/blender has no torch
+
+    if not available_kernels()["cuda"]:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device, or the CUDA kernels are not built"))
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Callable[[str], Path]:
     """test_data("video/d18.mp4") -> its path, or skips the test."""
