@@ -15,6 +15,7 @@ from blendsplat.bench import curves, machine, subject
 from blendsplat.bench.peers import table
 from blendsplat.bench.suite import BENCHES
 from blendsplat.cli import app
+from blendsplat.commands import bench
 
 TINY = ["--seconds", "0", "--threads", "1", "--gaussians", "60", "--size", "24", "--uv", "12", "--batch", "2"]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -74,6 +75,14 @@ def test_all_writes_the_page(tmp_path: Path) -> None:
     outside = PAGE.read_text(encoding="utf-8").split("<!-- bench:machine -->")[0]
     assert text.startswith(outside)
     assert "Rasterizer" in result.stdout and "times the floor" in result.stdout
+
+
+def test_without_a_sub_command_all_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setitem(bench._commands, "all", lambda **options: asked.append(options))
+    assert run("--device", "cuda").exit_code == 0 and run().exit_code == 0
+    assert asked == [{"device": "cuda"}, {"device": "cpu"}]
+    assert run("render", "--help").exit_code == 0 and len(asked) == 2
 
 
 def test_an_avatar_of_the_users(tmp_path: Path) -> None:

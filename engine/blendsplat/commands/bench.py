@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``blendsplat bench``: one sub-command per benchmark; ``all`` writes the tables of docs/benchmarks.md."""
+"""``blendsplat bench``: one sub-command per benchmark, and every one without; ``all`` writes docs/benchmarks.md."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,20 @@ from rich.console import Console
 
 from blendsplat.commands.running import AsJson, Device, Verbose, print_json, run_command
 
-app = typer.Typer(no_args_is_help=True, help="Measure: speed and quality of the parts, as tables.")
+app = typer.Typer()
+_commands: dict[str, Callable[..., None]] = {}
+
+
+@app.callback(invoke_without_command=True)
+def bench(context: typer.Context, device: Device = "cpu") -> None:
+    """Measure: speed and quality of the parts, as tables. Without a sub-command, all of them.
+
+    \b
+    blendsplat bench
+    blendsplat bench --device cuda
+    """
+    if context.invoked_subcommand is None:
+        _commands["all"](device=device)
 
 
 @app.command()
@@ -96,7 +110,7 @@ def _benchmark(name: str, summary: str) -> None:
             _show(report)
 
     command.__doc__ = f"{summary}\n\n\b\nblendsplat bench {name}\nblendsplat bench {name} --json --file {name}.json"
-    app.command(name)(command)
+    _commands[name] = app.command(name)(command)
 
 
 def _show(report: Any) -> None:
