@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blendsplat.geometry import vertex_normals
 from blendsplat.heads.builtin.appearance import Look, paint_head
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.portrait import Palette, painted_texture
-from blendsplat.heads.render import Light, Props, vertex_normals
+from blendsplat.heads.render import Light, Props
 
 IDENTITY_SPREAD = 0.85  # standard deviations of a head's identity coefficients
 EXPRESSIONS_AT_ONCE = 7
@@ -134,7 +135,7 @@ def _raise_scalp(head: HeadModel, vertices: Tensor, rng: Rng) -> Tensor:
     if "scalp" not in head.regions or rng.random() < 0.2:
         return vertices
     rows = torch.from_numpy(head.regions["scalp"])
-    normals = vertex_normals(vertices, head.faces)[rows]
+    normals = vertex_normals(vertices[None], head.faces)[0, rows]
     rest = head.template[rows]
     waves = torch.as_tensor(rng.normal(0, 45, (3, 4)), dtype=torch.float32)  # wavelengths of a hand's breadth
     bumps = torch.sin(rest @ waves + torch.as_tensor(rng.uniform(0, 6.3, 4), dtype=torch.float32)).mean(1, keepdim=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
+from blendsplat.geometry import vertex_normals
 from blendsplat.heads.model import HeadModel
 from blendsplat.splatting import rasterize_mesh
 
@@ -95,16 +96,6 @@ def render_head(
     )
 
 
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Area-weighted unit normals [V,3] of one mesh."""
-    corners = vertices[faces]
-    across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.zeros_like(vertices)
-    for corner in range(3):
-        normals.index_add_(0, faces[:, corner], across)
-    return normalize(normals, dim=-1)
-
-
 def _surface_of(head: HeadModel) -> Tensor:
     """Per vertex [V,4]: broad gloss, sharp gloss, openness to light, wetness of eyes."""
     surface = torch.zeros(head.vertex_count, 4)
@@ -145,7 +136,7 @@ def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None
         surface, faces = torch.cat([surface, extra]), torch.cat([faces, props.faces + len(points)])
         colors = torch.cat([colors, props.colors.float().clamp(0, 1).pow(_GAMMA)])
         points = torch.cat([points, props.points.float()])
-    normals = vertex_normals(points, faces)
+    normals = vertex_normals(points[None], faces)[0]
     key_seen, ambient = _gather_light(faces, points, normals, light)
     openness = surface[:, 2:3]
     packed = torch.cat(
