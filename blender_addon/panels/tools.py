@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the panels of the tab "Avatar" share: the base class, a step's button with its progress, wrapped sentences."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from .. import jobs
+
+
+class Panel(bpy.types.Panel):
+    """A panel in the tab; subclasses set bl_label and bl_order."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Avatar"
+
+    def column(self) -> bpy.types.UILayout:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        return layout.column()
+
+
+def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, operator: str, icon: str) -> None:
+    """A step's button, or its progress while it runs; its last error in words."""
+    job = jobs.latest(kind)
+    if job is not None and job.running:
+        progress(column, job.fraction, job.status())
+        column.operator("blendsplat.cancel_job", icon="X")
+        return
+    again = job is not None and job.state in ("cancelled", "failed") and kind == "train"
+    column.operator(operator, icon=icon, **({"text": "Continue Training"} if again else {}))
+    if job is not None and job.state == "failed":
+        paragraph(context, column, job.error, "ERROR")
+    elif job is not None and job.state == "cancelled":
+        paragraph(context, column, job.status(), "INFO")
+
+
+def progress(column: bpy.types.UILayout, fraction: float, text: str) -> None:
+    """A bar with words beneath it that always fit."""
+    column.progress(factor=fraction, text=f"{fraction:.0%}")
+    column.label(text=text)
+
+
+def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: str, icon: str) -> None:
+    """A sentence, wrapped to the sidebar's width."""
+    width = (
+        max(24, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6) if context.region else 40
+    )
+    box = column.column(align=True)
+    for index, line in enumerate(textwrap.wrap(sentence, width) or [""]):
+        box.label(text=line, icon=icon if index == 0 else "BLANK1")
+
+
+def placeholder(path: object) -> str:
+    """What an empty field means."""
+    return str(path) if path is not None else ""
