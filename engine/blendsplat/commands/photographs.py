@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from blendsplat.commands.running import AsJson, Device, Verbose, described, report, run_command, run_job
-from blendsplat.serving.options import FitImageOptions
+from blendsplat.serving.options import ExportHeadOptions, FitImageOptions
 
 
 def _option(field: str, *names: str) -> Any:
@@ -87,8 +87,9 @@ def evaluate_fit(
 
 
 def export_head(
-    fit: Annotated[Path, typer.Argument(help="A folder that fit-image wrote, or a tracking.npz (its first frame).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .glb or .obj file to write.")],
+    fit: Annotated[Path, typer.Argument(help=described(ExportHeadOptions, "fit"))],
+    output: Annotated[Path, typer.Option("--output", "-o", help=described(ExportHeadOptions, "output"))],
+    performance: Annotated[Path | None, typer.Option(help=described(ExportHeadOptions, "performance"))] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -97,16 +98,6 @@ def export_head(
     \b
     blendsplat export-head portrait/ -o head.glb
     """
-    from blendsplat.progress import Progress
-
-    def work(progress: Progress) -> dict[str, Any]:
-        from blendsplat.heads.load import load_head
-        from blendsplat.tracking.export_head import export_head as write
-        from blendsplat.tracking.result import Tracking
-
-        tracking = Tracking.load(fit)
-        head = load_head(tracking.head_source, landmarks=False)
-        return {"output": str(output), **write(tracking, head, output)}
-
-    result = run_command("exporting", work, verbose, as_json)
+    values = {"fit": fit, "output": output, "performance": performance}
+    result = run_command("exporting", lambda progress: run_job("export_head", values, progress), verbose, as_json)
     report(result, as_json, f"Wrote {output}: {result['vertices']} vertices, {result['shape_keys']} shape keys.")

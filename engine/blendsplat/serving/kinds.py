@@ -86,6 +86,17 @@ def run_fit_image(options: opt.FitImageOptions, progress: Progress) -> dict[str,
     return plain(fit_images(list(options.images), options.directory, chosen, progress))
 
 
+def run_export_head(options: opt.ExportHeadOptions, progress: Progress) -> dict[str, Any]:
+    """-> {output, vertices, faces, shape_keys, joints}."""
+    from blendsplat.heads.load import load_head
+    from blendsplat.tracking.export_head import export_head
+    from blendsplat.tracking.result import Tracking
+
+    tracking = Tracking.load(options.performance or options.fit)
+    head = load_head(tracking.head_source, landmarks=False, progress=progress)
+    return {"output": str(options.output), **export_head(tracking, head, options.output)}
+
+
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, head, frames, valid, figures}, as for track."""
     from blendsplat.video.external import import_recording
@@ -200,6 +211,7 @@ KINDS = {
         JobKind("import", "importing the video", opt.ImportOptions, run_import),
         JobKind("track", "tracking", opt.TrackOptions, run_track),
         JobKind("fit_image", "fitting the head", opt.FitImageOptions, run_fit_image),
+        JobKind("export_head", "exporting the head", opt.ExportHeadOptions, run_export_head),
         JobKind("recording", "reading the recording", opt.RecordingOptions, run_recording),
         JobKind("vhap", "exporting", opt.VhapOptions, run_vhap),
         JobKind("train", "training", opt.TrainOptions, run_train),

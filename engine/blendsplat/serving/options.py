@@ -95,6 +95,16 @@ class FitImageOptions(Options):
     device: Device = "auto"
 
 
+class ExportHeadOptions(Options):
+    """Write a fitted head for other programs: GLB with UVs, shape keys and skeleton, or a posed OBJ."""
+
+    fit: AnyPath = Field(description="a folder that fit-image wrote, or a tracking.npz (its first frame)")
+    output: AnyPath = Field(description="the .glb or .obj file to write")
+    performance: AnyPath | None = Field(
+        None, description="a tracking.npz whose first frame replaces the fit's numbers: sliders that an artist moved"
+    )
+
+
 class RecordingOptions(Options):
     """Take over what another tracker made: VHAP's export, or metrical-tracker's folder."""
 

@@ -40,10 +40,11 @@ class PathRequest(Options):
     path: AnyPath
 
 
-class FolderRequest(Options):
-    """Parameters of ``head.rig``."""
+class RigRequest(Options):
+    """Parameters of ``head.rig``. identity: the model's mean head with the person's shape beside it."""
 
     directory: AnyPath
+    identity: bool = False
 
 
 def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
@@ -103,8 +104,12 @@ def describe_avatar(request: PathRequest) -> dict[str, Any]:
     return describe(request.path)
 
 
-def head_rig(request: FolderRequest) -> tuple[dict[str, Any], Arrays]:
-    """The tracked person's head, shape and offsets built in -> ({head, expression_names, ...}, rig.* arrays)."""
+def head_rig(request: RigRequest) -> tuple[dict[str, Any], Arrays]:
+    """The tracked person's head, shape and offsets built in -> ({head, expression_names, ...}, rig.* arrays).
+
+    With ``identity`` the offsets alone are built in, and rig.shape_directions [S,V,3], rig.joint_shape_directions
+    [S,5,3], rig.shape [S] (with it they give the person) and ``vertices`` [V,3] (the first frame, posed) come along.
+    """
     import torch
 
     from blendsplat.avatars.rig import rig_arrays
@@ -112,16 +117,25 @@ def head_rig(request: FolderRequest) -> tuple[dict[str, Any], Arrays]:
     from blendsplat.tracking.result import Tracking
 
     tracking = Tracking.load(Path(request.directory))
-    head = load_head(tracking.head_source)
+    head = load_head(tracking.head_source, landmarks=False)
     if tracking.shape.shape[0] != head.shape_count or tracking.vertex_offsets.shape[0] != head.vertex_count:
         raise InputError(
             f"{request.directory} was tracked with another head than today's {tracking.head!r}; track it again."
         )
     offsets = torch.from_numpy(tracking.vertex_offsets).float()
-    person = head.personalise(torch.from_numpy(tracking.shape).float(), offsets)
-    described = {
+    shape = torch.from_numpy(tracking.shape).float()
+    described: dict[str, Any] = {
         "head": head.name,
         "expression_names": list(head.expression_names),
         "expression_range": list(head.expression_range),
     }
-    return described, rig_arrays(person)
+    if not request.identity:
+        return described, rig_arrays(head.personalise(shape, offsets))
+    arrays = rig_arrays(head.personalise(torch.zeros_like(shape), offsets))
+    arrays |= {
+        "rig.shape_directions": head.shape_directions.numpy(),
+        "rig.joint_shape_directions": head.joint_shape_directions.numpy(),
+        "rig.shape": shape.numpy(),
+        "vertices": head(tracking.select([0]).params(), offsets)[0].numpy(),
+    }
+    return described | {"shape_names": list(head.shape_names)}, arrays

@@ -94,7 +94,7 @@ class Server:
         self._slow: dict[str, tuple[type[Options], _Slow]] = {
             "hello": (HelloRequest, lambda request, _: (self._hello(request), {})),
             "avatar.describe": (rendering.PathRequest, lambda request, _: (rendering.describe_avatar(request), {})),
-            "head.rig": (rendering.FolderRequest, lambda request, _: rendering.head_rig(request)),
+            "head.rig": (rendering.RigRequest, lambda request, _: rendering.head_rig(request)),
             "render.gaussians": (
                 rendering.RenderRequest,
                 lambda request, arrays: ({}, rendering.render_gaussians(request, arrays)),
