@@ -54,6 +54,8 @@ def track(
     matte: Annotated[str | None, _option(ImportOptions, "matte")] = None,
     fps: Annotated[float | None, _option(ImportOptions, "fps")] = None,
     head: Annotated[str | None, _option(TrackOptions, "head")] = None,
+    init: Annotated[str | None, _option(TrackOptions, "init")] = None,
+    weights: Annotated[str | None, _option(TrackOptions, "weights")] = None,
     landmarker: Annotated[Path | None, _option(ImportOptions, "landmarker")] = None,
     overwrite: Annotated[bool, _option(ImportOptions, "overwrite", "--overwrite")] = False,
     device: Device = "auto",
@@ -68,6 +70,7 @@ def track(
     blendsplat track talk.mp4 -o talk/
     blendsplat track talk.mp4 -o talk/ --start 2 --end 12.5 --head flame2023.pkl
     blendsplat track talk/ --head builtin        # track an imported clip again
+    blendsplat track talk/ --init kaolrm         # KaoLRM reads the frames before the fit
     """
     again = output is None
     folder = video if output is None else output
@@ -83,7 +86,10 @@ def track(
             )
         elif any(value is not None for value in settings.values()):
             raise InputError("An imported clip keeps its trim, crop, size and matte; import the video again with -o.")
-        values = {"directory": folder, "head": head, "device": device, "landmarker": landmarker}
+        values = {
+            "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
+            "weights": weights,
+        }  # fmt: skip
         return run_job("track", values, progress)
 
     kept = f"If the clip was imported already it is kept; continue with: blendsplat track {shlex.quote(str(folder))}"
@@ -92,6 +98,7 @@ def track(
     report(
         result,
         as_json,
+        *result["notes"],
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
         f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",
     )

@@ -63,15 +63,19 @@ def run_import(options: opt.ImportOptions, progress: Progress) -> dict[str, Any]
 
 
 def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
-    """-> {directory, head, frames, valid, figures}."""
+    """-> {directory, head, init, frames, valid, figures, notes}."""
     from blendsplat.tracking import TrackOptions, track_clip
 
     _need_clip(options.directory)
-    chosen = TrackOptions(head=options.head, device=resolve_device(options.device), detector=options.landmarker)
+    chosen = TrackOptions(
+        head=options.head, device=resolve_device(options.device), detector=options.landmarker, init=options.init,
+        weights=options.weights,
+    )  # fmt: skip
     tracking = track_clip(options.directory, chosen, progress)
     return {
-        "directory": str(options.directory), "head": tracking.head, "frames": tracking.frame_count,
-        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+        "directory": str(options.directory), "head": tracking.head, "init": tracking.init,
+        "frames": tracking.frame_count, "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+        "notes": list(tracking.notes),
     }  # fmt: skip
 
 

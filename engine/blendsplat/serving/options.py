@@ -67,6 +67,13 @@ class TrackOptions(Options):
     head: str = Field(
         "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
     )
+    init: Literal["landmarks", "kaolrm"] = Field(
+        "landmarks",
+        description="what the fit starts from: landmarks, or kaolrm: a network reads the face in the frames",
+    )
+    weights: str = Field(
+        "auto", min_length=1, description="KaoLRM's weights, with init kaolrm: auto (shipped), a folder or a known name"
+    )
     device: Device = "auto"
     landmarker: AnyPath | None = Field(
         None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"

@@ -157,7 +157,7 @@ def _start(
     root = _torso(clip.rotations)
     neck = torch.as_tensor(clip.rotations, dtype=torch.float32)
     neck = rotvec_to_matrix(root).T @ neck
-    unknowns = torch.zeros(len(neck), model.parameter_count)
+    unknowns = _prior_mean(model, options.prior, clip.rows)
     unknowns[:, NECK] = matrix_to_rotvec(neck)
     posed = landmark_positions(model, unknowns, root)[:, list(pts.RIGID)].mean(1).numpy()
     depth = focal / clip.scales
@@ -275,7 +275,7 @@ def _fit_shape(
 
 
 def _fit_poses(problem: Problem, unknowns: Tensor, iterations: int) -> Tensor:
-    """Move only heads, not faces: ``unknowns`` [B,P] with new neck poses and translations; expressions must be zero."""
+    """Move only heads, whose faces count as neutral: ``unknowns`` [B,P] with new neck poses and translations."""
     few = EXPRESSION.start
     active = torch.zeros(few, dtype=torch.bool)
     active[NECK] = active[TRANSLATION] = True

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,12 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
+from blendsplat.tracking.clip_reading import ClipReading, read_clip
 from blendsplat.tracking.fit import FitOptions, fit_clip
 from blendsplat.tracking.landmarks import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
+from blendsplat.tracking.regressor import Regressor, make_regressor
 from blendsplat.tracking.result import Tracking
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.prefetch import prefetch
@@ -36,6 +38,8 @@ from blendsplat.video.prefetch import prefetch
 MESH_BATCH = 8
 PICTURE_THREADS = min(8, os.cpu_count() or 1)
 HAIR_FRAMES = 12
+READ_SHAPE = 0.5  # standard deviation of the shape, once a regressor has read it
+READ_EXPRESSION: float | None = None  # and of the expression; None: as without
 PHONE_VIEW, EDITED_VIEW = 55.0, 27.0  # usual fields of view in degrees: of whole pictures, of square talking-head crops
 SQUARE = 1.15  # sources less elongated than this are taken for crops of edited footage
 
@@ -44,11 +48,15 @@ SQUARE = 1.15  # sources less elongated than this are taken for crops of edited 
 class TrackOptions:
     """head: "builtin" or a path; head_model: an already loaded one; detector: a FaceLandmarker bundle for clips whose
     landmarks are not there yet; fit: focal length, smoothing and priors; overlay, valid_maps: whether to write them.
-    device is accepted for every job's sake; the fit is small and runs on the CPU."""
+    init: "landmarks", or "kaolrm": a regressor reads the frames, which is the fit's prior, with the ``weights`` of
+    make_regressor (or ``regressor`` itself) on ``device``; the fit is small and runs on the CPU."""
 
     head: str | Path = "builtin"
     head_model: HeadModel | None = None
     detector: Path | str | None = None
+    init: str = "landmarks"
+    weights: str | Path = "auto"
+    regressor: Regressor | None = None
     device: str = "cpu"
     fit: FitOptions = field(default_factory=FitOptions)
     overlay: bool = True
@@ -66,11 +74,17 @@ def track_clip(
     started = time.perf_counter()
     clip = Clip.open(directory)
     head = options.head_model or _load_head(options.head)
+    regressor = _regressor(options, head)
     points, found = _landmarks(clip, options.detector, progress)
+    reading = read_clip(clip, points, found, regressor, progress) if regressor and found.any() else None
+    wanted = _with_reading(_camera_prior(clip, options.fit), reading)
     tracking = fit_clip(
-        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, _camera_prior(clip, options.fit),
-        str(options.head), progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
+        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, str(options.head), progress,
+        np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
     )  # fmt: skip
+    if regressor and reading:
+        tracking.init = regressor.name
+        tracking.figures |= {"frames_read": float(reading.read), "shape_scatter": reading.shape_scatter}
     tracking.figures["jitter_px"] = jitter(tracking, head)
     if options.overlay or options.valid_maps:
         frames = _finished_frames(clip, head, tracking, points[..., :2], options, progress)
@@ -93,6 +107,28 @@ def _load_head(source: str | Path) -> HeadModel:
     from blendsplat.heads.load import load_head  # slow: brings the detector with it when a head is new
 
     return load_head(source)
+
+
+def _regressor(options: TrackOptions, head: HeadModel) -> Regressor | None:
+    """What reads the frames. Raises InputError for an unknown ``init``, and where there are no weights."""
+    if options.init == "landmarks":
+        return None
+    if options.init != "kaolrm":
+        raise InputError(f"The start {options.init!r} does not exist; choose landmarks or kaolrm.")
+    regressor = options.regressor or make_regressor(options.weights, head, options.device)
+    if regressor is None:
+        raise InputError(
+            f"There are no weights of KaoLRM for the head {head.name!r}: name them, or start from the landmarks. "
+            "'blendsplat weights' tells which exist."
+        )
+    return regressor
+
+
+def _with_reading(options: FitOptions, reading: ClipReading | None) -> FitOptions:
+    """The fit's options with what was read as its prior."""
+    if reading is None:
+        return options
+    return replace(options, prior=reading.prior, shape_sigma=READ_SHAPE, expression_sigma=READ_EXPRESSION)
 
 
 def _landmarks(clip: Clip, bundle: Path | str | None, progress: Progress) -> tuple[np.ndarray, np.ndarray]:

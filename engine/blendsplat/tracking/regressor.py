@@ -33,6 +33,10 @@ class Regressor(Protocol):
         """Square RGB picture [S,S,3] float32 in [0,1] on white -> what it saw, with one frame."""
         ...
 
+    def many(self, pictures: list[np.ndarray]) -> list[FacePrior]:
+        """The same for several pictures at once."""
+        ...
+
 
 class KaoRegressor:
     """A KaoLRM from a folder of weights. Raises InputError when it was trained for another head."""
@@ -52,11 +56,17 @@ class KaoRegressor:
         self.face_share = PORTRAIT_FACE if config.focal > 1 else BOX_FACE
 
     def __call__(self, picture: np.ndarray) -> FacePrior:
+        return self.many([picture])[0]
+
+    def many(self, pictures: list[np.ndarray]) -> list[FacePrior]:
         size = self._model.config.image_size
-        small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).clip(0, 1)
-        image = torch.from_numpy(np.ascontiguousarray(small)).permute(2, 0, 1)[None]
-        seen = {name: value.cpu().numpy() for name, value in self._model.regress(image).items()}
-        return FacePrior(seen["shape"][0], seen["expression"], seen["pose"][:, 3:])
+        small = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).clip(0, 1) for picture in pictures]
+        images = torch.from_numpy(np.stack(small).astype(np.float32)).permute(0, 3, 1, 2).contiguous()
+        seen = {name: value.cpu().numpy() for name, value in self._model.regress(images).items()}
+        return [
+            FacePrior(seen["shape"][row], seen["expression"][row : row + 1], seen["pose"][row : row + 1, 3:])
+            for row in range(len(pictures))
+        ]
 
 
 def make_regressor(weights: str | Path, head: HeadModel, device: str = "cpu") -> Regressor | None:

@@ -50,6 +50,8 @@ class Tracking:
     viewmat: np.ndarray  # [4,4]
     expression_names: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # landmark error, jitter, frames per second, ...
+    init: str = "landmarks"  # what told the fit of the face: the landmarks alone, or a regressor's name
+    notes: tuple[str, ...] = ()  # what the user should know
 
     @property
     def frame_count(self) -> int:
@@ -75,7 +77,7 @@ class Tracking:
         meta = {
             "format": FORMAT, "version": VERSION, "head": self.head, "head_source": self.head_source,
             "width": self.width, "height": self.height, "expression_names": list(self.expression_names),
-            "figures": self.figures,
+            "figures": self.figures, "init": self.init, "notes": list(self.notes),
         }  # fmt: skip
         write_npz(path, meta, {name: getattr(self, name) for name in (*_PER_FRAME, *_PER_CLIP)})
 
@@ -101,7 +103,9 @@ class Tracking:
             return cls(
                 head=str(meta["head"]), head_source=str(meta["head_source"]), width=int(meta["width"]),
                 height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
-                figures=dict(meta["figures"]), **{name: arrays[name] for name in (*_PER_FRAME, *_PER_CLIP)},
+                figures=dict(meta["figures"]), init=str(meta.get("init", "landmarks")),
+                notes=tuple(map(str, meta.get("notes", ()))),
+                **{name: arrays[name] for name in (*_PER_FRAME, *_PER_CLIP)},
             )  # fmt: skip
         except KeyError as error:
             raise FormatError(f"{path} lacks {error} in its header; track the clip again.") from error
