@@ -79,6 +79,18 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     head_path: StringProperty(
         name="Head File", subtype="FILE_PATH", description="A FLAME .pkl, or an ICT-FaceKit folder or file"
     )
+    track_init: EnumProperty(
+        name="Start From",
+        items=[
+            ("landmarks", "Landmarks", "Start every frame from the points found on the face: fast, good for most clips"),
+            (
+                "kaolrm",
+                "KaoLRM",
+                "A network also looks at the face in the frames and expects its shape and expression. Takes longer",
+            ),
+        ],
+        description="What the tracker knows of the face before it fits the head",
+    )
     match_scene: BoolProperty(
         name="Match Scene to Clip",
         default=True,

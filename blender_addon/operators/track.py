@@ -38,6 +38,7 @@ class Track(common.JobOperator, bpy.types.Operator):
         params = {
             "directory": session.engine_path(common.directory_of(context.scene)),
             "head": head,
+            "init": settings.track_init,
             "device": session.device(),
         }
         if landmarker := preferences.get().landmarker:

@@ -41,6 +41,7 @@ class BLENDSPLAT_PT_track(Panel):
         column.prop(settings, "head")
         if settings.head == "file":
             column.prop(settings, "head_path", text="File")
+        column.prop(settings, "track_init")
         column.prop(settings, "match_scene")
         step(context, column, "track", "blendsplat.track", "TRACKING")
         column.operator("blendsplat.add_head", icon="USER")

@@ -107,6 +107,7 @@ def write_results(kind: str, directory: Path, params: dict) -> None:
         (directory / "clip.json").write_text(json.dumps({"params": params}))
     elif kind == "track":
         synthetic.write_performance(directory / "tracking.npz")
+        (directory / "track.json").write_text(json.dumps({"params": params}))
     elif kind == "train":
         synthetic.write_avatar(Path(params["output"]))
 

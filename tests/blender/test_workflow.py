@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def work(scene) -> None:
     assert bpy.ops.blendsplat.import_video() == {"FINISHED"}
     assert bpy.ops.blendsplat.track() == {"FINISHED"}
     assert bpy.ops.blendsplat.train() == {"FINISHED"}
+
+
+@pytest.mark.parametrize("init", ["landmarks", "kaolrm"])
+def test_the_engine_hears_what_tracking_starts_from(scene, engine, video, init):
+    if init != "landmarks":
+        scene.blendsplat.track_init = init
+    assert bpy.ops.blendsplat.import_video() == {"FINISHED"}
+    assert bpy.ops.blendsplat.track() == {"FINISHED"}
+    told = json.loads((video.parent / "Anna spricht 日本 avatar" / "track.json").read_text())
+    assert told["params"]["init"] == init
 
 
 def the_avatar(scene):

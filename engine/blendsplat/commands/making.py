@@ -98,7 +98,7 @@ def track(
     report(
         result,
         as_json,
-        *result["notes"],
+        *result.get("notes", ()),
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
         f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",
     )
