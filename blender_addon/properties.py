@@ -82,7 +82,7 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     track_init: EnumProperty(
         name="Start From",
         items=[
-            ("landmarks", "Landmarks", "Start every frame from the points found on the face: fast, good for most clips"),
+            ("landmarks", "Landmarks", "Start from the points found on the face alone: fast, good for most clips"),
             (
                 "kaolrm",
                 "KaoLRM",

@@ -52,6 +52,8 @@ def test_runs_end_at_cuts_losses_and_gaps():
     times = np.array([0, 1, 2, 3, 4, 5, 6, 20]) / 25
     assert prepare.segments_of(valid, cuts, times).tolist() == [0, 0, -1, 1, 1, 2, 2, 3]
     assert prepare.segments_of(np.ones(1, bool), np.zeros(1, bool), np.zeros(1)).tolist() == [0]
+    phone = np.cumsum(np.where(np.arange(12) % 2, 1 / 120, 1 / 20))  # an uneven rate is no gap
+    assert (prepare.segments_of(np.ones(12, bool), np.zeros(12, bool), phone) == 0).all()
 
 
 def test_hidden_side_is_not_believed():

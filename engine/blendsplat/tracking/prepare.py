@@ -10,6 +10,8 @@ import numpy as np
 
 from blendsplat.tracking import points as pts
 
+GAP = 0.11  # seconds without a frame that still are one movement, however uneven the frame rate is
+
 
 def weak_perspective_poses(model_points: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Head rotations [F,3,3], scales [F] (pixels per metre) and centres [F,2] (pixels of the points' mean).
@@ -48,11 +50,11 @@ def shot_cuts(pixels: np.ndarray, found: np.ndarray, eye_distance: np.ndarray) -
 def segments_of(valid: np.ndarray, cuts: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
     """[F] int: number of the unbroken run of frames that each belongs to, -1 where invalid.
 
-    Runs end at cuts, at frames without a face and at gaps in time (three usual steps or more).
+    Runs end at cuts, at frames without a face and at gaps in time (more than three usual steps, and than GAP).
     """
     step = np.diff(timestamps, prepend=timestamps[0] if len(timestamps) else 0.0)
     usual = np.median(step[1:]) if len(step) > 1 else 1.0
-    starts = valid & (cuts | ~np.roll(valid, 1) | (step > 3 * usual))
+    starts = valid & (cuts | ~np.roll(valid, 1) | (step > max(3 * usual, GAP)))
     if len(valid) and valid[0]:
         starts[0] = True
     return np.where(valid, np.cumsum(starts) - 1, -1)
