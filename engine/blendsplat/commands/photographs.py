@@ -93,7 +93,7 @@ def export_head(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a fitted head for other programs: GLB with UVs, shape keys and skeleton, or a posed OBJ.
+    """Write a fitted head for other programs: GLB with texture, shape keys and skeleton, or a posed OBJ.
 
     \b
     blendsplat export-head portrait/ -o head.glb

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
+from blendsplat.splatting import rasterize_mesh
 
 
 def rasterize_uv(head: HeadModel, resolution: int) -> tuple[Tensor, Tensor]:
@@ -62,6 +63,19 @@ def _barycentrics(corners: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, 
     second = (p[:, 0] * b[:, 1] - p[:, 1] * b[:, 0]) / safe
     third = (a[:, 0] * p[:, 1] - a[:, 1] * p[:, 0]) / safe
     return np.stack([1 - second - third, second, third], 1), usable
+
+
+def texture_texels(uvs: Tensor, uv_faces: Tensor, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each texel of a size x size texture shows whose first row has v = 1, drawn by the mesh rasterizer.
+
+    uvs [T,2], uv_faces [F,3] -> (texel [N] = row * size + column, triangle [N], barycentrics [N,3] float32), by texel.
+    """
+    plane = torch.stack([uvs[:, 0], 1 - uvs[:, 1], torch.ones_like(uvs[:, 0])], -1).float()
+    K = torch.diag(torch.tensor([float(size), float(size), 1.0]))
+    faces, barycentrics, _ = rasterize_mesh(plane[None], uv_faces, torch.eye(4)[None], K[None], size, size)
+    shown = faces[0].numpy().ravel()
+    texels = np.flatnonzero(shown >= 0)
+    return texels, shown[texels], barycentrics[0].numpy().reshape(-1, 3)[texels]
 
 
 def uv_overlap(uvs: np.ndarray, uv_faces: np.ndarray, resolution: int) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fitted head as a file for other programs: GLB with UVs, shape keys and skeleton, or a plain posed OBJ.
+"""A fitted head as a file for other programs: GLB with UVs, shape keys, skeleton and texture, or a plain posed OBJ.
 
 The GLB holds the neutral person, the fit's expression as shape key values, and its pose as the joints' rotations: what
 other programs may change. Pose correctives have no place in glTF and stay behind.
@@ -7,12 +7,14 @@ other programs may change. Pose correctives have no place in glTF and stay behin
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from blendsplat.errors import InputError
 from blendsplat.files import atomic_path, write_bytes
@@ -32,20 +34,39 @@ class _Corners:
     faces: np.ndarray  # [F,3] into the above
 
 
-def export_head(tracking: Tracking, head: HeadModel, path: Path) -> dict[str, int]:
-    """Write ``tracking``'s first frame as .glb or .obj -> {vertices, faces, shape_keys, joints}. Raises InputError."""
+def export_head(tracking: Tracking, head: HeadModel, path: Path, texture: Path | None = None) -> dict[str, int]:
+    """Write ``tracking``'s first frame as .glb or .obj -> {vertices, faces, shape_keys, joints}.
+
+    texture: a picture of the head's UV square; the GLB holds it, beside the OBJ it lies as NAME.png with NAME.mtl.
+    Raises InputError for another ending or a texture that is no picture.
+    """
     suffix = path.suffix.lower()
-    if suffix == ".obj":
-        return _write_obj(tracking, head, path)
-    if suffix == ".glb":
-        return _write_glb(tracking, head, path)
-    raise InputError(f"{path.name} cannot be written; choose a .glb or .obj file.")
+    if suffix not in (".obj", ".glb"):
+        raise InputError(f"{path.name} cannot be written; choose a .glb or .obj file.")
+    image = None if texture is None else _read_texture(texture)
+    return (_write_obj if suffix == ".obj" else _write_glb)(tracking, head, path, image)
 
 
-def _write_obj(tracking: Tracking, head: HeadModel, path: Path) -> dict[str, int]:
+def _read_texture(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"The texture {path} cannot be read; fit the photograph again.", repr(error)) from error
+
+
+def _write_obj(tracking: Tracking, head: HeadModel, path: Path, texture: Image.Image | None) -> dict[str, int]:
     vertices = head(tracking.select([0]).params(), torch.as_tensor(tracking.vertex_offsets))[0].numpy()
-    lines = [f"# {head.name}", *(f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices)]
+    lines = [f"# {head.name}"]
+    if texture is not None:
+        with atomic_path(path.with_suffix(".png")) as temporary:
+            texture.save(temporary, format="PNG")
+        material = f"newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd {path.stem}.png\n"
+        write_bytes(path.with_suffix(".mtl"), material.encode())
+        lines.append(f"mtllib {path.stem}.mtl")
+    lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices]
     lines += [f"vt {u:.6f} {v:.6f}" for u, v in head.uvs.numpy()]
+    lines += ["usemtl skin"] if texture is not None else []
     for face, texels in zip(head.faces.numpy() + 1, head.uv_faces.numpy() + 1, strict=True):
         lines.append("f " + " ".join(f"{v}/{t}" for v, t in zip(face, texels, strict=True)))
     write_bytes(path, ("\n".join(lines) + "\n").encode())
@@ -70,7 +91,7 @@ def shape_keys(tracking: Tracking, head: HeadModel) -> tuple[list[str], np.ndarr
     return names, directions, values
 
 
-def _write_glb(tracking: Tracking, head: HeadModel, path: Path) -> dict[str, int]:
+def _write_glb(tracking: Tracking, head: HeadModel, path: Path, texture: Image.Image | None) -> dict[str, int]:
     import pygltflib as gltf
 
     person = head.personalise(torch.as_tensor(tracking.shape), torch.as_tensor(tracking.vertex_offsets))
@@ -93,8 +114,7 @@ def _write_glb(tracking: Tracking, head: HeadModel, path: Path) -> dict[str, int
     file.meshes = [
         gltf.Mesh(name=head.name, primitives=[primitive], weights=values.tolist(), extras={"targetNames": names})
     ]
-    skin = gltf.PbrMetallicRoughness(baseColorFactor=[0.8, 0.6, 0.5, 1.0], metallicFactor=0.0, roughnessFactor=0.6)
-    file.materials = [gltf.Material(name="skin", pbrMetallicRoughness=skin, doubleSided=True)]
+    file.materials = [_skin(buffer, texture)]
     _add_skeleton(tracking, person, buffer)
     file.scenes, file.scene = [gltf.Scene(nodes=[0, len(JOINTS)])], 0
     file.asset = gltf.Asset(version="2.0", generator="blendsplat")
@@ -105,6 +125,25 @@ def _write_glb(tracking: Tracking, head: HeadModel, path: Path) -> dict[str, int
         "vertices": len(corners.vertices), "faces": len(corners.faces), "shape_keys": len(names),
         "joints": len(JOINTS),
     }  # fmt: skip
+
+
+def _skin(buffer: _Buffer, texture: Image.Image | None) -> Any:
+    """The material: the texture, embedded as JPEG, or a skin colour."""
+    import pygltflib as gltf
+
+    skin = gltf.PbrMetallicRoughness(baseColorFactor=[0.8, 0.6, 0.5, 1.0], metallicFactor=0.0, roughnessFactor=0.6)
+    if texture is not None:
+        encoded = io.BytesIO()
+        texture.save(encoded, format="JPEG", quality=93, subsampling=0)
+        file = buffer.file
+        file.images = [gltf.Image(bufferView=buffer.add_bytes(encoded.getvalue()), mimeType="image/jpeg", name="skin")]
+        file.samplers = [
+            gltf.Sampler(magFilter=gltf.LINEAR, minFilter=gltf.LINEAR_MIPMAP_LINEAR, wrapS=gltf.CLAMP_TO_EDGE,
+                         wrapT=gltf.CLAMP_TO_EDGE)
+        ]  # fmt: skip
+        file.textures = [gltf.Texture(source=0, sampler=0)]
+        skin.baseColorFactor, skin.baseColorTexture = [1.0, 1.0, 1.0, 1.0], gltf.TextureInfo(index=0)
+    return gltf.Material(name="skin", pbrMetallicRoughness=skin, doubleSided=True)
 
 
 def _add_skeleton(tracking: Tracking, person: HeadModel, buffer: _Buffer) -> None:
@@ -166,14 +205,11 @@ class _Buffer:
         component = {"f": gltf.FLOAT, "u1": gltf.UNSIGNED_BYTE, "u4": gltf.UNSIGNED_INT}
         values = np.ascontiguousarray(values.astype(np.float32) if values.dtype.kind == "f" else values)
         target = {True: gltf.ARRAY_BUFFER, False: gltf.ELEMENT_ARRAY_BUFFER, None: None}[vertices]
-        view = gltf.BufferView(buffer=0, byteOffset=len(self._data), byteLength=values.nbytes, target=target)
-        self._data += values.tobytes()
-        self._data += bytes(-len(self._data) % 4)
-        self.file.bufferViews.append(view)
+        view = self.add_bytes(values.tobytes(), target)
         bounded = kind == "VEC3"  # which positions must have
         self.file.accessors.append(
             gltf.Accessor(
-                bufferView=len(self.file.bufferViews) - 1,
+                bufferView=view,
                 count=len(values),
                 type=kind,
                 componentType=component["f" if values.dtype.kind == "f" else f"u{values.itemsize}"],
@@ -182,6 +218,16 @@ class _Buffer:
             )
         )
         return len(self.file.accessors) - 1
+
+    def add_bytes(self, data: bytes, target: int | None = None) -> int:
+        """-> the number of the buffer view."""
+        import pygltflib as gltf
+
+        view = gltf.BufferView(buffer=0, byteOffset=len(self._data), byteLength=len(data), target=target)
+        self._data += data
+        self._data += bytes(-len(self._data) % 4)
+        self.file.bufferViews.append(view)
+        return len(self.file.bufferViews) - 1
 
     def finish(self) -> None:
         """Put the buffer into the file."""

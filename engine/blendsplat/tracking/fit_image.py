@@ -7,33 +7,35 @@ share the shape. Every result is a Tracking, so whatever plays a performance can
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image
 
 from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError, StorageError
-from blendsplat.files import atomic_path, write_json
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
-from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
+from blendsplat.tracking.fit_files import ImageFit, save_fit
 from blendsplat.tracking.landmarks import make_detector
 from blendsplat.tracking.metrics import head_vertices
-from blendsplat.tracking.overlay import OverlayPainter
 from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
-from blendsplat.tracking.regressor import PORTRAIT_FACE, SIZE, Regressor, cut_square, framing, make_regressor
+from blendsplat.tracking.regressor import (
+    PORTRAIT_FACE,
+    SIZE,
+    Regressor,
+    cut_square,
+    framing,
+    make_regressor,
+    paste_square,
+)
 from blendsplat.tracking.result import Tracking
 
-FORMAT, VERSION = "blendsplat-fit", 1
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
-OVERLAY = 1280  # longer side of the overlay
 REGRESSED_SIGMA = 0.5  # of the shape, once a regressor has seen the face
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
 MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
@@ -56,18 +58,6 @@ class ImageFitOptions:
 
 
 @dataclass
-class ImageFit:
-    """One fitted photograph. crop: straight RGBA [S,S,4] uint8 as the network sees it (on white)."""
-
-    photograph: Photograph
-    face: Face
-    tracking: Tracking
-    crop: np.ndarray
-    method: str  # the regressor's name, or "landmarks"
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _Seen:
     """A photograph whose face was found, before the fit."""
 
@@ -75,6 +65,7 @@ class _Seen:
     face: Face
     focal: float
     crop: np.ndarray
+    matte: np.ndarray
     prior: FacePrior | None
 
 
@@ -130,19 +121,22 @@ def _look_at(photograph: Photograph, face: Face, regressor: Regressor | None, op
     share = regressor.face_share if regressor else PORTRAIT_FACE
     left, top, side = (value * photograph.scale for value in framing(face.points, share))
     wide = (left - side * (MATTE_SIDE - 1) / 2, top - side * (MATTE_SIDE - 1) / 2, side * MATTE_SIDE)
-    crop = _matted(photograph, (left, top, side), wide)
+    crop, matte = _matted(photograph, (left, top, side), wide)
     prior = None
     if regressor is not None:
         alpha = crop[..., 3:].astype(np.float32) / 255
         prior = regressor(crop[..., :3].astype(np.float32) / 255 * alpha + 1 - alpha)
-    return _Seen(photograph, face, photograph.camera_focal(options.focal, options.field_of_view), crop, prior)
+    return _Seen(photograph, face, photograph.camera_focal(options.focal, options.field_of_view), crop, matte, prior)
 
 
-def _matted(photograph: Photograph, square: tuple[float, float, float], wide: tuple[float, float, float]) -> np.ndarray:
-    """Straight RGBA [S,S,4] uint8 of the square; the matte is found in the wider one, where the person is whole."""
+def _matted(
+    photograph: Photograph, square: tuple[float, float, float], wide: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Straight RGBA [S,S,4] uint8 of the square, and the matte [H,W] uint8 of the photograph; the matte is found in the
+    wider square, where the person is whole, and is 0 outside of it."""
     colours = cut_square(photograph.image, square)
     if photograph.alpha is not None:
-        return np.dstack([colours, cut_square(photograph.alpha, square)])
+        return np.dstack([colours, cut_square(photograph.alpha, square)]), photograph.alpha
     from blendsplat.video.matte import Segmenter, refine_matte
 
     around = cut_square(photograph.image, wide, fill=255)
@@ -154,7 +148,8 @@ def _matted(photograph: Photograph, square: tuple[float, float, float], wide: tu
     step = SIZE / wide[2]
     inner = ((square[0] - wide[0]) * step, (square[1] - wide[1]) * step, square[2] * step)
     outside = cut_square(np.full(photograph.image.shape[:2], 255, np.uint8), square)
-    return np.dstack([colours, np.minimum(cut_square(matte, inner), outside)])
+    crop = np.dstack([colours, np.minimum(cut_square(matte, inner), outside)])
+    return crop, paste_square(matte, wide, photograph.image.shape[:2])
 
 
 def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, options: ImageFitOptions) -> list[ImageFit]:
@@ -200,7 +195,7 @@ def _own(whole: Tracking, row: int, seen: _Seen, head: HeadModel, method: str) -
         "yaw_degrees": yaw,
         "focal_recorded": float(photograph.focal is not None),
     }
-    return ImageFit(photograph, seen.face, tracking, seen.crop, method, warnings)
+    return ImageFit(photograph, seen.face, tracking, seen.crop, seen.matte, method, warnings)
 
 
 def _middle(photograph: Photograph) -> np.ndarray:
@@ -250,59 +245,3 @@ def _told(fit: ImageFit, folder: Path) -> dict[str, Any]:
         "image": str(fit.photograph.path), "directory": str(folder), "method": fit.method, "warnings": fit.warnings,
         "landmark_error": fit.tracking.figures["landmark_error"],
     }  # fmt: skip
-
-
-def save_fit(fit: ImageFit, head: HeadModel, folder: Path) -> None:
-    """Write overlay.png, crop.png, photograph.jpg (upright, whole), tracking.npz and, last, fit.json."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"The folder {folder} cannot be written: {error.strerror}.", repr(error)) from error
-    _write_picture(folder / "overlay.png", paint_overlay(fit, head))
-    _write_picture(folder / "crop.png", fit.crop)
-    _write_picture(folder / "photograph.jpg", fit.photograph.image)
-    fit.tracking.save(folder / "tracking.npz")
-    write_json(folder / "fit.json", described_fit(fit))
-
-
-def described_fit(fit: ImageFit) -> dict[str, Any]:
-    """fit.json: everything that the fit found, as plain numbers."""
-    t = fit.tracking
-    return {
-        "format": FORMAT, "version": VERSION, "image": str(fit.photograph.path), "head": t.head,
-        "head_source": t.head_source, "method": fit.method, "warnings": fit.warnings, "width": t.width,
-        "height": t.height, "K": t.K.tolist(), "viewmat": t.viewmat.tolist(), "shape": t.shape.tolist(),
-        "expression_names": list(t.expression_names), "expression": t.expression[0].tolist(),
-        "pose": {
-            "root": t.root_pose[0].tolist(), "neck": t.neck_pose[0].tolist(), "jaw": t.jaw_pose[0].tolist(),
-            "eyes": t.eyes_pose[0].tolist(), "eyelids": t.eyelids[0].tolist(),
-        },
-        "scale": 1.0, "translation": t.translation[0].tolist(), "figures": t.figures,
-    }  # fmt: skip
-
-
-def paint_overlay(fit: ImageFit, head: HeadModel) -> np.ndarray:
-    """The fitted mesh and the landmarks over the photograph, [H,W,3] uint8."""
-    t, photograph = fit.tracking, fit.photograph
-    shrink = min(1.0, OVERLAY / max(photograph.image.shape[:2]))
-    image = photograph.image
-    if shrink < 1:
-        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    height, width = image.shape[:2]
-    by = np.array([width / t.width, height / t.height])
-    K = t.K * np.array([[by[0]], [by[1]], [1.0]])
-    vertices = head_vertices(t, head)
-    faces, _, _ = rasterize_mesh(
-        torch.as_tensor(vertices), head.faces, torch.eye(4)[None], torch.as_tensor(K, dtype=torch.float32)[None],
-        width, height,
-    )  # fmt: skip
-    empty = np.zeros((height, width), np.uint8)
-    return OverlayPainter(head).paint(
-        image, vertices[0], faces[0].numpy(), fit.face.points * by, empty, np.full_like(empty, 255)
-    )
-
-
-def _write_picture(path: Path, image: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        how: dict[str, Any] = {"format": "PNG"} if path.suffix == ".png" else {"format": "JPEG", "quality": 95}
-        Image.fromarray(np.ascontiguousarray(image)).save(temporary, **how)

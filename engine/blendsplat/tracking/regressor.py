@@ -99,3 +99,11 @@ def cut_square(image: np.ndarray, square: tuple[float, float, float], size: int 
         return cut_square(image, (left * first, top * first, side * first), size, fill)
     value = (fill,) * 4
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=value)
+
+
+def paste_square(square_image: np.ndarray, square: tuple[float, float, float], shape: tuple[int, int]) -> np.ndarray:
+    """The way back: ``square_image`` [S,S] at its place in a picture [H,W] of ``shape`` that is 0 elsewhere."""
+    left, top, side = square
+    step = side / square_image.shape[0]
+    matrix = np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5]])
+    return cv2.warpAffine(np.ascontiguousarray(square_image), matrix, shape[::-1], flags=cv2.INTER_LINEAR)

@@ -44,11 +44,14 @@ def head_texture(look: Look = Look(), size: int = 1024) -> np.ndarray:
     return image
 
 
-def paint_head(look: Look, size: int) -> np.ndarray:
-    """Albedo float32 [size,size,3] of the built-in head's UV square (v = 1 in the first row)."""
+def paint_head(look: Look, size: int, skin: bool = True) -> np.ndarray:
+    """Albedo float32 [size,size,3] of the built-in head's UV square (v = 1 in the first row). skin=False: only the
+    eyes and the inside of the mouth are painted, which is four times as fast."""
     whole = texels(size)
     colours = np.zeros((len(whole.pixels), 3))
     for parts, layers in _LAYERS.items():
+        if "skin" in parts and not skin:
+            continue
         paint = _Paint(whole.subset(*parts), look)
         for layer in layers:
             layer(paint)

@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from blendsplat.heads.builtin.curves import Array
 from blendsplat.heads.builtin.mesh import PARTS
 from blendsplat.heads.builtin.skin import neutral_mesh
-from blendsplat.splatting import rasterize_mesh
+from blendsplat.heads.uv import texture_texels
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,9 @@ class Texels:
 def texels(size: int) -> Texels:
     """The texels of a size x size texture of the built-in head."""
     mesh = neutral_mesh()
-    plane = torch.from_numpy(
-        np.column_stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1], np.ones(len(mesh.uvs))]).astype(np.float32)
-    )
-    K = torch.diag(torch.tensor([float(size), float(size), 1.0]))
-    uv_faces = torch.from_numpy(mesh.uv_faces.astype(np.int32))
-    ids, barycentrics, _ = rasterize_mesh(plane[None], uv_faces, torch.eye(4)[None], K[None], size, size)
-    face = ids[0].numpy().ravel()
-    pixels = np.flatnonzero(face >= 0)
-    corners = mesh.faces[face[pixels]]
-    weights = barycentrics[0].numpy().reshape(-1, 3)[pixels].astype(float)
+    uv_faces = torch.from_numpy(mesh.uv_faces)
+    pixels, face, weights = texture_texels(torch.from_numpy(mesh.uvs), uv_faces, size)
+    corners, weights = mesh.faces[face], weights.astype(float)
 
     def at(values: Array) -> Array:
         return np.einsum("nk,nk...->n...", weights, values[corners])
