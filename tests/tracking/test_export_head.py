@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from blendsplat.errors import InputError
@@ -35,6 +36,9 @@ for item in bpy.context.scene.objects:
         keys = item.data.shape_keys
         told["keys"] = {k.name: k.value for k in keys.key_blocks} if keys else {}
         told["uvs"] = len(item.data.uv_layers)
+        nodes = [n for m in item.data.materials if m and m.use_nodes for n in m.node_tree.nodes]
+        images = [n.image for n in nodes if n.type == "TEX_IMAGE" and n.image]
+        told["textures"] = [[*image.size, *image.pixels[:3]] for image in images]  # the pixel at u = v = 0
         drawn = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
         told["points"] = [list(drawn.matrix_world @ v.co) for v in drawn.data.vertices]
 print("TOLD" + json.dumps(told), flush=True)
@@ -131,11 +135,32 @@ def test_another_ending_is_refused(tracking: Tracking, head: HeadModel, tmp_path
         export_head(tracking, head, tmp_path / "h.fbx")
 
 
+@pytest.fixture()
+def texture(tmp_path: Path) -> Path:
+    """Green, with one red quarter where u and v are small."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[..., 1] = 255
+    image[32:, :32] = (255, 0, 0)
+    Image.fromarray(image).save(tmp_path / "texture.png")
+    return tmp_path / "texture.png"
+
+
+def test_a_damaged_texture_is_told_and_nothing_is_written(
+    tracking: Tracking, head: HeadModel, texture: Path, tmp_path: Path
+) -> None:
+    texture.write_bytes(texture.read_bytes()[:60])
+    for name in ("h.glb", "h.obj"):
+        with pytest.raises(InputError, match="cannot be read; fit the photograph again"):
+            export_head(tracking, head, tmp_path / name, texture)
+    assert [p.name for p in tmp_path.iterdir()] == ["texture.png"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["glb", "obj"])
-def test_blender_reads_it(tracking: Tracking, head: HeadModel, tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"h.{suffix}"
-    export_head(tracking, head, path)
+def test_blender_reads_it(tracking: Tracking, head: HeadModel, tmp_path: Path, suffix: str, texture: Path) -> None:
+    path = tmp_path / f"a head.{suffix}"
+    export_head(tracking, head, path, texture)
+    texture.unlink()  # what was written must not need it
     done = subprocess.run([sys.executable, "-c", _IMPORT, str(path)], capture_output=True, text=True, timeout=300)
     if "No module named 'bpy'" in done.stderr:
         pytest.skip("the bpy module is not installed")
@@ -149,6 +174,8 @@ def test_blender_reads_it(tracking: Tracking, head: HeadModel, tmp_path: Path, s
 
     assert cKDTree(points).query(want)[0].max() < 1e-4 and cKDTree(want).query(points)[0].max() < 1e-4
     assert told["uvs"] == 1
+    assert len(told["textures"]) == 1 and told["textures"][0][:2] == [64, 64]
+    assert np.allclose(told["textures"][0][2:], [1, 0, 0], atol=0.02)
     if suffix == "glb":
         assert told["bones"] == sorted(["root", "neck", "jaw", "left_eye", "right_eye"])
         assert told["keys"][head.expression_names[3]] == pytest.approx(0.6, abs=1e-5)

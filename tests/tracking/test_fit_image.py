@@ -17,6 +17,7 @@ from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.model import HeadModel
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
+from blendsplat.tracking.fit_files import NAMES
 from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 from blendsplat.tracking.landmarks import LANDMARK_COUNT, Landmarks
 from blendsplat.tracking.photograph import find_face, photograph_files, read_photograph, recorded_focal
@@ -72,7 +73,10 @@ def test_the_head_lies_on_the_photograph_and_everything_is_saved(
         alpha = np.asarray(crop)[..., 3]
         assert alpha[len(alpha) // 2, len(alpha) // 2] == 255
     with Image.open(tmp_path / "out/overlay.png") as overlay:
-        assert overlay.size == (512, 512)
+        assert overlay.size == (640, 640)  # small photographs are enlarged
+    with Image.open(tmp_path / "out/texture.png") as texture:
+        assert texture.size == (1024, 1024) and texture.mode == "RGB"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(NAMES)
 
 
 def as_grey(image: Image.Image) -> Image.Image:

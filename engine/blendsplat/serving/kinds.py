@@ -98,7 +98,9 @@ def run_export_head(options: opt.ExportHeadOptions, progress: Progress) -> dict[
 
     tracking = Tracking.load(options.performance or options.fit)
     head = load_head(tracking.head_source, landmarks=False, progress=progress)
-    return {"output": str(options.output), **export_head(tracking, head, options.output)}
+    folder = options.fit if options.fit.is_dir() else options.fit.parent
+    texture = folder / "texture.png" if (folder / "texture.png").is_file() else None
+    return {"output": str(options.output), **export_head(tracking, head, options.output, texture)}
 
 
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:

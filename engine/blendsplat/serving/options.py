@@ -103,7 +103,7 @@ class FitImageOptions(Options):
 
 
 class ExportHeadOptions(Options):
-    """Write a fitted head for other programs: GLB with UVs, shape keys and skeleton, or a posed OBJ."""
+    """Write a fitted head for other programs: GLB with texture, shape keys and skeleton, or a posed OBJ."""
 
     fit: AnyPath = Field(description="a folder that fit-image wrote, or a tracking.npz (its first frame)")
     output: AnyPath = Field(description="the .glb or .obj file to write")

@@ -37,7 +37,7 @@ class _Corners:
 def export_head(tracking: Tracking, head: HeadModel, path: Path, texture: Path | None = None) -> dict[str, int]:
     """Write ``tracking``'s first frame as .glb or .obj -> {vertices, faces, shape_keys, joints}.
 
-    texture: a picture of the head's UV square; the GLB holds it, beside the OBJ it lies as NAME.png with NAME.mtl.
+    texture: a picture of the head's UV square; the GLB holds it, beside the OBJ it lies as NAME_skin.png with NAME.mtl.
     Raises InputError for another ending or a texture that is no picture.
     """
     suffix = path.suffix.lower()
@@ -59,9 +59,10 @@ def _write_obj(tracking: Tracking, head: HeadModel, path: Path, texture: Image.I
     vertices = head(tracking.select([0]).params(), torch.as_tensor(tracking.vertex_offsets))[0].numpy()
     lines = [f"# {head.name}"]
     if texture is not None:
-        with atomic_path(path.with_suffix(".png")) as temporary:
+        beside = path.with_name(f"{path.stem}_skin.png")
+        with atomic_path(beside) as temporary:
             texture.save(temporary, format="PNG")
-        material = f"newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd {path.stem}.png\n"
+        material = f"newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd {beside.name}\n"
         write_bytes(path.with_suffix(".mtl"), material.encode())
         lines.append(f"mtllib {path.stem}.mtl")
     lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices]

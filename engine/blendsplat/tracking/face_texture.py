@@ -220,4 +220,4 @@ def _as_image(colours: np.ndarray, texels: np.ndarray, size: int) -> np.ndarray:
     image, empty = np.zeros((size * size, 3), np.uint8), np.ones(size * size, bool)
     image[texels], empty[texels] = (colours.clip(0, 255) + 0.5).astype(np.uint8), False
     near = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)
-    return np.ascontiguousarray(image.reshape(size, size, 3)[near[0], near[1]][::-1])
+    return np.ascontiguousarray(image.reshape(size, size, 3)[near[0], near[1]])

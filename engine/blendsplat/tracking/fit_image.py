@@ -149,7 +149,8 @@ def _matted(
     inner = ((square[0] - wide[0]) * step, (square[1] - wide[1]) * step, square[2] * step)
     outside = cut_square(np.full(photograph.image.shape[:2], 255, np.uint8), square)
     crop = np.dstack([colours, np.minimum(cut_square(matte, inner), outside)])
-    return crop, paste_square(matte, wide, photograph.image.shape[:2])
+    height, width = photograph.image.shape[:2]
+    return crop, paste_square(matte, wide, (height, width))
 
 
 def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, options: ImageFitOptions) -> list[ImageFit]:
