@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the engine's files (docs/formats.md) with numpy alone: tracked performances, avatars, clips.
+"""Reads the engine's files (docs/formats.md) with numpy alone: tracked performances, avatars, fitted photographs.
 
 Pickles are never loaded, versions and shapes are checked, and what is wrong is said in one sentence.
 """
@@ -7,14 +7,18 @@ Pickles are never loaded, versions and shapes are checked, and what is wrong is 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
+from .space import matrix_to_rotvec
+
 TRACKING, TRACKING_VERSION = "blendsplat-tracking", 1
 AVATAR, AVATAR_VERSION = "blendsplat-avatar", 1
+FIT, FIT_VERSION = "blendsplat-fit", 1
 
 
 class FileError(Exception):
@@ -23,7 +27,10 @@ class FileError(Exception):
 
 @dataclass
 class Rig:
-    """A person's head, shape built in (arrays of the avatar file's ``rig.*``, engine space, float32)."""
+    """A person's head (arrays of the avatar file's ``rig.*``, engine space, float32).
+
+    S = 0: the shape is built in. Else the template is the model's mean head, and ``shape`` makes the person of it.
+    """
 
     template: np.ndarray  # [V,3]
     faces: np.ndarray  # [F,3]
@@ -37,6 +44,14 @@ class Rig:
     skin_weights: np.ndarray  # [V,5]
     expression_names: tuple[str, ...] = ()
     expression_range: tuple[float, float] = (0.0, 1.0)
+    shape_directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 3), np.float32))  # [S,V,3]
+    joint_shape_directions: np.ndarray = field(default_factory=lambda: np.zeros((0, 5, 3), np.float32))  # [S,5,3]
+    shape: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # [S]
+    shape_names: tuple[str, ...] = ()
+
+    def joints_of(self, shape: np.ndarray) -> np.ndarray:
+        """Rest joints [5,3] of the person with this shape [S]."""
+        return self.joints + np.einsum("s,sjc->jc", shape, self.joint_shape_directions)
 
 
 _RIG_SHAPES = {
@@ -45,6 +60,7 @@ _RIG_SHAPES = {
     "eyelid_directions": (2, "V", 3), "pose_directions": (36, "V", 3), "joints": (5, 3),
     "joint_expression_directions": ("E", 5, 3), "skin_weights": ("V", 5),
 }  # fmt: skip
+_IDENTITY_SHAPES = {"shape_directions": ("S", "V", 3), "joint_shape_directions": ("S", 5, 3), "shape": ("S",)}
 _AVATAR_SHAPES = {
     "triangle": ("N",), "barycentrics": ("N", 3), "positions": ("N", 3), "log_scales": ("N", 3), "quats": ("N", 4),
     "opacity_logits": ("N",), "colors": ("N", 3), "delta_positions": ("K", "N", 3), "delta_quats": ("K", "N", 4),
@@ -54,7 +70,7 @@ _AVATAR_SHAPES = {
 _TRACKING_SHAPES = {
     "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
     "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3),
-    "viewmat": (4, 4),
+    "viewmat": (4, 4), "shape": ("S",), "vertex_offsets": ("V", 3),
 }  # fmt: skip
 
 
@@ -75,6 +91,19 @@ class AvatarFile:
     @property
     def blendshapes(self) -> int:
         return len(self.arrays["delta_positions"])
+
+
+@dataclass
+class Fit:
+    """A fitted photograph's folder: what it shows, its pictures and its numbers (a performance of one frame)."""
+
+    folder: Path
+    name: str  # the photograph's, without its ending
+    method: str
+    warnings: list[str]
+    photograph: Path
+    texture: Path | None
+    performance: Performance
 
 
 @dataclass
@@ -118,13 +147,17 @@ def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str,
             arrays = {name: archive[name] for name in archive.files if name != "meta"}
     except Exception as error:  # zip, zlib, json and numpy each raise their own on damaged input
         raise FileError(f"{path} is damaged or not a {format_name} file; make it again. ({error})") from error
+    _check_header(meta, path, format_name, newest)
+    return meta, arrays
+
+
+def _check_header(meta: Any, path: Path, format_name: str, newest: int) -> None:
     if not isinstance(meta, dict) or meta.get("format") != format_name:
         raise FileError(f"{path} is not a {format_name} file.")
     if not isinstance(meta.get("version"), int) or meta["version"] > newest:
         raise FileError(
             f"{path} comes from a newer Blendsplat (version {meta.get('version')} of its format): update the add-on."
         )
-    return meta, arrays
 
 
 def read_avatar(path: Path | str) -> AvatarFile:
@@ -154,18 +187,45 @@ def read_avatar(path: Path | str) -> AvatarFile:
 
 def rig_from(meta: dict[str, Any], arrays: dict[str, np.ndarray], path: Path | str) -> Rig:
     """The ``rig.*`` arrays as a Rig. Raises FileError."""
-    sizes = _check(path, arrays, {f"rig.{name}": shape for name, shape in _RIG_SHAPES.items()})
+    wanted = _RIG_SHAPES | (_IDENTITY_SHAPES if "rig.shape" in arrays else {})
+    sizes = _check(path, arrays, {f"rig.{name}": shape for name, shape in wanted.items()})
     _check_indices(path, arrays, "rig.faces", sizes["V"])
     _check_indices(path, arrays, "rig.uv_faces", sizes["T"])
-    names = tuple(str(name) for name in meta.get("expression_names", ()))
-    if len(names) != sizes["E"]:
-        names = tuple(f"expression {index + 1:02d}" for index in range(sizes["E"]))
     low, high = meta.get("expression_range", (0.0, 1.0))
     return Rig(
-        **{name: arrays[f"rig.{name}"] for name in _RIG_SHAPES},
-        expression_names=names,
+        **{name: arrays[f"rig.{name}"] for name in wanted},
+        expression_names=_names(meta.get("expression_names", ()), sizes["E"], "expression"),
         expression_range=(float(low), float(high)),
+        shape_names=_names(meta.get("shape_names", ()), sizes.get("S", 0), "shape"),
     )
+
+
+def _names(given: Any, count: int, what: str) -> tuple[str, ...]:
+    """The given names when there is one for each, else numbers."""
+    names = tuple(str(name) for name in given)
+    return names if len(names) == count else tuple(f"{what} {index + 1:02d}" for index in range(count))
+
+
+def read_fit(folder: Path | str) -> Fit:
+    """Read and check a folder that fit-image wrote. Raises FileError."""
+    folder = Path(folder)
+    path = folder / "fit.json"
+    if not path.is_file():
+        raise FileError(f"{folder} holds no fitted photograph (fit.json); fit the photograph again.")
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path} cannot be read; fit the photograph again. ({error})") from error
+    _check_header(meta, path, FIT, FIT_VERSION)
+    photograph, texture = folder / "photograph.jpg", folder / "texture.png"
+    if not photograph.is_file():
+        raise FileError(f"{photograph} is missing; fit the photograph again.")
+    performance = read_performance(folder)
+    warnings = meta.get("warnings") or []
+    return Fit(
+        folder, PureWindowsPath(str(meta.get("image") or folder.name)).stem, str(meta.get("method", "")),
+        [str(warning) for warning in warnings], photograph, texture if texture.is_file() else None, performance,
+    )  # fmt: skip
 
 
 def read_performance(path: Path | str) -> Performance:
@@ -179,6 +239,23 @@ def read_performance(path: Path | str) -> Performance:
     if not len(performance.valid_rows):
         raise FileError(f"{path} has no frame with a tracked face.")
     return performance
+
+
+def write_performance(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write a tracking.npz of one frame, whole or not at all. meta: head, head_source, width, height,
+    expression_names; arrays as in the file, rotations also as matrices."""
+    whole = {"timestamps": np.zeros(1), "valid": np.ones(1, bool)}
+    for name, values in arrays.items():
+        rotation = name.endswith("_pose") and values.shape[-2:] == (3, 3)
+        whole[name] = (matrix_to_rotvec(values) if rotation else values).astype(np.float32)
+    header = {"format": TRACKING, "version": TRACKING_VERSION, "figures": {}, **meta}
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, meta=np.frombuffer(json.dumps(header).encode(), np.uint8), **whole)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _check(path: Path | str, arrays: dict[str, np.ndarray], shapes: dict[str, tuple]) -> dict[str, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A person's tracked head as Blender's own things: a mesh with expression shape keys, an armature, a matching camera.
+"""A person's head as Blender's own things: a mesh whose expressions (and identity) are shape keys, and an armature.
 
 FLAME's structure maps onto Blender's exactly: shape keys first, then linear skinning. Every bone's own axes are the
 head model's (X to the person's left, Y up, Z out of the face), so keyframes hold the tracked numbers and pose
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import bpy
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from . import keyframes
 from .drive import HeadState
 from .formats import Performance, Rig
-from .space import TO_BLENDER, camera_matrix_world, matrix_to_euler, rotation_to_engine, to_blender
+from .space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
 
 BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
 _PARENTS = (None, "root", "neck", "neck", "neck")
@@ -32,12 +31,15 @@ _ROTATION_ENTRIES = (
     "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
 )  # fmt: skip
 _CUSTOM = "blendsplat_data"
+_PIVOT = "Identity"  # the constraint by which identity moves a joint
+_PIVOT_TERMS, _JOINT_MOVES = 16, 1e-6  # keys that one driver sums; metres a unit that count
 
 
 def rig_id(rig: Rig) -> str:
-    """The same for the same person's head: a tracked head and the avatar trained from it."""
+    """The same for the same person's head: a tracked head and the avatar trained from it, photographs of one person."""
     digest = hashlib.sha256(rig.faces.astype("<i4").tobytes())
     digest.update(np.round(rig.template.astype(float) * 1e5).astype("<i4").tobytes())
+    digest.update(rig.shape.astype("<f4").tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -50,7 +52,11 @@ def find_head(scene: bpy.types.Scene, rig: Rig) -> bpy.types.Object | None:
 
 
 def build_head(context: bpy.types.Context, rig: Rig, name: str) -> bpy.types.Object:
-    """Build mesh, shape keys and armature in a collection ``name``; returns the head mesh object."""
+    """Build mesh, shape keys and armature in a collection ``name``; returns the head mesh object.
+
+    A rig with shape directions gives identity keys, set to the person's, over the mean head as Basis; the bones then
+    stand where this person's joints are.
+    """
     collection = bpy.data.collections.new(name)
     context.scene.collection.children.link(collection)
     armature = _build_armature(context, rig, name, collection)
@@ -58,10 +64,11 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str) -> bpy.types.Obj
     head = bpy.data.objects.new(f"{name} Head", mesh)
     collection.objects.link(head)
     head.parent = armature
-    head.hide_render = True
+    head.hide_render = True  # what an avatar's head is for; a fitted head is shown
     _add_shape_keys(head, rig)
     _skin(head, armature, rig)
     _drive_correctives(head, armature, rig)
+    _drive_joints(head, armature, rig)
     head.blendsplat.kind, head.blendsplat.rig, head.blendsplat.rig_id = "HEAD", armature, rig_id(rig)
     armature.blendsplat.kind = "RIG"
     _store_joints(head, rig)
@@ -75,22 +82,57 @@ def apply_performance(head: bpy.types.Object, performance: Performance, start: f
     """
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
-    state = HeadState.of(performance)
+    expressions, pose = performance_curves(head, performance, rows, frames)
+    keyframes.write(head.data.shape_keys, expressions, f"{head.name} expressions")
+    if head.blendsplat.rig is not None:
+        keyframes.write(head.blendsplat.rig, pose, f"{head.name} pose")
+    return frames
+
+
+def performance_curves(
+    head: bpy.types.Object, performance: Performance, rows: np.ndarray, frames: np.ndarray
+) -> tuple[list[keyframes.Curve], list[keyframes.Curve]]:
+    """What the shape keys and the armature do in ``rows`` of a performance, at ``frames``."""
     keys = head.data.shape_keys
     names = json.loads(head[_CUSTOM]["expressions"])
     theirs = list(performance.meta.get("expression_names") or names)
-    curves = []
+    expressions = []
     for column, expression in enumerate(theirs[: performance.expression.shape[1]]):
         if expression in keys.key_blocks:
-            curves.append(_key_curve(expression, frames, performance.expression[rows, column]))
+            expressions.append(key_curve(expression, frames, performance.expression[rows, column]))
     for side, eyelid in enumerate(EYELID_KEYS):
         if eyelid in keys.key_blocks:
-            curves.append(_key_curve(eyelid, frames, performance.eyelids[rows, side]))
-    keyframes.write(keys, curves, f"{head.name} expressions")
-    rig = head.blendsplat.rig
-    if rig is not None:
-        keyframes.write(rig, _bone_curves(head, state, rows, frames, names, theirs), f"{head.name} pose")
-    return frames
+            expressions.append(key_curve(eyelid, frames, performance.eyelids[rows, side]))
+    return expressions, _bone_curves(head, HeadState.of(performance), rows, frames, names, theirs)
+
+
+def identity_curves(head: bpy.types.Object, rig: Rig, frame: float) -> list[keyframes.Curve]:
+    """The identity keys' values that make the rig's person."""
+    return [
+        key_curve(identity_key(name), np.array([frame]), value[None])
+        for name, value in zip(rig.shape_names, rig.shape, strict=True)
+        if identity_key(name) in head.data.shape_keys.key_blocks
+    ]
+
+
+def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> None:
+    """Make room for the curves' values, which Blender would otherwise cut at the sliders' ends."""
+    for curve in curves:
+        key = head.data.shape_keys.path_resolve(curve.data_path.rpartition(".")[0])
+        key.slider_min = min(key.slider_min, float(curve.values.min()))
+        key.slider_max = max(key.slider_max, float(curve.values.max()))
+
+
+def identity_key(name: str) -> str:
+    """The name of the shape key of one direction of shape."""
+    return f"identity {name}"
+
+
+def identity_of(head: bpy.types.Object) -> np.ndarray:
+    """The shape [S] that the identity keys say now; [0] for a head with its shape built in."""
+    blocks = head.data.shape_keys.key_blocks
+    names = json.loads(head[_CUSTOM].get("identity", "[]"))
+    return np.array([_value(blocks, identity_key(name)) for name in names], np.float32)
 
 
 def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = None) -> HeadState:
@@ -98,8 +140,8 @@ def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = N
     keys = head.data.shape_keys
     blocks = (keys.evaluated_get(depsgraph) if depsgraph is not None else keys).key_blocks
     names = json.loads(head[_CUSTOM]["expressions"])
-    expression = np.array([[blocks[n].value if n in blocks and not blocks[n].mute else 0.0 for n in names]])
-    eyelids = np.array([[blocks[n].value if n in blocks and not blocks[n].mute else 0.0 for n in EYELID_KEYS]])
+    expression = np.array([[_value(blocks, name) for name in names]])
+    eyelids = np.array([[_value(blocks, name) for name in EYELID_KEYS]])
     rotations, translation = np.tile(np.eye(3), (5, 1, 1)), np.zeros(3)
     rig = head.blendsplat.rig
     if rig is not None:
@@ -114,62 +156,15 @@ def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = N
             u, _, vt = np.linalg.svd(local[:3, :3])  # a bone may be scaled; only its rotation counts
             rotations[index] = rotation_to_engine(u @ vt)
             if parent is None:
-                joint = np.array(item.bone.head_local)
+                joint = np.array(item.bone.head_local) + TO_BLENDER @ _pivot(item)
                 translation = TO_BLENDER.T @ ((skins[bone] @ np.append(joint, 1.0))[:3] - joint)
     r = rotations[:, None]
     return HeadState(expression, r[0], r[1], r[2], rotations[None, 3:5], eyelids, translation[None])
 
 
-def add_camera(
-    context: bpy.types.Context,
-    performance: Performance,
-    collection: bpy.types.Collection,
-    clip_directory: Path | None,
-    start: int,
-) -> bpy.types.Object:
-    """A camera that matches the clip's, with the clip as its background; made the scene's camera.
-
-    An earlier one of the same collection is replaced (a clip that was tracked again).
-    """
-    for old in [item for item in collection.objects if item.blendsplat.kind == "CAMERA"]:
-        bpy.data.objects.remove(old)
-    data = bpy.data.cameras.new(f"{collection.name} Camera")
-    width, height = int(performance.meta["width"]), int(performance.meta["height"])
-    set_pinhole(data, performance.K, width, height)
-    camera = bpy.data.objects.new(data.name, data)
-    camera.matrix_world = camera_matrix_world(performance.viewmat).T.tolist()
-    camera.blendsplat.kind = "CAMERA"
-    collection.objects.link(camera)
-    context.scene.camera = camera
-    if clip_directory is not None:
-        _add_background(data, clip_directory, performance.frame_count, start)
-    return camera
-
-
-def set_pinhole(camera: bpy.types.Camera, K: np.ndarray, width: int, height: int) -> None:
-    """Give a Blender camera the intrinsics K [3,3] (pixels) of a width x height image."""
-    longest = max(width, height)
-    camera.sensor_fit = "HORIZONTAL" if width >= height else "VERTICAL"
-    camera.sensor_width = camera.sensor_height = 36.0
-    camera.lens = float(K[0, 0]) * 36.0 / longest
-    camera.shift_x = (width / 2 - float(K[0, 2])) / longest
-    camera.shift_y = (float(K[1, 2]) - height / 2) / longest
-    camera.clip_start, camera.clip_end = 0.01, 100.0
-
-
-def match_scene(scene: bpy.types.Scene, performance: Performance, start: int) -> None:
-    """Set the scene's size, frame rate and range to the clip's."""
-    scene.render.resolution_x, scene.render.resolution_y = (
-        int(performance.meta["width"]),
-        int(performance.meta["height"]),
-    )
-    scene.render.resolution_percentage = 100
-    scene.render.pixel_aspect_x = scene.render.pixel_aspect_y = 1.0
-    fps = performance.fps
-    whole = max(1, round(fps))
-    scene.render.fps, scene.render.fps_base = whole, 1.0 if abs(fps - whole) < 0.01 else whole / fps
-    scene.frame_start = start
-    scene.frame_end = start + max(0, round(float(performance.timestamps[-1]) * fps))
+def _value(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
+    key = blocks.get(name)
+    return key.value if key is not None and not key.mute else 0.0
 
 
 # --- building
@@ -202,6 +197,10 @@ def _add_shape_keys(head: bpy.types.Object, rig: Rig) -> None:
     for eyelid, directions in zip(EYELID_KEYS, rig.eyelid_directions, strict=True):
         if np.abs(directions).max() > 1e-7:
             _add_key(head, eyelid, basis + to_blender(directions), 0.0, 1.0)
+    for name, directions, value in zip(rig.shape_names, rig.shape_directions, rig.shape, strict=True):
+        if np.abs(directions).max() > 1e-7:
+            key = _add_key(head, identity_key(name), basis + to_blender(directions), *_identity_range(float(value)))
+            key.value = float(value)
     for index, directions in enumerate(rig.pose_directions):
         if np.abs(directions).max() > 1e-7:
             key = _add_key(head, _corrective_name(index), basis + to_blender(directions), -2.0, 2.0)
@@ -215,6 +214,12 @@ def _add_key(head: bpy.types.Object, name: str, positions: np.ndarray, low: floa
     key.value = 0.0  # Blender 5.0 and later start at 1
     key.data.foreach_set("co", positions.astype(np.float32).ravel())
     return key
+
+
+def _identity_range(value: float) -> tuple[float, float]:
+    """Three standard deviations to both sides, and room for an unusual person's own number."""
+    widest = max(3.0, np.ceil(abs(value)))
+    return -widest, widest
 
 
 def _corrective_name(index: int) -> str:
@@ -234,7 +239,7 @@ def _build_armature(
         bpy.ops.object.mode_set(mode="OBJECT")
     context.view_layer.objects.active = armature
     bpy.ops.object.mode_set(mode="EDIT")
-    joints = to_blender(rig.joints)
+    joints = to_blender(rig.joints_of(rig.shape))
     for index, (bone, parent) in enumerate(zip(BONES, _PARENTS, strict=True)):
         item = data.edit_bones.new(bone)
         item.head = joints[index].tolist()
@@ -276,11 +281,54 @@ def _drive_correctives(head: bpy.types.Object, armature: bpy.types.Object, rig: 
         driver.expression = _ROTATION_ENTRIES[index % 9]
 
 
+def _drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
+    """Let identity keys move the joints: every bone turns about a pivot that drivers shift from this person's joint.
+
+    A driver's text has 255 letters, so on heads whose every direction moves every joint (FLAME) the largest count; at
+    the person's own numbers the shift is exactly zero in any case.
+    """
+    for index, bone in enumerate(BONES):
+        moves = rig.joint_shape_directions[:, index].astype(float)  # [S,3]
+        if not (np.abs(moves) > _JOINT_MOVES).any():
+            continue
+        pivot = armature.pose.bones[bone].constraints.new("PIVOT")
+        pivot.name, pivot.owner_space, pivot.rotation_range = _PIVOT, "LOCAL", "ALWAYS_ACTIVE"
+        pivot.use_relative_location = True
+        for axis in range(3):
+            order = np.argsort(-np.abs(moves[:, axis]))[:_PIVOT_TERMS]
+            kept = [int(s) for s in order if abs(moves[s, axis]) > _JOINT_MOVES]
+            if kept:
+                driver = pivot.driver_add("offset", axis).driver
+                _drive_by_keys(driver, head, [(rig.shape_names[s], moves[s, axis], float(rig.shape[s])) for s in kept])
+
+
+def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list[tuple[str, float, float]]) -> None:
+    """Sum over (identity, metres, value of this person) of metres * (key - value)."""
+    driver.type = "SCRIPTED"
+    shortened = [round(metres, 7) for _, metres, _ in terms]
+    words = [f"{-sum(metres * value for metres, (_, _, value) in zip(shortened, terms, strict=True)):.10f}"]
+    for letter, metres, (name, _, _) in zip("abcdefghijklmnop", shortened, terms, strict=False):
+        variable = driver.variables.new()
+        variable.name, variable.type = letter, "SINGLE_PROP"
+        target = variable.targets[0]
+        target.id_type, target.id = "KEY", head.data.shape_keys
+        target.data_path = key_path(identity_key(name))
+        words.append(f"{metres:+.7f}*{letter}")
+    driver.expression = "".join(words)
+
+
+def _pivot(item: bpy.types.PoseBone) -> np.ndarray:
+    """How far identity moved the bone's joint [3] (engine axes, which are the bone's own)."""
+    pivot = item.constraints.get(_PIVOT)
+    return np.array(pivot.offset) if pivot is not None else np.zeros(3)
+
+
 def _store_joints(head: bpy.types.Object, rig: Rig) -> None:
     """What applying a performance needs later: the names, and how expressions move the joints (FLAME)."""
     moves = rig.joint_expression_directions.astype("<f4")
     head[_CUSTOM] = {
         "expressions": json.dumps(list(rig.expression_names), ensure_ascii=False),
+        "identity": json.dumps(list(rig.shape_names), ensure_ascii=False),
         "joint_moves": moves.tobytes() if np.abs(moves).max(initial=0.0) > 1e-7 else b"",
     }
 
@@ -321,27 +369,11 @@ def _joint_offsets(head: bpy.types.Object, state: HeadState, names: list[str], t
     return np.einsum("fe,ejc->fjc", values, moves)
 
 
-def _key_curve(name: str, frames: np.ndarray, values: np.ndarray) -> keyframes.Curve:
-    return keyframes.Curve(f'key_blocks["{bpy.utils.escape_identifier(name)}"].value', 0, frames, values)
+def key_curve(name: str, frames: np.ndarray, values: np.ndarray) -> keyframes.Curve:
+    """A shape key's value as a curve."""
+    return keyframes.Curve(key_path(name), 0, frames, values)
 
 
-def _add_background(camera: bpy.types.Camera, directory: Path, frame_count: int, start: int) -> None:
-    first = next(iter(sorted((directory / "images").glob("*.png"))), None)
-    if first is None:
-        return
-    image = bpy.data.images.load(str(first), check_existing=True)
-    image.source = "SEQUENCE"
-    camera.show_background_images = True
-    background = camera.background_images.new()
-    background.image, background.alpha, background.display_depth = image, 1.0, "BACK"
-    user = background.image_user
-    user.frame_duration, user.frame_start, user.frame_offset, user.use_auto_refresh = (
-        frame_count,
-        start,
-        -1 + _first_number(first),
-        True,
-    )
-
-
-def _first_number(path: Path) -> int:
-    return int("".join(c for c in path.stem if c.isdigit()) or 0)
+def key_path(name: str) -> str:
+    """Where a shape key's value lies, seen from its Key."""
+    return f'key_blocks["{bpy.utils.escape_identifier(name)}"].value'

@@ -15,6 +15,7 @@ import numpy as np
 
 _LINEAR = 1  # Keyframe.interpolation as foreach_set counts it
 _MADE_BY_US = "blendsplat_performance"
+_UNTOUCHED = 1e-5  # a number this near to what we set is still ours
 
 
 @dataclass
@@ -27,6 +28,17 @@ class Curve:
     values: np.ndarray
     group: str = ""
 
+    @property
+    def place(self) -> str:
+        """Where, in one word: what ``at`` takes."""
+        return f"{self.data_path} {self.index}"
+
+    @classmethod
+    def at(cls, place: str, value: float) -> Curve:
+        """One value at a place."""
+        data_path, _, index = place.rpartition(" ")
+        return cls(data_path, int(index), np.zeros(1), np.array([value]))
+
 
 def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Action:
     """Give ``owner`` (object, shape keys, ...) an action of these curves.
@@ -35,20 +47,41 @@ def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Acti
     the artist's own is kept in the file and a new one takes its place.
     """
     data = owner.animation_data or owner.animation_data_create()
-    action = data.action
-    if action is None or not action.get(_MADE_BY_US):
-        if action is not None:
-            action.use_fake_user = True
-        action = bpy.data.actions.new(name)
-        action[_MADE_BY_US] = True
-        data.action = action
-    channels = _channels(action, data, owner)
+    if data.action is not None and not data.action.get(_MADE_BY_US):
+        data.action.use_fake_user = True
+        data.action = None
+    channels = _ours(owner, name)
     for curve in curves:
         old = channels.find(curve.data_path, index=curve.index)
         if old is not None:
             channels.remove(old)
         _fill(_new_curve(channels, curve), curve)
-    return action
+    return data.action
+
+
+def take(owner: bpy.types.ID, curves: list[Curve], frame: float | None, before: dict[str, float]) -> dict[str, float]:
+    """Give ``owner`` each curve's first value, plain or (with a frame) keyed -> the values by place, for the next time.
+
+    ``before`` is what an earlier call returned: a number that an artist changed since, and curves that an artist made,
+    are left as they are.
+    """
+    theirs = owner.animation_data is not None and owner.animation_data.action is not None
+    theirs = theirs and not owner.animation_data.action.get(_MADE_BY_US)
+    animated = {(item.data_path, item.array_index): item for item in fcurves(owner)}
+    offered = {}
+    for curve in curves:
+        value = offered[curve.place] = float(curve.values[0])
+        fcurve = animated.get((curve.data_path, curve.index))
+        if fcurve is not None and (theirs or frame is None):
+            continue
+        now = _number(owner, curve) if fcurve is None else fcurve.evaluate(frame)
+        if abs(now - before.get(curve.place, now)) > _UNTOUCHED:
+            value = now
+        if frame is None:
+            _set_number(owner, curve, value)
+        else:
+            _insert(_ours(owner, f"{owner.name} photographs"), fcurve, curve, frame, value)
+    return offered
 
 
 def hand_over(source: bpy.types.ID, target: bpy.types.ID) -> None:
@@ -78,6 +111,36 @@ def fcurves(owner: bpy.types.ID) -> Iterator[Any]:
             bag = strip.channelbag(data.action_slot) if data.action_slot is not None else None
             if bag is not None:
                 yield from bag.fcurves
+
+
+def _ours(owner: bpy.types.ID, name: str) -> Any:
+    """Where the owner's curves are; an action of ours is made when it has none."""
+    data = owner.animation_data or owner.animation_data_create()
+    if data.action is None:
+        data.action = bpy.data.actions.new(name)
+        data.action[_MADE_BY_US] = True
+    return _channels(data.action, data, owner)
+
+
+def _number(owner: bpy.types.ID, curve: Curve) -> float:
+    value = owner.path_resolve(curve.data_path)
+    return float(value if isinstance(value, float) else value[curve.index])
+
+
+def _set_number(owner: bpy.types.ID, curve: Curve, value: float) -> None:
+    where, _, name = curve.data_path.rpartition(".")
+    struct = owner.path_resolve(where)
+    if isinstance(getattr(struct, name), float):
+        setattr(struct, name, value)
+    else:
+        getattr(struct, name)[curve.index] = value
+
+
+def _insert(channels: Any, fcurve: Any, curve: Curve, frame: float, value: float) -> None:
+    if fcurve is None:
+        fcurve = _new_curve(channels, curve)
+    fcurve.keyframe_points.insert(frame, value).interpolation = "LINEAR"
+    fcurve.update()
 
 
 def _channels(action: bpy.types.Action, data: bpy.types.AnimData, owner: bpy.types.ID) -> Any:

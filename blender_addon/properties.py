@@ -127,6 +127,9 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     avatar_path: StringProperty(
         name="Avatar File", subtype="FILE_PATH", description="The file this avatar was made from"
     )
+    fit_path: StringProperty(
+        name="Fit", subtype="DIR_PATH", description="The folder of the fitted photograph that this camera matches"
+    )
     live: BoolProperty(
         name="Live",
         description="Moving the head's sliders and bones updates the avatar at once. Baked keys are muted meanwhile",

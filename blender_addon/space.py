@@ -100,6 +100,15 @@ def quat_multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     )
 
 
+def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
+    """Rotation matrices [...,3,3] -> rotation vectors [...,3], at most half a turn."""
+    quat = matrix_to_quat(np.asarray(matrix, dtype=float))
+    quat = np.where(quat[..., :1] < 0, -quat, quat)
+    sine = np.linalg.norm(quat[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quat[..., :1])
+    return quat[..., 1:] * np.where(sine < 1e-9, 2.0, angle / np.maximum(sine, 1e-9))
+
+
 def matrix_to_euler(matrix: np.ndarray) -> np.ndarray:
     """Rotation matrices [F,3,3] of successive frames -> Blender's XYZ Euler angles [F,3], without full turns."""
     m = np.asarray(matrix, dtype=float)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import avatar_rig, formats, head_rig, render_engine
+from .. import avatar_rig, formats, head_rig, matched_camera, render_engine
 from . import common
 
 
@@ -108,7 +108,7 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
         K, size = file.arrays["camera.K"], file.arrays["camera.size"]
         meta = {"width": int(size[0]), "height": int(size[1])}
         view = formats.Performance(path, meta, {"K": K, "viewmat": file.arrays["camera.viewmat"]})
-        head_rig.add_camera(context, view, carrier.users_collection[0], None, 1)
+        matched_camera.add_camera(context, view, carrier.users_collection[0], None, 1)
     if performance_path is not None and performance_path.exists():
         apply_performance(scene, carrier, formats.read_performance(performance_path))
         scene.blendsplat.performance = str(performance_path)

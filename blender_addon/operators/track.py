@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from .. import formats, head_rig, jobs, preferences, session
+from .. import formats, head_rig, jobs, matched_camera, preferences, session
 from ..engine_link import EngineError, LinkError
 from . import common
 
@@ -78,9 +78,9 @@ def add_head(context: bpy.types.Context, directory: Path) -> bpy.types.Object:
     head = head_rig.find_head(scene, rig) or head_rig.build_head(context, rig, name)
     start = scene.blendsplat.performance_start
     if scene.blendsplat.match_scene:
-        head_rig.match_scene(scene, performance, start)
+        matched_camera.match_scene(scene, performance, start)
     head_rig.apply_performance(head, performance, start, scene.render.fps / scene.render.fps_base)
-    head_rig.add_camera(context, performance, head.users_collection[0], directory, start)
+    matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)
     scene.blendsplat.performance = str(performance.path)
     return head
 

@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 import synthetic
-from blender_addon import avatar_rig, formats, gather, head_rig, space
+from blender_addon import avatar_rig, formats, gather, head_rig, matched_camera, space
 
 FPS = 25.0
 
@@ -86,8 +86,8 @@ def test_camera_matches_the_clip(scene, tmp_path):
     from blender_addon import camera
 
     performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
-    item = head_rig.add_camera(bpy.context, performance, scene.collection, None, 1)
-    head_rig.match_scene(scene, performance, 1)
+    item = matched_camera.add_camera(bpy.context, performance, scene.collection, None, 1)
+    matched_camera.match_scene(scene, performance, 1)
     bpy.context.view_layer.update()
     view = camera.view_of(scene, bpy.context.evaluated_depsgraph_get(), item)
     assert (view.width, view.height) == (256, 256)
