@@ -137,7 +137,7 @@ def _new_head(context: bpy.types.Context, fit: formats.Fit, rig: formats.Rig) ->
     """A head in a collection named after the photograph, beside the heads that are there."""
     others = [item.blendsplat.rig for item in context.scene.objects if item.blendsplat.kind == "HEAD"]
     taken = [item.matrix_world.translation.x for item in others if item is not None]
-    head = head_rig.build_head(context, rig, fit.name)
+    head = head_rig.build_head(context, rig, fit.name, fit.performance.expression[0])
     head.hide_render = False
     if taken:
         head.blendsplat.rig.location.x = max(taken) + _APART

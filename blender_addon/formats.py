@@ -49,9 +49,10 @@ class Rig:
     shape: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))  # [S]
     shape_names: tuple[str, ...] = ()
 
-    def joints_of(self, shape: np.ndarray) -> np.ndarray:
-        """Rest joints [5,3] of the person with this shape [S]."""
-        return self.joints + np.einsum("s,sjc->jc", shape, self.joint_shape_directions)
+    def joints_of(self, shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
+        """Joints [5,3] of the person with this shape [S] and expression [E], unposed."""
+        moved = np.einsum("e,ejc->jc", expression, self.joint_expression_directions)
+        return self.joints + np.einsum("s,sjc->jc", shape, self.joint_shape_directions) + moved
 
 
 _RIG_SHAPES = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import string
 
 import bpy
 import numpy as np
@@ -31,8 +32,8 @@ _ROTATION_ENTRIES = (
     "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
 )  # fmt: skip
 _CUSTOM = "blendsplat_data"
-_PIVOT = "Identity"  # the constraint by which identity moves a joint
-_PIVOT_TERMS, _JOINT_MOVES = 16, 1e-6  # keys that one driver sums; metres a unit that count
+_PIVOT = "Joint"  # the constraint by which sliders move a joint
+_PIVOT_TERMS = 16  # keys that one driver sums
 
 
 def rig_id(rig: Rig) -> str:
@@ -51,15 +52,17 @@ def find_head(scene: bpy.types.Scene, rig: Rig) -> bpy.types.Object | None:
     )
 
 
-def build_head(context: bpy.types.Context, rig: Rig, name: str) -> bpy.types.Object:
+def build_head(
+    context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarray | None = None
+) -> bpy.types.Object:
     """Build mesh, shape keys and armature in a collection ``name``; returns the head mesh object.
 
-    A rig with shape directions gives identity keys, set to the person's, over the mean head as Basis; the bones then
-    stand where this person's joints are.
+    With the expression ``fitted`` [E] to a photograph the head is one to model on: identity keys over the mean head as
+    Basis, set to the person's shape, and sliders that move the joints as the head model does.
     """
     collection = bpy.data.collections.new(name)
     context.scene.collection.children.link(collection)
-    armature = _build_armature(context, rig, name, collection)
+    armature = _build_armature(context, rig, fitted, name, collection)
     mesh = _build_mesh(rig, name)
     head = bpy.data.objects.new(f"{name} Head", mesh)
     collection.objects.link(head)
@@ -68,10 +71,11 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str) -> bpy.types.Obj
     _add_shape_keys(head, rig)
     _skin(head, armature, rig)
     _drive_correctives(head, armature, rig)
-    _drive_joints(head, armature, rig)
+    if fitted is not None:
+        _drive_joints(head, armature, rig, fitted)
     head.blendsplat.kind, head.blendsplat.rig, head.blendsplat.rig_id = "HEAD", armature, rig_id(rig)
     armature.blendsplat.kind = "RIG"
-    _store_joints(head, rig)
+    _store_joints(head, rig, driven=fitted is not None)
     return head
 
 
@@ -227,7 +231,7 @@ def _corrective_name(index: int) -> str:
 
 
 def _build_armature(
-    context: bpy.types.Context, rig: Rig, name: str, collection: bpy.types.Collection
+    context: bpy.types.Context, rig: Rig, fitted: np.ndarray | None, name: str, collection: bpy.types.Collection
 ) -> bpy.types.Object:
     data = bpy.data.armatures.new(f"{name} Rig")
     armature = bpy.data.objects.new(data.name, data)
@@ -239,7 +243,8 @@ def _build_armature(
         bpy.ops.object.mode_set(mode="OBJECT")
     context.view_layer.objects.active = armature
     bpy.ops.object.mode_set(mode="EDIT")
-    joints = to_blender(rig.joints_of(rig.shape))
+    expression = np.zeros(len(rig.expression_names)) if fitted is None else fitted
+    joints = to_blender(rig.joints_of(rig.shape, expression))
     for index, (bone, parent) in enumerate(zip(BONES, _PARENTS, strict=True)):
         item = data.edit_bones.new(bone)
         item.head = joints[index].tolist()
@@ -281,55 +286,59 @@ def _drive_correctives(head: bpy.types.Object, armature: bpy.types.Object, rig: 
         driver.expression = _ROTATION_ENTRIES[index % 9]
 
 
-def _drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
-    """Let identity keys move the joints: every bone turns about a pivot that drivers shift from this person's joint.
+def _drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig, fitted: np.ndarray) -> None:
+    """Let sliders move the joints: every bone turns about a pivot that drivers shift from where its joint was fitted.
 
-    A driver's text has 255 letters, so on heads whose every direction moves every joint (FLAME) the largest count; at
-    the person's own numbers the shift is exactly zero in any case.
+    A driver's text has 255 letters, so on heads whose every direction moves every joint (FLAME) the largest count; with
+    the fitted numbers the shift is zero in any case.
     """
+    names = [*(identity_key(name) for name in rig.shape_names), *rig.expression_names]
+    moves = np.concatenate([rig.joint_shape_directions, rig.joint_expression_directions]).astype(float)  # [S+E,5,3]
+    values = np.concatenate([rig.shape, fitted]).astype(float)
+    present = np.array([name in head.data.shape_keys.key_blocks for name in names])
+    moves = moves.round(7) * present[:, None, None]
     for index, bone in enumerate(BONES):
-        moves = rig.joint_shape_directions[:, index].astype(float)  # [S,3]
-        if not (np.abs(moves) > _JOINT_MOVES).any():
+        if not moves[:, index].any():
             continue
         pivot = armature.pose.bones[bone].constraints.new("PIVOT")
         pivot.name, pivot.owner_space, pivot.rotation_range = _PIVOT, "LOCAL", "ALWAYS_ACTIVE"
         pivot.use_relative_location = True
         for axis in range(3):
-            order = np.argsort(-np.abs(moves[:, axis]))[:_PIVOT_TERMS]
-            kept = [int(s) for s in order if abs(moves[s, axis]) > _JOINT_MOVES]
-            if kept:
+            metres = moves[:, index, axis]
+            largest = [int(term) for term in np.argsort(-np.abs(metres))[:_PIVOT_TERMS] if metres[term]]
+            if largest:
                 driver = pivot.driver_add("offset", axis).driver
-                _drive_by_keys(driver, head, [(rig.shape_names[s], moves[s, axis], float(rig.shape[s])) for s in kept])
+                _drive_by_keys(driver, head, [(names[term], metres[term], values[term]) for term in largest])
 
 
 def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list[tuple[str, float, float]]) -> None:
-    """Sum over (identity, metres, value of this person) of metres * (key - value)."""
+    """Sum over (key's name, metres, its fitted value) of metres * (key - value)."""
     driver.type = "SCRIPTED"
-    shortened = [round(metres, 7) for _, metres, _ in terms]
-    words = [f"{-sum(metres * value for metres, (_, _, value) in zip(shortened, terms, strict=True)):.10f}"]
-    for letter, metres, (name, _, _) in zip("abcdefghijklmnop", shortened, terms, strict=False):
+    words = [f"{-sum(metres * value for _, metres, value in terms):.10f}"]
+    for letter, (name, metres, _) in zip(string.ascii_lowercase, terms, strict=False):
         variable = driver.variables.new()
         variable.name, variable.type = letter, "SINGLE_PROP"
         target = variable.targets[0]
         target.id_type, target.id = "KEY", head.data.shape_keys
-        target.data_path = key_path(identity_key(name))
+        target.data_path = key_path(name)
         words.append(f"{metres:+.7f}*{letter}")
     driver.expression = "".join(words)
 
 
 def _pivot(item: bpy.types.PoseBone) -> np.ndarray:
-    """How far identity moved the bone's joint [3] (engine axes, which are the bone's own)."""
+    """How far sliders moved the bone's joint [3] (engine axes, which are the bone's own)."""
     pivot = item.constraints.get(_PIVOT)
     return np.array(pivot.offset) if pivot is not None else np.zeros(3)
 
 
-def _store_joints(head: bpy.types.Object, rig: Rig) -> None:
-    """What applying a performance needs later: the names, and how expressions move the joints (FLAME)."""
+def _store_joints(head: bpy.types.Object, rig: Rig, *, driven: bool) -> None:
+    """What applying a performance needs later: the names, and how expressions move the joints (FLAME; where drivers do
+    that already, nothing)."""
     moves = rig.joint_expression_directions.astype("<f4")
     head[_CUSTOM] = {
         "expressions": json.dumps(list(rig.expression_names), ensure_ascii=False),
         "identity": json.dumps(list(rig.shape_names), ensure_ascii=False),
-        "joint_moves": moves.tobytes() if np.abs(moves).max(initial=0.0) > 1e-7 else b"",
+        "joint_moves": moves.tobytes() if np.abs(moves).max(initial=0.0) > 1e-7 and not driven else b"",
     }
 
 

@@ -29,8 +29,9 @@ def add_camera(
 
     An earlier one of the same collection is replaced (a clip that was tracked again).
     """
-    for old in [item for item in collection.objects if item.blendsplat.kind == "CAMERA" and not item.blendsplat.fit_path]:
-        bpy.data.objects.remove(old)
+    old = [item for item in collection.objects if item.blendsplat.kind == "CAMERA" and not item.blendsplat.fit_path]
+    for item in old:
+        bpy.data.objects.remove(item)
     camera = new_camera(collection, f"{collection.name} Camera")
     match_camera(camera, performance)
     context.scene.camera = camera

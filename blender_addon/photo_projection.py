@@ -22,7 +22,7 @@ def camera_points(vertices: np.ndarray, viewmat: np.ndarray) -> np.ndarray:
 
 
 def picture_uvs(points: np.ndarray, K: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Points [V,3] in the camera's axes -> where they lie in the picture [V,2], (0,0) at its lower left as UVs have it."""
+    """Points [V,3] in the camera's axes -> UVs [V,2] in the picture, (0,0) at its lower left."""
     pixels = points @ K.T
     pixels = pixels[:, :2] / np.maximum(pixels[:, 2:], 1e-6)
     return np.stack([pixels[:, 0] / width, 1 - pixels[:, 1] / height], 1)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import synthetic
+import synthetic_fit
 
 _HEADER = struct.Struct("<IQ")
 _lock = threading.Lock()
@@ -135,7 +136,8 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
             "heads": ["builtin"],
         }, {}  # fmt: skip
     if method == "head.rig":
-        return synthetic.grid_head()
+        fitted = params.get("identity", False)
+        return synthetic_fit.head_rig(params["directory"]) if fitted else synthetic.grid_head()
     if method == "render.gaussians":
         return {}, splat(params, arrays)
     if method == "job.start":
