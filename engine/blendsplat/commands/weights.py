@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -65,17 +64,9 @@ def _list(as_json: bool) -> None:
 
 
 def _checked(directory: str, sha256: bool) -> dict[str, Any]:
-    from blendsplat.tracking.kaolrm.catalogue import find_weights
-    from blendsplat.tracking.kaolrm.weights import WEIGHTS, file_sha256, inspect_weights
+    from blendsplat.tracking.kaolrm.described import describe_weights
 
-    folder = find_weights(directory)
-    found = inspect_weights(folder)
-    return {
-        "folder": str(folder), "fits": found.fits, "kind": "openlrm" if found.fresh else "kaolrm",
-        "parameters": found.parameters, "bytes": found.size, "missing": list(found.missing),
-        "unexpected": list(found.unexpected), "misshapen": list(found.misshapen), "ignored": found.ignored,
-        "config": found.config.as_json(), "sha256": file_sha256(Path(folder) / WEIGHTS) if sha256 else None,
-    }  # fmt: skip
+    return describe_weights(directory, sha256)
 
 
 def _print_check(result: dict[str, Any]) -> None:
@@ -84,9 +75,9 @@ def _print_check(result: dict[str, Any]) -> None:
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    use = "to regress heads" if result["kind"] == "kaolrm" else "to train a KaoLRM from (OpenLRM knows no heads)"
-    size = f"{result['parameters'] / 1e6:.1f} million parameters, {result['bytes'] / 2**20:.0f} MiB"
-    say(f"{result['folder']}: {f'complete, {use}' if result['fits'] else 'does not fit its config.json'}; {size}")
+    say(f"{result['folder']}: {result['sentence']}" if result["folder"] else result["sentence"])
+    if result["licence"]:
+        say(f"  licence: {result['licence']}")
     for what in ("missing", "misshapen", "unexpected"):
         for key in result[what]:
             say(f"  {what}: {key}")

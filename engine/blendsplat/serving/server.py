@@ -71,6 +71,12 @@ class JobRequest(Options):
     job: str
 
 
+class WeightsRequest(Options):
+    """Parameters of ``weights.describe``."""
+
+    weights: str = Field("auto", min_length=1, description="auto (the shipped ones), none, a folder or a known name")
+
+
 class NoParameters(Options):
     """Of methods that take none."""
 
@@ -95,6 +101,7 @@ class Server:
             "hello": (HelloRequest, lambda request, _: (self._hello(request), {})),
             "avatar.describe": (rendering.PathRequest, lambda request, _: (rendering.describe_avatar(request), {})),
             "head.rig": (rendering.RigRequest, lambda request, _: rendering.head_rig(request)),
+            "weights.describe": (WeightsRequest, lambda request, _: (_describe_weights(request), {})),
             "render.gaussians": (
                 rendering.RenderRequest,
                 lambda request, arrays: ({}, rendering.render_gaussians(request, arrays)),
@@ -225,6 +232,12 @@ class Server:
         self, method: str, params: dict[str, Any], arrays: dict[str, np.ndarray] | None = None, droppable: bool = False
     ) -> None:
         self._outbox.post({"jsonrpc": "2.0", "method": method, "params": params}, arrays, droppable)
+
+
+def _describe_weights(request: WeightsRequest) -> dict[str, Any]:
+    from blendsplat.tracking.kaolrm.described import describe_weights
+
+    return describe_weights(request.weights)
 
 
 def serve() -> None:
