@@ -3,9 +3,21 @@
 
 from __future__ import annotations
 
-from . import jobs, live, operators, panels, preferences, preview, properties, render_engine, session
+from . import (
+    jobs,
+    live,
+    operators,
+    panels,
+    photographs,
+    preferences,
+    preview,
+    properties,
+    render_engine,
+    session,
+    weights,
+)
 
-_MODULES = (preferences, properties, operators, panels, render_engine, live)
+_MODULES = (preferences, photographs, properties, operators, panels, render_engine, live)
 
 
 def register() -> None:
@@ -17,5 +29,6 @@ def unregister() -> None:
     for module in reversed(_MODULES):
         module.unregister()
     jobs.unregister()
+    weights.unregister()
     session.stop()
     preview.unregister()

@@ -23,6 +23,8 @@ RUNNING = ("starting", "running", "cancelling")
 TITLES = {
     "import": "Import",
     "track": "Track",
+    "fit_image": "Fit Head",
+    "export_head": "Export Head",
     "train": "Train",
     "render": "Render",
     "evaluate": "Evaluate",

@@ -38,6 +38,20 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
         subtype="FILE_PATH",
         description="A FaceLandmarker bundle (.task); only needed with an engine on Python 3.13",
     )
+    network: EnumProperty(
+        name="Face Network",
+        description="What reads a face's shape and expression from its pixels, before the landmarks refine them",
+        items=[
+            ("AUTO", "Built-in", "The small network that comes with Blendsplat: free for any use"),
+            ("FOLDER", "From a Folder", "Weights that you fetched or trained, e.g. KaoLRM's: mind their licence"),
+            ("NONE", "None", "Fit heads to the face's landmarks alone"),
+        ],
+    )
+    weights: StringProperty(
+        name="Weights",
+        subtype="DIR_PATH",
+        description="Folder with a network's config.json and model.safetensors",
+    )
     path_here: StringProperty(
         name="Folder Here",
         subtype="DIR_PATH",
@@ -64,16 +78,31 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
         layout.prop(self, "device")
         layout.prop(self, "landmarker")
         layout.prop(self, "add_results")
+        self._draw_weights(layout)
         row = layout.row()
         row.operator("blendsplat.engine_check")
         row.operator("blendsplat.engine_log")
+
+    def _draw_weights(self, layout: bpy.types.UILayout) -> None:
+        from . import session, weights  # they need the preferences
+
+        layout.separator()
+        layout.prop(self, "network")
+        if self.network == "FOLDER":
+            layout.prop(self, "weights")
+        row = layout.row()
+        box = row.column(align=True)
+        for sentence, icon in weights.lines(session.weights()):
+            box.label(text=sentence, icon=icon)
+        row.operator("blendsplat.check_weights", text="Check")
 
 
 class _Defaults:
     """What holds when the add-on runs without being enabled (scripts, tests)."""
 
     engine_kind, engine_command, device, package_index = "INSTALLED", "", "", ""
-    path_here = path_there = landmarker = ""
+    path_here = path_there = landmarker = weights = ""
+    network = "AUTO"
     add_results = True
 
 

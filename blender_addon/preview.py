@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The picture that training shows of itself in the panel: an icon's pixels, so that no image appears in the .blend."""
+"""Pictures in the panel: what training shows of itself, and files. As icons, so that no image appears in the .blend."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -11,6 +13,7 @@ _SIZE = 256
 _previews = None
 _version = 0
 _shown = False
+_pictures = None
 
 
 def show(image: np.ndarray) -> None:
@@ -59,8 +62,26 @@ def clear() -> None:
     _shown = False
 
 
+def picture(path: Path) -> int:
+    """The icon's number of a picture file, read again when the file changes; 0 when there is none."""
+    global _pictures
+    if bpy.app.background:
+        return 0
+    try:
+        name = f"{path} {path.stat().st_mtime_ns}"
+    except OSError:
+        return 0
+    _pictures = _pictures or previews.new()
+    if name not in _pictures:
+        _pictures.load(name, str(path), "IMAGE")
+    return _pictures[name].icon_id
+
+
 def unregister() -> None:
-    global _previews, _shown
+    global _previews, _shown, _pictures
+    if _pictures is not None:
+        previews.remove(_pictures)
+        _pictures = None
     if _previews is not None:
         previews.remove(_previews)
         _previews, _shown = None, False

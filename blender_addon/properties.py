@@ -14,7 +14,8 @@ from bpy.props import (
     StringProperty,
 )
 
-from . import live, session
+from . import live, photographs, session
+from .paths import RELATIVE
 
 
 def _presets(_self: bpy.types.PropertyGroup, _context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
@@ -27,11 +28,13 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     video: StringProperty(
         name="Video",
         subtype="FILE_PATH",
+        options=RELATIVE,
         description="Video (or first image of a sequence) of one person talking, the face well visible",
     )
     directory: StringProperty(
         name="Folder",
         subtype="DIR_PATH",
+        options=RELATIVE,
         description="Where the imported clip and everything learned from it is kept. Empty: beside the video",
     )
     start: FloatProperty(
@@ -67,7 +70,10 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         ],
     )
     matte_folder: StringProperty(
-        name="Masks", subtype="DIR_PATH", description="Folder with one black and white image per frame"
+        name="Masks",
+        subtype="DIR_PATH",
+        options=RELATIVE,
+        description="Folder with one black and white image per frame",
     )
     head: EnumProperty(
         name="Head",
@@ -77,7 +83,10 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         ],
     )
     head_path: StringProperty(
-        name="Head File", subtype="FILE_PATH", description="A FLAME .pkl, or an ICT-FaceKit folder or file"
+        name="Head File",
+        subtype="FILE_PATH",
+        options=RELATIVE,
+        description="A FLAME .pkl, or an ICT-FaceKit folder or file",
     )
     track_init: EnumProperty(
         name="Start From",
@@ -98,17 +107,24 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     )
     preset: EnumProperty(name="Preset", items=_presets, description="How long and how finely to train")
     output: StringProperty(
-        name="Avatar File", subtype="FILE_PATH", description="Where the avatar is written. Empty: in the clip's folder"
+        name="Avatar File",
+        subtype="FILE_PATH",
+        options=RELATIVE,
+        description="Where the avatar is written. Empty: in the clip's folder",
     )
     avatar_file: StringProperty(
-        name="Avatar File", subtype="FILE_PATH", description="A trained avatar (.avatar.npz) to add"
+        name="Avatar File", subtype="FILE_PATH", options=RELATIVE, description="A trained avatar (.avatar.npz) to add"
     )
     performance: StringProperty(
-        name="Performance", subtype="FILE_PATH", description="A tracked clip's tracking.npz, of this or another person"
+        name="Performance",
+        subtype="FILE_PATH",
+        options=RELATIVE,
+        description="A tracked clip's tracking.npz, of this or another person",
     )
     performance_start: IntProperty(
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
     )
+    photographs: PointerProperty(type=photographs.BlendsplatPhotographs)
 
 
 class BlendsplatObject(bpy.types.PropertyGroup):
@@ -125,7 +141,7 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     rig: PointerProperty(name="Rig", type=bpy.types.Object, description="The armature of this head")
     rig_id: StringProperty()
     avatar_path: StringProperty(
-        name="Avatar File", subtype="FILE_PATH", description="The file this avatar was made from"
+        name="Avatar File", subtype="FILE_PATH", options=RELATIVE, description="The file this avatar was made from"
     )
     fit_path: StringProperty(
         name="Fit", subtype="DIR_PATH", description="The folder of the fitted photograph that this camera matches"

@@ -95,6 +95,23 @@ def engine_path(path: str | Path) -> str:
     return text
 
 
+def local_path(path: str | Path) -> Path:
+    """The reverse of ``engine_path``: a path that the engine told, on this machine."""
+    text, prefs = str(path), preferences.get()
+    here, there = prefs.path_here.rstrip("/\\"), prefs.path_there.rstrip("/\\")
+    if prefs.engine_kind == "COMMAND" and here and there and (text == there or text.startswith(there + "/")):
+        text = here + text[len(there) :]
+    return Path(text)
+
+
+def weights() -> str:
+    """The face network's weights as jobs take them: "auto", "none", or a folder on the engine's machine."""
+    prefs = preferences.get()
+    if prefs.network == "FOLDER":
+        return engine_path(prefs.weights.strip()) if prefs.weights.strip() else ""
+    return "none" if prefs.network == "NONE" else "auto"
+
+
 def sentence_of(error: Exception) -> str:
     """One sentence for a report or a panel."""
     return error.sentence if isinstance(error, EngineError) else str(error)

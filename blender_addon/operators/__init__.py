@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from . import avatar, engine, export, import_video, track, train
+from . import avatar, engine, export, fit_image, fitted_head, import_video, track, train
 
-_MODULES = (engine, import_video, track, train, avatar, export)
+_MODULES = (engine, fit_image, fitted_head, import_video, track, train, avatar, export)
 
 
 def register() -> None:

@@ -12,12 +12,7 @@ from bpy.props import BoolProperty
 
 from .. import jobs, preferences, session
 from ..engine_link import LinkError
-
-
-def path_of(text: str) -> Path | None:
-    """A path property as an absolute path; None when it is empty."""
-    text = text.strip().strip('"')
-    return Path(bpy.path.abspath(text)) if text else None
+from ..paths import absolute as path_of
 
 
 def video_of(scene: bpy.types.Scene) -> Path | None:
@@ -53,6 +48,16 @@ def clip_name(directory: Path) -> str:
     return directory.name.removesuffix(" avatar") or "Clip"
 
 
+def head_of(scene: bpy.types.Scene) -> str:
+    """The chosen head model as jobs take it. Raises ValueError."""
+    if scene.blendsplat.head != "file":
+        return "builtin"
+    path = path_of(scene.blendsplat.head_path)
+    if path is None:
+        raise ValueError("Choose the file of the head model.")
+    return session.engine_path(path)
+
+
 def remote() -> bool:
     """The engine runs elsewhere: files that only it can see are not checked for here."""
     prefs = preferences.get()
@@ -79,11 +84,23 @@ def no_engine(_context: bpy.types.Context) -> str:
     job = jobs.running()
     if job is not None:
         return f"{jobs.TITLES.get(job.kind, job.kind)} is running: wait for it or cancel it."
+    return no_command()
+
+
+def no_command() -> str:
+    """Why no engine can be started, or ""."""
     try:
         if not session.engine_command():
             return "No engine yet: install it, or point at one, in the Engine panel."
     except LinkError as error:
         return str(error)
+    return ""
+
+
+def no_weights() -> str:
+    """Why the face network of the preferences cannot be used, or ""; what is in its folder is not looked at."""
+    if not session.weights():
+        return "Choose the folder of the face network's weights in the preferences, or another network."
     return ""
 
 
@@ -102,10 +119,17 @@ class JobOperator(Grey):
         """The job's parameters. Raises ValueError with a sentence."""
         raise NotImplementedError
 
+    def notes(self, context: bpy.types.Context) -> dict[str, Any]:
+        """What the add-on wants to know when the job has ended."""
+        return {"scene": context.scene.name}
+
+    def tell(self, job: jobs.Job) -> None:
+        """Report on a job that is done and was waited for."""
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             params = self.parameters(context)
-            job = jobs.start(self.kind, params, {"scene": context.scene.name})
+            job = jobs.start(self.kind, params, self.notes(context))
             if not (self.wait or bpy.app.background):
                 return {"FINISHED"}
             jobs.wait(job, tick=progress_line() if bpy.app.background else None)
@@ -115,6 +139,7 @@ class JobOperator(Grey):
         if job.state != "done":
             self.report({"ERROR"}, job.status())
             return {"CANCELLED"}
+        self.tell(job)
         return {"FINISHED"}
 
 
@@ -144,15 +169,19 @@ def scenes_of(job: jobs.Job) -> list[bpy.types.Scene]:
 def add_result(job: jobs.Job, build: Callable[[bpy.types.Context, bpy.types.Scene], None], message: str) -> None:
     """Add a job's result to the first scene that works on it, as one undo step, when the preferences say so."""
     scenes = scenes_of(job)
-    if not scenes or not preferences.get().add_results:
-        return
-    window = next((w for w in bpy.context.window_manager.windows if w.scene == scenes[0]), None)
-    override: dict[str, Any] = {"scene": scenes[0]}
+    if scenes and preferences.get().add_results:
+        in_scene(scenes[0], build, message)
+
+
+def in_scene(scene: bpy.types.Scene, build: Callable[[bpy.types.Context, bpy.types.Scene], None], message: str) -> None:
+    """Call ``build`` with this scene as the context's, from outside of any operator, as one undo step."""
+    window = next((w for w in bpy.context.window_manager.windows if w.scene == scene), None)
+    override: dict[str, Any] = {"scene": scene}
     if window is not None:
-        override = {"window": window, "scene": scenes[0]}
-    elif bpy.context.scene != scenes[0]:
-        override["view_layer"] = scenes[0].view_layers[0]
+        override = {"window": window, "scene": scene}
+    elif bpy.context.scene != scene:
+        override["view_layer"] = scene.view_layers[0]
     with bpy.context.temp_override(**override):
-        build(bpy.context, scenes[0])
+        build(bpy.context, scene)
         if not bpy.app.background:
             bpy.ops.ed.undo_push(message=message)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import engine_env, jobs, preferences, session
+from .. import engine_env, jobs, preferences, session, weights
 from ..engine_link import LinkError
 from . import common
 
@@ -140,6 +140,30 @@ class ShowLog(common.Grey, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class CheckWeights(common.Grey, bpy.types.Operator):
+    """Look at the face network's weights: what they are, whether they are whole and usable, under which licence"""
+
+    bl_idname = "blendsplat.check_weights"
+    bl_label = "Check Weights"
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        if weights.waiting():
+            return "The weights are being checked."
+        return common.no_weights() or common.no_command()
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        try:
+            weights.check(session.weights())
+        except LinkError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if bpy.app.background:
+            for sentence, _icon in weights.lines(session.weights()):
+                self.report({"INFO"}, sentence)
+        return {"FINISHED"}
+
+
 def _watch() -> float | None:
     """Redraw the panel while the installation runs; start the engine when it is done."""
     for window in bpy.context.window_manager.windows:
@@ -155,7 +179,7 @@ def _watch() -> float | None:
     return None
 
 
-CLASSES = (Install, CancelInstall, Check, Stop, ShowLog)
+CLASSES = (Install, CancelInstall, Check, Stop, ShowLog, CheckWeights)
 
 
 def register() -> None:

@@ -28,22 +28,25 @@ class Track(common.JobOperator, bpy.types.Operator):
         return common.no_engine(context)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
-        settings = context.scene.blendsplat
-        head = "builtin"
-        if settings.head == "file":
-            path = common.path_of(settings.head_path)
-            if path is None:
-                raise ValueError("Choose the file of the head model.")
-            head = session.engine_path(path)
-        params = {
+        params: dict[str, Any] = {
             "directory": session.engine_path(common.directory_of(context.scene)),
-            "head": head,
-            "init": settings.track_init,
+            "head": common.head_of(context.scene),
+            "init": context.scene.blendsplat.track_init,
             "device": session.device(),
         }
+        if params["init"] == "kaolrm":
+            params["weights"] = _network()
         if landmarker := preferences.get().landmarker:
             params["landmarker"] = session.engine_path(landmarker)
         return params
+
+
+def _network() -> str:
+    """The face network to start from. Raises ValueError when the preferences name none."""
+    weights = session.weights()
+    if weights in ("", "none"):
+        raise ValueError("Choose a face network in the preferences, or start from the landmarks.")
+    return weights
 
 
 class AddHead(common.Grey, bpy.types.Operator):

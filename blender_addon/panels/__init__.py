@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import bpy
 
-from . import engine, steps
+from . import engine, photograph, steps
 
-CLASSES = (*engine.CLASSES, *steps.CLASSES)
+CLASSES = (*engine.CLASSES, *photograph.CLASSES, *steps.CLASSES)
 
 
 def register() -> None:

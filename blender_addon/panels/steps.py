@@ -13,7 +13,7 @@ from .tools import Panel, paragraph, placeholder, step
 
 class BLENDSPLAT_PT_video(Panel):
     bl_label = "1  Video"
-    bl_order = 1
+    bl_order = 2
 
     def draw(self, context: bpy.types.Context) -> None:
         column, settings = self.column(), context.scene.blendsplat
@@ -34,7 +34,7 @@ class BLENDSPLAT_PT_video(Panel):
 
 class BLENDSPLAT_PT_track(Panel):
     bl_label = "2  Track"
-    bl_order = 2
+    bl_order = 3
 
     def draw(self, context: bpy.types.Context) -> None:
         column, settings = self.column(), context.scene.blendsplat
@@ -49,7 +49,7 @@ class BLENDSPLAT_PT_track(Panel):
 
 class BLENDSPLAT_PT_train(Panel):
     bl_label = "3  Train"
-    bl_order = 3
+    bl_order = 4
 
     def draw(self, context: bpy.types.Context) -> None:
         column, settings = self.column(), context.scene.blendsplat
@@ -65,7 +65,7 @@ class BLENDSPLAT_PT_train(Panel):
 
 class BLENDSPLAT_PT_avatar(Panel):
     bl_label = "4  Avatar"
-    bl_order = 4
+    bl_order = 5
 
     def draw(self, context: bpy.types.Context) -> None:
         column, settings = self.column(), context.scene.blendsplat
@@ -101,7 +101,7 @@ class BLENDSPLAT_PT_sliders(Panel):
 
 class BLENDSPLAT_PT_render(Panel):
     bl_label = "5  Render"
-    bl_order = 5
+    bl_order = 6
 
     def draw(self, context: bpy.types.Context) -> None:
         column, scene = self.column(), context.scene

@@ -90,6 +90,7 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
             "eta_s": 1.0,
             "figures": {"loss": 1 / done}}})  # fmt: skip
         if bad == "die" and done == total // 2 and not (directory / "died").exists():
+            directory.mkdir(parents=True, exist_ok=True)
             (directory / "died").write_text("once")
             os._exit(137)
     if bad == "noface" and kind == "track":
@@ -97,9 +98,31 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
             job, kind, "failed", error={"code": "no-face", "sentence": "No face was found in the clip.", "detail": ""}
         )
         return
+    if kind == "fit_image":
+        finish_fit(job, directory, params)
+        return
     write_results(kind, directory, params)
     checkpoint.unlink(missing_ok=True)
     finish(job, kind, "done", {"directory": str(directory)})
+
+
+def finish_fit(job: str, directory: Path, params: dict) -> None:
+    """Fit every photograph but those of cats; those of owls are doubtful."""
+    images = [Path(image) for image in params["images"]]
+    fits, failed = [], []
+    for number, image in enumerate(images):
+        if "cat" in image.name:
+            failed.append({"image": str(image), "sentence": f"No face was found in {image.name}."})
+            continue
+        folder = directory if len(images) == 1 else directory / image.stem
+        warnings = ["The mouth cannot be seen well: its shape is a guess."] if "owl" in image.name else []
+        synthetic.write_fit(folder, image, warnings, person=0 if params.get("same_person") else number)
+        fits.append({"image": str(image), "directory": str(folder), "method": "landmarks", "warnings": warnings,
+                     "landmark_error": 0.01})  # fmt: skip
+    if not fits:
+        finish(job, "fit_image", "failed", error={"code": "no-face", "sentence": failed[0]["sentence"], "detail": ""})
+    else:
+        finish(job, "fit_image", "done", {"fits": fits, "failed": failed})
 
 
 def write_results(kind: str, directory: Path, params: dict) -> None:
@@ -111,6 +134,8 @@ def write_results(kind: str, directory: Path, params: dict) -> None:
         (directory / "track.json").write_text(json.dumps({"params": params}))
     elif kind == "train":
         synthetic.write_avatar(Path(params["output"]))
+    elif kind == "export_head":
+        Path(params["output"]).write_text(json.dumps(params))
 
 
 def finish(job: str, kind: str, state: str, result: dict | None = None, error: dict | None = None) -> None:
@@ -135,6 +160,10 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
             "devices": [{"id": "cpu", "name": "a stand-in"}], "kernels": {"cpu": True, "cuda": False},
             "heads": ["builtin"],
         }, {}  # fmt: skip
+    if method == "weights.describe":
+        if params["weights"] == "auto":
+            return {"usable": True, "sentence": "A stand-in network.", "licence": "CC0", "folder": None}, {}
+        raise ValueError(f"{params['weights']} has no model.safetensors")
     if method == "head.rig":
         fitted = params.get("identity", False)
         return synthetic_fit.head_rig(params["directory"]) if fitted else synthetic.grid_head()

@@ -7,6 +7,8 @@ They let the add-on's tests (and the fake engine) run where neither torch nor th
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,34 @@ def write_performance(path: Path, frames: int = 20, fps: float = 25.0, seed: int
         "expression_names": list(EXPRESSIONS), "figures": {},
     }  # fmt: skip
     return write(path, meta, performance_arrays(frames, seed, fps))
+
+
+def write_png(path: Path, image: np.ndarray) -> Path:
+    """An image [H,W,3] uint8 as a PNG file."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    height, width = image.shape[:2]
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], 1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows.tobytes())) + chunk(b"IEND", b"")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    return path
+
+
+def write_fit(folder: Path, image: Path, warnings: list[str], person: int = 0) -> Path:
+    """The folder of a fitted photograph."""
+    write_performance(folder / "tracking.npz", frames=1, seed=5 + person)
+    for name in ("overlay.png", "crop.png", "photograph.jpg"):  # a PNG under another name is still a picture
+        write_png(folder / name, np.full((256, 256, 3), 90 + 20 * person, np.uint8))
+    told = {
+        "format": "blendsplat-fit", "version": 1, "image": str(image), "head": "grid", "method": "landmarks",
+        "warnings": warnings, "width": 256, "height": 256, "scale": 1.0, "figures": {},
+    }  # fmt: skip
+    (folder / "fit.json").write_text(json.dumps(told), encoding="utf-8")
+    return folder
 
 
 def write_avatar(

@@ -82,4 +82,3 @@ def _sentence(found: Inspection, shipped: bool) -> str:
     size = f"{found.parameters / 1e6:.0f} million parameters, {found.size / 2**20:.0f} MiB"
     head = "the built-in head" if found.config.head == "builtin" else f"the head {found.config.head!r} (your file)"
     return f"KaoLRM{', shipped with Blendsplat' if shipped else ''}, for {head}: {size}."
-
