@@ -17,8 +17,9 @@ from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, Sou
 from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, intrinsics
 from blendsplat.tracking.kaolrm.generate import Generation, generate
 from blendsplat.tracking.kaolrm.model import head_vertices
+from blendsplat.tracking.kaolrm.optimiser import CHECKPOINT, learning_rate, shuffled
 from blendsplat.tracking.kaolrm.presets import TruthPreset, load_truth_preset
-from blendsplat.tracking.kaolrm.train_truth import CHECKPOINT, TruthTrainer, learning_rate, train_truth, wobble
+from blendsplat.tracking.kaolrm.train_truth import TruthTrainer, train_truth, wobble
 from blendsplat.tracking.kaolrm.truth_loss import rigidly_aligned
 from blendsplat.tracking.kaolrm.weights import load_model
 
@@ -108,7 +109,7 @@ def test_the_untrained_network_answers_with_the_mean(folder):
 
 def test_stopped_and_resumed_is_the_same_as_at_one_go(folder, tmp_path):
     whole = TruthTrainer(folder, preset())
-    while not whole.done:
+    while whole.images < whole.total:
         whole.step(whole.batch(whole.images))
     half = TruthTrainer(folder, preset())
     while half.images < 12:
@@ -116,7 +117,7 @@ def test_stopped_and_resumed_is_the_same_as_at_one_go(folder, tmp_path):
     half.save_checkpoint(tmp_path / CHECKPOINT)
     rest = TruthTrainer(folder, preset())
     rest.restore(tmp_path / CHECKPOINT)
-    while not rest.done:
+    while rest.images < rest.total:
         rest.step(rest.batch(rest.images))
     for one, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
@@ -153,8 +154,14 @@ def test_presets_refuse_what_they_do_not_know(tmp_path):
 
 
 def test_rate_rises_and_falls():
-    rates = [learning_rate(preset(warm_up=8), images) for images in range(0, 25, 4)]
+    rates = [learning_rate(3e-3, images, 4, 8, 24) for images in range(0, 25, 4)]
     assert rates[0] < rates[1] < rates[2] and rates[2] > rates[-1] and rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_order_goes_through_everything_once_an_epoch_and_can_start_anywhere():
+    whole = shuffled(3, 5, 0, 20)
+    assert all(sorted(whole[start : start + 5]) == list(range(5)) for start in range(0, 20, 5))
+    assert whole[:5] != whole[5:10] and shuffled(3, 5, 7, 11) == whole[7:18]
 
 
 def test_wobble_is_zero_for_one_answer_per_person_and_one_for_noise():

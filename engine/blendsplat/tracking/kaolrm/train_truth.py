@@ -7,28 +7,32 @@ Stops and continues at any time: the folder holds the best weights so far (what 
 from __future__ import annotations
 
 import math
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from blendsplat.errors import InputError
-from blendsplat.files import atomic_path
 from blendsplat.heads import load_head
 from blendsplat.progress import Progress
 from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, SourceView, TrueHeads
 from blendsplat.tracking.kaolrm.model import KaoLRM
+from blendsplat.tracking.kaolrm.optimiser import (
+    CHECKPOINT,
+    adamw,
+    learning_rate,
+    load_checkpoint,
+    matrices_only,
+    save_checkpoint,
+    shuffled,
+)
 from blendsplat.tracking.kaolrm.presets import TruthPreset
+from blendsplat.tracking.kaolrm.running import run
 from blendsplat.tracking.kaolrm.truth_loss import TruthLoss, coefficient_statistics, face_error
 from blendsplat.tracking.kaolrm.weights import save_model
 
-CHECKPOINT = "checkpoint.safetensors"
-_BETAS = (0.9, 0.95)
 _STATISTICS_OF = 512  # views
 
 
@@ -65,34 +69,33 @@ class TruthTrainer:
             self.head, {name: value.to(self.device) for name, value in spread.items()}, preset.model.focal,
             preset.world, preset.displacement, preset.coefficient,
         )  # fmt: skip
-        self.optimiser = torch.optim.AdamW(_groups(self.model, preset.weight_decay), lr=preset.rate, betas=_BETAS)
+        self.optimiser = adamw(self.model, preset.rate, preset.weight_decay, matrices_only)
 
     @property
-    def done(self) -> bool:
-        return self.images >= self.preset.images
+    def total(self) -> int:
+        return self.preset.images
 
     def batch(self, images: int) -> TrueHeads:
         """The batch after ``images`` images: a function of the seed and the place alone, so that resuming is exact."""
-        epoch, place = divmod(images, len(self.training))
-        order = np.random.default_rng([self.preset.seed, epoch]).permutation(len(self.training))
-        chosen = order[place : place + self.preset.batch]
-        if len(chosen) < self.preset.batch:
-            following = np.random.default_rng([self.preset.seed, epoch + 1]).permutation(len(self.training))
-            chosen = np.concatenate([chosen, following[: self.preset.batch - len(chosen)]])
+        chosen = shuffled(self.preset.seed, len(self.training), images, self.preset.batch)
         rng = np.random.default_rng([self.preset.seed, 1, images])
         return self.data.batch([self.training[i] for i in chosen], rng)
 
+    def after(self, images: int) -> int:
+        return images + self.preset.batch
+
     def step(self, batch: TrueHeads) -> float:
         """Train on one batch; returns the loss."""
+        preset = self.preset
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.preset, self.images)
+            group["lr"] = learning_rate(preset.rate, self.images, preset.batch, preset.warm_up, preset.images)
         truth = {name: value.to(self.device) for name, value in batch.coefficients.items()}
         with torch.autocast(self.device.type, torch.bfloat16):
             tokens = self.model.tokens(batch.images.to(self.device))
         loss = self.loss(self.model.coefficients(tokens), truth)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.preset.clip)
+        nn.utils.clip_grad_norm_(self.model.parameters(), preset.clip)
         self.optimiser.step()
         self.images += len(batch.images)
         return float(loss.detach())
@@ -120,29 +123,11 @@ class TruthTrainer:
         )
 
     def save_checkpoint(self, path: Path) -> None:
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        tensors["images"] = torch.tensor(self.images)
-        with atomic_path(path) as temporary:
-            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary)
+        save_checkpoint(path, self.model, self.optimiser, images=self.images)
 
     def restore(self, path: Path) -> None:
         """Continue where save_checkpoint was. Raises InputError when it is another training's."""
-        tensors = load_file(path)
-        try:
-            self.model.load_state_dict(
-                {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-            )
-        except RuntimeError as error:
-            raise InputError(f"{path} belongs to another preset; choose another folder.", str(error)) from error
-        state = self.optimiser.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, field = name.split(".")
-                state["state"].setdefault(int(index), {})[field] = value
-        self.optimiser.load_state_dict(state)
-        self.images = int(tensors["images"])
+        self.images = int(load_checkpoint(path, self.model, self.optimiser)["images"])
 
     @torch.no_grad()
     def _start_at(self, mean: dict[str, Tensor]) -> None:
@@ -169,23 +154,7 @@ def train_truth(
         progress.update("train", 0, preset.images, note)
     if (output / CHECKPOINT).is_file():
         trainer.restore(output / CHECKPOINT)
-    saved, smooth = time.monotonic(), float("nan")
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(trainer.batch, trainer.images)
-        try:
-            while not trainer.done:
-                progress.check()
-                batch = coming.result()
-                coming = pool.submit(trainer.batch, trainer.images + len(batch.images))
-                loss = trainer.step(batch)
-                smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
-                progress.update("train", trainer.images, preset.images, loss=smooth)
-                if time.monotonic() - saved > preset.checkpoint_seconds:
-                    score = _save(trainer, output)
-                    progress.update("train", trainer.images, preset.images, _told(score), loss=smooth)
-                    saved = time.monotonic()
-        finally:
-            _save(trainer, output)
+    run(trainer, progress, preset.checkpoint_seconds, lambda: _told(_save(trainer, output)))
     return trainer.score()
 
 
@@ -202,24 +171,8 @@ def _told(score: Score) -> str:
     )
 
 
-def learning_rate(preset: TruthPreset, images: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    if images < preset.warm_up:
-        return preset.rate * (images + preset.batch) / (preset.warm_up + preset.batch)
-    part = (images - preset.warm_up) / max(preset.images - preset.warm_up, 1)
-    return preset.rate * 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
-
-
 def wobble(shapes: Tensor, views: list[SourceView]) -> float:
     """Deviation of the regressed shape over one person's views, relative to that over all: 0 is the same every time."""
     people = torch.tensor([view.person for view in views])
     within = torch.stack([shapes[people == p].var(0, unbiased=False).sum() for p in people.unique()]).mean()
     return float((within / shapes.var(0, unbiased=False).sum().clamp_min(1e-12)).sqrt())
-
-
-def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Weight decay on matrices only, not on norms, biases and tokens."""
-    decayed = [p for name, p in model.named_parameters() if p.ndim >= 2 and "embed" not in name and "token" not in name]
-    chosen = {id(p) for p in decayed}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
