@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "engine" / "blendsplat"
 ADDON = ROOT / "blender_addon"
 
-# A room may use rooms of a lower rank. Some modules of tracking are ground that lower rooms stand on: what a detector
-# and a performance are.
+# A room may use rooms of a lower rank. Some modules of tracking and training are ground that others stand on: what a
+# detector and a performance are, and how pictures are compared.
 RANKS = {
     "errors": -1, "progress": 0, "files": 0, "folders": 0, "geometry": 0, "_kernels_cpu": 0, "_kernels_cuda": 0,
-    "splatting": 1, "tracking.landmarks": 1, "tracking.quiet": 1,
+    "splatting": 1, "tracking.landmarks": 1, "tracking.quiet": 1, "training.lpips": 1, "training.metrics": 1,
     "heads": 2,
     "tracking.result": 3,
     "video": 4, "avatars": 4,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,29 +42,52 @@ def generate_heads(
 
 
 def train_kaolrm(
-    data: Annotated[Path, typer.Argument(help="A folder that generate-heads has filled.")],
+    data: Annotated[Path, typer.Argument(help="A data set in KaoLRM's multi-view or monocular layout.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights; continued if it exists.")],
-    preset: Annotated[str, typer.Option(help="How to train: small, or the path of a .toml file.")] = "small",
+    preset: Annotated[
+        str, typer.Option(help="small: from generate-heads' parameters; multi-view, mono: as published; or a .toml.")
+    ] = "small",
+    start: Annotated[
+        str | None, typer.Option("--from", help="Weights to start from: a folder or a name of `blendsplat weights`.")
+    ] = None,
+    stage: Annotated[int | None, typer.Option(min=1, max=2, help="Only this stage of the published training.")] = None,
+    head: Annotated[str, typer.Option(help="builtin, or a FLAME or ICT file; left out: the preset's.")] = "",
     setting: Annotated[list[str], typer.Option("--set", help="key=value, instead of the preset's.")] = [],  # noqa: B006
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a KaoLRM on generated people; stop it when you like, it continues from there.
+    """Train a KaoLRM on pictures of heads; stop it when you like, it continues from there.
 
     \b
     blendsplat train-kaolrm heads/ -o weights/ --preset small
+    blendsplat train-kaolrm heads/ -o weights/ --preset multi-view --from openlrm-mix-base-1.1 --head flame2023.pkl
+    accelerate launch -m blendsplat train-kaolrm heads/ -o weights/ --preset multi-view
     """
     from dataclasses import asdict
 
     from blendsplat.commands.making import parse_settings
+    from blendsplat.errors import InputError
     from blendsplat.serving.system import resolve_device
-    from blendsplat.tracking.kaolrm.presets import load_truth_preset
+    from blendsplat.tracking.kaolrm.presets import TruthPreset, load_preset
+    from blendsplat.tracking.kaolrm.train_stages import train_stages
     from blendsplat.tracking.kaolrm.train_truth import train_truth
 
     def work(progress: Progress) -> dict[str, Any]:
-        chosen = load_truth_preset(preset, parse_settings(setting))
-        return asdict(train_truth(data, chosen, output, progress, resolve_device(device)))
+        chosen, where = load_preset(preset, parse_settings(setting)), resolve_device(device)
+        if not isinstance(chosen, TruthPreset):
+            return asdict(train_stages(data, chosen, output, progress, where, head, start, _stage(stage)))
+        if start or stage or head:
+            raise InputError(f"The preset {preset} knows no --from, --stage and --head; choose multi-view or mono.")
+        return asdict(train_truth(data, chosen, output, progress, where))
 
     result = run_command("training", work, verbose, as_json, f"The weights so far lie in {output}.")
-    report(result, as_json, f"Held-out faces {result['error_mm']:.2f} mm (mean face {result['mean_face_mm']:.2f}).")
+    if "error_mm" in result:
+        told = f"Held-out faces {result['error_mm']:.2f} mm (mean face {result['mean_face_mm']:.2f})."
+    else:
+        told = f"Held-out landmarks {result['landmark_pixels']:.2f} px, pictures {result['psnr']:.2f} dB."
+    report(result, as_json, *result.get("left_out", ()), told)
+
+
+def _stage(number: int | None) -> Literal[1, 2] | None:
+    return 1 if number == 1 else 2 if number == 2 else None

@@ -14,7 +14,18 @@ import numpy as np
 from blendsplat.heads.teeth import Mouth
 from blendsplat.heads.topology import boundary_loops
 
-_SAME_NAMES = ("face", "scalp", "neck", "lips", "left_eyeball", "right_eyeball", "left_ear", "right_ear", "nose")
+_SAME_NAMES = (
+    "face",
+    "scalp",
+    "neck",
+    "lips",
+    "left_eyeball",
+    "right_eyeball",
+    "left_ear",
+    "right_ear",
+    "nose",
+    "forehead",
+)
 
 
 def neck_ring(faces: np.ndarray, vertices: np.ndarray) -> np.ndarray:

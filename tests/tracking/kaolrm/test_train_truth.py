@@ -18,7 +18,7 @@ from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, in
 from blendsplat.tracking.kaolrm.generate import Generation, generate
 from blendsplat.tracking.kaolrm.model import head_vertices
 from blendsplat.tracking.kaolrm.optimiser import CHECKPOINT, learning_rate, shuffled
-from blendsplat.tracking.kaolrm.presets import TruthPreset, load_truth_preset
+from blendsplat.tracking.kaolrm.presets import TruthPreset, load_preset
 from blendsplat.tracking.kaolrm.train_truth import TruthTrainer, train_truth, wobble
 from blendsplat.tracking.kaolrm.truth_loss import rigidly_aligned
 from blendsplat.tracking.kaolrm.weights import load_model
@@ -145,12 +145,12 @@ def test_damaged_people_are_named_and_left_out(head, tmp_path):
 
 
 def test_presets_refuse_what_they_do_not_know(tmp_path):
-    assert load_truth_preset("small").model.head == "builtin"
+    assert load_preset("small").model.head == "builtin"
     (tmp_path / "mine.toml").write_text("imagez = 3\n")
     with pytest.raises(InputError, match="mine"):
-        load_truth_preset(tmp_path / "mine.toml")
+        load_preset(tmp_path / "mine.toml")
     with pytest.raises(InputError, match="no preset"):
-        load_truth_preset("tiny")
+        load_preset("tiny")
 
 
 def test_rate_rises_and_falls():

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from blendsplat.errors import FormatError, InputError
@@ -23,9 +22,9 @@ from blendsplat.tracking.kaolrm.frames_of_reference import (
     FOCAL,
     canonical_viewmat,
     intrinsics,
-    viewmat_of_pose,
 )
 from blendsplat.tracking.kaolrm.generate import TRUTH, TRUTH_VERSION
+from blendsplat.tracking.kaolrm.pictures import on_colour, read_rgba, read_viewmat
 
 COEFFICIENTS = ("shape", "expression", "pose", "scale", "translation")
 
@@ -75,18 +74,10 @@ class GeneratedViews:
         Raises FormatError naming a picture that cannot be read.
         """
         folder, truth = self.people[source.person], self._truths[source.person]
-        path = folder / "rgba" / f"{source.view:03d}.png"
-        pose = np.load(folder / "pose" / f"{source.view:03d}.npy", allow_pickle=False)
-        viewmat = viewmat_of_pose(pose.astype(np.float64))
-        try:
-            image = Image.open(path).convert("RGBA")
-            if image.size != (self.size, self.size):
-                image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
-        except (OSError, ValueError) as error:
-            raise FormatError(f"{path} cannot be read; generate it again.", repr(error)) from error
+        viewmat = read_viewmat(folder / "pose" / f"{source.view:03d}.npy")
+        image = read_rgba(folder / "rgba" / f"{source.view:03d}.png", self.size)
         if rng is None:
-            rgba = np.asarray(image, np.float32) / 255
-            return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:], canonical_truth(truth, viewmat)
+            return on_colour(image, 1.0), canonical_truth(truth, viewmat)
         focal = float(truth["focal"])
         turn = np.eye(4)
         turn[:3, :3] = turned_camera(rng, focal)

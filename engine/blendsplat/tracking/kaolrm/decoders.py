@@ -7,6 +7,7 @@ expressions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,8 +19,12 @@ from blendsplat.tracking.kaolrm.config import Config
 from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL
 
 MINIMUM_SCALE = 0.1
+_SPREAD = 0.5  # factor of the Gaussians' scales
 _SATURATION = 0.001  # colours are a sigmoid stretched by this much past 0 and 1 (KaoLRM, section 3.3)
-_TYPICAL_SCALE = 5.0  # a head of FLAME's size (0.3 m) then fills the frame: where an untrained decoder starts
+# Where untrained decoders start, for FOCAL: a head of FLAME's size (0.3 m) fills the frame, and each of some thousand
+# Gaussians covers its share of the surface.
+_TYPICAL_SCALE = 5.0
+_TYPICAL_SPREAD = 0.02
 
 
 def exact(x: Tensor) -> Tensor:
@@ -82,7 +87,12 @@ class FlameDecoder(nn.Module):
         nn.init.normal_(last.weight, std=1e-3)
         nn.init.zeros_(last.bias)
         with torch.no_grad():
-            last.bias[config.shape_count + config.expression_count + 6] = _TYPICAL_SCALE
+            last.bias[config.shape_count + config.expression_count + 6] = _before_softplus(_TYPICAL_SCALE, config)
+
+
+def _before_softplus(size: float, config: Config) -> float:
+    """What softplus turns into ``size``, which is FOCAL's, as long cameras see it: they stand as near."""
+    return math.log(math.expm1(size * FOCAL / config.focal))
 
 
 def split_coefficients(raw: Tensor, config: Config) -> dict[str, Tensor]:
@@ -125,6 +135,8 @@ class GaussianDecoder(nn.Module):
             nn.Linear(width, 11),
         )
         self.decoder = nn.ModuleDict({"net": net})
+        with torch.no_grad():
+            cast(nn.Linear, net[-1]).bias[1:4] = _before_softplus(_TYPICAL_SPREAD / _SPREAD, config)
 
     def forward(self, planes: Tensor, points: Tensor, focal: float) -> SurfaceGaussians:
         """planes [B,3,D,R,R], points [B,N,3] in world units -> attributes of the N Gaussians."""
@@ -156,7 +168,7 @@ def activate(raw: Tensor) -> SurfaceGaussians:
     opacity, scales, quats, colors = raw.split((1, 3, 4, 3), -1)
     return SurfaceGaussians(
         opacities=torch.sigmoid(opacity),
-        scales=0.5 * softplus(scales),
+        scales=_SPREAD * softplus(scales),
         quats=normalize(quats, dim=-1),
         colors=torch.sigmoid(colors) * (1 + 2 * _SATURATION) - _SATURATION,
     )

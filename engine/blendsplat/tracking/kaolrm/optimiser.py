@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both ways to train a KaoLRM share: AdamW and its groups, the rate's schedule, the order of the data, checkpoints.
+"""What both ways to train a KaoLRM share: AdamW and its groups, the rate's schedule, the data's order, checkpoints.
 
 Everything random is a function of a seed and of how many images were seen, so that a resumed training is the same.
 """
