@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,6 +83,8 @@ def train_kaolrm(
         return asdict(train_truth(data, chosen, output, progress, where))
 
     result = run_command("training", work, verbose, as_json, f"The weights so far lie in {output}.")
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
+        return
     if "error_mm" in result:
         told = f"Held-out faces {result['error_mm']:.2f} mm (mean face {result['mean_face_mm']:.2f})."
     else:

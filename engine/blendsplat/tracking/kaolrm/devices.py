@@ -84,10 +84,7 @@ class ManyDevices:
                 'Training on several devices needs accelerate: pip install "blendsplat[train]".', repr(error)
             ) from error
         on_cpu = torch.device(device).type == "cpu"
-        # Data, head and surfels are each process's own: there is nothing to broadcast but the parameters at the start.
-        handlers = [
-            accelerate.DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=not all_used)
-        ]
+        handlers = [accelerate.DistributedDataParallelKwargs(find_unused_parameters=not all_used)]
         # The objective chooses its precisions itself; accelerate is told only what must be scaled.
         self._accelerator = accelerate.Accelerator(
             mixed_precision="fp16" if precision == "float16" else "no", cpu=on_cpu, kwargs_handlers=handlers

@@ -90,7 +90,7 @@ class Objective(nn.Module):
         if weights.pixel or binds:
             # where files say where the face is and nothing is bound, the mesh need not be drawn
             drawn = binds or not views.masks.shape[1]
-            mesh = draw_mesh(self.head, vertices, views.viewmats, views.Ks, size) if drawn else None
+            mesh = draw_mesh(vertices, self.head.faces, views.viewmats, views.Ks, size) if drawn else None
             mask = self.face_mask(mesh, views)
             if weights.pixel:
                 terms["pixel"] = pixel_loss(surfels.image, targets, mask, self.preset.face_share)

@@ -192,18 +192,18 @@ class HeadData:
     def __len__(self) -> int:
         return len(self.layout.names)
 
-    def batch(self, people: Iterable[tuple[int, np.random.Generator]]) -> Views:
-        """The people of these numbers, each with what its views and background are drawn from."""
+    def batch(self, people: Iterable[tuple[int, list[int]]]) -> Views:
+        """The people of these numbers, each with the seed that its views and background are drawn from."""
         with ThreadPoolExecutor(_READERS) as pool:
             items = list(pool.map(lambda one: self._sound_item(*one), people))
         return Views(**{f.name: torch.stack([getattr(item, f.name) for item in items]) for f in fields(Views)})
 
-    def _sound_item(self, index: int, rng: np.random.Generator) -> Views:
+    def _sound_item(self, index: int, seed: list[int]) -> Views:
         for number in range(len(self)):
             person = (index + number) % len(self)
             if person not in self._damaged:
                 try:
-                    return self.layout.item(person, rng)
+                    return self.layout.item(person, np.random.default_rng(seed))
                 except FormatError as error:
                     self._damaged.add(person)
                     self.notes.append(f"{self.layout.names[person]} is left out: {error}")

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blendsplat.heads.model import HeadModel
 from blendsplat.splatting import rasterize_mesh, rasterize_surfels
 from blendsplat.splatting.mesh_layers import interpolate_normals, surface_of
 from blendsplat.tracking.kaolrm.losses import FARTHEST, VISIBLE
@@ -64,10 +63,10 @@ def draw_surfels(
     return SurfelImage(image, alpha, depth, torch.where(visible, normals / share, 0))
 
 
-def draw_mesh(head: HeadModel, vertices: Tensor, viewmats: Tensor, Ks: Tensor, size: int) -> MeshView:
+def draw_mesh(vertices: Tensor, faces: Tensor, viewmats: Tensor, Ks: Tensor, size: int) -> MeshView:
     """vertices [B,V,3], viewmats [B,C,4,4], Ks [B,C,3,3] -> B C pictures; gradients reach the vertices."""
     every = vertices.float().repeat_interleave(viewmats.shape[1], 0)
     cameras = viewmats.flatten(0, 1), Ks.flatten(0, 1)
-    face_ids, _, _ = rasterize_mesh(every.detach(), head.faces, *cameras, size, size)
-    surface = surface_of(face_ids, every, head.faces, *cameras)
-    return MeshView(surface.depth, interpolate_normals(surface, every, head.faces, *cameras), face_ids)
+    face_ids, _, _ = rasterize_mesh(every.detach(), faces, *cameras, size, size)
+    surface = surface_of(face_ids, every, faces, *cameras)
+    return MeshView(surface.depth, interpolate_normals(surface, every, faces, *cameras), face_ids)

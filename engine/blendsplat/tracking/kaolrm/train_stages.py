@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,8 +108,7 @@ class StageTrainer:
         """This process's share of the batch after ``images`` images: a function of the seed and the place alone."""
         first = images + self.where.rank * self.preset.batch
         people = shuffled(self.preset.seed, self.people, first, self.preset.batch)
-        rngs = [np.random.default_rng([self.preset.seed, 1, first + i]) for i in range(len(people))]
-        return self.data.batch(zip(people, rngs, strict=True))
+        return self.data.batch((person, [self.preset.seed, 1, first + i]) for i, person in enumerate(people))
 
     def after(self, images: int) -> int:
         return images + self.preset.batch * self.where.count
@@ -142,7 +140,7 @@ class StageTrainer:
         held_out = range(self.people, len(self.data))
         for start in range(0, len(held_out), self.preset.batch):
             people = held_out[start : start + self.preset.batch]
-            views = self.data.batch((i, np.random.default_rng([self.preset.seed, 2, i])) for i in people)
+            views = self.data.batch((person, [self.preset.seed, 2, person]) for person in people)
             rows.append(self._judge(views.to(self.where.device)))
         self.objective.train()
         stage = 2 if self.in_stage_2 else 1
