@@ -105,3 +105,21 @@ def test_cuts_by_colour_and_by_place():
     assert not finder.jumped(near)
     assert not finder.jumped(near)
     assert finder.jumped(far) and not finder.jumped(None) and not finder.jumped(near)
+
+
+def test_a_cut_between_alike_pictures_changes_all_of_them_and_a_quick_head_does_not():
+    """Two people before the same grey wall; and a head that sways by a third of its width between two frames."""
+    y, x = np.mgrid[:64, :64]
+
+    def picture(centre, wall=90):
+        image = np.full((64, 64, 3), wall, np.uint8)
+        image[(x - centre) ** 2 + (y - 36) ** 2 < 12**2] = (190, 150, 130)
+        return image
+
+    finder = ShotFinder()
+    assert not any(finder.is_cut(picture(30 + i % 2)) for i in range(10))
+    assert not finder.is_cut(picture(39))
+    other = np.clip(picture(31).astype(int) + (14 * np.sin(x / 9.0) * np.sin(y / 7.0))[..., None], 0, 255)
+    finder.is_cut(picture(31))
+    assert not finder.is_cut(picture(31))
+    assert finder.is_cut(np.where((x < 32)[..., None], other + 10, other - 10).clip(0, 255).astype(np.uint8))

@@ -109,6 +109,16 @@ def test_cuts_are_found_and_movement_is_not_one(scene, portrait, tmp_path):
     assert load_landmarks(clip.directory)[1].all()
 
 
+def test_black_frames_and_single_frames_are_shots_of_their_own(scene, tmp_path):
+    black = np.zeros((360, 480, 3), np.uint8)
+    other = np.ascontiguousarray(scene(20, 10)[:, ::-1] // 2 + 100)
+    frames = [scene(60, 20)] * 6 + [black] * 4 + [scene(62, 20)] * 6 + [other] + [scene(60, 22)] * 6
+    clip = import_clip(encode_video(tmp_path / "cut.mp4", frames), tmp_path / "clip", SMALL)
+    assert clip.info.shots == [0, 6, 10, 16, 17]
+    _, found = load_landmarks(clip.directory)
+    assert not found[6:10].any() and found[:6].all() and found[10:].all()
+
+
 def test_portrait_phone_video_is_upright(scene, tmp_path):
     upright = [scene(30, 120, 0.9, 360, 640) for _ in range(6)]
     path = encode_video(tmp_path / "phone.mp4", [np.ascontiguousarray(np.rot90(image)) for image in upright])

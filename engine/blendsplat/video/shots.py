@@ -15,6 +15,8 @@ from blendsplat.tracking.landmarks import Landmarks, box_distance
 
 _THUMB = 32  # pixels
 _LEAST = 14.0  # mean difference of a cut, in 255ths
+_EVERYWHERE, _LEAST_EVERYWHERE = 0.5, 7.0  # share of the pixels from which less is a cut; a quick head changes 0.2
+_CHANGED = 12.0  # difference of a pixel that has changed
 _OUTLIER = 5.0  # times the usual difference
 _JUMP = 0.6  # box_distance between consecutive frames
 
@@ -37,9 +39,11 @@ class ShotFinder:
         if last is None:
             return False
         # the mean is taken out: a flash or the camera's exposure is no cut
-        difference = float(np.abs((thumb - thumb.mean((0, 1))) - (last - last.mean((0, 1)))).mean())
+        changes = np.abs((thumb - thumb.mean((0, 1))) - (last - last.mean((0, 1))))
+        difference = float(changes.mean())
         usual = float(np.median(self._usual)) if self._usual else 1.0
-        self._was_cut = difference > max(_LEAST, _OUTLIER * usual)
+        everywhere = float((changes.max(-1) > _CHANGED).mean()) > _EVERYWHERE
+        self._was_cut = difference > max(_LEAST_EVERYWHERE if everywhere else _LEAST, _OUTLIER * usual)
         if not self._was_cut:
             self._usual.append(difference)
         return self._was_cut
