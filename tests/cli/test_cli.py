@@ -180,6 +180,17 @@ def test_defaults_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch) -
     assert got[1] == kinds.KINDS["track"].options(directory=Path("d"))
 
 
+def test_what_tracking_starts_from_is_told_and_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Any] = []
+    for name in ("import", "track"):
+        fake(monkeypatch, name, lambda o, p: got.append(o) or {"valid": 1, "frames": 1, "notes": ["Two people."]})  # type: ignore[misc,func-returns-value]
+    result = run("track", "v.mp4", "-o", "d", "--init", "kaolrm", "--weights", "w ü")
+    assert (got[1].init, got[1].weights) == ("kaolrm", "w ü") and "Two people." in result.stdout
+    result = run("track", "v.mp4", "-o", "d", "--init", "guess")
+    assert result.exit_code == 2 and "init" in result.stderr and "kaolrm" in result.stderr
+    assert len(got) == 2  # no import of minutes before the mistake is told
+
+
 def test_tracking_an_imported_clip_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     got: list[str] = []
     for name in ("import", "track"):

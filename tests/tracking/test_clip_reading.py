@@ -32,7 +32,7 @@ FRAMES, SIZE = 24, 128
 class Seer:
     """A regressor that knows the truth of the frame it sees, wrong by ``noise``; frames: what it was shown."""
 
-    name, face_share = "seer", 0.3
+    name, face_share, step = "seer", 0.3, 1 / 15
 
     def __init__(self, truth: Tracking, noise: float = 0.0) -> None:
         self.truth, self.rng, self.noise = truth, np.random.default_rng(0), noise

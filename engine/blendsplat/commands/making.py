@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from blendsplat.commands.running import AsJson, Device, Verbose, described, report, run_command, run_job
+from blendsplat.commands.running import AsJson, Device, Verbose, described, options_of, report, run_command, run_job
 from blendsplat.errors import InputError
 from blendsplat.progress import Progress
 from blendsplat.serving.kinds import avatar_name
@@ -77,6 +77,11 @@ def track(
     settings = {"start": start, "end": end, "crop": parse_crop(crop), "size": size, "matte": matte, "fps": fps}
 
     def work(progress: Progress) -> dict[str, Any]:
+        tracking = {
+            "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
+            "weights": weights,
+        }  # fmt: skip
+        options_of("track", tracking)  # a wrong value is told before the import's minutes
         if not again:
             values = {**settings, "video": video, "directory": folder, "landmarker": landmarker, "overwrite": overwrite}
             run_job("import", values, progress)
@@ -86,11 +91,7 @@ def track(
             )
         elif any(value is not None for value in settings.values()):
             raise InputError("An imported clip keeps its trim, crop, size and matte; import the video again with -o.")
-        values = {
-            "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
-            "weights": weights,
-        }  # fmt: skip
-        return run_job("track", values, progress)
+        return run_job("track", tracking, progress)
 
     kept = f"If the clip was imported already it is kept; continue with: blendsplat track {shlex.quote(str(folder))}"
     result = run_command("tracking", work, verbose, as_json, kept)

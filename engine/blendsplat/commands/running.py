@@ -62,11 +62,15 @@ def run_command(
         raise typer.Exit(told.exit_code) from None
 
 
-def run_job(name: str, values: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Run a job kind with options as typed by the user (None: left out, so that the definition's default holds)."""
-    kind = KINDS[name]
+def options_of(name: str, values: dict[str, Any]) -> Any:
+    """A job kind's options as typed by the user (None: left out, so that the definition's default holds)."""
     given = {key: value for key, value in values.items() if value is not None}
-    return kind.run(validated(kind.options, given, f"The command {name!r}"), progress)
+    return validated(KINDS[name].options, given, f"The command {name!r}")
+
+
+def run_job(name: str, values: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Run a job kind with options_of ``values``."""
+    return KINDS[name].run(options_of(name, values), progress)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -21,7 +21,6 @@ from blendsplat.tracking.regressor import Regressor, cut_square, framing
 from blendsplat.video import Clip
 
 BATCH = 8
-STEP = 1 / 15  # seconds between frames that are read; the frames between them are interpolated
 SIZE = 256  # pixels of the pictures that are read: no default network sees more
 FRONTAL = 35.0  # degrees of yaw up to which a frame tells of the shape
 INSIDE = 0.98  # of the landmarks must lie in the picture
@@ -46,7 +45,7 @@ def read_clip(
     starts[np.asarray(clip.info.shots, int)] = True
     cuts = starts | prepare.shot_cuts(points[..., :2], found, eyes)
     runs = prepare.segments_of(found, cuts, clip.timestamps)
-    frames = frames_to_read(runs, clip.timestamps)
+    frames = frames_to_read(runs, clip.timestamps, regressor.step)
     seen: list[FacePrior] = []
     with_matte = _matting(clip)
     for start in range(0, len(frames), BATCH):
@@ -74,14 +73,15 @@ def yaws(points: np.ndarray) -> np.ndarray:
     return np.degrees(np.arctan2(across[:, 2], across[:, 0]))
 
 
-def frames_to_read(runs: np.ndarray, timestamps: np.ndarray, step: float = STEP) -> np.ndarray:
-    """Frames of runs [F] (-1: no face): the first and the last of each run, between them one every ``step`` seconds."""
+def frames_to_read(runs: np.ndarray, timestamps: np.ndarray, step: float) -> np.ndarray:
+    """Frames of runs [F] (-1: no face): the first and the last of each run, between them one every ``step`` seconds;
+    the others are interpolated."""
     chosen: list[int] = []
     for run in range(runs.max(initial=-1) + 1):
         rows = np.flatnonzero(runs == run)
         if not len(rows):
             continue
-        due = np.floor((timestamps[rows] - timestamps[rows[0]]) / step + 1e-6)
+        due = np.floor((timestamps[rows] - timestamps[rows[0]]) / max(step, 1e-6) + 1e-6)
         wanted = np.append(True, due[1:] > due[:-1])
         wanted[-1] = True
         chosen += rows[wanted].tolist()

@@ -20,6 +20,7 @@ from blendsplat.tracking.fit import FacePrior
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "kaolrm" / "default"
 PORTRAIT_FACE, BOX_FACE = 0.37, 0.28  # the landmarks' height over the picture's: portraits, the published box
+QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions between 10 a second are nearly linear
 SIZE = 512  # pixels of the crop that is kept
 
 
@@ -28,6 +29,7 @@ class Regressor(Protocol):
 
     name: str
     face_share: float  # height of the 68 landmarks over the height of the pictures it wants
+    step: float  # seconds between the frames of a video that it should read; 0: it is quick enough for every one
 
     def __call__(self, picture: np.ndarray) -> FacePrior:
         """Square RGB picture [S,S,3] float32 in [0,1] on white -> what it saw, with one frame."""
@@ -54,6 +56,7 @@ class KaoRegressor:
             )
         self.name = f"kaolrm:{Path(weights).name}"
         self.face_share = PORTRAIT_FACE if config.focal > 1 else BOX_FACE
+        self.step = 0.0 if config.tokens <= QUICK else SLOW_STEP
 
     def __call__(self, picture: np.ndarray) -> FacePrior:
         return self.many([picture])[0]
