@@ -52,9 +52,7 @@ def find_head(scene: bpy.types.Scene, rig: Rig) -> bpy.types.Object | None:
     )
 
 
-def build_head(
-    context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarray | None = None
-) -> bpy.types.Object:
+def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarray | None = None) -> bpy.types.Object:
     """Build mesh, shape keys and armature in a collection ``name``; returns the head mesh object.
 
     With the expression ``fitted`` [E] to a photograph the head is one to model on: identity keys over the mean head as

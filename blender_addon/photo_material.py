@@ -51,9 +51,7 @@ def project(head: bpy.types.Object, number: int, image: bpy.types.Image, uvs: np
     group = _group_of(material)
     if group is None:
         group = _build_material(material)
-    images = {
-        int(node.name.split()[-1]): node.image for node in group.nodes if node.bl_idname == "ShaderNodeTexImage"
-    }
+    images = {int(node.name.split()[-1]): node.image for node in group.nodes if node.bl_idname == "ShaderNodeTexImage"}
     _build_group(group, {**images, number: image})
 
 
