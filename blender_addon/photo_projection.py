@@ -10,7 +10,9 @@ import numpy as np
 from mathutils import Vector
 from mathutils.bvhtree import BVHTree
 
-FACING = (0.15, 0.5)  # cosines between which the photograph fades in: skin seen from the side is smeared
+# Cosines between which the photograph fades in: skin seen from the side is smeared, and what was fitted too wide shows
+# the background. The engine's texture, which knows the person's outline, goes farther.
+FACING = (0.3, 0.6)
 _SKIN_DEEP = 5e-4  # metres that a look starts above the skin
 _BORDER = 0.01  # of the picture: fades out there
 _SMOOTHED = 2

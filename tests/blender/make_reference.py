@@ -3,7 +3,7 @@
 
     python make_reference.py FOLDER
 
-Leaves a clip folder, an avatar file and reference.npz (vertices and RGBA of some frames).
+Leaves a clip folder, an avatar file, a fitted photograph's folder and reference.npz (vertices and RGBA of some frames).
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import synthetic
+import synthetic_fit
 
 from blendsplat.avatars import load_avatar
 from blendsplat.avatars.rendering import render_performance
 from blendsplat.avatars.rig import rig_arrays
 from blendsplat.heads import load_head
+from blendsplat.heads.model import HeadModel
+from blendsplat.tracking.fit_files import ImageFit, save_fit
+from blendsplat.tracking.photograph import Face, Photograph
 from blendsplat.tracking.result import Tracking
 
 ROWS = (0, 6, 13)
@@ -64,8 +68,18 @@ def make(folder: Path) -> None:
     }
     avatar = synthetic.write_avatar(folder / "person.avatar.npz", 4000, 6, rig=(meta, rig_arrays(person)))
     vertices = person(replace(tracking.params()[list(ROWS)], shape=torch.zeros(1, 0))).numpy()
+    make_fit(tracking.select([ROWS[1]]), head, folder / "fit")
     rendered = [rgba for rgba, _ in render_performance(load_avatar(avatar), tracking, width, height)]
     np.savez(folder / "reference.npz", rows=ROWS, vertices=vertices, rgba=np.stack([rendered[row] for row in ROWS]))
+
+
+def make_fit(tracking: Tracking, head: HeadModel, folder: Path) -> None:
+    """What fit-image leaves for a photograph on which the head looks like this."""
+    picture = synthetic_fit.picture(tracking.width, tracking.height)
+    whole = np.full(picture.shape[:2], 255, np.uint8)
+    photograph = Photograph(folder / "Frau Ä.png", picture, None, 1.0, tracking.width, tracking.height, None)
+    face = Face(np.full((478, 2), 80.0), np.zeros(478))
+    save_fit(ImageFit(photograph, face, tracking, np.dstack([picture, whole]), whole, "landmarks"), head, folder)
 
 
 if __name__ == "__main__":

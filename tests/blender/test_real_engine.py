@@ -18,7 +18,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from blender_addon import jobs, session, space
+from blender_addon import fit_scene, jobs, session, space
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parents[1] / "engine"
@@ -100,6 +100,35 @@ def test_the_frame_is_the_engines_own(stage, reference, tmp_path):
         shown = have[..., :3] * have[..., 3:]
         error = np.abs(shown - np.minimum(want[..., :3], want[..., 3:]))
         assert np.mean(error) < 1e-3 and np.mean(error.max(-1) > 0.02) < 0.01
+
+
+def shown(head: bpy.types.Object) -> np.ndarray:
+    """Blender's vertices [V,3] in the rig's space."""
+    mesh = head.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    have = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.attributes["position"].data.foreach_get("vector", have)
+    return have.reshape(-1, 3)
+
+
+def test_a_fitted_head_is_the_engines_and_is_exported_as_it_stands(real, reference, tmp_path):
+    with np.load(reference / "reference.npz") as data:
+        want = data["vertices"][1]
+    head = fit_scene.bring_fit(bpy.context, reference / "fit")
+    assert head.name == "Frau Ä Head" and np.abs(shown(head) - space.to_blender(want)).max() < 1e-6
+    blocks = head.data.shape_keys.key_blocks
+    for name, value in (("identity nose_length", 2.5), ("identity midface_length", -2.0), ("jawOpen", 0.0)):
+        if name in blocks:
+            blocks[name].value = value
+    head.blendsplat.rig.pose.bones["jaw"].rotation_euler[0] = 0.3
+    head.blendsplat.rig.location = (1, 2, 3)
+    state = fit_scene.write_state(head, bpy.context.evaluated_depsgraph_get(), tmp_path / "state.npz")
+    params = {"fit": str(reference / "fit"), "output": str(tmp_path / "head.obj"), "performance": str(state)}
+    job = jobs.start("export_head", params, {})
+    jobs.wait(job)
+    assert job.state == "done", job.status()
+    lines = (tmp_path / "head.obj").read_text().splitlines()
+    written = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], float)
+    assert np.abs(shown(head) - space.to_blender(written)).max() < 3e-6
 
 
 def test_killed_in_training_and_trained_again(real, test_data, tmp_path):
