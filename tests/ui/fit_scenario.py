@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs inside a whole Blender with a window: heads from photographs, as an artist makes them, and what can go wrong.
 
-    blender --factory-startup --python fit_scenario.py -- OPTIONS.json
+blender --factory-startup --python fit_scenario.py -- OPTIONS.json
 """
 
 from __future__ import annotations

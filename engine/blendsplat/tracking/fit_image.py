@@ -87,15 +87,23 @@ def fit_images(
     done: list[dict[str, Any]] = []
     folders = _folders(files, directory)
 
+    def tell(number: int, part: float, message: str) -> None:
+        """Progress within a photograph, and the chance to cancel there."""
+        progress.check()
+        progress.update("fit image", number + part, len(files), message)
+
     def finish(group: list[_Seen]) -> None:
+        last = len(done) + len(failed) if len(group) == 1 else len(files) - 1
+        tell(last, 0.3, f"{group[0].photograph.path.name}: fitting the head")
         for fit in _fit(group, head, regressor, options):
             folder = folders[fit.photograph.path]
+            tell(last, 0.6, f"{fit.photograph.path.name}: writing texture and overlay")
             save_fit(fit, head, folder)
             done.append(_told(fit, folder))
 
     with make_detector(options.detector, max_faces=4, moving=False) as detector:
         for number, path in enumerate(files):
-            progress.check()
+            tell(number, 0.0, f"{path.name}: looking for the face")
             try:
                 photograph = read_photograph(path)
                 face = find_face(photograph, detector)
@@ -108,9 +116,9 @@ def fit_images(
                 raise
             except BlendsplatError as error:
                 failed.append((path, error))
-            progress.update("fit image", number + 1, len(files))
     if seen:
         finish(seen)
+    progress.update("fit image", len(files), len(files))
     if failed and not done:
         raise failed[0][1]
     return {"fits": done, "failed": [{"image": str(path), "sentence": error.sentence} for path, error in failed]}
