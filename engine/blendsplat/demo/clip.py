@@ -35,12 +35,13 @@ def make_clip(path: Path, frames: int = 200, seed: int = 3, progress: Progress |
     params = talking_performance(head, frames, FPS)
     rng = np.random.default_rng(seed)
     params.shape = torch.as_tensor(0.8 * rng.standard_normal((1, head.shape_count)), dtype=torch.float32)
-    K, viewmat = _camera()
+    K, viewmat = clip_camera()
     write_mp4(path, _frames(head, params, K, viewmat, progress), FPS)
-    return _truth(head, params, K, viewmat)
+    return truth_of(head, params, K, viewmat)
 
 
-def _camera() -> tuple[np.ndarray, np.ndarray]:
+def clip_camera() -> tuple[np.ndarray, np.ndarray]:
+    """K [3,3] and viewmat [4,4] of the clip."""
     focal = SIZE / 2 / np.tan(FIELD_OF_VIEW / 2)
     K = np.array([[focal, 0, SIZE / 2], [0, focal, SIZE / 2], [0, 0, 1]], np.float32)
     viewmat = np.diag([1.0, -1.0, -1.0, 1.0]).astype(np.float32)
@@ -91,7 +92,8 @@ def _shirt(wall: np.ndarray, translation: np.ndarray, K: np.ndarray) -> np.ndarr
     return wall * (1 - cover) + cloth * cover
 
 
-def _truth(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray) -> Tracking:
+def truth_of(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray) -> Tracking:
+    """The parameters that a clip was rendered from, as its Tracking."""
     frames = params.batch
 
     def rows(value: torch.Tensor) -> np.ndarray:
