@@ -57,17 +57,18 @@ def bring_fit(context: bpy.types.Context, folder: Path) -> bpy.types.Object:
     if posed.shape != rig.template.shape or len(rig.shape) != len(fit.performance.shape):
         raise formats.FileError("This engine is older than the add-on and tells no fitted heads: update it.")
     head = _find_head(context.scene, fit, rig) or _new_head(context, fit, rig)
+    head.blendsplat.rig_id = head_rig.rig_id(rig)
     camera = _camera_of(head, fit.folder) or _new_camera(context.scene, head, fit)
     _take_numbers(head, camera, fit, rig)
     _match(context, head, camera, fit)
-    _texture(head, camera, fit, rig, posed)
+    _texture(head, int(camera[_CUSTOM]["number"]), fit, rig, posed)
     _show(context, head, camera)
     return head
 
 
 def fits_of(head: bpy.types.Object) -> list[Path]:
     """Folders of the photographs that this head was fitted to, in the order they were brought; [] for other heads."""
-    return [Path(bpy.path.abspath(camera.blendsplat.fit_path)) for camera in cameras_of(head)]
+    return [Path(_folder(camera)) for camera in cameras_of(head)]
 
 
 def cameras_of(head: bpy.types.Object) -> list[bpy.types.Object]:
@@ -90,10 +91,11 @@ def look_through(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
 
 def reset_sliders(head: bpy.types.Object) -> None:
     """Give sliders and bones the fitted numbers back (of a person's several photographs: at each one's frame)."""
-    keyframes.take(head.data.shape_keys, _curves(_read(head, "identity")), None, {})
+    keyframes.take(head.data.shape_keys, _curves(json.loads(head[_CUSTOM]["identity"])), None, {})
     cameras = cameras_of(head)
     for camera in cameras:
-        _take_pose(head, camera, _read(camera, "keys"), _read(camera, "bones"), keyed=len(cameras) > 1, again=True)
+        keys, bones = _offered(head, camera)
+        _take_pose(head, camera, keys, bones, keyed=len(cameras) > 1, again=True)
 
 
 def write_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph, path: Path) -> Path:
@@ -117,10 +119,15 @@ def write_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph, path: Pa
 
 
 def _find_head(scene: bpy.types.Scene, fit: formats.Fit, rig: formats.Rig) -> bpy.types.Object | None:
-    """The head that this folder brought before, else the same person's; None when it is of another head model."""
+    """The head that this folder brought before, else the same person's; None when it is of another head model.
+
+    A folder that now holds another photograph is another fit.
+    """
     for item in scene.objects:
-        if item.blendsplat.kind == "HEAD" and fit.folder in fits_of(item) and _fits_model(item, rig):
-            return item
+        if item.blendsplat.kind == "HEAD" and _CUSTOM in item and _fits_model(item, rig):
+            earlier = _photographs(item).get(str(fit.folder))
+            if earlier is not None and earlier["name"] == fit.name:
+                return item
     same = head_rig.find_head(scene, rig)
     return same if same is not None and _fits_model(same, rig) else None
 
@@ -128,9 +135,8 @@ def _find_head(scene: bpy.types.Scene, fit: formats.Fit, rig: formats.Rig) -> bp
 def _fits_model(head: bpy.types.Object, rig: formats.Rig) -> bool:
     keys = head.data.shape_keys
     wanted = {*rig.expression_names, *(head_rig.identity_key(name) for name in rig.shape_names)}
-    return len(head.data.vertices) == len(rig.template) and keys is not None and _CUSTOM in head and (
-        json.loads(head[_CUSTOM]["names"]) == sorted(wanted)
-    )  # fmt: skip
+    known = json.loads(head[_CUSTOM]["names"]) if _CUSTOM in head and keys is not None else None
+    return len(head.data.vertices) == len(rig.template) and known == sorted(wanted)
 
 
 def _new_head(context: bpy.types.Context, fit: formats.Fit, rig: formats.Rig) -> bpy.types.Object:
@@ -139,6 +145,7 @@ def _new_head(context: bpy.types.Context, fit: formats.Fit, rig: formats.Rig) ->
     taken = [item.matrix_world.translation.x for item in others if item is not None]
     head = head_rig.build_head(context, rig, fit.name, fit.performance.expression[0])
     head.hide_render = False
+    head.blendsplat.rig.show_in_front = False  # bones across a face that is compared with its photograph
     if taken:
         head.blendsplat.rig.location.x = max(taken) + _APART
     wanted = [*rig.expression_names, *(head_rig.identity_key(name) for name in rig.shape_names)]
@@ -151,6 +158,7 @@ def _new_head(context: bpy.types.Context, fit: formats.Fit, rig: formats.Rig) ->
         "tracking": json.dumps(meta),
         "offsets": offsets.tobytes() if offsets.any() else b"",
         "identity": "{}",
+        "photographs": "{}",
     }
     return head
 
@@ -160,27 +168,39 @@ def _camera_of(head: bpy.types.Object, folder: Path) -> bpy.types.Object | None:
 
 
 def _new_camera(scene: bpy.types.Scene, head: bpy.types.Object, fit: formats.Fit) -> bpy.types.Object:
-    earlier = cameras_of(head)
-    number = 1 + max((int(camera[_CUSTOM]["number"]) for camera in earlier), default=0)
+    """A camera for this photograph, whose number it keeps when the artist deleted an earlier one."""
+    known = _photographs(head)
+    photograph = known.get(str(fit.folder)) or {"number": len(known) + 1, "keys": {}, "bones": {}}
+    _remember(head, fit.folder, {**photograph, "name": fit.name, "camera": []})
     camera = matched_camera.new_camera(head.users_collection[0], f"{fit.name} Camera")
     camera.blendsplat.head, camera.blendsplat.fit_path = head, str(fit.folder)
-    frame = scene.blendsplat.performance_start + number - 1
-    camera[_CUSTOM] = {"number": number, "frame": frame, "size": [1, 1], "keys": "{}", "bones": "{}", "camera": "[]"}
+    frame = scene.blendsplat.performance_start + photograph["number"] - 1
+    camera[_CUSTOM] = {"number": photograph["number"], "frame": frame, "size": [1, 1]}
     return camera
+
+
+def _photographs(head: bpy.types.Object) -> dict[str, dict[str, Any]]:
+    """By folder: name, number, and what was offered: keys, bones (numbers by place) and the camera's place."""
+    return json.loads(head[_CUSTOM]["photographs"])
+
+
+def _remember(head: bpy.types.Object, folder: Path | str, changes: dict[str, Any]) -> None:
+    known = _photographs(head)
+    known[str(folder)] = known.get(str(folder), {}) | changes
+    head[_CUSTOM]["photographs"] = json.dumps(known, ensure_ascii=False)
 
 
 def _match(context: bpy.types.Context, head: bpy.types.Object, camera: bpy.types.Object, fit: formats.Fit) -> None:
     """Lens, place and background; a camera that the artist moved stays where it is."""
-    packed = camera[_CUSTOM]
-    packed["size"] = list(matched_camera.size_of(fit.performance))
+    camera[_CUSTOM]["size"] = list(matched_camera.size_of(fit.performance))
     context.view_layer.update()  # the rig's matrix_world
-    before = json.loads(packed["camera"])
+    before = _photographs(head)[str(fit.folder)]["camera"]
     if not before or np.abs(np.array(_placed(head, camera)) - before).max() < _MATCHED:
         matched_camera.match_camera(camera, fit.performance)
         camera.matrix_world = head.blendsplat.rig.matrix_world @ Matrix(camera.matrix_world)
         context.view_layer.update()
-        packed["camera"] = json.dumps(_placed(head, camera))
-    matched_camera.show_photograph(camera, photo_material.load_image(fit.photograph))
+        _remember(head, fit.folder, {"camera": _placed(head, camera)})
+    matched_camera.show_photograph(camera, photo_material.load_image(fit.photograph, f"{fit.name} photograph"))
     cameras = cameras_of(head)
     scene = context.scene
     if len(cameras) > 1 and all(marker.camera in (None, *cameras) for marker in scene.timeline_markers):
@@ -224,10 +244,14 @@ def _take_numbers(head: bpy.types.Object, camera: bpy.types.Object, fit: formats
     identity = head_rig.identity_curves(head, rig, 0.0)
     keys, bones = head_rig.performance_curves(head, fit.performance, row, frame)
     head_rig.widen_sliders(head, [*identity, *keys])
-    _write(head, "identity", keyframes.take(head.data.shape_keys, identity, None, _read(head, "identity")))
+    before = json.loads(head[_CUSTOM]["identity"])
+    offered = keyframes.take(head.data.shape_keys, identity, None, before)
+    head[_CUSTOM]["identity"] = json.dumps(offered, ensure_ascii=False)
     cameras = cameras_of(head)
-    if len(cameras) == 2 and camera == cameras[1]:  # until now, the first photograph's numbers were not keyed
-        _take_pose(head, cameras[0], _read(cameras[0], "keys"), _read(cameras[0], "bones"), keyed=True)
+    if len(cameras) > 1 and not _offered(head, camera)[0]:  # a first photograph's numbers are not keyed until now
+        for earlier in cameras:
+            if earlier != camera:
+                _take_pose(head, earlier, *_offered(head, earlier), keyed=True)
     _take_pose(head, camera, _numbers(keys), _numbers(bones), keyed=len(cameras) > 1)
 
 
@@ -237,10 +261,22 @@ def _take_pose(
 ) -> None:  # fmt: skip
     """The numbers of one photograph by place; ``again``: the artist's changes go."""
     frame = float(camera[_CUSTOM]["frame"]) if keyed else None
-    for part, owner, numbers in (("keys", head.data.shape_keys, keys), ("bones", head.blendsplat.rig, bones)):
+    before = ({}, {}) if again else _offered(head, camera)
+    owners = (head.data.shape_keys, head.blendsplat.rig)
+    for owner, numbers, earlier in zip(owners, (keys, bones), before, strict=True):
         if owner is not None:
-            before = {} if again else _read(camera, part)
-            _write(camera, part, keyframes.take(owner, _curves(numbers), frame, before))
+            keyframes.take(owner, _curves(numbers), frame, earlier)
+    _remember(head, _folder(camera), {"keys": keys, "bones": bones})
+
+
+def _offered(head: bpy.types.Object, camera: bpy.types.Object) -> tuple[dict[str, float], dict[str, float]]:
+    """What a photograph said the last time: numbers by place, of shape keys and of bones."""
+    photograph = _photographs(head).get(_folder(camera), {})
+    return photograph.get("keys", {}), photograph.get("bones", {})
+
+
+def _folder(camera: bpy.types.Object) -> str:
+    return str(Path(bpy.path.abspath(camera.blendsplat.fit_path)))
 
 
 def _numbers(curves: list[keyframes.Curve]) -> dict[str, float]:
@@ -251,27 +287,17 @@ def _curves(numbers: dict[str, float]) -> list[keyframes.Curve]:
     return [keyframes.Curve.at(place, value) for place, value in numbers.items()]
 
 
-def _read(item: bpy.types.Object, part: str) -> dict[str, Any]:
-    return json.loads(item[_CUSTOM][part])
-
-
-def _write(item: bpy.types.Object, part: str, numbers: dict[str, float]) -> None:
-    item[_CUSTOM][part] = json.dumps(numbers, ensure_ascii=False)
-
-
 # --- texture
 
 
-def _texture(
-    head: bpy.types.Object, camera: bpy.types.Object, fit: formats.Fit, rig: formats.Rig, posed: np.ndarray
-) -> None:
+def _texture(head: bpy.types.Object, number: int, fit: formats.Fit, rig: formats.Rig, posed: np.ndarray) -> None:
     """The photograph on the skin as the camera saw it; elsewhere the engine's texture or the skin's colour."""
-    number, p = int(camera[_CUSTOM]["number"]), fit.performance
-    image = photo_material.load_image(fit.photograph)
+    p = fit.performance
+    image = photo_material.load_image(fit.photograph, f"{fit.name} photograph")
     points = photo_projection.camera_points(posed.astype(float), p.viewmat.astype(float))
     uvs = photo_projection.picture_uvs(points, p.K.astype(float), *matched_camera.size_of(p))
     seen = photo_projection.seen(points, rig.faces, uvs)
     photo_material.project(head, number, image, uvs, seen)
     if number == 1:
-        texture = photo_material.load_image(fit.texture) if fit.texture is not None else None
+        texture = photo_material.load_image(fit.texture, f"{fit.name} texture") if fit.texture is not None else None
         photo_material.set_elsewhere(head, texture, photo_material.skin_color(image, uvs, seen))

@@ -20,14 +20,16 @@ _GROUP, _TEXTURE, _ELSEWHERE = "Photographs", "Texture", "Elsewhere"
 _LIGHT = "Scene Light"  # 0: lit as in the photograph; 1: by the scene's lights
 
 
-def load_image(path: Path) -> bpy.types.Image:
+def load_image(path: Path, name: str) -> bpy.types.Image:
     """The picture, read again from disk when the file has it already (it may have been made anew)."""
     wanted = str(path)
     for image in bpy.data.images:
         if image.source == "FILE" and image.library is None and bpy.path.abspath(image.filepath) == wanted:
             image.reload()
             return image
-    return bpy.data.images.load(wanted)
+    image = bpy.data.images.load(wanted)
+    image.name = name
+    return image
 
 
 def project(head: bpy.types.Object, number: int, image: bpy.types.Image, uvs: np.ndarray, seen: np.ndarray) -> None:
