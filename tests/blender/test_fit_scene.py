@@ -129,6 +129,7 @@ def test_what_the_camera_sees():
     behind, front = seen[:441].reshape(21, 21), seen[441:]
     assert front.min() > 0.99
     assert behind[10, 10] == 0 and behind[10, 7] == 0 and behind[10, 13] == 0, "hidden by the small plate"
+    assert behind[10, 5] == 0 and behind[10, 15] == 0 and behind[10, 3] > 0.5, "beside the hidden"
     assert behind[18, 3] > 0.99 and behind[18, 17] > 0.99
     assert behind[0].max() == 0, "above the picture"
     assert photo_projection.seen(points, faces[:, ::-1], uvs).max() == 0, "the back"
