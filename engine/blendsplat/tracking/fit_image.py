@@ -21,11 +21,11 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.tracking.fit_files import ImageFit, save_fit
+from blendsplat.tracking.kaolrm.frames_of_reference import PORTRAIT_FACE
 from blendsplat.tracking.landmarks import make_detector
 from blendsplat.tracking.metrics import head_vertices
 from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
 from blendsplat.tracking.regressor import (
-    PORTRAIT_FACE,
     SIZE,
     Regressor,
     cut_square,

@@ -17,9 +17,8 @@ from blendsplat.errors import InputError
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.model import HeadModel
 from blendsplat.tracking.fit import FacePrior
+from blendsplat.tracking.kaolrm.catalogue import DEFAULT, find_shipped
 
-DEFAULT_WEIGHTS = Path(__file__).parent / "kaolrm" / "default"
-PORTRAIT_FACE, BOX_FACE = 0.37, 0.28  # the landmarks' height over the picture's: portraits, the published box
 QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions between 10 a second are nearly linear
 SIZE = 512  # pixels of the crop that is kept
 
@@ -55,7 +54,7 @@ class KaoRegressor:
                 "that head, other weights, or 'none'."
             )
         self.name = f"kaolrm:{Path(weights).name}"
-        self.face_share = PORTRAIT_FACE if config.focal > 1 else BOX_FACE
+        self.face_share = config.framing_share
         self.step = 0.0 if config.tokens <= QUICK else SLOW_STEP
 
     def __call__(self, picture: np.ndarray) -> FacePrior:
@@ -77,9 +76,9 @@ def make_regressor(weights: str | Path, head: HeadModel, device: str = "cpu") ->
     if str(weights) == "none":
         return None
     if str(weights) == "auto":
-        if not (DEFAULT_WEIGHTS / "config.json").is_file() or head.name != "builtin":
+        if head.name != "builtin" or not find_shipped().is_dir():
             return None
-        weights = DEFAULT_WEIGHTS
+        weights = DEFAULT
     return KaoRegressor(weights, head, device)
 
 

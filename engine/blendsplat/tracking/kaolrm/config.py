@@ -13,11 +13,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blendsplat.errors import FormatError
+from blendsplat.tracking.kaolrm.frames_of_reference import BOX_FACE, PORTRAIT_FACE
 
 Count = Annotated[int, Field(ge=1, le=65536)]
 
 # width, layers, heads of the DINOv2 encoders with registers; giant has another kind of MLP and is not used by any LRM
 ENCODERS = {"dinov2_vits14_reg": (384, 12, 6), "dinov2_vitb14_reg": (768, 12, 12), "dinov2_vitl14_reg": (1024, 24, 16)}
+STEM_PATCH = 32  # pixels that the convolutions of encoder_stem make one token of
 IGNORED_KEYS = ("rendering_samples_per_ray",)  # of OpenLRM: its ray marcher is not part of this
 
 
@@ -42,6 +44,7 @@ class Config(BaseModel):
     encoder_heads: Count = Field(default=12, description="with encoder_model_name custom")
     encoder_registers: int = Field(default=4, ge=0, le=64)
     encoder_patch: Count = Field(default=14, description="pixels of a patch")
+    encoder_stem: bool = Field(default=False, description="patches read by convolutions: for small encoders")
     encoder_grid: Count = Field(default=37, description="patches a side that the position embedding was trained for")
     image_size: Count = Field(default=224, description="pixels a side that the model was trained for")
 
@@ -52,6 +55,7 @@ class Config(BaseModel):
     flame_gate_reduction: Count = Field(default=8, description="how much narrower the channel gate's middle is")
     token_gate: bool = Field(default=False, description="a gate per token: the paper's, not the release's")
     gaussian_width: Count = Field(default=64, description="hidden width of the Gaussian decoder")
+    face_share: float = Field(default=0.0, ge=0, le=1, description="0: usual for the focal; see framing_share")
     focal: float = Field(default=0.75, gt=0, description="of the cameras it renders to, over the image's size")
 
     @model_validator(mode="after")
@@ -73,9 +77,16 @@ class Config(BaseModel):
                 raise ValueError(f"the {what}'s width {width} does not divide into {heads} heads")
         if self.triplane_high_res != 2 * self.triplane_low_res:
             raise ValueError("triplane_high_res is not twice triplane_low_res")
+        if self.encoder_stem and self.encoder_patch != STEM_PATCH:
+            raise ValueError(f"the patch of an encoder_stem is {STEM_PATCH}")
         if self.image_size % self.encoder_patch:
             raise ValueError(f"image_size {self.image_size} is not a multiple of the patch, {self.encoder_patch}")
         return self
+
+    @property
+    def framing_share(self) -> float:
+        """The height of the face's 68 landmarks over the picture's, in the pictures that the model reads."""
+        return self.face_share or (PORTRAIT_FACE if self.focal > 1 else BOX_FACE)
 
     @property
     def tokens(self) -> int:

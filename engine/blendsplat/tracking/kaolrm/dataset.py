@@ -16,10 +16,18 @@ from torch import Tensor
 from blendsplat.errors import FormatError, InputError
 from blendsplat.files import read_npz
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
-from blendsplat.tracking.kaolrm.augment import photograph, turn_image, turned_camera
+from blendsplat.tracking.kaolrm.augment import (
+    ZOOM,
+    framing_camera,
+    photograph,
+    premultiplied,
+    turn_image,
+    turned_camera,
+)
 from blendsplat.tracking.kaolrm.frames_of_reference import (
     DISTANCE,
     FOCAL,
+    PORTRAIT_FACE,
     canonical_viewmat,
     intrinsics,
 )
@@ -48,8 +56,9 @@ class TrueHeads:
 class GeneratedViews:
     """Every view of every generated person in a folder, with the truth in the canonical camera's frame."""
 
-    def __init__(self, directory: Path | str, size: int = 224) -> None:
-        self.directory, self.size = Path(directory), size
+    def __init__(self, directory: Path | str, size: int = 224, face_share: float = PORTRAIT_FACE) -> None:
+        """face_share: how much of an augmented portrait's height the 68 landmarks take, as fit-image will cut it."""
+        self.directory, self.size, self.face_share = Path(directory), size, face_share
         self.notes: list[str] = []
         self.people: list[Path] = []
         self._truths: list[dict[str, np.ndarray]] = []
@@ -63,10 +72,15 @@ class GeneratedViews:
         if not self.people:
             raise InputError(f"{self.directory} holds no generated people; make them with generate-heads.")
 
-    def views(self, first: int = 0, last: int | None = None) -> list[SourceView]:
-        """All views of the people first .. last - 1."""
+    def views(self, first: int = 0, last: int | None = None, widest: float = 90.0) -> list[SourceView]:
+        """The views of the people first .. last - 1 from cameras up to ``widest`` degrees to the side."""
         people = range(*slice(first, last).indices(len(self.people)))
-        return [SourceView(p, v) for p in people for v in range(len(self._truths[p]["viewmats"]))]
+        return [
+            SourceView(person, view)
+            for person in people
+            for view, viewmat in enumerate(self._truths[person]["viewmats"])
+            if widest >= 90 or abs(_side(viewmat)) <= widest
+        ]
 
     def item(self, source: SourceView, rng: np.random.Generator | None = None) -> tuple[np.ndarray, dict[str, Tensor]]:
         """One image float32 [S,S,3] on white and its coefficients. rng: augment; None: as rendered.
@@ -78,17 +92,39 @@ class GeneratedViews:
         image = read_rgba(folder / "rgba" / f"{source.view:03d}.png", self.size)
         if rng is None:
             return on_colour(image, 1.0), canonical_truth(truth, viewmat)
+        turn, zoom = self._framing(source, rng)
+        pixels = turn_image(premultiplied(image), turn[:3, :3], intrinsics(self.size, float(truth["focal"])), zoom)
+        return photograph(pixels, rng), zoomed(canonical_truth(truth, turn @ viewmat), zoom)
+
+    def _framing(self, source: SourceView, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """(turn of the camera [4,4], zoom): about fit-image's framing for portraits, the box's for the other data."""
+        folder, truth = self.people[source.person], self._truths[source.person]
         focal = float(truth["focal"])
-        turn = np.eye(4)
-        turn[:3, :3] = turned_camera(rng, focal)
-        image = turn_image(image, turn[:3, :3], intrinsics(self.size, focal))
-        return photograph(image, rng).astype(np.float32), canonical_truth(truth, turn @ viewmat)
+        turn, zoom = np.eye(4), 1.0
+        if focal > 1:
+            rendered = np.load(folder / "intrinsics.npy", allow_pickle=False)[2, 0]
+            landmarks = truth["landmarks"][source.view] / rendered
+            turn[:3, :3], zoom = framing_camera(landmarks, intrinsics(1, focal), self.face_share)
+            zoom *= ZOOM ** rng.uniform(-1, 1)
+        turn[:3, :3] = turned_camera(rng, focal) @ turn[:3, :3]
+        return turn, zoom
 
     def batch(self, sources: list[SourceView], rng: np.random.Generator | None = None) -> TrueHeads:
         """Several items, stacked."""
         items = [self.item(source, rng) for source in sources]
         images = torch.from_numpy(np.stack([image for image, _ in items])).permute(0, 3, 1, 2).contiguous()
         return TrueHeads(images, {name: torch.stack([truth[name] for _, truth in items]) for name in COEFFICIENTS})
+
+
+def _side(viewmat: np.ndarray) -> float:
+    """Degrees to the side that a camera [4,4] looks from."""
+    return float(np.degrees(np.arctan2(-viewmat[2, 0], -viewmat[2, 2])))
+
+
+def zoomed(coefficients: dict[str, Tensor], zoom: float) -> dict[str, Tensor]:
+    """Coefficients of the head as a longer lens shows it: seen from afar, it is as if the head had grown."""
+    grown = {name: coefficients[name] * zoom for name in ("scale", "translation")}
+    return {**coefficients, **grown}
 
 
 def canonical_truth(truth: dict[str, np.ndarray], viewmat: np.ndarray) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from blendsplat.tracking.kaolrm.catalogue import CATALOGUE, find_weights
+from blendsplat.tracking.kaolrm.catalogue import CATALOGUE, find_shipped, find_weights
 from blendsplat.tracking.kaolrm.weights import WEIGHTS, Inspection, file_sha256, inspect_weights
 
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt")
@@ -21,14 +21,12 @@ def describe_weights(weights: str | Path, sha256: bool = False) -> dict[str, Any
 
     usable: a fit can use them. Raises InputError (no such folder), FormatError (damaged), UnsafeFileError (a pickle).
     """
-    from blendsplat.tracking.regressor import DEFAULT_WEIGHTS
-
     shipped = str(weights) == "auto"
     if str(weights) == "none":
         return _nothing(_NONE, usable=True)
-    if shipped and not (DEFAULT_WEIGHTS / WEIGHTS).is_file():
+    if shipped and not (find_shipped() / WEIGHTS).is_file():
         return _nothing(_NOT_SHIPPED, usable=False)
-    folder = DEFAULT_WEIGHTS if shipped else find_weights(weights)
+    folder = find_shipped() if shipped else find_weights(weights)
     found = inspect_weights(folder)
     return {
         "folder": str(folder), "fits": found.fits, "usable": found.fits and not found.fresh,
@@ -54,11 +52,7 @@ _NOT_SHIPPED = "This engine has no network of its own: heads are fitted to the f
 
 
 def licence_of(folder: Path) -> str:
-    """The licence of a folder's weights: Blendsplat's own, the catalogue's, the folder's licence file's first line."""
-    from blendsplat.tracking.regressor import DEFAULT_WEIGHTS
-
-    if folder == DEFAULT_WEIGHTS:
-        return "Apache-2.0"
+    """The licence of a folder's weights: the catalogue's, the folder's licence file's first line."""
     for entry in CATALOGUE:
         if entry.folder == folder:
             return entry.licence

@@ -37,7 +37,9 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
         self.register_tokens = nn.Parameter(torch.zeros(1, self.registers, width))
-        self.patch_embed = PatchEmbedding(config.encoder_patch, width)
+        self.patch_embed: ConvolutionStem | PatchEmbedding = (
+            ConvolutionStem(width) if config.encoder_stem else PatchEmbedding(config.encoder_patch, width)
+        )
         self.blocks = nn.ModuleList(Block(width, config.encoder_heads) for _ in range(config.encoder_layers))
         self.norm = nn.LayerNorm(width, eps=EPS)
 
@@ -75,6 +77,26 @@ class PatchEmbedding(nn.Module):
     def __init__(self, patch: int, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, patch, patch)
+
+
+class ConvolutionStem(nn.Module):
+    """32x32 pixels -> a token by four convolutions, which a small encoder learns much sooner than one linear map
+    (Xiao et al. 2021). Not part of DINOv2: for models trained from nothing."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        first, second = max(1, width // 4), max(1, width // 2)
+        self.proj = nn.Sequential(
+            nn.Conv2d(3, first, 4, 4), nn.GELU(),
+            nn.Conv2d(first, second, 3, 2, 1), nn.GELU(),
+            nn.Conv2d(second, width, 3, 2, 1), nn.GELU(),
+            nn.Conv2d(width, width, 3, 2, 1),
+        )  # fmt: skip
+        for layer in self.proj:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
 
 
 class Block(nn.Module):

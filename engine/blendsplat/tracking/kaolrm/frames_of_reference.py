@@ -11,6 +11,7 @@ import numpy as np
 
 FOCAL = 0.75  # of the published multi-view data: focal length over the image's size
 DISTANCE = 2.0  # of the canonical camera, on the mesh frame's +z axis
+PORTRAIT_FACE, BOX_FACE = 0.37, 0.28  # the 68 landmarks' height over the picture's: portraits, the published box
 # mesh frame (x, y, z) -> Blender world (x, -z, y)
 _TO_BLENDER = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _FLIP = np.diag([1.0, -1.0, -1.0])  # camera axes: Blender's (y up, looks along -z) <-> OpenCV's (y down, along +z)

@@ -24,11 +24,11 @@ from blendsplat.heads.people import Person, random_person
 from blendsplat.heads.portrait import look_at
 from blendsplat.heads.render import render_views
 from blendsplat.progress import Progress
-from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL, blender_pose, intrinsics
+from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL, PORTRAIT_FACE, blender_pose, intrinsics
 
 NEAREST, FARTHEST = 1.9, 2.6  # distances of the cameras from the middle of the box (published protocol)
 LOWEST, HIGHEST = -25.0, 50.0  # degrees of height: from below one looks into the shirt
-PORTRAIT_FACE, PORTRAIT_SPREAD = 0.37, 1.2  # height of the 68 landmarks over the picture's, and a factor about it
+PORTRAIT_SPREAD = 1.2  # a factor about PORTRAIT_FACE
 BOX = 2.0  # side of the box that the drawn mesh fills
 MONO_SIZE = 512
 TRUTH, TRUTH_VERSION = "blendsplat-head-truth", 1

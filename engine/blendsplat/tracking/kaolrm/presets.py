@@ -31,6 +31,7 @@ class TruthPreset(_Values):
     weight_decay: float = Field(0.05, ge=0)
     clip: float = Field(1.0, gt=0, description="longest gradient")
     held_out: int = Field(100, ge=1, description="people at the end of the data that only judge")
+    widest: float = Field(90.0, gt=0, le=90, description="degrees to the side, past which cameras are left out")
     world: float = Field(1.0, ge=0)
     displacement: float = Field(1.0, ge=0)
     coefficient: float = Field(0.01, ge=0)

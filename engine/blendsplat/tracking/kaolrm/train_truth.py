@@ -7,12 +7,14 @@ Stops and continues at any time: the folder holds the best weights so far (what 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from blendsplat.errors import InputError
 from blendsplat.heads import load_head
@@ -31,9 +33,10 @@ from blendsplat.tracking.kaolrm.optimiser import (
 from blendsplat.tracking.kaolrm.presets import TruthPreset
 from blendsplat.tracking.kaolrm.running import run
 from blendsplat.tracking.kaolrm.truth_loss import TruthLoss, coefficient_statistics, face_error
+from blendsplat.tracking.kaolrm.waking import wake
 from blendsplat.tracking.kaolrm.weights import save_model
 
-_STATISTICS_OF = 512  # views
+_STATISTICS_OF, _WAKING = 512, 96  # views that the data's mean, and the network's start, are taken from
 
 
 @dataclass
@@ -51,19 +54,21 @@ class TruthTrainer:
 
     def __init__(self, directory: Path | str, preset: TruthPreset, device: torch.device | str = "cpu") -> None:
         self.preset, self.device = preset, torch.device(device)
-        self.data = GeneratedViews(directory, preset.model.image_size)
+        self.data = GeneratedViews(directory, preset.model.image_size, preset.model.framing_share)
         if len(self.data.people) <= preset.held_out:
             raise InputError(
                 f"{directory} holds {len(self.data.people)} people and {preset.held_out} are held out; generate more."
             )
         border = len(self.data.people) - preset.held_out
-        self.training, self.held_out = self.data.views(0, border), self.data.views(border)
+        self.training = self.data.views(0, border, preset.widest)
+        self.held_out = self.data.views(border, None, preset.widest)
         torch.manual_seed(preset.seed)
         self.model = KaoLRM(preset.model).to(self.device)
         self.head = load_head(preset.model.head).to(self.device)
         self.images = 0
         step = max(1, len(self.training) // _STATISTICS_OF)
         mean, spread = coefficient_statistics([self.data.item(view)[1] for view in self.training[::step]])
+        wake(self.model, self._spread_images(_WAKING))
         self._start_at(mean)
         self.loss = TruthLoss(
             self.head, {name: value.to(self.device) for name, value in spread.items()}, preset.model.focal,
@@ -90,7 +95,9 @@ class TruthTrainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(preset.rate, self.images, preset.batch, preset.warm_up, preset.images)
         truth = {name: value.to(self.device) for name, value in batch.coefficients.items()}
-        with torch.autocast(self.device.type, torch.bfloat16):
+        # with gradients, torch's fused attention is the slower one on processors
+        attention = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, torch.bfloat16), attention:
             tokens = self.model.tokens(batch.images.to(self.device))
         loss = self.loss(self.model.coefficients(tokens), truth)
         self.optimiser.zero_grad(set_to_none=True)
@@ -108,7 +115,8 @@ class TruthTrainer:
         predicted: list[dict[str, Tensor]] = []
         truths: list[dict[str, Tensor]] = []
         for start in range(0, len(views), self.preset.batch):
-            batch = self.data.batch(views[start : start + self.preset.batch])
+            rng = np.random.default_rng([self.preset.seed, 2, start])  # as photographs, the same ones every time
+            batch = self.data.batch(views[start : start + self.preset.batch], rng)
             predicted.append(self.model.coefficients(self.model.tokens(batch.images.to(self.device))))
             truths.append({name: value.to(self.device) for name, value in batch.coefficients.items()})
         self.model.train()
@@ -128,6 +136,12 @@ class TruthTrainer:
     def restore(self, path: Path) -> None:
         """Continue where save_checkpoint was. Raises InputError when it is another training's."""
         self.images = int(load_checkpoint(path, self.model, self.optimiser)["images"])
+
+    def _spread_images(self, count: int) -> Tensor:
+        """At most ``count`` training pictures [B,3,S,S], evenly through the people."""
+        step = max(1, len(self.training) // count)
+        rng = np.random.default_rng([self.preset.seed, 3])
+        return self.data.batch(self.training[::step][:count], rng).images.to(self.device)
 
     @torch.no_grad()
     def _start_at(self, mean: dict[str, Tensor]) -> None:

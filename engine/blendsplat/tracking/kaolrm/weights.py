@@ -21,7 +21,7 @@ from torch import Tensor
 
 from blendsplat.errors import FormatError, InputError, StorageError, UnsafeFileError
 from blendsplat.files import atomic_path, write_json
-from blendsplat.tracking.kaolrm.catalogue import find_weights
+from blendsplat.tracking.kaolrm.catalogue import DEFAULT, find_weights
 from blendsplat.tracking.kaolrm.config import Config, read_config
 from blendsplat.tracking.kaolrm.model import KaoLRM
 
@@ -55,19 +55,28 @@ class Inspection:
         return not (self.missing or self.unexpected or self.misshapen)
 
 
-def load_model(directory: str | Path, device: torch.device | str = "cpu") -> KaoLRM:
-    """A folder with model.safetensors and config.json, or a name of the catalogue -> the network, ready for regress.
+def load_model(directory: str | Path = DEFAULT, device: torch.device | str = "cpu") -> KaoLRM:
+    """A folder with model.safetensors and config.json, or a name of the catalogue (left out: the weights that ship) ->
+    the network, ready for regress.
 
     Raises InputError (no such folder), FormatError (damaged, incomplete or another network's file; the first wrong keys
     are named) and UnsafeFileError (a pickle).
     """
     folder = find_weights(directory)
-    inspection = inspect_weights(folder)
-    if inspection.fresh:
+    try:
+        inspection = inspect_weights(folder)
+        if inspection.fresh:
+            raise FormatError(
+                f"{folder / WEIGHTS} holds OpenLRM, which knows no heads: train from it, or fetch KaoLRM's weights."
+            )
+        return _load(folder, inspection, device).eval()
+    except (FormatError, InputError) as error:
+        if str(directory) != DEFAULT:
+            raise
         raise FormatError(
-            f"{folder / WEIGHTS} holds OpenLRM, which knows no heads: train from it, or fetch KaoLRM's weights."
-        )
-    return _load(folder, inspection, device).eval()
+            f"The weights {DEFAULT}, which ship with Blendsplat, are damaged; install it again, or choose others or "
+            "'none'.", error.sentence,
+        ) from error  # fmt: skip
 
 
 def load_openlrm(
