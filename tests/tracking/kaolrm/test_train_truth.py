@@ -11,15 +11,16 @@ from blendsplat.errors import FormatError, InputError
 from blendsplat.geometry import project_points
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import landmarks68
-from blendsplat.tracking.kaolrm.augment import turn_image, turned_camera
+from blendsplat.tracking.kaolrm.augment import SHIFT, ZOOM, turn_image, turned_camera
 from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, SourceView
 from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, intrinsics
 from blendsplat.tracking.kaolrm.generate import Generation, generate
-from blendsplat.tracking.kaolrm.model import head_vertices
+from blendsplat.tracking.kaolrm.model import KaoLRM, head_vertices
 from blendsplat.tracking.kaolrm.optimiser import CHECKPOINT, learning_rate, shuffled
 from blendsplat.tracking.kaolrm.presets import TruthPreset, load_preset
 from blendsplat.tracking.kaolrm.train_truth import TruthTrainer, train_truth, wobble
-from blendsplat.tracking.kaolrm.truth_loss import rigidly_aligned
+from blendsplat.tracking.kaolrm.triplane import plane_means
+from blendsplat.tracking.kaolrm.truth_loss import TruthLoss, aligned
 from blendsplat.tracking.kaolrm.weights import load_model
 
 SIZE = 56
@@ -170,9 +171,67 @@ def test_wobble_is_zero_for_one_answer_per_person_and_one_for_noise():
     assert wobble(torch.randn(1000, 3), views) == pytest.approx(1, abs=0.05)
 
 
-def test_rigid_alignment_takes_out_motion_and_nothing_else():
+def test_alignment_takes_out_motion_and_size_and_nothing_else():
     points = torch.randn(2, 30, 3)
     rotation = torch.linalg.qr(torch.randn(3, 3))[0]
     rotation = rotation * torch.det(rotation)
-    assert (rigidly_aligned(points @ rotation.T + 2.0, points) - points).abs().max() < 1e-4
-    assert (rigidly_aligned(1.1 * points, points) - points).norm(dim=-1).mean() > 0.05
+    assert (aligned(1.3 * points @ rotation.T + 2.0, points) - points).abs().max() < 1e-4
+    mirrored, stretched = points * torch.tensor([-1.0, 1, 1]), points * torch.tensor([1.1, 1, 1])
+    for other in (mirrored, stretched):
+        assert (aligned(other, points) - points).norm(dim=-1).mean() > 0.02
+
+
+def test_the_loss_hears_of_shape_expression_and_jaw_apart_from_the_pose(folder, head):
+    """Without ``world`` the head's place does not count; each of the three does, and zero is the truth alone."""
+    truth = TruthTrainer(folder, preset()).data.batch([SourceView(0, 0), SourceView(1, 1)]).coefficients
+    spread = {name: torch.ones_like(value[0]) for name, value in truth.items()}
+    loss = TruthLoss(head, spread, 4.0, world=0.0, coefficient=0.0)
+    assert float(loss(truth, truth)) == 0
+    moved = truth["pose"].clone()
+    moved[:, :3] += 0.3
+    assert float(loss({**truth, "pose": moved, "translation": truth["translation"] + 1}, truth)) < 1e-7
+    jaw = truth["pose"].clone()
+    jaw[:, 3] += 0.1
+    for wrong in ({"pose": jaw}, {"shape": truth["shape"] + 0.3}, {"expression": truth["expression"] + 0.3}):
+        assert float(loss({**truth, **wrong}, truth)) > 1e-4
+
+
+def test_a_woken_network_tells_pictures_apart(folder):
+    """Every layer of the decoder passes differences on at their size, where torch's own start loses them."""
+    trainer = TruthTrainer(folder, preset())
+    pictures = trainer.data.batch(trainer.training).images
+    spread = {}
+    for name, model in (("woken", trainer.model), ("torch's own", KaoLRM(preset().model))):
+        with torch.no_grad():
+            hidden = plane_means(model.upsampler, model.tokens(pictures), model.config.triplane_low_res)
+            for layer in list(model.flame_decoder.decoder)[:-1]:
+                hidden = layer(hidden)
+        spread[name] = float(hidden.std(0).mean())
+    assert spread["woken"] > 0.2 > 20 * spread["torch's own"], spread
+
+
+def test_portraits_are_framed_as_the_fit_frames_them(folder, head):
+    """The augmented portrait's landmarks lie in the middle and take face_share of the height; the truth follows."""
+    data = GeneratedViews(folder, SIZE, face_share=0.6)
+    for number, view in enumerate(data.views()):
+        truth = {name: value[None] for name, value in data.item(view, np.random.default_rng(number))[1].items()}
+        points = landmarks68(head, head_vertices(truth, head, 4.0))
+        camera = torch.tensor(canonical_viewmat()).float()[None], torch.tensor(intrinsics(1, 4.0)).float()[None]
+        seen = project_points(points, *camera)[0, :, :2].numpy()
+        assert np.abs(seen.mean(0) - 0.5).max() < SHIFT + 0.02
+        assert 0.6 / ZOOM / 1.12 < np.ptp(seen[:, 1]) < 0.6 * ZOOM * 1.12  # roll and perspective change it a little
+
+
+def test_views_from_the_side_can_be_left_out(folder):
+    data = GeneratedViews(folder, SIZE)
+    few = data.views(widest=20.0)
+    assert 0 < len(few) < len(data.views())
+    assert all(abs(float(data.item(view)[1]["pose"][1])) < np.radians(20.5) for view in few)
+
+
+def test_a_stem_of_convolutions_trains_and_is_read_back(folder, tmp_path):
+    stem = TINY | {"encoder_stem": True, "encoder_patch": 32, "encoder_grid": 2, "image_size": 64}
+    train_truth(folder, preset(model=stem, images=8), tmp_path)
+    assert load_model(tmp_path).regress(torch.rand(1, 3, 64, 64))["shape"].shape == (1, 80)
+    with pytest.raises(ValueError, match="encoder_stem"):
+        preset(model=stem | {"encoder_patch": 28, "image_size": 56})

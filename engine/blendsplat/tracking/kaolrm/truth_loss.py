@@ -18,8 +18,9 @@ from blendsplat.tracking.kaolrm.model import head_params, head_vertices
 
 @dataclass
 class TruthLoss:
-    """L1 distances of world vertices, of the shape's and the expression's displacements, and of coefficients measured
-    in their own spread over the data."""
+    """L1 distances of world vertices; of what the shape, and what expression and jaw, do to the head; and of
+    coefficients measured in their own spread over the data. Of the person only the head counts, and the face in it
+    twice; where the head is in the picture every fit finds again, so ``world`` may be small."""
 
     head: HeadModel
     spread: dict[str, Tensor]  # standard deviation of every coefficient
@@ -32,12 +33,15 @@ class TruthLoss:
         """Coefficients of B heads, regressed and true -> a scalar."""
         world = head_vertices(predicted, self.head, self.focal) - head_vertices(truth, self.head, self.focal)
         loss = self.world * world.abs().mean()
-        for name, directions in (
-            ("shape", self.head.shape_directions), ("expression", self.head.expression_directions),
-        ):  # fmt: skip
-            count = predicted[name].shape[-1]
-            moved = (predicted[name] - truth[name]) @ directions[:count].flatten(1)
-            loss = loss + self.displacement * (moved * truth["scale"]).abs().mean()
+        count = predicted["shape"].shape[-1]
+        shape = (predicted["shape"] - truth["shape"]) @ self.head.shape_directions[:count].flatten(1)
+        still = {**truth, "pose": truth["pose"] * truth["pose"].new_tensor([0, 0, 0, 1, 1, 1])}
+        pose = torch.cat([still["pose"][:, :3], predicted["pose"][:, 3:]], -1)
+        moving = {**still, "expression": predicted["expression"], "pose": pose}
+        expression = self.head(head_params(moving, self.head)) - self.head(head_params(still, self.head))
+        for moved in (shape.unflatten(-1, (-1, 3)), expression):
+            moved = (moved * truth["scale"][:, None]).abs()
+            loss = loss + self.displacement * 0.5 * (moved.mean() + moved[:, self.head.regions["face"]].mean())
         for name in COEFFICIENTS:
             loss = loss + self.coefficient * ((predicted[name] - truth[name]) / self.spread[name]).abs().mean()
         return loss
@@ -54,17 +58,18 @@ def coefficient_statistics(truths: list[dict[str, Tensor]]) -> tuple[dict[str, T
 
 def face_error(predicted: dict[str, Tensor], truth: dict[str, Tensor], head: HeadModel, rows: Tensor) -> Tensor:
     """Mean distance [B] in metres between the face's vertices, neutral faces apart from expression, after the best
-    rotation and translation: how well the person is met, whatever the pose."""
+    similarity: how well the person is met, whatever the pose and the size, which no photograph shows."""
     neutral = [
         head(head_params({**c, "pose": torch.zeros_like(c["pose"])}, head))[:, rows] for c in (predicted, truth)
     ]
-    return (rigidly_aligned(*neutral) - neutral[1]).norm(dim=-1).mean(-1)
+    return (aligned(*neutral) - neutral[1]).norm(dim=-1).mean(-1)
 
 
-def rigidly_aligned(points: Tensor, onto: Tensor) -> Tensor:
-    """points [B,P,3] moved by the rotation and translation that bring them closest to ``onto`` (Kabsch)."""
+def aligned(points: Tensor, onto: Tensor) -> Tensor:
+    """points [B,P,3] moved by the rotation, translation and scale that bring them closest to ``onto`` (Umeyama)."""
     centre, target = points.mean(1, keepdim=True), onto.mean(1, keepdim=True)
-    u, _, vt = torch.linalg.svd((points - centre).transpose(1, 2) @ (onto - target))
-    flip = torch.ones(len(points), 3)
+    u, size, vt = torch.linalg.svd((points - centre).transpose(1, 2) @ (onto - target))
+    flip = torch.ones_like(size)
     flip[:, 2] = torch.det(u @ vt).sign()
-    return (points - centre) @ (u * flip[:, None]) @ vt + target
+    scale = (size * flip).sum(1) / (points - centre).square().sum((1, 2))
+    return scale[:, None, None] * ((points - centre) @ (u * flip[:, None]) @ vt) + target
