@@ -31,9 +31,11 @@ from blendsplat.tracking.landmark_model import (
     restrict_to_landmarks,
 )
 from blendsplat.tracking.offsets import OffsetBasis, make_offset_basis, with_offsets
+from blendsplat.tracking.outline import make_outline
 from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.silhouette import Mattes, make_inside
-from blendsplat.tracking.solver import NOISE, Problem, fit_frames, landmark_pairs, prior_precision
+from blendsplat.tracking.skin_border import SkinBorder, make_border_term
+from blendsplat.tracking.solver import NOISE, Problem, ShapeTerm, fit_frames, landmark_pairs, prior_precision
 from blendsplat.tracking.temporal import fit_together, make_smoothness, usual_stiffness
 
 SHAPE_DIRECTIONS = 100  # more than this the landmarks of one person cannot tell apart
@@ -70,6 +72,9 @@ class FitOptions:
     expression_sigma: float | None = None  # None: 1 for heads of components, 0.35 for blendshapes
     shape_sigma: float = 1.0
     prior: FacePrior | None = None  # None: the model's mean face
+    outline: bool = False  # the outline tells how wide the face is; in a clip that turns, the face itself does
+    border: SkinBorder | None = None  # of every frame: where its skin ends
+    shared_bias: float = SHARED_BIAS
 
 
 @dataclass
@@ -248,8 +253,8 @@ def _fit_shape(
     values = _fit_poses(keys, values, 6)
 
     shape_count = problem.model.shape_directions.shape[-1]
-    focal_sigma = 0.0 if options.focal else options.focal_sigma / SHARED_BIAS**0.5
-    precision = torch.eye(shape_count) * SHARED_BIAS / options.shape_sigma**2
+    focal_sigma = 0.0 if options.focal else options.focal_sigma / options.shared_bias**0.5
+    precision = torch.eye(shape_count) * options.shared_bias / options.shape_sigma**2
     expected = _prior_shape(options.prior, shape_count)
     prior = ClipPrior(precision, expected, float(problem.focal.log()), focal_sigma)
     fit = fit_clip_unknowns(keys, values, expected, everything, prior, 10)
@@ -257,12 +262,20 @@ def _fit_shape(
     if options.offsets:
         basis = make_offset_basis(head)
         keys = replace(keys, model=with_offsets(problem.model, head, basis))
-        whole = torch.block_diag(precision, SHARED_BIAS * basis.precision)
+        whole = torch.block_diag(precision, options.shared_bias * basis.precision)
         expected = torch.cat([expected, torch.zeros(len(basis.precision))])
         prior = replace(prior, shape_precision=whole, shape_mean=expected)
+    keyframes, terms = shown[rows.numpy()], list[ShapeTerm]()
     if mattes is not None:
-        keys = replace(keys, inside=make_inside(head, mattes, shown[rows], shape_count, basis, INSIDE))
-    if basis is not None or mattes is not None:
+        terms.append(make_inside(head, mattes, keyframes, shape_count, basis, INSIDE))
+    if options.outline:
+        turned = rotvec_to_matrix(problem.root) @ rotvec_to_matrix(fit.unknowns[:, NECK])
+        terms.append(make_outline(keys.model, keys.pixels, turned, options.shared_bias))
+    if options.border is not None:
+        border = options.border.frames(keyframes)
+        terms.append(make_border_term(head, border, shape_count, basis, options.shared_bias))
+    keys = replace(keys, terms=tuple(terms))
+    if basis is not None or terms:
         start = torch.cat([fit.shape, torch.zeros(prior.shape_precision.shape[0] - shape_count)])
         fit = fit_clip_unknowns(replace(keys, focal=fit.focal), fit.unknowns, start, everything, prior, 8)
     shape = torch.zeros(head.shape_count)

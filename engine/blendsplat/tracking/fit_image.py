@@ -34,8 +34,10 @@ from blendsplat.tracking.regressor import (
     paste_square,
 )
 from blendsplat.tracking.result import Tracking
+from blendsplat.tracking.skin_border import find_skin_border, padded
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
+SHARED_BIAS = 3.0  # see fit.SHARED_BIAS: a photograph has its own bias, not one repeated over a clip
 REGRESSED_SIGMA = 0.5  # of the shape, once a regressor has seen the face
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
 MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
@@ -163,12 +165,13 @@ def _matted(
 
 def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, options: ImageFitOptions) -> list[ImageFit]:
     """Photographs that share a shape, fitted together in one shared camera and given back in their own."""
-    pixels = np.stack([(s.face.points - _middle(s.photograph)) / s.focal * SHARED + SHARED / 2 for s in group])
+    pixels = np.stack([_in_shared_camera(s, s.face.points) for s in group])
     names = ", ".join(s.photograph.path.name for s in group)
     prior = _joined([s.prior for s in group if s.prior is not None])
     wanted = FitOptions(
-        focal=SHARED, centre=(SHARED / 2, SHARED / 2), smoothing=0.0, offsets=False, prior=prior,
-        shape_sigma=1.0 if prior is None else REGRESSED_SIGMA,
+        focal=SHARED, centre=(SHARED / 2, SHARED / 2), smoothing=0.0, offsets=False, prior=prior, outline=True,
+        border=padded([_border(s) for s in group]), shape_sigma=1.0 if prior is None else REGRESSED_SIGMA,
+        shared_bias=SHARED_BIAS,
     )  # fmt: skip
     try:
         whole = fit_clip(
@@ -180,6 +183,18 @@ def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, optio
             f"What was found in {names} does not fit a human head. It must be a photograph of an upright face."
         ) from error
     return [_own(whole, row, one, head, regressor.name if regressor else "landmarks") for row, one in enumerate(group)]
+
+
+def _in_shared_camera(seen: _Seen, points: np.ndarray) -> np.ndarray:
+    """Pixels of the original photograph [...,2] -> pixels of the camera that all photographs of a person share."""
+    return (points - _middle(seen.photograph)) / seen.focal * SHARED + SHARED / 2
+
+
+def _border(seen: _Seen) -> tuple[np.ndarray, np.ndarray]:
+    """Where bare skin ends: points and normals [N,2] in the shared camera."""
+    scale = seen.photograph.scale
+    points, normals = find_skin_border(seen.photograph.image, seen.matte, seen.face.points * scale)
+    return _in_shared_camera(seen, points / scale), normals
 
 
 def _own(whole: Tracking, row: int, seen: _Seen, head: HeadModel, method: str) -> ImageFit:

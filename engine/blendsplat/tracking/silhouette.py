@@ -37,12 +37,10 @@ class Inside:
     weight: float
 
     def rows(
-        self, unknowns: Tensor, root: Tensor, focal: Tensor, centre: Tensor, sigma: Tensor, clip: Tensor | None
+        self, unknowns: Tensor, root: Tensor, focal: Tensor, centre: Tensor, eyes: Tensor, clip: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Cost [B], weighted residuals [B,N], their derivatives by the frame's [B,N,P] and clip's [B,N,S+1] unknowns.
-
-        clip: shape coefficients to build in; sigma [B] pixels of tolerance.
-        """
+        """See solver.ShapeTerm."""
+        sigma = TOLERANCE * eyes
         model = self.model if clip is None else self.model.shaped(clip)
         pixels, jacobian, by_clip = project_with_jacobian(model, unknowns, root, focal, centre, clip is not None)
         distance, slope = self._sample(pixels)

@@ -9,19 +9,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from blendsplat.tracking import points as pts
 from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
-from blendsplat.tracking.silhouette import TOLERANCE, Inside
 
 NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the distance between the eyes
 CAUCHY = 3.0  # residuals beyond this many sigmas stop counting fully
 INDEPENDENCE = 0.1  # landmark errors come in clumps: 478 points count as this part of them
 PAIR_WEIGHT = 2.0  # of the openings of lids and lips
 CHUNK = 48
+
+
+class ShapeTerm(Protocol):
+    """Residuals that are no landmarks: a matte's border, an outline."""
+
+    def rows(
+        self, unknowns: Tensor, root: Tensor, focal: Tensor, centre: Tensor, eyes: Tensor, clip: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Cost [B], weighted residuals [B,N], their derivatives by the frame's [B,N,P] and clip's [B,N,S+1] unknowns.
+
+        clip: shape coefficients to build in; eyes [B]: pixels between the eyes.
+        """
+        ...
 
 
 @dataclass
@@ -41,7 +54,7 @@ class Problem:
     upper: Tensor  # [P]
     pairs: Tensor  # [N,2] landmark rows whose difference counts too
     pair_weight: float = PAIR_WEIGHT
-    inside: Inside | None = None  # whether the head must stay inside mattes (only while its shape is fitted)
+    terms: tuple[ShapeTerm, ...] = ()  # what else the head must agree with, only while its shape is fitted
 
     def landmarks(self, rows: Tensor) -> Problem:
         """The same problem through some landmarks, which hold all of the pairs'; the others' votes go to them."""
@@ -149,9 +162,8 @@ def _products(problem: Problem, unknowns: Tensor, rows: _Rows) -> tuple[Tensor, 
 def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> _Rows:
     """All weighted residuals: landmarks, openings of lids and lips, vertices beyond the matte."""
     model = problem.model if shape is None else problem.model.shaped(shape)
-    projected, jacobian, by_clip = project_with_jacobian(
-        model, unknowns, problem.root, problem.focal, problem.centre, shape is not None
-    )
+    around = (unknowns, problem.root, problem.focal, problem.centre)
+    projected, jacobian, by_clip = project_with_jacobian(model, *around, shape is not None)
     residual = (projected - problem.pixels) / problem.sigma[:, None, None]
     upper, lower = problem.pairs[:, 0], problem.pairs[:, 1]
     gap = residual[:, upper] - residual[:, lower]
@@ -170,14 +182,13 @@ def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool
         None if by_clip is None else weigh(by_clip * scale),
         cost,
     )
-    return rows if problem.inside is None else _with_inside(problem, problem.inside, unknowns, shape, rows)
+    for term in problem.terms:
+        rows = _with_term(rows, term.rows(*around, problem.sigma / NOISE, shape))
+    return rows
 
 
-def _with_inside(problem: Problem, inside: Inside, unknowns: Tensor, shape: Tensor | None, rows: _Rows) -> _Rows:
-    tolerance = problem.sigma * (TOLERANCE / NOISE)
-    cost, values, by_frame, by_clip = inside.rows(
-        unknowns, problem.root, problem.focal, problem.centre, tolerance, shape
-    )
+def _with_term(rows: _Rows, more: tuple[Tensor, Tensor, Tensor, Tensor | None]) -> _Rows:
+    cost, values, by_frame, by_clip = more
     return _Rows(
         torch.cat([rows.values, values], 1),
         torch.cat([rows.by_frame, by_frame], 1),
