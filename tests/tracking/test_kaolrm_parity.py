@@ -24,6 +24,7 @@ from blendsplat.tracking.kaolrm import Config, KaoLRM
 from blendsplat.tracking.kaolrm.decoders import SurfaceGaussians, activate, sample_planes, split_coefficients
 from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, intrinsics
 from blendsplat.tracking.kaolrm.model import head_vertices, source_camera
+from blendsplat.tracking.kaolrm.preparation import prepare_cutout
 from blendsplat.tracking.kaolrm.surface import front_points
 from blendsplat.tracking.kaolrm.triplane import plane_means
 
@@ -244,6 +245,23 @@ def test_gaussians_on_the_mesh(run: dict[str, Tensor], model: KaoLRM, stored: di
     assert_near(out[:, others], want[:, others], 4e-4)
     kept = front_points(vertices)[0].sort().values
     assert np.array_equal(kept.numpy(), stored["cull.kept_sorted"])
+
+
+def test_preparation(recipe: ModuleType, stored: dict[str, np.ndarray]) -> None:
+    for cutout, name in ((recipe.rgba_uint8(), "e2e"), (recipe.rgba_uint8(500, 430), "pre500")):
+        prepared = prepare_cutout(cutout)
+        assert_near(prepared[:, ::4, ::4], stored[f"{name}.preprocessed"], 2e-6)
+        assert_stats(prepared, stored[f"{name}.preprocessed.stats"])
+
+
+def test_a_cutout_to_a_mesh(model: KaoLRM, flame: HeadModel, recipe: ModuleType, stored: dict[str, np.ndarray]) -> None:
+    """From a file's pixels to the mesh that the published program writes, for both released kinds of camera."""
+    coefficients = model.regress(prepare_cutout(recipe.rgba_uint8())[None])
+    for kind, focal in FOCALS.items():
+        for name in ("shape", "expression", "pose"):
+            assert_near(coefficients[name][0], stored[f"e2e.{kind}.{name}"], 5e-5)
+        written = head_vertices(coefficients, flame, focal)[0, ::10] * (focal / 0.75)
+        assert_near(written, stored[f"e2e.{kind}.ply_vertices"], 3e-5 * focal / 0.75)
 
 
 def test_bfloat16_stays_near(model: KaoLRM, recipe: ModuleType, stored: dict[str, np.ndarray]) -> None:
