@@ -275,3 +275,21 @@ def test_many_pictures_are_read_as_one_by_one(tmp_path):
         np.testing.assert_allclose(one.shape, many.shape, atol=2e-5)
         np.testing.assert_allclose(one.expression, many.expression, atol=2e-5)
         np.testing.assert_allclose(one.jaw_pose, many.jaw_pose, atol=2e-5)
+
+
+def test_the_jobs_result_tells_the_start_and_the_notes(head, truth, tmp_path, monkeypatch):
+    from blendsplat.serving import kinds
+    from blendsplat.serving.options import TrackOptions as Wanted
+
+    got = []
+
+    def fake(directory, options, progress):
+        got.append(options)
+        return replace(truth, init="kaolrm:default", notes=("Look.",))
+
+    monkeypatch.setattr("blendsplat.tracking.track_clip", fake)
+    folder = make_folder(tmp_path / "c", head, truth)
+    wanted = Wanted(directory=folder, init="kaolrm", weights="w", device="cpu")
+    result = kinds.run_track(wanted, Progress())
+    assert (result["init"], result["notes"]) == ("kaolrm:default", ["Look."])
+    assert (got[0].init, got[0].weights) == ("kaolrm", "w")
