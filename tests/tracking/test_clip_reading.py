@@ -21,7 +21,7 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
 from blendsplat.tracking import Tracking, TrackOptions, evaluate_tracking, track_clip
 from blendsplat.tracking.clip_reading import between, frames_to_read, person_shape, read_clip, yaws
-from blendsplat.tracking.fit import FacePrior
+from blendsplat.tracking.fit import FacePrior, fit_clip
 from blendsplat.tracking.landmarks import load_landmarks, save_landmarks
 from blendsplat.video import Clip
 from blendsplat.video.clip import ClipInfo, write_info, write_png
@@ -213,6 +213,19 @@ def test_uneven_time_is_read_by_the_clock(head, truth, tmp_path):
     reading = read(make_folder(tmp_path / "c", head, uneven), seer)
     assert np.diff(uneven.timestamps[seer.frames]).max() < 1 / 15 + 1 / 20 + 1e-6
     assert len(seer.frames) < FRAMES and np.isfinite(reading.prior.expression).all()
+
+
+@pytest.mark.parametrize(("other", "told"), [(1.0, False), (-1.0, True)])
+def test_two_people_in_two_shots_are_told(head, truth, other, told):
+    """The second shot of the same person, then of somebody of the opposite shape; both stay tracked."""
+    second = replace(make_truth(head, FRAMES, seed=4, size=SIZE, fov=27), shape=other * truth.shape)
+    pixels = np.concatenate([landmarks_of(head, truth)[:12], landmarks_of(head, second)[:12]])
+    shots = np.array([0, 12])
+    result = fit_clip(head, pixels, np.ones(24, bool), truth.timestamps, SIZE, SIZE, shots=shots)
+    assert result.valid.all() and result.figures["shots"] == 2
+    assert any("begins at frame 12 seems to show somebody else" in note for note in result.notes) == told
+    one = fit_clip(head, pixels[:15], np.ones(15, bool), truth.timestamps[:15], SIZE, SIZE, shots=shots)
+    assert one.notes == ()  # three frames are too few to tell
 
 
 # --- pieces

@@ -33,6 +33,7 @@ from blendsplat.tracking.landmark_model import (
 from blendsplat.tracking.offsets import OffsetBasis, make_offset_basis, with_offsets
 from blendsplat.tracking.outline import make_outline
 from blendsplat.tracking.result import Tracking
+from blendsplat.tracking.shot_people import strangers, told
 from blendsplat.tracking.silhouette import Mattes, make_inside
 from blendsplat.tracking.skin_border import SkinBorder, make_border_term
 from blendsplat.tracking.solver import NOISE, Problem, ShapeTerm, fit_frames, landmark_pairs, prior_precision
@@ -122,6 +123,7 @@ def fit_clip(
     cuts[np.asarray([] if shots is None else shots, int)] = True
     with _one_thread():
         problem, unknowns = _start(head, model, clip, width, height, options)
+        unshaped = problem
         progress.update("fit", 0, 2, "shape and focal length")
         problem, unknowns, shape, offsets = _fit_shape(head, problem, unknowns, clip, options, shown, mattes)
         progress.check()
@@ -129,10 +131,15 @@ def fit_clip(
         problem, together, valid, segments = _fit_all(
             head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options
         )
+        unshaped = replace(unshaped, focal=problem.focal, weights=problem.weights)
+        others = strangers(unshaped, together, segments[shown], SHARED_BIAS)
     progress.update("fit", 2, 2)
-    return _result(
+    tracking = _result(
         head, head_source, problem, together, shape, offsets, valid, segments, clip, shown, timestamps, (width, height)
     )
+    if others:
+        tracking.notes = (told([int(np.flatnonzero(segments == run)[0]) for run in others]),)
+    return tracking
 
 
 @contextmanager
