@@ -40,7 +40,7 @@ def project(head: bpy.types.Object, number: int, image: bpy.types.Image, uvs: np
     if number > MOST:
         return
     mesh = head.data
-    layer = mesh.uv_layers.get(layer_name(number)) or _new_layer(mesh, layer_name(number))
+    layer = mesh.uv_layers.get(layer_name(number)) or mesh.uv_layers.new(name=layer_name(number), do_init=False)
     loops = np.empty(len(mesh.loops), np.int32)
     mesh.loops.foreach_get("vertex_index", loops)
     layer.data.foreach_set("uv", uvs[loops].astype(np.float32).ravel())
@@ -95,14 +95,6 @@ def layer_name(number: int) -> str:
 def seen_name(number: int) -> str:
     """The attribute that says how well photograph ``number`` shows a vertex."""
     return f"seen {number}"
-
-
-def _new_layer(mesh: bpy.types.Mesh, name: str) -> bpy.types.MeshUVLoopLayer:
-    """A UV layer that does not become the active one: the head's own stay what painting and Workbench use."""
-    active = mesh.uv_layers.active_index
-    layer = mesh.uv_layers.new(name=name, do_init=False)
-    mesh.uv_layers.active_index = max(active, 0)
-    return mesh.uv_layers[layer.name]
 
 
 def _group_of(material: bpy.types.Material) -> bpy.types.ShaderNodeTree | None:
