@@ -296,8 +296,6 @@ def _texture(head: bpy.types.Object, number: int, fit: formats.Fit, rig: formats
     image = photo_material.load_image(fit.photograph, f"{fit.name} photograph")
     points = photo_projection.camera_points(posed.astype(float), p.viewmat.astype(float))
     uvs = photo_projection.picture_uvs(points, p.K.astype(float), *matched_camera.size_of(p))
-    seen = photo_projection.seen(points, rig.faces, uvs)
-    photo_material.project(head, number, image, uvs, seen)
-    if number == 1:
-        texture = photo_material.load_image(fit.texture, f"{fit.name} texture") if fit.texture is not None else None
-        photo_material.set_elsewhere(head, texture, photo_material.skin_color(image, uvs, seen))
+    seen, turned = photo_projection.seen(points, rig.faces, uvs)
+    texture = photo_material.load_image(fit.texture, f"{fit.name} texture") if fit.texture is not None else None
+    photo_material.project(head, photo_material.Projection(number, image, texture, uvs, seen, turned))

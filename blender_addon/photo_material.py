@@ -8,6 +8,7 @@ and nodes, so the skin keeps its texture when sliders move, and a .blend needs n
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -17,6 +18,7 @@ from .node_tools import Tree
 
 MOST = 6  # photographs in one material; a mesh has room for eight UV layers
 _GROUP, _TEXTURE, _ELSEWHERE = "Photographs", "Texture", "Elsewhere"
+_LITTLE = 0.02  # what a texture counts where its photograph shows nothing
 _LIGHT = "Scene Light"  # 0: lit as in the photograph; 1: by the scene's lights
 
 
@@ -32,46 +34,54 @@ def load_image(path: Path, name: str) -> bpy.types.Image:
     return image
 
 
-def project(head: bpy.types.Object, number: int, image: bpy.types.Image, uvs: np.ndarray, seen: np.ndarray) -> None:
-    """Photograph ``number`` (from 1) as a UV layer (uvs [V,2]) and the attribute how well it shows a vertex (seen [V]).
+@dataclass
+class Projection:
+    """Photograph ``number`` (from 1) on a head: its picture, the texture that the engine made of it, where vertices lie
+    in the picture (uvs [V,2]), how well it shows them (seen [V]) and how far they are turned to it (turned [V])."""
 
-    Material nodes that an artist made around the group "Photographs" stay.
-    """
-    if number > MOST:
-        return
+    number: int
+    image: bpy.types.Image
+    texture: bpy.types.Image | None
+    uvs: np.ndarray
+    seen: np.ndarray
+    turned: np.ndarray
+
+
+def project(head: bpy.types.Object, shown: Projection) -> None:
+    """Put a photograph on the skin. Material nodes that an artist made around the group "Photographs" stay."""
     mesh = head.data
-    layer = mesh.uv_layers.get(layer_name(number)) or mesh.uv_layers.new(name=layer_name(number), do_init=False)
+    material = mesh.materials[0] if len(mesh.materials) else None
+    if shown.number > MOST or material is None:
+        return
+    name = layer_name(shown.number)
+    layer = mesh.uv_layers.get(name) or mesh.uv_layers.new(name=name, do_init=False)
     loops = np.empty(len(mesh.loops), np.int32)
     mesh.loops.foreach_get("vertex_index", loops)
-    layer.data.foreach_set("uv", uvs[loops].astype(np.float32).ravel())
-    attribute = mesh.attributes.get(seen_name(number)) or mesh.attributes.new(seen_name(number), "FLOAT", "POINT")
-    attribute.data.foreach_set("value", seen.astype(np.float32))
+    layer.data.foreach_set("uv", shown.uvs[loops].astype(np.float32).ravel())
+    for name, values in ((seen_name(shown.number), shown.seen), (turned_name(shown.number), shown.turned)):
+        attribute = mesh.attributes.get(name) or mesh.attributes.new(name, "FLOAT", "POINT")
+        attribute.data.foreach_set("value", values.astype(np.float32))
     mesh.update()
-    material = mesh.materials[0] if len(mesh.materials) else None
-    if material is None:
-        return
-    group = _group_of(material)
-    if group is None:
-        group = _build_material(material)
-    images = {int(node.name.split()[-1]): node.image for node in group.nodes if node.bl_idname == "ShaderNodeTexImage"}
-    _build_group(group, {**images, number: image})
+    group = _group_of(material) or _build_material(material)
+    images = {node.name: node.image for node in group.nodes if node.bl_idname == "ShaderNodeTexImage"}
+    images[layer_name(shown.number)] = shown.image
+    if shown.texture is not None and shown.number > 1:
+        images[_texture_name(shown.number)] = shown.texture
+    _build_group(group, images)
+    if shown.number == 1:
+        _set_elsewhere(material, group, shown.texture, skin_color(shown.image, shown.uvs, shown.seen))
 
 
-def set_elsewhere(head: bpy.types.Object, texture: bpy.types.Image | None, color: np.ndarray) -> None:
-    """What shows where no photograph does: the engine's texture (in the head's own UVs), else a colour (linear RGB)."""
-    material = head.data.materials[0] if len(head.data.materials) else None
-    group = _group_of(material) if material is not None else None
-    if material is None or group is None:
-        return
+def _set_elsewhere(
+    material: bpy.types.Material, group: bpy.types.ShaderNodeTree, texture: bpy.types.Image | None, color: np.ndarray
+) -> None:
+    """What shows where no photograph does: the first one's texture (in the head's own UVs), else a colour (linear)."""
     material.diffuse_color = (*color.tolist(), 1.0)
     for node in material.node_tree.nodes:
         if node.bl_idname == "ShaderNodeGroup" and node.node_tree == group:
             node.inputs[_ELSEWHERE].default_value = (*color.tolist(), 1.0)
-    node = material.node_tree.nodes.get(_TEXTURE)
-    if texture is not None and node is None:
-        node = _add_texture(material, group)
-    if node is not None and texture is not None:
-        node.image = texture
+    if texture is not None:
+        (material.node_tree.nodes.get(_TEXTURE) or _add_texture(material, group)).image = texture
 
 
 def skin_color(image: bpy.types.Image, uvs: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -95,6 +105,15 @@ def layer_name(number: int) -> str:
 def seen_name(number: int) -> str:
     """The attribute that says how well photograph ``number`` shows a vertex."""
     return f"seen {number}"
+
+
+def turned_name(number: int) -> str:
+    """The attribute that says how far a vertex is turned to photograph ``number``, hidden or not."""
+    return f"turned {number}"
+
+
+def _texture_name(number: int) -> str:
+    return f"{_TEXTURE} {number}"
 
 
 def _group_of(material: bpy.types.Material) -> bpy.types.ShaderNodeTree | None:
@@ -137,25 +156,45 @@ def _add_texture(material: bpy.types.Material, group: bpy.types.ShaderNodeTree) 
     return node
 
 
-def _build_group(group: bpy.types.ShaderNodeTree, images: dict[int, bpy.types.Image]) -> None:
-    """Color = the photographs' mean, weighed by how well each shows the place; Elsewhere where none does."""
+def _build_group(group: bpy.types.ShaderNodeTree, images: dict[str, bpy.types.Image]) -> None:
+    """Color = the photographs' mean, weighed by how well each shows the place; where none does, the mean of Elsewhere
+    and the further photographs' textures, weighed by how far the place is turned to each."""
     group.nodes.clear()
     tree = Tree(group)
     entry = tree.node("NodeGroupInput")
-    parts, weights = [], []
-    for number in sorted(images):
-        uv = tree.node("ShaderNodeUVMap", uv_map=layer_name(number))
-        name = layer_name(number)
-        picture = tree.node("ShaderNodeTexImage", {0: uv.outputs[0]}, name=name, label=name, extension="EXTEND")
-        picture.image = images[number]
-        weight = tree.node("ShaderNodeAttribute", attribute_name=seen_name(number)).outputs["Fac"]
-        parts.append((picture.outputs[0], weight))
-        weights.append(weight)
-    total = weights[0]
-    for weight in weights[1:]:
-        total = tree.math("ADD", total, weight)
-    mean = tree.scaled(tree.sum_scaled(parts), tree.math("DIVIDE", 1.0, tree.math("MAXIMUM", total, 1e-4)))
+    photographs, textures = [], []
+    for number in range(1, MOST + 1):
+        if (image := images.get(layer_name(number))) is not None:
+            picture = _picture(tree, layer_name(number), image, layer_name(number))
+            photographs.append((picture, _vertex_value(tree, seen_name(number))))
+        texture = images.get(_texture_name(number))
+        if number == 1 or texture is not None:
+            color = entry.outputs[0] if texture is None else _picture(tree, _texture_name(number), texture, "UVMap")
+            textures.append((color, tree.math("ADD", _vertex_value(tree, turned_name(number)), _LITTLE)))
+    mean, total = _mean(tree, photographs)
+    elsewhere = entry.outputs[0] if len(textures) == 1 else _mean(tree, textures)[0]
     mix = tree.node("ShaderNodeMix", data_type="RGBA", clamp_factor=True)
-    for socket, value in ((0, total), (6, entry.outputs[0]), (7, mean)):
+    for socket, value in ((0, total), (6, elsewhere), (7, mean)):
         tree.put(mix.inputs[socket], value)
     tree.node("NodeGroupOutput", {0: mix.outputs[2]})
+
+
+def _picture(tree: Tree, name: str, image: bpy.types.Image, layer: str) -> bpy.types.NodeSocket:
+    uv = tree.node("ShaderNodeUVMap", uv_map=layer)
+    node = tree.node("ShaderNodeTexImage", {0: uv.outputs[0]}, name=name, label=name, extension="EXTEND", image=image)
+    return node.outputs[0]
+
+
+def _vertex_value(tree: Tree, name: str) -> bpy.types.NodeSocket:
+    return tree.node("ShaderNodeAttribute", attribute_name=name).outputs["Fac"]
+
+
+def _mean(
+    tree: Tree, parts: list[tuple[bpy.types.NodeSocket, bpy.types.NodeSocket]]
+) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket]:
+    """The weighted mean of (colour, weight), and the weights' sum."""
+    total = parts[0][1]
+    for _, weight in parts[1:]:
+        total = tree.math("ADD", total, weight)
+    mean = tree.scaled(tree.sum_scaled(parts), tree.math("DIVIDE", 1.0, tree.math("MAXIMUM", total, 1e-4)))
+    return mean, total

@@ -30,8 +30,9 @@ def picture_uvs(points: np.ndarray, K: np.ndarray, width: int, height: int) -> n
     return np.stack([pixels[:, 0] / width, 1 - pixels[:, 1] / height], 1)
 
 
-def seen(points: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> np.ndarray:
-    """How well the camera at the origin saw each vertex [V], 0 to 1: turned to it, nothing in between, in the picture.
+def seen(points: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How well the camera at the origin saw each vertex [V], 0 to 1: turned to it, nothing in between, in the picture;
+    and [V] the same whether or not something is in between.
 
     Soft everywhere; a vertex beside a hidden one counts as hidden, so that a nose leaves no print on the cheek.
     """
@@ -43,7 +44,8 @@ def seen(points: np.ndarray, faces: np.ndarray, uvs: np.ndarray) -> np.ndarray:
     np.minimum.at(shrunk, edges[:, 0], clear[edges[:, 1]])
     np.minimum.at(shrunk, edges[:, 1], clear[edges[:, 0]])
     inside = _step(np.minimum(uvs, 1 - uvs).min(1), 0.0, _BORDER)
-    return (facing * inside * np.minimum(shrunk, _smooth(shrunk, edges))).astype(np.float32)
+    turned = facing * inside
+    return (turned * np.minimum(shrunk, _smooth(shrunk, edges))).astype(np.float32), turned.astype(np.float32)
 
 
 def _step(x: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -125,14 +125,15 @@ def test_what_the_camera_sees():
     K = np.array([[10, 0, 5], [0, 10, 2.2], [0, 0, 1.0]])
     uvs = photo_projection.picture_uvs(points, K, 10, 10)
     np.testing.assert_allclose(uvs[220], [0.5, 0.78])
-    seen = photo_projection.seen(points, faces, uvs)
+    seen, turned = photo_projection.seen(points, faces, uvs)
     behind, front = seen[:441].reshape(21, 21), seen[441:]
     assert front.min() > 0.99
     assert behind[10, 10] == 0 and behind[10, 7] == 0 and behind[10, 13] == 0, "hidden by the small plate"
     assert behind[10, 5] == 0 and behind[10, 15] == 0 and behind[10, 3] > 0.5, "beside the hidden"
     assert behind[18, 3] > 0.99 and behind[18, 17] > 0.99
     assert behind[0].max() == 0, "above the picture"
-    assert photo_projection.seen(points, faces[:, ::-1], uvs).max() == 0, "the back"
+    assert turned[220] > 0.99, "turned to the camera, though hidden"
+    assert np.max(photo_projection.seen(points, faces[:, ::-1], uvs)) == 0, "the back"
 
 
 def test_photographs_of_one_person_share_a_head(scene, tmp_path):
