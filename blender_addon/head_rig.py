@@ -126,8 +126,8 @@ def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> None
 
 
 def identity_key(name: str) -> str:
-    """The name of the shape key of one direction of shape."""
-    return f"identity {name}"
+    """The name of the shape key of one direction of shape: all begin alike, so that the list can be searched."""
+    return f"identity {name.removeprefix('identity')}"
 
 
 def identity_of(head: bpy.types.Object) -> np.ndarray:
