@@ -7,8 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
+from kaolrm_stages import ball, builtin, preset, write_mono, write_multi_view
 from PIL import Image
-from tests.tracking.kaolrm_stages import ball, builtin, preset, write_mono, write_multi_view
 
 from blendsplat.errors import FormatError, InputError
 from blendsplat.tracking.kaolrm import frames_of_reference as frames

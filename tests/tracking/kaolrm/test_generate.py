@@ -105,7 +105,10 @@ def test_a_stopped_run_continues(tmp_path, head, monkeypatch):
 def test_mono_layout(tmp_path, head):
     generate(head, tmp_path, Generation(1, seed=3, layout="mono"))
     assert Image.open(tmp_path / "rgba" / "0003_000000.png").size == (512, 512)
-    assert Image.open(tmp_path / "mask" / "0003_000000.png").mode == "L"
+    mask = Image.open(tmp_path / "mask" / "0003_000000.png")
+    alpha = np.asarray(Image.open(tmp_path / "rgba" / "0003_000000.png").getchannel("A")) > 0
+    face = np.asarray(mask) > 127
+    assert mask.mode == "L" and not (face & ~alpha).any() and 0.02 < face.sum() / alpha.sum() < 0.7
     assert np.load(tmp_path / "lmks.npz")["0003_000000"].shape == (68, 2)
 
 

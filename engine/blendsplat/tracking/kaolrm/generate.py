@@ -24,7 +24,9 @@ from blendsplat.heads.people import Person, random_person
 from blendsplat.heads.portrait import look_at
 from blendsplat.heads.render import render_views
 from blendsplat.progress import Progress
+from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL, PORTRAIT_FACE, blender_pose, intrinsics
+from blendsplat.tracking.kaolrm.losses import face_triangles
 
 NEAREST, FARTHEST = 1.9, 2.6  # distances of the cameras from the middle of the box (published protocol)
 LOWEST, HIGHEST = -25.0, 50.0  # degrees of height: from below one looks into the shirt
@@ -163,8 +165,17 @@ def _write_mono(directory: Path, uid: str, head: HeadModel, person: Person, view
         (directory / name).mkdir(parents=True, exist_ok=True)
     image = straight(views.rgba[0].numpy())
     _write_png(directory / "rgba" / f"{uid}.png", image)
-    _write_png(directory / "mask" / f"{uid}.png", image[..., 3])
+    _write_png(directory / "mask" / f"{uid}.png", np.minimum(_face(head, person, views), image[..., 3]))
     _write_truth(directory / "truth" / f"{uid}.npz", head, person, views)
+
+
+def _face(head: HeadModel, person: Person, views: Views) -> np.ndarray:
+    """Where the first view shows the face's triangles [H,W] uint8, glasses and hair before it or not."""
+    size, vertices = views.rgba.shape[1], person.drawn * views.scale + _float(views.translation)
+    cameras = _float(views.viewmats[:1]), _float(views.K)[None]
+    face_ids = rasterize_mesh(vertices[None], head.faces, *cameras, size, size)[0][0]
+    shown = face_triangles(head)[face_ids.clamp_min(0).long()] & (face_ids >= 0)
+    return shown.numpy().astype(np.uint8) * 255
 
 
 def _collect_landmarks(directory: Path) -> None:

@@ -184,13 +184,17 @@ class HeadData:
                 f"{directory} has neither layout that KaoLRM trains on: a folder per person with rgba/, pose/, "
                 "intrinsics.npy and lmks2d.npy; or rgba/, mask/ and lmks.npz. generate-heads makes both."
             )
-        self.notes = self.layout.notes
-        self._damaged: set[int] = set()
+        self._damaged: dict[int, str] = {}
         if not self.layout.names:
-            raise InputError(f"{directory} holds nobody who can be used. {self.notes[0] if self.notes else ''}".strip())
+            raise InputError(f"{directory} holds nobody who can be used. {' '.join(self.notes[:1])}")
 
     def __len__(self) -> int:
         return len(self.layout.names)
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for everybody who is left out, so far."""
+        return [*self.layout.notes, *self._damaged.values()]
 
     def batch(self, people: Iterable[tuple[int, list[int]]]) -> Views:
         """The people of these numbers, each with the seed that its views and background are drawn from."""
@@ -205,8 +209,7 @@ class HeadData:
                 try:
                     return self.layout.item(person, np.random.default_rng(seed))
                 except FormatError as error:
-                    self._damaged.add(person)
-                    self.notes.append(f"{self.layout.names[person]} is left out: {error}")
+                    self._damaged[person] = f"{self.layout.names[person]} is left out: {error}"
         raise InputError(f"Nobody in the data can be read any more. {self.notes[-1]}")
 
 

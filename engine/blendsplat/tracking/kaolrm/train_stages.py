@@ -40,7 +40,7 @@ from blendsplat.training.lpips import Lpips
 from blendsplat.training.metrics import psnr
 
 Stage = Literal[1, 2]
-_MOST_SKIPPED = 50  # steps in a row without finite gradients: it does not come back from that
+MOST_SKIPPED = 50  # steps in a row without finite gradients: it does not come back from that
 _FROZEN = ("encoder.", "transformer.", "pos_embed", "upsampler.")
 # parts of a network that OpenLRM's weights do not decide
 _NOT_OPENLRM = (
@@ -83,7 +83,7 @@ class StageTrainer:
         decays = all_but_norms_and_biases(self.model)
         self.optimiser = adamw(self.model, preset.rate, preset.weight_decay, decays)
         self.images = self.border if stage == 2 else 0
-        self._skipped = 0
+        self.skipped = 0
         self._module = self.where.prepare(self.objective, self.optimiser)
 
     @property
@@ -124,10 +124,10 @@ class StageTrainer:
         weights = self.weights
         loss = weighted_sum(self._module(batch.to(self.where.device), weights, self.images), weights)
         if self.where.step(loss, self.objective, self.optimiser, preset.clip):
-            self._skipped = 0
+            self.skipped = 0
         else:
-            self._skipped += 1
-            if self._skipped > _MOST_SKIPPED:
+            self.skipped += 1
+            if self.skipped > MOST_SKIPPED:
                 raise BlendsplatError("The training diverged: its gradients are not finite any more. Lower the rate.")
         self.images = self.after(self.images)
         return float(loss.detach())
@@ -180,18 +180,15 @@ def train_stages(
     continued = (output / CHECKPOINT).is_file()
     model = network(preset, output if continued else start, continued)
     trainer = StageTrainer(directory, preset, load_head(head or preset.model.head), model, stage, where)
-    told = Progress() if where.rank else progress or Progress()
-    for note in trainer.data.notes:
-        told.update("train", 0, trainer.total, note)
-    if preset.stage_2.lpips and not preset.lpips_weights and stage != 1:
-        told.update("train", 0, trainer.total, "Without lpips_weights the perceptual term is left out.")
     if continued:
         trainer.restore(output / CHECKPOINT)
         where.wait()  # nobody writes the file before everybody has read it
+    told = Progress() if where.rank else progress or Progress()
+    told.update("train", trainer.images, trainer.total, " ".join(_notes(trainer)))
 
     def save() -> str:
         if where.rank:
-            return ""
+            return ""  # the first process writes for all
         trainer.save_checkpoint(output / CHECKPOINT)
         save_model(output, trainer.model)
         return _told(trainer.score())
@@ -199,6 +196,15 @@ def train_stages(
     run(trainer, told, preset.checkpoint_seconds, save, where.any)
     where.wait()
     return trainer.score()
+
+
+def _notes(trainer: StageTrainer) -> list[str]:
+    """What the user should know before it begins."""
+    left_out, preset = trainer.data.notes, trainer.preset
+    notes = [f"{len(left_out)} people cannot be used; the first: {left_out[0]}"] if left_out else []
+    if preset.stage_2.lpips and not preset.lpips_weights and trainer.stage != 1:
+        notes.append("Without lpips_weights the perceptual term is left out.")
+    return notes
 
 
 def network(preset: StagesPreset, start: Path | str | None = None, continued: bool = False) -> KaoLRM:

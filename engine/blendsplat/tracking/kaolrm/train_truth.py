@@ -164,10 +164,9 @@ def train_truth(
     """
     progress, output = progress or Progress(), Path(output)
     trainer = TruthTrainer(directory, preset, device)
-    for note in trainer.data.notes:
-        progress.update("train", 0, preset.images, note)
     if (output / CHECKPOINT).is_file():
         trainer.restore(output / CHECKPOINT)
+    progress.update("train", trainer.images, preset.images, " ".join(trainer.data.notes[:1]))
     run(trainer, progress, preset.checkpoint_seconds, lambda: _told(_save(trainer, output)))
     return trainer.score()
 
