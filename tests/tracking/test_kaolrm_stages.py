@@ -40,7 +40,7 @@ def people(tmp_path_factory):
     folders = {}
     for layout, (_, focal) in LAYOUTS.items():
         folders[layout] = tmp_path_factory.mktemp(layout)
-        generate(builtin(), folders[layout], Generation(3, 3, 64, seed=5, layout=layout, widest=40, focal=focal))
+        generate(builtin(), folders[layout], Generation(3 if layout == "multi-view" else 2, 3, 64, seed=5, layout=layout, widest=40, focal=focal))
     return folders
 
 
