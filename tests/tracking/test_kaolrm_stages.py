@@ -40,7 +40,8 @@ def people(tmp_path_factory):
     folders = {}
     for layout, (_, focal) in LAYOUTS.items():
         folders[layout] = tmp_path_factory.mktemp(layout)
-        generate(builtin(), folders[layout], Generation(3 if layout == "multi-view" else 2, 3, 64, seed=5, layout=layout, widest=40, focal=focal))
+        people = 3 if layout == "multi-view" else 2
+        generate(builtin(), folders[layout], Generation(people, 3, 64, 5, layout, widest=40, focal=focal))
     return folders
 
 
