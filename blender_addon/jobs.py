@@ -61,6 +61,12 @@ class Job:
     def fraction(self) -> float:
         return min(1.0, max(0.0, self.done / self.total)) if self.total > 0 else 0.0
 
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences of the engine about a result that the artist should read."""
+        told = self.result.get("notes") if isinstance(self.result, dict) else None
+        return [str(note) for note in told] if isinstance(told, list) else []
+
     def status(self) -> str:
         """One line for a panel."""
         if self.state == "starting":

@@ -40,6 +40,10 @@ class Track(common.JobOperator, bpy.types.Operator):
             params["landmarker"] = session.engine_path(landmarker)
         return params
 
+    def tell(self, job: jobs.Job) -> None:
+        for remark in job.remarks:
+            self.report({"WARNING"}, remark)
+
 
 def _network() -> str:
     """The face network to start from. Raises ValueError when the preferences name none."""

@@ -25,7 +25,7 @@ class Panel(bpy.types.Panel):
 
 
 def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, operator: str, icon: str) -> None:
-    """A step's button, or its progress while it runs; its last error in words."""
+    """A step's button, or its progress while it runs; its last error or remarks in words."""
     job = jobs.latest(kind)
     if job is not None and job.running:
         progress(column, job.fraction, job.status())
@@ -37,6 +37,9 @@ def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, oper
         paragraph(context, column, job.error, "ERROR")
     elif job is not None and job.state == "cancelled":
         paragraph(context, column, job.status(), "INFO")
+    elif job is not None and job.state == "done":
+        for remark in job.remarks:
+            paragraph(context, column, remark, "INFO")
 
 
 def progress(column: bpy.types.UILayout, fraction: float, text: str) -> None:

@@ -103,7 +103,8 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
         return
     write_results(kind, directory, params)
     checkpoint.unlink(missing_ok=True)
-    finish(job, kind, "done", {"directory": str(directory)})
+    result = {"directory": str(directory)}
+    finish(job, kind, "done", result | {"notes": ["Two people."]} if bad == "remark" else result)
 
 
 def finish_fit(job: str, directory: Path, params: dict) -> None:

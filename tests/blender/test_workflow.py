@@ -54,6 +54,16 @@ def test_the_engine_hears_what_tracking_starts_from(scene, engine, video, init):
     assert told["params"]["init"] == init
 
 
+def test_what_the_engine_remarks_is_shown(scene, engine, video, capfd):
+    engine("remark")
+    assert bpy.ops.blendsplat.import_video() == {"FINISHED"}
+    assert bpy.ops.blendsplat.track() == {"FINISHED"}
+    assert jobs.latest("track").remarks == ["Two people."]
+    assert "Two people." in "".join(capfd.readouterr())  # Blender prints an operator's reports
+    for damaged in (None, {}, {"notes": "text"}, {"notes": None}, [1]):
+        assert jobs.Job("track", {}, result=damaged).remarks == []
+
+
 def the_avatar(scene):
     return next(item for item in scene.objects if item.blendsplat.kind == "AVATAR")
 
