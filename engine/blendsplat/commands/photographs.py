@@ -22,6 +22,7 @@ def fit_image(
     head: Annotated[str | None, _option("head")] = None,
     weights: Annotated[str | None, _option("weights")] = None,
     same_person: Annotated[bool, _option("same_person", "--same-person")] = False,
+    pixels: Annotated[bool, _option("pixels", "--pixels")] = False,
     focal: Annotated[float | None, _option("focal")] = None,
     field_of_view: Annotated[float | None, _option("field_of_view")] = None,
     landmarker: Annotated[Path | None, _option("landmarker")] = None,
@@ -40,7 +41,7 @@ def fit_image(
     """
     values = {
         "images": images, "directory": output, "head": head, "weights": weights, "same_person": same_person,
-        "focal": focal, "field_of_view": field_of_view, "landmarker": landmarker, "device": device,
+        "pixels": pixels, "focal": focal, "field_of_view": field_of_view, "landmarker": landmarker, "device": device,
     }  # fmt: skip
     result = run_command("fitting", lambda progress: run_job("fit_image", values, progress), verbose, as_json)
     lines = []

@@ -84,8 +84,9 @@ def run_fit_image(options: opt.FitImageOptions, progress: Progress) -> dict[str,
     from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 
     chosen = ImageFitOptions(
-        head=options.head, weights=options.weights, same_person=options.same_person, focal=options.focal,
-        field_of_view=options.field_of_view, detector=options.landmarker, device=resolve_device(options.device),
+        head=options.head, weights=options.weights, same_person=options.same_person, pixels=options.pixels,
+        focal=options.focal, field_of_view=options.field_of_view, detector=options.landmarker,
+        device=resolve_device(options.device),
     )  # fmt: skip
     return plain(fit_images(list(options.images), options.directory, chosen, progress))
 

@@ -92,6 +92,7 @@ class FitImageOptions(Options):
         "auto", min_length=1, description="KaoLRM's weights: auto (the shipped ones), none, a folder or a known name"
     )
     same_person: bool = Field(False, description="all photographs show one person, who has one shape")
+    pixels: bool = Field(False, description="refine on the photograph's shading and matte too (seconds more)")
     focal: float | None = Field(None, gt=0, allow_inf_nan=False, description="focal length in the photograph's pixels")
     field_of_view: float | None = Field(
         None, gt=1, lt=170, description="degrees across the longer side, where the camera recorded none"

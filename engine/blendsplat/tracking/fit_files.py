@@ -47,6 +47,13 @@ class ImageFit:
     warnings: list[str] = field(default_factory=list)
 
 
+def check_writable(folder: Path) -> None:
+    """Raises StorageError, before any work is done, where ``folder`` cannot be made or written."""
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(f"Nothing can be written to {folder}; choose another folder.")
+
+
 def save_fit(fit: ImageFit, head: HeadModel, folder: Path) -> None:
     """Write NAMES into ``folder``. Raises StorageError with what was there before left whole."""
     try:

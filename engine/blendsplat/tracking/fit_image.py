@@ -20,25 +20,20 @@ from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
-from blendsplat.tracking.fit_files import ImageFit, save_fit
+from blendsplat.tracking.fit_files import ImageFit, check_writable, save_fit
 from blendsplat.tracking.kaolrm.frames_of_reference import PORTRAIT_FACE
 from blendsplat.tracking.landmarks import make_detector
 from blendsplat.tracking.metrics import head_vertices
 from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
-from blendsplat.tracking.regressor import (
-    SIZE,
-    Regressor,
-    cut_square,
-    framing,
-    make_regressor,
-    paste_square,
-)
+from blendsplat.tracking.pixels import cut_look, refine_on_pixels
+from blendsplat.tracking.regressor import SIZE, Regressor, cut_square, framing, make_regressor, paste_square
 from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.skin_border import find_skin_border, padded
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
 SHARED_BIAS = 3.0  # see fit.SHARED_BIAS: a photograph has its own bias, not one repeated over a clip
 REGRESSED_SIGMA = 0.5  # of the shape, once a regressor has seen the face
+PIXELS_MAY_MOVE = 0.005  # of the eyes' distance: by how much pixels may worsen the mean landmark error
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
 MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
 
@@ -53,6 +48,7 @@ class ImageFitOptions:
     weights: str | Path = "auto"
     regressor: Regressor | None = None  # instead of weights
     same_person: bool = False
+    pixels: bool = False  # refine what the landmarks found on the photograph's shading and matte
     focal: float | None = None
     field_of_view: float | None = None
     detector: Path | str | None = None
@@ -88,6 +84,7 @@ def fit_images(
     seen: list[_Seen] = []
     done: list[dict[str, Any]] = []
     folders = _folders(files, directory)
+    check_writable(directory)
 
     def tell(number: int, part: float, message: str) -> None:
         """Progress within a photograph, and the chance to cancel there."""
@@ -182,7 +179,28 @@ def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, optio
         raise NoFaceError(
             f"What was found in {names} does not fit a human head. It must be a photograph of an upright face."
         ) from error
-    return [_own(whole, row, one, head, regressor.name if regressor else "landmarks") for row, one in enumerate(group)]
+    method = regressor.name if regressor else "landmarks"
+    fits = [_own(whole, row, one, head, method) for row, one in enumerate(group)]
+    return _refined(fits, head) if options.pixels else fits
+
+
+def _refined(fits: list[ImageFit], head: HeadModel) -> list[ImageFit]:
+    """The fits after their pixels were looked at; as they were, with a warning, where that moved the landmarks away."""
+    looks = [
+        cut_look(fit.photograph.image, fit.matte, fit.photograph.scale, fit.face.points, fit.tracking.K) for fit in fits
+    ]
+    moved = refine_on_pixels([fit.tracking for fit in fits], looks, head)
+    errors = [_landmark_error(tracking, head, fit.face) for tracking, fit in zip(moved, fits, strict=True)]
+    before = [fit.tracking.figures["landmark_error"] for fit in fits]
+    if not all(after <= allowed + PIXELS_MAY_MOVE for after, allowed in zip(errors, before, strict=True)):
+        sentence = "The pixels and the landmarks do not agree: the fit to the landmarks was kept."
+        return [replace(fit, warnings=[*fit.warnings, sentence]) for fit in fits]
+    for tracking, error in zip(moved, errors, strict=True):
+        tracking.figures = {**tracking.figures, "landmark_error": error}
+    return [
+        replace(fit, tracking=tracking, method=f"{fit.method}+pixels")
+        for fit, tracking in zip(fits, moved, strict=True)
+    ]
 
 
 def _in_shared_camera(seen: _Seen, points: np.ndarray) -> np.ndarray:

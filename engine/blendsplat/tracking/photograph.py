@@ -20,7 +20,7 @@ from blendsplat.tracking import points as pts
 from blendsplat.tracking.landmarks import LandmarkDetector, box_distance, box_size
 from blendsplat.video.crop import FaceFinder
 from blendsplat.video.decode import Frame
-from blendsplat.video.images import IMAGE_SUFFIXES, list_images, natural_key, read_image
+from blendsplat.video.images import IMAGE_SUFFIXES, list_images, natural_key, read_image, upright_size
 
 SMALLEST = 16  # pixels a side
 WORKED = 2048  # longer side of the copy that is looked at; the camera stays that of the whole photograph
@@ -91,28 +91,51 @@ def photograph_files(inputs: list[Path]) -> list[Path]:
 
 
 def read_photograph(path: Path) -> Photograph:
-    """Raises InputError for what is no picture, is damaged or has fewer than 16 pixels a side."""
+    """Raises InputError for what is no picture, is damaged, is too large or has fewer than 16 pixels a side."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a hundred megapixels are a photograph
-        pair = read_image(path)
+        width, height = _size(path)
+        pair = read_image(path, WORKED)
         focal_35mm = recorded_focal(path)
     if pair is None:
-        raise InputError(f"{path.name} cannot be read as a picture; save it again as PNG or JPEG.")
+        raise InputError(f"{path.name} is damaged or cut off; save it again, or copy it again from where it came.")
     image, alpha = pair
-    height, width = image.shape[:2]
-    if min(height, width) < SMALLEST:
-        raise InputError(f"{path.name} has only {width} x {height} pixels; a face needs a larger picture.")
     if alpha is not None and alpha.min() == 255:
         alpha = None
     scale = min(1.0, WORKED / max(width, height))
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    if max(image.shape[:2]) > WORKED:
+        least = (max(round(width * scale), 1), max(round(height * scale), 1))
+        image = cv2.resize(image, least, interpolation=cv2.INTER_AREA)
         alpha = None if alpha is None else cv2.resize(alpha, image.shape[1::-1], interpolation=cv2.INTER_AREA)
     if alpha is not None:  # what lies under transparency is nobody's choice
         share = alpha[..., None].astype(np.float32) / 255
         image = (image * share + 255 * (1 - share) + 0.5).astype(np.uint8)
     focal = None if focal_35mm is None else focal_35mm * float(np.hypot(width, height) / np.hypot(36, 24))
     return Photograph(path, image, alpha, scale, width, height, focal)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(width, height) of the upright picture. Raises InputError with what is wrong with the file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror}.", repr(error)) from error
+    if not start:
+        raise InputError(f"{path.name} is empty; copy it again from where it came.")
+    try:
+        width, height = upright_size(path)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path.name} has too many pixels; make it smaller, 20 megapixels are plenty.") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        if start[4:8] == b"ftyp":
+            raise InputError(
+                f"{path.name} is a HEIC or AVIF picture, which cannot be read; export it as JPEG or PNG."
+            ) from error
+        raise InputError(f"{path.name} cannot be read as a picture; save it again as PNG or JPEG.") from error
+    if min(height, width) < SMALLEST:
+        raise InputError(f"{path.name} has only {width} x {height} pixels; a face needs a larger picture.")
+    return width, height
 
 
 def recorded_focal(path: Path) -> float | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from blendsplat.errors import VideoError
 from blendsplat.video.decode import Frame, Source, VideoFile, check_trim
@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".tga", ".ppm", ".jp2"}
 _DEFAULT_FPS = 25.0
+_REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK")
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def open_source(path: Path | str, fps: float | None = None) -> Source:
@@ -102,11 +108,29 @@ class ImageSequence:
             yield Frame(image, alpha if self.has_alpha else None, timestamp)
 
 
-def read_image(file: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """(image [H,W,3] uint8, alpha [H,W] uint8 or None), upright; None when the file is damaged."""
+def upright_size(file: Path) -> tuple[int, int]:
+    """(width, height) of a picture as it is meant to be seen, without decoding it. Raises OSError, ValueError,
+    SyntaxError or Image.DecompressionBombError as Pillow does."""
+    with Image.open(file) as opened:
+        width, height = opened.size
+        return (height, width) if opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5 else (width, height)
+
+
+def read_image(file: Path, most: int | None = None) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """(image [H,W,3] uint8, alpha [H,W] uint8 or None), upright; None when the file is damaged.
+
+    most: the longer side that is enough. A much larger picture comes back smaller (by whole factors, never below
+    ``most``), so that a hundred megapixels need the memory of a few.
+    """
     try:
         with Image.open(file) as opened:
-            picture = ImageOps.exif_transpose(opened)
+            picture: Image.Image = opened
+            if most is not None:
+                opened.draft(None, (most, most))  # a JPEG decodes at an eighth as easily as whole
+                factor = max(opened.size) // most
+                picture = opened.reduce(factor) if factor > 1 and opened.mode in _REDUCIBLE else opened
+            turn = _UPRIGHT.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+            picture = picture if turn is None else picture.transpose(turn)
             if picture.mode.startswith("I") or picture.mode == "F":  # 16 bit grey: Pillow would clip, not scale
                 grey = np.asarray(picture, dtype=np.float64)
                 picture = Image.fromarray((grey / (65535 if grey.max() > 255 else 255) * 255).round().astype(np.uint8))
