@@ -64,7 +64,7 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
         description="When tracking or training ends, add the head or the avatar at once",
     )
 
-    def draw(self, _context: bpy.types.Context) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "engine_kind", expand=True)
@@ -78,23 +78,23 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
         layout.prop(self, "device")
         layout.prop(self, "landmarker")
         layout.prop(self, "add_results")
-        self._draw_weights(layout)
+        self._draw_weights(context, layout)
         row = layout.row()
         row.operator("blendsplat.engine_check")
         row.operator("blendsplat.engine_log")
 
-    def _draw_weights(self, layout: bpy.types.UILayout) -> None:
+    def _draw_weights(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         from . import session, weights  # they need the preferences
+        from .panels.tools import paragraph
 
         layout.separator()
-        layout.prop(self, "network")
+        row = layout.row(align=True)
+        row.prop(self, "network")
+        row.operator("blendsplat.check_weights", text="Check")
         if self.network == "FOLDER":
             layout.prop(self, "weights")
-        row = layout.row()
-        box = row.column(align=True)
         for sentence, icon in weights.lines(session.weights()):
-            box.label(text=sentence, icon=icon)
-        row.operator("blendsplat.check_weights", text="Check")
+            paragraph(context, layout, sentence, icon)
 
 
 class _Defaults:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import bpy
 
-from .. import jobs, photographs, preview
+from .. import head_rig, jobs, photographs, preview
 from ..operators import common, fit_image, fitted_head
-from .tools import Panel, paragraph, placeholder, step
+from .tools import Panel, paragraph, placeholder, sliders, step
+
+_IDENTITY = head_rig.identity_key("")
 
 
 class BLENDSPLAT_UL_photographs(bpy.types.UIList):
@@ -74,6 +76,24 @@ class BLENDSPLAT_PT_fitted_head(Panel):
             paragraph(context, column, f"Wrote {Path(job.params['output']).name}.", "CHECKMARK")
 
 
+class BLENDSPLAT_PT_fitted_expression(Panel):
+    bl_label = "Expression Sliders"
+    bl_parent_id = "BLENDSPLAT_PT_fitted_head"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        sliders(self.layout, fitted_head.meant_head(context), lambda name: not name.startswith(_IDENTITY))
+
+
+class BLENDSPLAT_PT_fitted_identity(Panel):
+    bl_label = "Face Shape Sliders"
+    bl_parent_id = "BLENDSPLAT_PT_fitted_head"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        sliders(self.layout, fitted_head.meant_head(context), lambda name: name.startswith(_IDENTITY))
+
+
 def _outcome(context: bpy.types.Context, column: bpy.types.UILayout, item: photographs.BlendsplatPhotograph) -> None:
     """What came of one photograph: its overlay, what is doubtful, or why it failed."""
     column.label(text=item.name, icon=item.bl_rna.properties["state"].enum_items[item.state].icon)
@@ -90,4 +110,5 @@ def _outcome(context: bpy.types.Context, column: bpy.types.UILayout, item: photo
 
 CLASSES = (
     BLENDSPLAT_UL_photographs, BLENDSPLAT_PT_photograph, BLENDSPLAT_PT_photograph_settings, BLENDSPLAT_PT_fitted_head,
+    BLENDSPLAT_PT_fitted_expression, BLENDSPLAT_PT_fitted_identity,
 )  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import bpy
 
-from .. import jobs, preview, render_engine
+from .. import fit_scene, jobs, preview, render_engine
 from ..operators import avatar as avatar_operators
 from ..operators import common
-from .tools import Panel, paragraph, placeholder, step
+from .tools import Panel, paragraph, placeholder, sliders, step
 
 
 class BLENDSPLAT_PT_video(Panel):
@@ -92,11 +92,7 @@ class BLENDSPLAT_PT_sliders(Panel):
         return _head(context) is not None
 
     def draw(self, context: bpy.types.Context) -> None:
-        column = self.layout.column(align=True)
-        column.use_property_split = False
-        for key in _head(context).data.shape_keys.key_blocks[1:]:
-            if not key.name.startswith("corrective "):
-                column.prop(key, "value", text=key.name, slider=True)
+        sliders(self.layout, _head(context), lambda name: True)
 
 
 class BLENDSPLAT_PT_render(Panel):
@@ -139,8 +135,8 @@ def _head(context: bpy.types.Context) -> bpy.types.Object | None:
     carrier = avatar_operators.selected_avatar(context)
     head = carrier.blendsplat.head if carrier is not None else None
     active = context.view_layer.objects.active
-    if head is None and active is not None and active.blendsplat.kind == "HEAD":
-        head = active
+    if head is None and active is not None and active.blendsplat.kind == "HEAD" and not fit_scene.fits_of(active):
+        head = active  # a fitted head has sliders of its own, above
     return head if head is not None and head.data is not None and head.data.shape_keys is not None else None
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 
 import bpy
 
@@ -56,6 +57,15 @@ def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: 
     box = column.column(align=True)
     for index, line in enumerate(textwrap.wrap(sentence, width) or [""]):
         box.label(text=line, icon=icon if index == 0 else "BLANK1")
+
+
+def sliders(layout: bpy.types.UILayout, head: bpy.types.Object, shown: Callable[[str], bool]) -> None:
+    """The head's shape keys whose names are to be shown; never the correctives, which the bones drive."""
+    column = layout.column(align=True)
+    column.use_property_split = False
+    for key in head.data.shape_keys.key_blocks[1:]:
+        if not key.name.startswith("corrective ") and shown(key.name):
+            column.prop(key, "value", text=key.name, slider=True)
 
 
 def placeholder(path: object) -> str:

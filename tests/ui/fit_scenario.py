@@ -93,6 +93,9 @@ def dropped() -> Iterator[float]:
         bpy.ops.wm.drop_import_file("INVOKE_DEFAULT", directory=str(ALBUM), files=[{"name": PORTRAIT.name}])
     yield 1.0
     yield from screenshot("fit-2-dropped")
+    subprocess.run(["xdotool", "key", "f"], timeout=30, check=False)  # its letter in the menu
+    yield 1.0
+    yield from screenshot("fit-2-dropped-dialog")
     subprocess.run(["xdotool", "key", "Escape"], timeout=30, check=False)
     yield 0.5
 
