@@ -17,7 +17,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import formats, head_rig, keyframes, matched_camera, photo_material, photo_projection, session
+from . import formats, head_rig, keyframes, matched_camera, paths, photo_material, photo_projection, session
 from .engine_link import EngineError, LinkError
 
 _CUSTOM = "blendsplat_fit"
@@ -173,7 +173,7 @@ def _new_camera(scene: bpy.types.Scene, head: bpy.types.Object, fit: formats.Fit
     photograph = known.get(str(fit.folder)) or {"number": len(known) + 1, "keys": {}, "bones": {}}
     _remember(head, fit.folder, {**photograph, "name": fit.name, "camera": []})
     camera = matched_camera.new_camera(head.users_collection[0], f"{fit.name} Camera")
-    camera.blendsplat.head, camera.blendsplat.fit_path = head, str(fit.folder)
+    camera.blendsplat.head, camera.blendsplat.fit_path = head, paths.kept(fit.folder)
     frame = scene.blendsplat.performance_start + photograph["number"] - 1
     camera[_CUSTOM] = {"number": photograph["number"], "frame": frame, "size": [1, 1]}
     return camera
@@ -181,13 +181,15 @@ def _new_camera(scene: bpy.types.Scene, head: bpy.types.Object, fit: formats.Fit
 
 def _photographs(head: bpy.types.Object) -> dict[str, dict[str, Any]]:
     """By folder: name, number, and what was offered: keys, bones (numbers by place) and the camera's place."""
-    return json.loads(head[_CUSTOM]["photographs"])
+    kept = json.loads(head[_CUSTOM]["photographs"])
+    return {_absolute(folder): photograph for folder, photograph in kept.items()}
 
 
 def _remember(head: bpy.types.Object, folder: Path | str, changes: dict[str, Any]) -> None:
     known = _photographs(head)
     known[str(folder)] = known.get(str(folder), {}) | changes
-    head[_CUSTOM]["photographs"] = json.dumps(known, ensure_ascii=False)
+    relative = {paths.kept(Path(name)): photograph for name, photograph in known.items()}
+    head[_CUSTOM]["photographs"] = json.dumps(relative, ensure_ascii=False)
 
 
 def _match(context: bpy.types.Context, head: bpy.types.Object, camera: bpy.types.Object, fit: formats.Fit) -> None:
@@ -276,7 +278,11 @@ def _offered(head: bpy.types.Object, camera: bpy.types.Object) -> tuple[dict[str
 
 
 def _folder(camera: bpy.types.Object) -> str:
-    return str(Path(bpy.path.abspath(camera.blendsplat.fit_path)))
+    return _absolute(camera.blendsplat.fit_path)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(bpy.path.abspath(path)))
 
 
 def _numbers(curves: list[keyframes.Curve]) -> dict[str, float]:

@@ -15,6 +15,7 @@ import bpy
 import numpy as np
 
 from .node_tools import Tree
+from .paths import kept
 
 MOST = 6  # photographs in one material; a mesh has room for eight UV layers
 _GROUP, _TEXTURE, _ELSEWHERE = "Photographs", "Texture", "Elsewhere"
@@ -30,7 +31,7 @@ def load_image(path: Path, name: str) -> bpy.types.Image:
             image.reload()
             return image
     image = bpy.data.images.load(wanted)
-    image.name = name
+    image.name, image.filepath = name, kept(path)
     return image
 
 

@@ -144,7 +144,10 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         name="Avatar File", subtype="FILE_PATH", options=RELATIVE, description="The file this avatar was made from"
     )
     fit_path: StringProperty(
-        name="Fit", subtype="DIR_PATH", description="The folder of the fitted photograph that this camera matches"
+        name="Fit",
+        subtype="DIR_PATH",
+        options=RELATIVE,
+        description="The folder of the fitted photograph that this camera matches",
     )
     live: BoolProperty(
         name="Live",

@@ -92,7 +92,7 @@ class FitImage(_Fit, bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         if any(item.name for item in self.files):  # dropped into the view
-            return context.window_manager.invoke_props_dialog(self, width=380)
+            return context.window_manager.invoke_props_dialog(self, width=380, confirm_text="Fit Head")
         last = photographs.active(context.scene.blendsplat.photographs)
         if last is not None:
             self.directory = str(Path(bpy.path.abspath(last.path)).parent)
@@ -199,11 +199,26 @@ def _finished(job: jobs.Job) -> None:
                 settings, session.local_path(failure.get("image", "")), None, [failure.get("sentence", "")]
             )
         if preferences.get().add_results:
+            cameras = set(_cameras(scene))
             errors.extend(bring(context, [session.local_path(fit.get("directory", "")) for fit in fits]))
+            if not cameras.issuperset(_cameras(scene)):
+                look(context)
 
     common.in_scene(scene, build, "Fit Head from Image")
     if errors:
         raise formats.FileError(" ".join(errors))
+
+
+def look(context: bpy.types.Context) -> None:
+    """Show the largest 3D view the head on its photograph: in Blender's usual view it is a dot, 20 cm high."""
+    areas = [area for area in context.screen.areas if area.type == "VIEW_3D"] if context.screen is not None else []
+    if areas:
+        largest = max(areas, key=lambda area: area.width * area.height)
+        largest.spaces.active.region_3d.view_perspective = "CAMERA"
+
+
+def _cameras(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    return [item for item in scene.objects if item.blendsplat.kind == "CAMERA"]
 
 
 class BLENDSPLAT_FH_photograph(bpy.types.FileHandler):

@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 import pytest
 import synthetic
-from blender_addon import jobs, photographs, preferences, session, weights
+from blender_addon import fit_scene, jobs, photographs, preferences, session, weights
 from blender_addon.operators import fit_image as operators
 
 BLACK = np.zeros((8, 8, 3), np.uint8)
@@ -176,7 +176,11 @@ def test_reopened_with_relative_paths_elsewhere(scene, engine, album, tmp_path):
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "moved" / "scene.blend"))
     scene = bpy.context.scene
     assert photographs.folder_of(scene.blendsplat.photographs.files[0]) == tmp_path / "moved" / "heads" / "ä"
+    assert fit_scene.fits_of(heads(scene)[0]) == [tmp_path / "moved" / "heads" / "ä"]
     assert bpy.ops.blendsplat.fit_again() == {"FINISHED"}
+    assert len(heads(scene)) == 1, "the moved fit was not recognised"
+    pictures = [Path(bpy.path.abspath(image.filepath)) for image in bpy.data.images if image.source == "FILE"]
+    assert pictures and all(path.exists() for path in pictures)
 
 
 def test_a_damaged_fit_does_not_stop_the_others(scene, engine, album):
