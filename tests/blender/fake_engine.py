@@ -5,7 +5,7 @@
 
 Misbehaviours: old (another protocol), mute (never answers), garbage (a login greeting first), deaf (answers hello, then
 nothing), die (ends when a job is half done), slow (jobs take long), crawl (training takes half a minute), noface
-(tracking fails with a sentence).
+(tracking fails with a sentence). Photographs: cats have no face, owls are doubtful, slow ones take ten seconds.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     checkpoint = Path(params.get("output", "x") + ".checkpoint")
     done = int(checkpoint.read_text()) if kind == "train" and checkpoint.exists() else 0
     total = 100 if bad in ("slow", "die", "crawl") else 10
+    if any("slow" in Path(image).name for image in params.get("images", ())):
+        total = 2000
     while done < total:
         if job in _cancelled:
             finish(job, kind, "cancelled")

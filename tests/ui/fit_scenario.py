@@ -22,6 +22,7 @@ from window import FOLDER, MODULE, OPTIONS, addon, camera_view, install, job_end
 
 ALBUM = FOLDER / "Fotos ä 日本"
 PORTRAIT, CAT, SECOND = (ALBUM / name for name in ("Ana 人.png", "cat.png", "zweites Bild.png"))
+SLOW = FOLDER / "slow.png"  # the stand-in engine takes its time for it
 
 
 def settings():  # type: ignore[no-untyped-def]
@@ -50,7 +51,7 @@ def fit(*images: Path) -> str:
 
 def steps() -> Iterator[float]:
     ALBUM.mkdir()
-    for path, source in ((PORTRAIT, "portrait"), (CAT, "no_face"), (SECOND, "portrait")):
+    for path, source in ((PORTRAIT, "portrait"), (CAT, "no_face"), (SECOND, "portrait"), (SLOW, "portrait")):
         shutil.copy(OPTIONS[source], path)
     yield from install()
     note("grey", fit=bpy.ops.blendsplat.fit_image.poll(), export=bpy.ops.blendsplat.export_head.poll())
@@ -166,11 +167,11 @@ def going_wrong() -> Iterator[float]:
     fit(CAT)
     yield from job_ends("fit_image", 120)
     yield from screenshot("fit-7-no-face")
-    fit(PORTRAIT)
+    fit(SLOW)
     yield from until(lambda: jobs.latest("fit_image").identity is not None or not jobs.latest("fit_image").running, 120)
     note("cancelling", error=press(bpy.ops.blendsplat.cancel_job))
     yield from job_ends("fit_image", 120)
-    fit(PORTRAIT)
+    fit(SLOW)
     yield from until(lambda: jobs.latest("fit_image").identity is not None or not jobs.latest("fit_image").running, 120)
     process = addon().session.link._process
     if process is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The extension's zip in whole Blenders 4.3 and 5.2 with a window (other Pythons than the engine's): see scenario.py.
+"""The extension's zip in whole Blenders 4.3 and 5.2 with a window (other Pythons than the engine's): see the scenarios.
 
-The stand-in engine keeps it short. BLENDSPLAT_UI_ENGINE (a command as Blender sees it) and BLENDSPLAT_UI_VIDEO run
-the same steps with the real one; BLENDSPLAT_UI_PICTURES keeps the screenshots.
+The stand-in engine keeps it short. BLENDSPLAT_UI_ENGINE (a command as Blender sees it), BLENDSPLAT_UI_VIDEO and
+BLENDSPLAT_UI_PHOTOGRAPH run the same steps with the real one; BLENDSPLAT_UI_PICTURES keeps the screenshots.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -47,22 +48,33 @@ def test_the_work_in_a_window(blender, extension, tmp_path):
         "overrides": {"images": 2400, "blendshapes_after": 40, "color_init_images": 80, "uv_resolution": 64,
         "checkpoint_seconds": 0.5} if real else {},
     }  # fmt: skip
+    report = played(blender, "scenario.py", options, [ROOT, video.parent, extension.parent])
+    check(report, folder)
+
+
+def played(blender, scenario: str, options: dict, folders: list[Path]) -> dict:
+    """A scenario's report, when it came to its end."""
+    folder = Path(options["folder"])
     (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
-    words = ["--python", str(HERE / "scenario.py"), "--", str(folder / "options.json")]
-    done = blender(words, [ROOT, video.parent, extension.parent], 1500)
+    done = blender(["--python", str(HERE / scenario), "--", str(folder / "options.json")], folders, 1500)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    keep = os.environ.get("BLENDSPLAT_UI_PICTURES")
-    if keep:
+    if keep := os.environ.get("BLENDSPLAT_UI_PICTURES"):
         shutil.copytree(folder, Path(keep) / report["version"].split()[0], dirs_exist_ok=True)
     assert report.get("finished"), report.get("error", done.stdout[-3000:] + done.stderr[-3000:])
-    check(report, folder)
+    return report
+
+
+def by_name(report: dict) -> dict[str, list[dict]]:
+    """The report's steps, gathered by their names."""
+    steps: dict[str, list[dict]] = {}
+    for step in report["steps"]:
+        steps.setdefault(step["step"], []).append(step)
+    return steps
 
 
 def check(report: dict, folder: Path) -> None:
     """What the scenario saw."""
-    steps: dict[str, list[dict]] = {}
-    for step in report["steps"]:
-        steps.setdefault(step["step"], []).append(step)
+    steps = by_name(report)
     assert steps["installed"][0]["enabled"]
     assert steps["grey"][0] == {"step": "grey", "import_video": False, "train": False}
     assert "cannot be started" in steps["wrong engine"][0]["error"]
@@ -80,3 +92,46 @@ def check(report: dict, folder: Path) -> None:
         report["version"], "Python", report["python"], "playback", steps["playback"][0]["per_second"], "evaluations/s"
     )
     assert (folder / "render.png").stat().st_size > 500
+
+
+def test_heads_from_photographs(blender, extension, tmp_path):
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder = tmp_path / "ui"
+    folder.mkdir()
+    real = os.environ.get("BLENDSPLAT_UI_ENGINE")
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
+    no_face = synthetic.write_png(tmp_path / "noise.png", noise)
+    portrait = Path(os.environ.get("BLENDSPLAT_UI_PHOTOGRAPH", no_face)) if real else no_face
+    options = {
+        "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE}",
+        "portrait": str(portrait), "no_face": str(no_face),
+    }  # fmt: skip
+    report = played(blender, "fit_scenario.py", options, [ROOT, portrait.parent, extension.parent])
+    check_fits(by_name(report), folder)
+
+
+def check_fits(steps: dict[str, list[dict]], folder: Path) -> None:
+    """What the scenario of photographs saw."""
+    assert steps["grey"][0] == {"step": "grey", "fit": False, "export": False}
+    assert steps["check"][0]["at_once"] == [["Checking...", "TIME"]], "the button waited for the engine"
+    assert steps["weights"][1]["lines"][0][1] == "ERROR"
+    assert [step["state"] for step in steps["fit_image"]] == [
+        "done", "done", "failed", "cancelled", "failed", "done", "done",
+    ]  # fmt: skip
+    assert len(steps["fitted"][0]["heads"]) == 1 and steps["fitted"][0]["files"][0][1] == "FITTED"
+    assert steps["shown"][0]["view"] == "CAMERA" and not steps["look"][0]["error"]
+    assert steps["exported"][0]["bytes"] > 100 and not steps["reset"][0]["error"]
+    assert steps["undo"][0]["heads"] and not steps["undone"][0]["heads"]
+    assert steps["redone"][0]["heads"] == steps["undo"][0]["heads"] and steps["redone"][0]["files"] == 1
+    states = {name: state for name, state, _ in steps["several"][0]["files"]}
+    assert states == {"Ana 人.png": "FITTED", "cat.png": "FAILED", "zweites Bild.png": "FITTED"}
+    assert "gone.png" in steps["no such file"][0]["error"] and steps["no such file"][0]["heads"]
+    assert "No face was found in cat.png" in steps["fit_image"][2]["error"]
+    assert "ended by the system" in steps["fit_image"][4]["error"]
+    assert steps["after errors"][0]["heads"], "an error changed the scene"
+    reopened = steps["reopened"][0]
+    assert reopened["path"] == "//anna.png" and not reopened["missing"] and reopened["state"] == "FITTED"
+    assert Path(reopened["folder"]) == folder / "moved" / "heads" / "anna"
+    assert not steps["look again"][0]["error"]

@@ -21,12 +21,13 @@ import bpy
 OPTIONS = json.loads(Path(sys.argv[sys.argv.index("--") + 1]).read_text(encoding="utf-8"))
 FOLDER = Path(OPTIONS["folder"])
 MODULE = "bl_ext.user_default.blendsplat"
+_BEGIN = time.monotonic()
 report: dict = {"version": bpy.app.version_string, "python": sys.version.split()[0], "steps": [], "screenshots": []}
 
 
 def note(step: str, **values: object) -> None:
     report["steps"].append({"step": step, **values})
-    print("STEP", step, values, flush=True)
+    print(f"STEP {time.monotonic() - _BEGIN:6.1f} s", step, values, flush=True)
     (FOLDER / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
