@@ -119,14 +119,7 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   }, release());
   add_training(m);
   add_surfels(m);
-  m.attr("ATTENTION_PANEL") = kAttentionPanel;
-  m.attr("ATTENTION_WIDTH") = kAttentionWidth;
-  m.def("attention", [](int64_t images, int64_t heads, int64_t queries, int64_t keys, int64_t width, int64_t query_stride,
-                        int64_t key_stride, uintptr_t q, uintptr_t k, uintptr_t v, uintptr_t out, uintptr_t packed, float scale,
-                        int threads) {
-    operations().attention({images, heads, queries, keys, width, query_stride, key_stride, at<float>(q), at<float>(k),
-                            at<float>(v), at<float>(out), at<float>(packed), scale, threads < 1 ? 1 : threads});
-  }, release());
+  add_transformer(m);
   m.def("ceiling", [](const char* name, int64_t rounds) {
     const std::array<const char*, 4> names = {"multiply_adds", "exponentials", "pairs", "pair_gradients"};
     for (size_t kind = 0; kind < names.size(); ++kind) {

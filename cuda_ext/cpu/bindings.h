@@ -12,5 +12,6 @@ template <class T>
 T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
 void add_surfels(pybind11::module_& m);
+void add_transformer(pybind11::module_& m);
 
 }  // namespace blendsplat

@@ -2,9 +2,9 @@
 // Chooses, once, the best instruction set of this processor among those that were compiled.
 #pragma once
 
-#include "attention.h"
 #include "operations.h"
 #include "training.h"
+#include "transformer.h"
 
 namespace blendsplat {
 
@@ -25,6 +25,8 @@ struct Operations {
   decltype(&generic::bind_scratch) bind_scratch;
   decltype(&generic::tangent_frames) tangent_frames;
   decltype(&generic::ceiling) ceiling;
+  decltype(&generic::dense) dense;
+  decltype(&generic::mlp) mlp;
   decltype(&generic::attention) attention;
 };
 

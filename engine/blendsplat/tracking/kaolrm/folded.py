@@ -7,31 +7,32 @@ come from learned tokens alone, are a constant too. Weights are shared with the 
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
 
-from blendsplat.tracking.kaolrm.encoder import EPS, Block, ImageEncoder
-from blendsplat.tracking.kaolrm.ops import Ops
+from blendsplat.tracking.kaolrm.encoder import Block, ImageEncoder
+from blendsplat.tracking.kaolrm.ops import Mlp, Norm, make_ops
 from blendsplat.tracking.kaolrm.triplane import ModulatedNorm, TransformerLayer, TriplaneTransformer
 
-
-@dataclass
-class Norm:
-    """A LayerNorm's weight and bias [C]."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return layer_norm(x, (x.shape[-1],), self.weight, self.bias, EPS)
+Tokens = Any  # laid out as the ops like them
 
 
-@dataclass
+@dataclass(frozen=True)
+class EncoderBlock:
+    """A block of the image encoder."""
+
+    norms: tuple[Norm, Norm]
+    qkv: tuple[Tensor, Tensor]
+    out: tuple[Tensor, Tensor]
+    mlp: Mlp
+    scales: tuple[Tensor, Tensor]
+    heads: int
+
+
+@dataclass(frozen=True)
 class Layer:
     """A triplane layer under the constant camera."""
 
@@ -41,8 +42,7 @@ class Layer:
     cross_out: Tensor
     self_in: Tensor
     self_out: Tensor
-    wide: tuple[Tensor, Tensor]
-    narrow: tuple[Tensor, Tensor]
+    mlp: Mlp
     heads: int
 
 
@@ -53,80 +53,90 @@ class Folded:
         self, encoder: ImageEncoder, transformer: TriplaneTransformer, start: Tensor, camera: Tensor, precision: str
     ) -> None:
         dtype = torch.bfloat16 if precision == "bfloat16" else start.dtype
-        self.ops = Ops.of(start.device, dtype)
         self.encoder = encoder
-        self.blocks = [_as_dtype(cast(Block, block), dtype) for block in encoder.model.blocks]
+        self.blocks = [_fold_block(cast(Block, block), dtype) for block in encoder.model.blocks]
         self.layers = [_fold(cast(TransformerLayer, layer), camera, dtype) for layer in transformer.layers]
         self.norm = transformer.norm
-        self.start = start.detach().to(dtype)
         first = self.layers[0]
-        self.first_queries = self.ops.linear(first.norms[0](self.start), first.cross_query)
+        widths = (start.shape[-1] // first.heads, *(len(block.out[1]) // block.heads for block in self.blocks))
+        self.ops = make_ops(start.device, dtype, max(widths))
+        self.start = self.ops.enter(start.detach())
+        self.first_queries = self.ops.linear(self.start, first.cross_query, norm=first.norms[0])
 
     def tokens(self, images: Tensor) -> Tensor:
         """images [B,3,S,S] -> triplane tokens [B,N,C], as KaoLRM.tokens of the canonical camera."""
         features = self.features(images)
-        x = self.start.expand(len(images), -1, -1)
-        for index, layer in enumerate(self.layers):
-            queries = self.first_queries.expand(len(images), -1, -1) if index == 0 else None
+        queries = self.ops.repeat(self.first_queries, len(images))
+        x = self.ops.repeat(self.start, len(images))
+        for layer in self.layers:
             x = self.layer(layer, x, features, queries)
-        return self.norm(x.to(self.norm.weight.dtype))
+            queries = None
+        return self.norm(self.ops.leave(x).to(self.norm.weight.dtype))
 
-    def features(self, images: Tensor) -> Tensor:
-        """images [B,3,S,S] -> image features [B,1+P,D], as ImageEncoder."""
-        model = self.encoder.model
-        x = model.embed(images).to(self.ops.dtype)
+    def features(self, images: Tensor) -> Tokens:
+        """images [B,3,S,S] -> image features of 1+P tokens, as ImageEncoder."""
+        model, ops = self.encoder.model, self.ops
+        x = ops.enter(model.embed(images))
         for block in self.blocks:
-            x = self._block(block, x)
-        return model.drop_registers(model.norm(x.to(model.norm.weight.dtype))).to(self.ops.dtype)
+            x = self.block(block, x)
+        return ops.enter(model.drop_registers(model.norm(ops.leave(x).to(model.norm.weight.dtype))))
 
-    def layer(self, layer: Layer, x: Tensor, features: Tensor, queries: Tensor | None = None) -> Tensor:
+    def layer(self, layer: Layer, x: Tokens, features: Tokens, queries: Tokens | None = None) -> Tokens:
         """One triplane layer; queries: the first layer's, known beforehand."""
         ops = self.ops
         if queries is None:
-            queries = ops.linear(layer.norms[0](x), layer.cross_query)
-        keys, values = ops.linear(features, layer.cross_keys_values).chunk(2, -1)
+            queries = ops.linear(x, layer.cross_query, norm=layer.norms[0])
+        keys, values = ops.split(ops.linear(features, layer.cross_keys_values), 2)
         x = ops.linear(ops.attend(queries, keys, values, layer.heads), layer.cross_out, add=x)
-        q, k, v = ops.linear(layer.norms[1](x), layer.self_in).chunk(3, -1)
+        q, k, v = ops.split(ops.linear(x, layer.self_in, norm=layer.norms[1]), 3)
         x = ops.linear(ops.attend(q, k, v, layer.heads), layer.self_out, add=x)
-        return ops.linear(ops.linear(layer.norms[2](x), *layer.wide, gelu=True), *layer.narrow, add=x)
+        return ops.mlp(x, layer.norms[2], layer.mlp)
 
-    def _block(self, block: Block, x: Tensor) -> Tensor:
-        ops, attention, mlp = self.ops, block.attn, block.mlp
-        q, k, v = ops.linear(block.norm1(x), attention.qkv.weight, attention.qkv.bias).chunk(3, -1)
-        mixed = ops.linear(ops.attend(q, k, v, attention.heads), attention.proj.weight, attention.proj.bias)
-        x = torch.addcmul(x, mixed, block.ls1.gamma)
-        hidden = ops.linear(block.norm2(x), mlp.fc1.weight, mlp.fc1.bias, gelu=True)
-        return torch.addcmul(x, ops.linear(hidden, mlp.fc2.weight, mlp.fc2.bias), block.ls2.gamma)
+    def block(self, block: EncoderBlock, x: Tokens) -> Tokens:
+        """One block of the image encoder."""
+        ops = self.ops
+        q, k, v = ops.split(ops.linear(x, *block.qkv, norm=block.norms[0]), 3)
+        x = ops.linear(ops.attend(q, k, v, block.heads), *block.out, scale=block.scales[0], add=x)
+        return ops.mlp(x, block.norms[1], block.mlp, block.scales[1])
 
 
 def _fold(layer: TransformerLayer, camera: Tensor, dtype: torch.dtype) -> Layer:
-    def used(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(dtype)
-
     def norm(modulated: ModulatedNorm) -> Norm:
         weight, bias = modulated.folded(camera)
-        return Norm(used(weight), used(bias))
+        return Norm(_used(weight, dtype), _used(bias, dtype))
 
     q, k, v = layer.cross_attn.projections()
-
-    wide, narrow = cast(nn.Linear, layer.mlp["0"]), cast(nn.Linear, layer.mlp["3"])
+    packed = layer.cross_attn.in_proj_weight[len(q) :] if layer.cross_attn.packed else torch.cat([k, v])
     return Layer(
         norms=(norm(layer.norm1), norm(layer.norm2), norm(layer.norm3)),
-        cross_query=used(q),
-        cross_keys_values=used(
-            layer.cross_attn.in_proj_weight[len(q) :] if layer.cross_attn.packed else torch.cat([k, v])
-        ),
-        cross_out=used(layer.cross_attn.out_proj.weight),
-        self_in=used(layer.self_attn.in_proj_weight),
-        self_out=used(layer.self_attn.out_proj.weight),
-        wide=(used(wide.weight), used(wide.bias)),
-        narrow=(used(narrow.weight), used(narrow.bias)),
+        cross_query=_used(q, dtype),
+        cross_keys_values=_used(packed, dtype),
+        cross_out=_used(layer.cross_attn.out_proj.weight, dtype),
+        self_in=_used(layer.self_attn.in_proj_weight, dtype),
+        self_out=_used(layer.self_attn.out_proj.weight, dtype),
+        mlp=_mlp(cast(nn.Linear, layer.mlp["0"]), cast(nn.Linear, layer.mlp["3"]), dtype),
         heads=layer.cross_attn.heads,
     )
 
 
-def _as_dtype(block: Block, dtype: torch.dtype) -> Block:
-    """The block itself, or a copy in another precision."""
-    if block.attn.qkv.weight.dtype == dtype:
-        return block
-    return deepcopy(block).to(dtype)
+def _fold_block(block: Block, dtype: torch.dtype) -> EncoderBlock:
+    def pair(module: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
+        return _used(module.weight, dtype), _used(module.bias, dtype)
+
+    return EncoderBlock(
+        norms=(Norm(*pair(block.norm1)), Norm(*pair(block.norm2))),
+        qkv=pair(block.attn.qkv),
+        out=pair(block.attn.proj),
+        mlp=_mlp(block.mlp.fc1, block.mlp.fc2, dtype),
+        scales=(_used(block.ls1.gamma, dtype), _used(block.ls2.gamma, dtype)),
+        heads=block.attn.heads,
+    )
+
+
+def _mlp(wide: nn.Linear, narrow: nn.Linear, dtype: torch.dtype) -> Mlp:
+    return Mlp(*(_used(x, dtype) for x in (wide.weight, wide.bias, narrow.weight, narrow.bias)))
+
+
+def _used(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor itself where it can be, else a copy of this kind."""
+    return tensor.detach().to(dtype).contiguous()
