@@ -35,9 +35,8 @@ void raise_peaks(const float* scores, int64_t count, Lanes factor, int64_t width
     for (int i = 0; i < kPanelLanes; ++i) top[i] = maximum(load(scores + m * kPanel + i * kLanes), top[i]);
   }
   for (int i = 0; i < kPanelLanes; ++i) {
-    const Lanes peak = maximum(top[i] * factor, sweep.peak[i]);
-    if (!any(peak > sweep.peak[i])) continue;
-    const Lanes shrink = exponential2(sweep.peak[i] - peak);
+    if (!any(top[i] > sweep.peak[i])) continue;
+    const Lanes peak = maximum(top[i], sweep.peak[i]), shrink = exponential2((sweep.peak[i] - peak) * factor);
     float* sums = sweep.sums + i * kLanes;
     for (int64_t d = 0; d < width; ++d) store(sums + d * kPanel, load(sums + d * kPanel) * shrink);
     sweep.total[i] = sweep.total[i] * shrink;
@@ -45,7 +44,7 @@ void raise_peaks(const float* scores, int64_t count, Lanes factor, int64_t width
   }
 }
 
-// Scores [count][48] become powers of two of what they lie under the maxima.
+// Scores [count][48] become powers of what they lie under the maxima; differences first, which large scores leave exact.
 void exponentiate(float* scores, int64_t count, Lanes factor, Sweep& sweep) {
   Lanes peak[kPanelLanes], total[kPanelLanes];
   for (int i = 0; i < kPanelLanes; ++i) {
@@ -55,7 +54,7 @@ void exponentiate(float* scores, int64_t count, Lanes factor, Sweep& sweep) {
   for (int64_t m = 0; m < count; ++m) {
     for (int i = 0; i < kPanelLanes; ++i) {
       float* here = scores + m * kPanel + i * kLanes;
-      const Lanes power = exponential2(load(here) * factor - peak[i]);
+      const Lanes power = exponential2((load(here) - peak[i]) * factor);
       store(here, power);
       total[i] = total[i] + power;
     }

@@ -3,6 +3,7 @@
 // neither torch nor numpy; blendsplat/splatting/cuda.py owns the buffers.
 #include <pybind11/pybind11.h>
 
+#include "blendsplat/interface.h"
 #include "operations.h"
 #if defined(BLENDSPLAT_EMULATION)
 #include "controls.h"
@@ -67,6 +68,7 @@ PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
   blendsplat::emulation::bind_controls(m);
 #endif
   using release = py::call_guard<py::gil_scoped_release>;
+  m.attr("INTERFACE") = blendsplat::kInterface;
   m.attr("TILE_SIZE") = kTileSize;
   m.attr("RECORD_SIZE") = static_cast<int>(blendsplat::BLENDSPLAT_TARGET::kRecordSize);
   m.attr("GRADIENT_SIZE") = static_cast<int>(blendsplat::BLENDSPLAT_TARGET::kGradientSize);

@@ -63,16 +63,18 @@ def test_out_of_memory_says_how_much_and_changes_nothing():
     assert done.returncode == 0 and done.stdout.strip() == "fine", done.stderr[-2000:]
 
 
-def test_kernels_of_another_version_are_refused(monkeypatch):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_kernels_of_another_version_are_refused(monkeypatch, device):
     """A stale binary beside newer Python: one sentence, no AttributeError deep in a step."""
-    stale = ModuleType("blendsplat._kernels_cpu")
-    monkeypatch.setitem(sys.modules, "blendsplat._kernels_cpu", stale)
-    backend.cpu_backend.cache_clear()
+    stale = ModuleType(f"blendsplat._kernels_{device}")
+    monkeypatch.setitem(sys.modules, stale.__name__, stale)
+    load = {"cpu": backend.cpu_backend, "cuda": backend.cuda_backend}[device]
+    load.cache_clear()
     try:
         for interface in (None, backend.KERNEL_INTERFACE - 1):
             if interface is not None:
                 stale.INTERFACE = interface
             with pytest.raises(BlendsplatError, match="make build"):
-                backend.cpu_backend()
+                load()
     finally:
-        backend.cpu_backend.cache_clear()
+        load.cache_clear()

@@ -15,7 +15,7 @@ from blendsplat.heads.builtin import builtin_head
 from blendsplat.tracking.kaolrm import Config
 from blendsplat.tracking.kaolrm.encoder import attend
 from blendsplat.tracking.kaolrm.model import head_params, head_vertices
-from blendsplat.tracking.kaolrm.ops import Ops, onednn_available
+from blendsplat.tracking.kaolrm.ops import Mlp, Norm, RowOps, make_ops, onednn_available
 from blendsplat.tracking.kaolrm.surface import front_points, sample_surface, surface_points
 from blendsplat.tracking.kaolrm.triplane import plane_means, upsample
 
@@ -128,28 +128,38 @@ def test_means_without_planes() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("onednn", [False, True])
 @pytest.mark.parametrize(("queries", "keys", "heads", "width"), [(5, 3, 2, 8), (300, 257, 3, 32), (1, 1, 1, 64)])
-def test_fast_products(dtype: torch.dtype, queries: int, keys: int, heads: int, width: int) -> None:
+def test_products_on_rows(dtype: torch.dtype, onednn: bool, queries: int, keys: int, heads: int, width: int) -> None:
     """Against torch's own in double precision; strided inputs, as chunks of a projection are."""
-    if not onednn_available():
+    if onednn and not onednn_available():
         pytest.skip("torch has no oneDNN here")
     torch.manual_seed(0)
-    ops = Ops.of(torch.device("cpu"), dtype)
-    assert ops.onednn
+    made = make_ops(torch.device("cpu"), torch.bfloat16, width)
+    ops = RowOps(onednn, dtype, made.panels if onednn and isinstance(made, RowOps) else None)
     channels = heads * width
-    q = torch.randn(2, queries, 3 * channels).to(dtype)[..., channels : 2 * channels]
-    k, v = torch.randn(2, keys, 2 * channels).to(dtype).chunk(2, -1)
+    wide, pair = torch.randn(2, queries, 3 * channels), torch.randn(2, keys, 2 * channels)
+    q, (k, v) = ops.split(ops.enter(wide), 3)[1], ops.split(ops.enter(pair), 2)
     close = {"atol": 3e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.05}
+
+    def kind(*size: int) -> Tensor:
+        return torch.randn(*size).to(dtype)
+
     with torch.inference_mode():
         have = ops.attend(q, k, v, heads)
         torch.testing.assert_close(have.double(), attend(q.double(), k.double(), v.double(), heads), **close)
-        weight, bias = torch.randn(7, channels).to(dtype), torch.randn(14).to(dtype)[::2]
+        weight, bias, scale, add = kind(7, channels), kind(14)[::2], kind(7), kind(2, queries, 7)
         line = q.double() @ weight.double().T
         torch.testing.assert_close(ops.linear(q, weight, bias).double(), line + bias.double(), **close)
-        curved = torch.nn.functional.gelu(line + bias.double())
-        torch.testing.assert_close(ops.linear(q, weight, bias, gelu=True).double(), curved, **close)
-        add = torch.randn(2, queries, 7).to(dtype)
         torch.testing.assert_close(ops.linear(q, weight, add=add).double(), line + add.double(), **close)
+        want = (line + bias.double()) * scale.double() + add.double()
+        torch.testing.assert_close(ops.linear(q, weight, bias, scale=scale, add=add).double(), want, **close)
+        norm = Norm(kind(channels), kind(channels))
+        mlp = Mlp(kind(9, channels) / channels, kind(9), kind(channels, 9) / 3, kind(channels))
+        normed = torch.nn.functional.layer_norm(q.double(), (channels,), norm.weight.double(), norm.bias.double(), 1e-6)
+        curved = torch.nn.functional.gelu(normed @ mlp.wide.double().T + mlp.wide_bias.double())
+        want = q.double() + curved @ mlp.narrow.double().T + mlp.narrow_bias.double()
+        torch.testing.assert_close(ops.mlp(q, norm, mlp).double(), want, **close)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Sc
 from blendsplat.splatting.cpu import CpuBackend
 from blendsplat.splatting.cuda import CudaBackend
 
-KERNEL_INTERFACE = 4  # as in cuda_ext/include/blendsplat/interface.h
+KERNEL_INTERFACE = 3  # as in cuda_ext/include/blendsplat/interface.h
 
 
 class RasterPass(Protocol):
@@ -123,7 +123,7 @@ def cpu_backend() -> CpuBackend:
 def cuda_backend() -> CudaBackend:
     """The CUDA kernels. Raises BlendsplatError when this installation has none."""
     try:
-        return CudaBackend(importlib.import_module("blendsplat._kernels_cuda"))
+        return CudaBackend(_matching(importlib.import_module("blendsplat._kernels_cuda")))
     except ImportError as error:
         raise BlendsplatError(
             "This installation of Blendsplat has no CUDA kernels: use the device cpu, or build with nvcc (see "
