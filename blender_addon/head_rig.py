@@ -31,6 +31,7 @@ _ROTATION_ENTRIES = (
     "2*(x*y+w*z)", "-2*(x*x+z*z)", "2*(y*z-w*x)",
     "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
 )  # fmt: skip
+PLAIN_SKIN = "blendsplat_skin"  # on a material that nobody has worked on yet
 _CUSTOM = "blendsplat_data"
 _PIVOT = "Joint"  # the constraint by which sliders move a joint
 _PIVOT_TERMS = 16  # keys that one driver sums
@@ -186,6 +187,7 @@ def _build_mesh(rig: Rig, name: str) -> bpy.types.Mesh:
     shader = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
     if shader is not None:
         shader.inputs["Base Color"].default_value = material.diffuse_color
+    material[PLAIN_SKIN] = True
     mesh.materials.append(material)
     return mesh
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from . import head_rig
 from .node_tools import Tree
 from .paths import kept
 
@@ -24,11 +25,12 @@ _LIGHT = "Scene Light"  # 0: lit as in the photograph; 1: by the scene's lights
 
 
 def load_image(path: Path, name: str) -> bpy.types.Image:
-    """The picture, read again from disk when the file has it already (it may have been made anew)."""
+    """The picture; one that is here already is read again (it may have been made anew), unless it was painted on."""
     wanted = str(path)
     for image in bpy.data.images:
         if image.source == "FILE" and image.library is None and bpy.path.abspath(image.filepath) == wanted:
-            image.reload()
+            if not image.is_dirty:
+                image.reload()
             return image
     image = bpy.data.images.load(wanted)
     image.name, image.filepath = name, kept(path)
@@ -49,7 +51,8 @@ class Projection:
 
 
 def project(head: bpy.types.Object, shown: Projection) -> None:
-    """Put a photograph on the skin. Material nodes that an artist made around the group "Photographs" stay."""
+    """Put a photograph on the skin. A material of the artist's own stays as it is, and so do nodes that an artist made
+    around the group "Photographs"."""
     mesh = head.data
     material = mesh.materials[0] if len(mesh.materials) else None
     if shown.number > MOST or material is None:
@@ -63,26 +66,36 @@ def project(head: bpy.types.Object, shown: Projection) -> None:
         attribute = mesh.attributes.get(name) or mesh.attributes.new(name, "FLOAT", "POINT")
         attribute.data.foreach_set("value", values.astype(np.float32))
     mesh.update()
-    group = _group_of(material) or _build_material(material)
+    group, fresh = _group_of(material), material.get(head_rig.PLAIN_SKIN, False)
+    if group is None and not fresh:
+        return
+    group = group or _build_material(material)
     images = {node.name: node.image for node in group.nodes if node.bl_idname == "ShaderNodeTexImage"}
     images[layer_name(shown.number)] = shown.image
     if shown.texture is not None and shown.number > 1:
         images[_texture_name(shown.number)] = shown.texture
     _build_group(group, images)
-    if shown.number == 1:
+    if fresh:
         _set_elsewhere(material, group, shown.texture, skin_color(shown.image, shown.uvs, shown.seen))
+        del material[head_rig.PLAIN_SKIN]
 
 
 def _set_elsewhere(
     material: bpy.types.Material, group: bpy.types.ShaderNodeTree, texture: bpy.types.Image | None, color: np.ndarray
 ) -> None:
-    """What shows where no photograph does: the first one's texture (in the head's own UVs), else a colour (linear)."""
+    """What shows where no photograph does: the first one's texture (in the head's own UVs), else a colour (linear).
+
+    The texture's node is the active one, which makes it what Workbench and texture painting show.
+    """
     material.diffuse_color = (*color.tolist(), 1.0)
-    for node in material.node_tree.nodes:
-        if node.bl_idname == "ShaderNodeGroup" and node.node_tree == group:
-            node.inputs[_ELSEWHERE].default_value = (*color.tolist(), 1.0)
+    socket = material.node_tree.nodes[_GROUP].inputs[_ELSEWHERE]
+    socket.default_value = (*color.tolist(), 1.0)
     if texture is not None:
-        (material.node_tree.nodes.get(_TEXTURE) or _add_texture(material, group)).image = texture
+        tree = Tree(material.node_tree)
+        uv = tree.node("ShaderNodeUVMap", uv_map="UVMap")
+        node = tree.node("ShaderNodeTexImage", {0: uv.outputs[0]}, name=_TEXTURE, label=_TEXTURE, image=texture)
+        tree.put(socket, node.outputs[0])
+        material.node_tree.nodes.active = node
 
 
 def skin_color(image: bpy.types.Image, uvs: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -143,18 +156,6 @@ def _build_material(material: bpy.types.Material) -> bpy.types.ShaderNodeTree:
     mixed = tree.node("ShaderNodeMixShader", {0: light.outputs[0], 1: baked.outputs[0], 2: surface.outputs[0]})
     tree.node("ShaderNodeOutputMaterial", {0: mixed.outputs[0]})
     return group
-
-
-def _add_texture(material: bpy.types.Material, group: bpy.types.ShaderNodeTree) -> bpy.types.Node:
-    """The texture's node; active, which makes it what Workbench and texture painting show."""
-    tree = Tree(material.node_tree)
-    uv = tree.node("ShaderNodeUVMap", uv_map="UVMap")
-    node = tree.node("ShaderNodeTexImage", {0: uv.outputs[0]}, name=_TEXTURE, label=_TEXTURE)
-    for user in material.node_tree.nodes:
-        if user.bl_idname == "ShaderNodeGroup" and user.node_tree == group:
-            tree.put(user.inputs[_ELSEWHERE], node.outputs[0])
-    material.node_tree.nodes.active = node
-    return node
 
 
 def _build_group(group: bpy.types.ShaderNodeTree, images: dict[str, bpy.types.Image]) -> None:

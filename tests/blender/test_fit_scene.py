@@ -208,6 +208,26 @@ def test_an_artists_work_stays_when_the_fit_is_made_anew(scene, tmp_path):
     assert len([item for item in scene.objects if item.blendsplat.kind == "HEAD"]) == 1
 
 
+def test_an_artists_materials_and_paint_stay(scene, tmp_path):
+    head = bring(tmp_path / "anna", texture=True)
+    material = head.data.materials[0]
+    node = material.node_tree.nodes["Texture"]
+    node.image.pixels[0:3] = (0.0, 0.0, 1.0)  # painted, not saved
+    own = bpy.data.images.new("painted", 8, 8)
+    material.diffuse_color = (1, 0, 0, 1)
+    painted, node.image = node.image, own
+    fit_scene.bring_fit(bpy.context, tmp_path / "anna")
+    assert painted.is_dirty and tuple(painted.pixels[0:3]) == (0.0, 0.0, 1.0)
+    assert node.image == own and tuple(material.diffuse_color) == (1, 0, 0, 1)
+    skin = bpy.data.materials.new("my skin")
+    if skin.node_tree is None:
+        skin.use_nodes = True
+    skin.node_tree.nodes.new("ShaderNodeTexNoise").name = "pores"
+    head.data.materials[0] = skin
+    fit_scene.bring_fit(bpy.context, tmp_path / "anna")
+    assert head.data.materials[0] == skin and "pores" in skin.node_tree.nodes and len(skin.node_tree.nodes) == 3
+
+
 def test_a_deleted_camera_comes_back_and_takes_nothing_with_it(scene, tmp_path):
     head = bring(tmp_path / "anna")
     bring(tmp_path / "left", seed=5)
