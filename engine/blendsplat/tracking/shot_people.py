@@ -57,5 +57,5 @@ def _shape(problem: Problem, unknowns: torch.Tensor, frames: np.ndarray, precisi
     prior = ClipPrior(torch.eye(directions) * precision, torch.zeros(directions), float(problem.focal.log()), 0.0)
     everything = torch.ones(unknowns.shape[1], dtype=torch.bool)
     start = torch.zeros(directions)
-    own = replace(problem.frames(spread), inside=None)
+    own = replace(problem.frames(spread), terms=())
     return fit_clip_unknowns(own, unknowns[spread], start, everything, prior, 8).shape.numpy()
