@@ -133,7 +133,7 @@ def test_stopping_ends_the_process(link, tmp_path):
     link.start(command(), tmp_path / "log")
     link.wait_ready(20)
     process = link._process
-    link.stop(0.5)
+    link.stop(10)
     assert process.wait(10) == 0  # by itself, at the end of its input
     assert link.state == "off"
 
