@@ -25,6 +25,7 @@ from blendsplat.progress import Progress
 from blendsplat.tracking.kaolrm import load_model
 from blendsplat.tracking.kaolrm.generate import Generation, generate
 from blendsplat.tracking.kaolrm.model import head_vertices
+from blendsplat.tracking.kaolrm.objective import weighted_sum
 from blendsplat.tracking.kaolrm.optimiser import CHECKPOINT, adamw, all_but_norms_and_biases
 from blendsplat.tracking.kaolrm.presets import LossWeights, StagesPreset, TruthPreset, load_preset
 from blendsplat.tracking.kaolrm.train_stages import MOST_SKIPPED, StageTrainer, network, train_stages
@@ -160,6 +161,19 @@ def test_gradients_that_are_not_finite_change_nothing(balls):
     trainer.skipped = MOST_SKIPPED
     with pytest.raises(BlendsplatError, match="diverged"):
         trainer.step(batch)
+
+
+def test_only_the_transformers_run_in_half_precision(balls):
+    """Whatever a launcher sets round the objective: everything drawn and compared stays in float32."""
+    trainer = trainer_on(balls, stage=2, precision="float32")
+    views, weights = trainer.batch(0), trainer.preset.stage_2
+    plain = trainer.objective(views, weights, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        wrapped = trainer.objective(views, weights, 0)
+    for name, term in plain.items():
+        assert torch.equal(term, wrapped[name]) and term.dtype == torch.float32, name
+    with pytest.raises(InputError, match="nothing to learn"):
+        weighted_sum(trainer.objective(views, LossWeights(), 0), LossWeights())
 
 
 def test_damaged_checkpoints_and_other_presets_are_refused(balls, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from blendsplat.errors import InputError
 from blendsplat.geometry import project_points
 from blendsplat.heads.landmarks68 import landmarks68
 from blendsplat.heads.model import HeadModel
@@ -40,7 +41,14 @@ class Objective(nn.Module):
         self.head, self._face, self._lpips = head, face_triangles(head), (lpips,)  # the tuple hides its buffers
 
     def forward(self, views: Views, weights: LossWeights, seed: int) -> dict[str, Tensor]:
-        """Every term whose weight is not 0, as a scalar. seed: of the points on the surface."""
+        """Every term whose weight is not 0, as a scalar. seed: of the points on the surface.
+
+        A launcher may have set a half precision round this: only the transformers choose one (regress).
+        """
+        with torch.autocast(views.sources.device.type, enabled=False):
+            return self._terms(views, weights, seed)
+
+    def _terms(self, views: Views, weights: LossWeights, seed: int) -> dict[str, Tensor]:
         coefficients, planes = self.regress(views)
         vertices = head_vertices(coefficients, self.head, self.model.config.focal)
         terms: dict[str, Tensor] = {}
@@ -110,5 +118,9 @@ class Objective(nn.Module):
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """The loss: every term times its weight."""
+    """The loss: every term times its weight. Raises InputError when no term counts."""
+    if not terms:
+        raise InputError(
+            "No term of the loss has a weight in the preset, so there is nothing to learn."
+        )
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
