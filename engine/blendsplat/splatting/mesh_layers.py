@@ -94,25 +94,30 @@ def surface_of(face_ids: Tensor, vertices: Tensor, faces: Tensor, viewmats: Tens
 
 def interpolate(surface: Surface, faces: Tensor, attributes: Tensor) -> Tensor:
     """Vertex attributes [B,V,C] or [V,C] -> [B,H,W,C]; 0 where the mesh is not."""
-    count = attributes.shape[-2]
     where = torch.nonzero(surface.face_ids.reshape(-1) >= 0)[:, 0]
-    corners = _corner_rows(surface.face_ids, where, faces, count if attributes.dim() == 3 else 0)
-    weights = surface.barycentrics.reshape(-1, 3)[where]
-    values = (attributes.reshape(-1, attributes.shape[-1])[corners] * weights[..., None]).sum(1)
-    return _scatter(where, values, surface.face_ids)
+    return _scatter(where, _interpolated(surface, where, faces, attributes), surface.face_ids)
 
 
 def interpolate_normals(surface: Surface, vertices: Tensor, faces: Tensor, viewmats: Tensor, Ks: Tensor) -> Tensor:
     """Unit normals [B,H,W,3] in camera axes, turned towards the camera; 0 where the mesh is not."""
     in_camera = vertex_normals(vertices, faces) @ viewmats[:, :3, :3].to(vertices.dtype).mT
-    normals = torch.nn.functional.normalize(interpolate(surface, faces, in_camera), dim=-1, eps=1e-20)
     height, width = surface.face_ids.shape[1:]
-    rows = torch.arange(height, device=vertices.device)[:, None] + 0.5
-    columns = torch.arange(width, device=vertices.device) + 0.5
-    focal, centre = Ks.diagonal(dim1=1, dim2=2)[:, None, None, :2], Ks[:, None, None, :2, 2]
-    ray = (torch.stack(torch.broadcast_tensors(columns, rows), -1) - centre) / focal
+    where = torch.nonzero(surface.face_ids.reshape(-1) >= 0)[:, 0]
+    normals = torch.nn.functional.normalize(_interpolated(surface, where, faces, in_camera), dim=-1, eps=1e-20)
+    pixel = torch.stack([where % width, where // width % height], -1).to(vertices.dtype) + 0.5
+    focal, centre = Ks.diagonal(dim1=1, dim2=2)[:, :2].to(vertices.dtype), Ks[:, :2, 2].to(vertices.dtype)
+    image = where // (height * width)
+    ray = (pixel - centre[image]) / focal[image]
     away = (normals[..., :2] * ray).sum(-1, keepdim=True) + normals[..., 2:] > 0
-    return torch.where(away, -normals, normals)
+    return _scatter(where, torch.where(away, -normals, normals), surface.face_ids)
+
+
+def _interpolated(surface: Surface, where: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
+    """Vertex attributes at the pixels ``where`` [P,C]."""
+    stride = attributes.shape[-2] if attributes.dim() == 3 else 0
+    corners = _corner_rows(surface.face_ids, where, faces, stride)
+    weights = surface.barycentrics.reshape(-1, 3)[where]
+    return (attributes.reshape(-1, attributes.shape[-1])[corners] * weights[..., None]).sum(1)
 
 
 def _corner_rows(face_ids: Tensor, where: Tensor, faces: Tensor, stride: int) -> Tensor:

@@ -95,13 +95,13 @@ class _Pairs(NamedTuple):
 
 
 def _pairs(face_ids: Tensor, depth: Tensor) -> _Pairs:
-    images, height, width = face_ids.shape
+    _, height, width = face_ids.shape
     ids, z = face_ids.reshape(-1), depth.reshape(-1)
-    index = torch.arange(ids.numel(), device=ids.device).reshape(images, height, width)
-    first = torch.cat([index[:, :, :-1].reshape(-1), index[:, :-1].reshape(-1)])
-    second = torch.cat([index[:, :, 1:].reshape(-1), index[:, 1:].reshape(-1)])
-    differ = ids[first] != ids[second]
-    first, second = first[differ], second[differ]
+    beside, below = (torch.zeros_like(face_ids, dtype=torch.bool) for _ in range(2))
+    beside[:, :, :-1] = face_ids[:, :, :-1] != face_ids[:, :, 1:]
+    below[:, :-1] = face_ids[:, :-1] != face_ids[:, 1:]
+    horizontal, vertical = (torch.nonzero(differ.reshape(-1))[:, 0] for differ in (beside, below))
+    first, second = torch.cat([horizontal, vertical]), torch.cat([horizontal + 1, vertical + width])
     first_nearer = (ids[first] >= 0) & ((ids[second] < 0) | (z[first] <= z[second]))
     near, far = torch.where(first_nearer, first, second), torch.where(first_nearer, second, first)
 
@@ -115,9 +115,10 @@ def _pairs(face_ids: Tensor, depth: Tensor) -> _Pairs:
 def _crossings(pairs: _Pairs, screen: Tensor, faces: Tensor, neighbours: Neighbours) -> Tensor:
     """Where along each pair the nearer surface ends, 0..1 [P]; -1 where it does not, or another pair tells better."""
     found = screen.new_full(pairs.near.shape, float(_NONE))
+    silhouettes = _silhouettes(screen.detach(), faces, neighbours)
     active, face = torch.arange(len(found), device=found.device), pairs.face
     for _ in range(_LONGEST_WALK):
-        t, silhouette, steep, following = _leave(face, active, pairs, screen, faces, neighbours)
+        t, silhouette, steep, following = _leave(face, active, pairs, screen, faces, neighbours, silhouettes)
         on_the_way = (t.detach() >= 0) & (t.detach() <= 1)
         ends = on_the_way & silhouette & steep
         found = found.index_copy(0, active[ends], t[ends])
@@ -128,23 +129,35 @@ def _crossings(pairs: _Pairs, screen: Tensor, faces: Tensor, neighbours: Neighbo
     return found
 
 
+def _silhouettes(screen: Tensor, faces: Tensor, neighbours: Neighbours) -> Tensor:
+    """Whether no face lies beyond the edge opposite each corner on the screen [B,F,3]."""
+    a, b, c = (screen[:, faces[:, corner]] for corner in range(3))
+    beyond = neighbours.vertices.clamp_min(0)
+    same_side = [
+        _side(p, q, own) * _side(p, q, screen[:, beyond[:, corner]]) > 0
+        for corner, (p, q, own) in enumerate(((b, c, a), (c, a, b), (a, b, c)))
+    ]
+    return (neighbours.vertices < 0) | torch.stack(same_side, -1)
+
+
 def _leave(
-    face: Tensor, chosen: Tensor, pairs: _Pairs, screen: Tensor, faces: Tensor, neighbours: Neighbours
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    face: Tensor, chosen: Tensor, pairs: _Pairs, screen: Tensor, faces: Tensor, neighbours: Neighbours,
+    silhouettes: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Where the lines of the ``chosen`` [P] pairs leave the given faces: t [P] (-1: they miss), whether the edge there
     is a silhouette, whether it runs rather across the line than along it, and the face beyond.
 
     A slanting edge is met by pairs along x and along y; only those that it crosses steeply count, else what it covers
     would count twice.
     """
-    offset = (pairs.image[chosen] * screen.shape[1])[:, None]
-    centre, direction = pairs.centre[chosen][:, None], pairs.along[chosen]
-    points = screen.reshape(-1, 2)
-    corners = points[faces[face] + offset] - centre
-    opposite = neighbours.vertices[face]
-    beyond = points.detach()[opposite.clamp_min(0) + offset] - centre
-    along, across = (corners * direction[:, None]).sum(-1), (corners * direction.flip(-1).abs()[:, None]).sum(-1)
-    own, horizontal = corners.detach(), direction[:, 0] != 0
+    image, direction = pairs.image[chosen], pairs.along[chosen]
+    corners = screen.reshape(-1, 2)[faces[face] + (image * screen.shape[1])[:, None]] - pairs.centre[chosen][:, None]
+    ends_here = silhouettes.reshape(-1, 3)[face + image * len(faces)]
+    horizontal = direction[:, 0] != 0
+    x, y = corners.unbind(-1)
+    ahead = direction.sum(-1)[:, None]  # lines run along +-x or +-y
+    along = torch.where(horizontal[:, None], x, y) * ahead
+    across = torch.where(horizontal[:, None], y, x)
     best = along.new_full(along.shape[:1], float(_NONE))
     silhouette, steep = horizontal.new_zeros(horizontal.shape), horizontal.new_zeros(horizontal.shape)
     following = torch.full_like(face, _NONE)
@@ -154,10 +167,9 @@ def _leave(
         height = torch.where(crosses, across[:, b] - across[:, a], 1)
         t = (along[:, a] * across[:, b] - along[:, b] * across[:, a]) / height
         later = crosses & (t.detach() > best.detach())
-        same_side = _side(own[:, a], own[:, b], own[:, corner]) * _side(own[:, a], own[:, b], beyond[:, corner]) > 0
         run, rise = (along[:, b] - along[:, a]).detach().abs(), height.detach().abs()
         best = torch.where(later, t, best)
-        silhouette = torch.where(later, (opposite[:, corner] < 0) | same_side, silhouette)
+        silhouette = torch.where(later, ends_here[:, corner], silhouette)
         steep = torch.where(later, torch.where(horizontal, rise >= run, rise > run), steep)
         following = torch.where(later, neighbours.faces[face, corner], following)
     return best, silhouette, steep, following
@@ -165,4 +177,4 @@ def _leave(
 
 def _side(a: Tensor, b: Tensor, point: Tensor) -> Tensor:
     edge, to_point = b - a, point - a
-    return edge[:, 0] * to_point[:, 1] - edge[:, 1] * to_point[:, 0]
+    return edge[..., 0] * to_point[..., 1] - edge[..., 1] * to_point[..., 0]
