@@ -16,10 +16,12 @@ from blendsplat.bench.render import render
 from blendsplat.bench.report import Report, Table
 from blendsplat.bench.sort import sort
 from blendsplat.bench.step import step
+from blendsplat.bench.surfaces import mesh, surfels
 
 # The step is first, so that its peak of memory is its own.
 BENCHES: dict[str, Callable[[Plan], list[Table]]] = {
-    "step": step, "animate": animate, "render": render, "sort": sort, "blend": blend, "curves": curves, "peers": peers,
+    "step": step, "animate": animate, "render": render, "sort": sort, "blend": blend, "surfels": surfels,
+    "mesh": mesh, "curves": curves, "peers": peers,
 }  # fmt: skip
 
 

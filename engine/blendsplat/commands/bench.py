@@ -162,6 +162,8 @@ for _name, _summary in {
     "blend": "Blendshapes and tangent-space binding.",
     "step": "The whole training step of an RGBAvatar.",
     "animate": "Playing a performance on an avatar.",
+    "surfels": "Surfels, forward and with all gradients, beside 3D Gaussians of the same scene.",
+    "mesh": "The mesh rasterizer: faces, and pictures with gradients.",
     "curves": "The rasterizer's cost against Gaussians, image size and batch.",
     "peers": "Other rasterizers on the same scene, where they are installed.",
     "all": "Every benchmark; with --write, the tables of a page (docs/benchmarks.md).",
