@@ -191,3 +191,9 @@ def test_a_folder_with_spaces_and_other_alphabets(tmp_path: Path) -> None:
     sentence = engine.error("avatar.describe", path=str(folder / "Ä b.avatar.npz"))["message"]
     assert "Ä b.avatar.npz" in sentence
     assert engine.close() == 0
+
+
+def test_weights_are_described(server):
+    told = server.call("weights.describe", weights="none")
+    assert told["usable"] and "landmarks" in told["sentence"]
+    assert "neither a folder" in server.error("weights.describe", weights="nothing of the kind")["message"]
