@@ -301,7 +301,7 @@ def test_two_processes_train_together(balls, toml, tmp_path):
     job = ["train-kaolrm", str(balls), "-o", str(tmp_path / "out"), "--preset", str(toml), "--device", "cpu", "--json"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "engine"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *launch, *job], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", *launch, *job], env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-3000:]
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
