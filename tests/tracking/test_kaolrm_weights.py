@@ -198,7 +198,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(json.loads(run("--json").stdout)["weights"]) == len(CATALOGUE)
 
     checked = run("kaolrm-mono", "--sha256")
-    assert checked.exit_code == 0 and "complete, to regress heads" in checked.stdout
+    assert checked.exit_code == 0 and "KaoLRM, for the head 'flame'" in checked.stdout
     import hashlib
 
     data = (tmp_path / "weights" / "kaolrm-mono" / "model.safetensors").read_bytes()
