@@ -38,7 +38,7 @@ from blendsplat.video.prefetch import prefetch
 MESH_BATCH = 8
 PICTURE_THREADS = min(8, os.cpu_count() or 1)
 HAIR_FRAMES = 12
-READ_SHAPE = 0.5  # standard deviation of the shape, once a regressor has read it
+READ_SHAPE = 0.8  # standard deviation of the shape, once a regressor has read it: small networks see little of it
 READ_EXPRESSION: float | None = None  # and of the expression; None: as without
 PHONE_VIEW, EDITED_VIEW = 55.0, 27.0  # usual fields of view in degrees: of whole pictures, of square talking-head crops
 SQUARE = 1.15  # sources less elongated than this are taken for crops of edited footage
