@@ -25,6 +25,8 @@ class Track(common.JobOperator, bpy.types.Operator):
         directory = common.directory_of(context.scene)
         if directory is None or (not (directory / "clip.json").exists() and not common.remote()):
             return "Import a video first."
+        if context.scene.blendsplat.track_init == "kaolrm" and session.weights() in ("", "none"):
+            return "Choose a face network in the preferences, or start from the landmarks."
         return common.no_engine(context)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
@@ -35,7 +37,7 @@ class Track(common.JobOperator, bpy.types.Operator):
             "device": session.device(),
         }
         if params["init"] == "kaolrm":
-            params["weights"] = _network()
+            params["weights"] = session.weights()
         if landmarker := preferences.get().landmarker:
             params["landmarker"] = session.engine_path(landmarker)
         return params
@@ -43,14 +45,6 @@ class Track(common.JobOperator, bpy.types.Operator):
     def tell(self, job: jobs.Job) -> None:
         for remark in job.remarks:
             self.report({"WARNING"}, remark)
-
-
-def _network() -> str:
-    """The face network to start from. Raises ValueError when the preferences name none."""
-    weights = session.weights()
-    if weights in ("", "none"):
-        raise ValueError("Choose a face network in the preferences, or start from the landmarks.")
-    return weights
 
 
 class AddHead(common.Grey, bpy.types.Operator):

@@ -14,6 +14,7 @@ import pytest
 import synthetic
 from blender_addon import fit_scene, jobs, photographs, preferences, session, weights
 from blender_addon.operators import fit_image as operators
+from blender_addon.operators import track
 
 BLACK = np.zeros((8, 8, 3), np.uint8)
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -127,6 +128,20 @@ def test_grey_buttons_say_why(scene, monkeypatch):
     assert "Engine panel" in operators.FitImage.reason(bpy.context)
     monkeypatch.setattr(preferences._defaults, "network", "FOLDER", raising=False)
     assert "Choose the folder" in operators.FitImage.reason(bpy.context)
+
+
+def test_tracking_with_a_network_needs_one(scene, engine, tmp_path, monkeypatch):
+    scene.blendsplat.directory = str(tmp_path)
+    (tmp_path / "clip.json").write_text("{}")
+    scene.blendsplat.track_init = "kaolrm"
+    seen = sent(monkeypatch)
+    assert bpy.ops.blendsplat.track() == {"FINISHED"}
+    assert seen[0]["init"] == "kaolrm" and seen[0]["weights"] == "auto"
+    monkeypatch.setattr(session, "weights", lambda: "none")
+    assert "face network" in track.Track.reason(bpy.context) and not bpy.ops.blendsplat.track.poll()
+    scene.blendsplat.track_init = "landmarks"
+    bpy.ops.blendsplat.track()
+    assert "weights" not in seen[1]
 
 
 def test_cancelled_and_killed(scene, engine, album, tmp_path):
