@@ -83,13 +83,13 @@ def jitter(tracking: Tracking, head: HeadModel, vertices_used: int = 400) -> flo
         return 0.0
     chosen = np.linspace(0, head.vertex_count - 1, min(vertices_used, head.vertex_count)).astype(int)
     few = replace(tracking, vertex_offsets=tracking.vertex_offsets[chosen])
-    pixels = _to_pixels(head_vertices(few, _part_of(head, torch.as_tensor(chosen))), tracking.K)
+    pixels = _to_pixels(head_vertices(few, part_of(head, torch.as_tensor(chosen))), tracking.K)
     second = pixels[middle - 1] - 2 * pixels[middle] + pixels[middle + 1]
     return float(np.linalg.norm(second, axis=-1).mean())
 
 
-def _part_of(head: HeadModel, vertices: torch.Tensor) -> HeadModel:
-    """The head with only some of its vertices (its faces no longer mean anything)."""
+def part_of(head: HeadModel, vertices: torch.Tensor) -> HeadModel:
+    """The head with only some of its vertices (its faces no longer mean anything; its regions are renumbered)."""
     return replace(
         head,
         template=head.template[vertices],
@@ -98,6 +98,9 @@ def _part_of(head: HeadModel, vertices: torch.Tensor) -> HeadModel:
         eyelid_directions=head.eyelid_directions[:, vertices],
         pose_directions=head.pose_directions[:, vertices],
         skin_weights=head.skin_weights[vertices],
+        regions={
+            name: np.flatnonzero(np.isin(vertices.cpu().numpy(), region)) for name, region in head.regions.items()
+        },
     )
 
 

@@ -35,8 +35,11 @@ from blendsplat.tracking.kaolrm.running import run
 from blendsplat.tracking.kaolrm.truth_loss import TruthLoss, coefficient_statistics, face_error
 from blendsplat.tracking.kaolrm.waking import wake
 from blendsplat.tracking.kaolrm.weights import save_model
+from blendsplat.tracking.metrics import part_of
 
 _STATISTICS_OF, _WAKING = 512, 96  # views that the data's mean, and the network's start, are taken from
+
+_LOSS_STRIDE = 4  # vertices: one in so many says as much of a smooth surface
 
 
 @dataclass
@@ -70,8 +73,9 @@ class TruthTrainer:
         mean, spread = coefficient_statistics([self.data.item(view)[1] for view in self.training[::step]])
         wake(self.model, self._spread_images(_WAKING))
         self._start_at(mean)
+        few = part_of(self.head, torch.arange(0, self.head.vertex_count, _LOSS_STRIDE))
         self.loss = TruthLoss(
-            self.head, {name: value.to(self.device) for name, value in spread.items()}, preset.model.focal,
+            few, {name: value.to(self.device) for name, value in spread.items()}, preset.model.focal,
             preset.world, preset.displacement, preset.coefficient,
         )  # fmt: skip
         self.optimiser = adamw(self.model, preset.rate, preset.weight_decay, matrices_only)
