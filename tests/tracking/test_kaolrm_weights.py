@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from blendsplat.cli import app
 from blendsplat.errors import BlendsplatError, FormatError, InputError, UnsafeFileError
 from blendsplat.tracking.kaolrm import load_model, load_openlrm, save_model
-from blendsplat.tracking.kaolrm.catalogue import CATALOGUE
+from blendsplat.tracking.kaolrm.catalogue import CATALOGUE, DEFAULT
 from blendsplat.tracking.kaolrm.weights import inspect_weights
 
 
@@ -194,7 +194,7 @@ def test_the_command(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert listed.exit_code == 0 and str(tmp_path / "weights") in listed.stdout
     for entry in CATALOGUE:
         line = next(line for line in listed.stdout.splitlines() if f" {entry.name} " in line)
-        assert ("here" in line) == (entry.name == "kaolrm-mono") and entry.licence in line
+        assert ("here" in line) == (entry.name in ("kaolrm-mono", DEFAULT)) and entry.licence in line
     assert len(json.loads(run("--json").stdout)["weights"]) == len(CATALOGUE)
 
     checked = run("kaolrm-mono", "--sha256")

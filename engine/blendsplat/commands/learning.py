@@ -70,16 +70,19 @@ def train_kaolrm(
     from blendsplat.commands.making import parse_settings
     from blendsplat.errors import InputError
     from blendsplat.serving.system import resolve_device
-    from blendsplat.tracking.kaolrm.presets import TruthPreset, load_preset
+    from blendsplat.tracking.kaolrm.presets import SolvePreset, TruthPreset, load_preset
+    from blendsplat.tracking.kaolrm.solve_truth import solve_truth
     from blendsplat.tracking.kaolrm.train_stages import train_stages
     from blendsplat.tracking.kaolrm.train_truth import train_truth
 
     def work(progress: Progress) -> dict[str, Any]:
         chosen, where = load_preset(preset, parse_settings(setting)), resolve_device(device)
-        if not isinstance(chosen, TruthPreset):
+        if not isinstance(chosen, TruthPreset | SolvePreset):
             return asdict(train_stages(data, chosen, output, progress, where, head, start, _stage(stage)))
         if start or stage or head:
             raise InputError(f"The preset {preset} knows no --from, --stage and --head; choose multi-view or mono.")
+        if isinstance(chosen, SolvePreset):
+            return asdict(solve_truth(data, chosen, output, progress))
         return asdict(train_truth(data, chosen, output, progress, where))
 
     result = run_command("training", work, verbose, as_json, f"The weights so far lie in {output}.")

@@ -60,7 +60,15 @@ def evaluate_fit(
         Path | None, typer.Option(help="Its seven landmarks, a line x y z each: eyes' corners, nose, mouth's corners.")
     ] = None,
     unit: Annotated[float | None, typer.Option(min=1e-9, help="Metres a unit of the scan; none: guessed.")] = None,
+    render_scan: Annotated[
+        Path | None, typer.Option(help="Photograph this scan from many sides and judge the fit itself on it.")
+    ] = None,
+    texture: Annotated[Path | None, typer.Option(help="Its colour map, where the file has none.")] = None,
+    views: Annotated[int, typer.Option(min=2, max=1000, help="How many photographs of it.")] = 32,
+    pictures: Annotated[Path | None, typer.Option(help="Folder in which to keep them.")] = None,
     self_test: Annotated[bool, typer.Option("--self-test", help="Judge the fit itself on generated people.")] = False,
+    people: Annotated[int, typer.Option(min=1, max=1000, help="How many of them.")] = 3,
+    seed: Annotated[int | None, typer.Option(help="Which ones.")] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -68,14 +76,21 @@ def evaluate_fit(
 
     \b
     blendsplat evaluate-fit anna/front anna/left --scan anna.obj --landmarks anna.txt
+    blendsplat evaluate-fit --render-scan scan.glb --texture scan.jpg --views 32
     blendsplat evaluate-fit --self-test
     """
+    from dataclasses import replace
+
     from blendsplat.progress import Progress
     from blendsplat.tracking import evaluate_fit as rooms
 
     def work(progress: Progress) -> dict[str, Any]:
         if self_test:
-            return rooms.self_test(progress=progress)
+            job = rooms.SelfTest(people=people)
+            return rooms.self_test(job if seed is None else replace(job, seed=seed), progress)
+        if render_scan is not None:
+            job_of_scan = rooms.ScanViews(views=views)
+            return rooms.evaluate_scan(render_scan, texture, landmarks, unit, job_of_scan, pictures, progress)
         return rooms.evaluate_fits(list(fits or ()), scan, landmarks, unit, progress)
 
     result = run_command("evaluating", work, verbose, as_json)

@@ -21,7 +21,8 @@ def weights(
 ) -> None:
     """List the weights that KaoLRM can use, or check those in a folder key by key.
 
-    Blendsplat neither ships nor fetches them: their licences are between their owners and you.
+    One small set is Blendsplat's own and ships with it. The others it neither ships nor fetches: their licences are
+    between their owners and you.
     $BLENDSPLAT_WEIGHTS names another folder to keep them in.
 
     \b

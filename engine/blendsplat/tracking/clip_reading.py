@@ -17,7 +17,7 @@ from blendsplat.progress import Progress
 from blendsplat.tracking import points as pts
 from blendsplat.tracking import prepare
 from blendsplat.tracking.fit import FacePrior
-from blendsplat.tracking.regressor import Regressor, cut_square, framing
+from blendsplat.tracking.regressor import Regressor, cut_square, framing, uprighted
 from blendsplat.video import Clip
 
 BATCH = 8
@@ -114,7 +114,7 @@ def _picture(
     square, image = framing(points, regressor.face_share), clip.image(frame)
     colours = cut_square(image, square, SIZE).astype(np.float32) / 255
     alpha = cut_square(matte_of(frame, image), square, SIZE)[..., None].astype(np.float32) / 255
-    return colours * alpha + 1 - alpha
+    return uprighted(colours * alpha + 1 - alpha, points)
 
 
 def _matting(clip: Clip) -> Callable[[int, np.ndarray], np.ndarray]:

@@ -7,7 +7,7 @@ The model's mean face stands beside every figure: a fit that is no nearer to the
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,18 @@ from blendsplat.tracking.regressor import make_regressor
 from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.scan_metrics import chamfer, figures, neutral_mesh, scan_to_mesh, view_variance
 from blendsplat.tracking.scans import Scan, read_scan
+
+
+@dataclass(frozen=True)
+class ScanViews:
+    """Photographs taken of a scan: how many, from how far to the side (degrees), their size in pixels and focal
+    length over it."""
+
+    views: int = 32
+    widest: float = 45.0
+    size: int = 512
+    focal: float = 2.5
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,21 +98,60 @@ def self_test(job: SelfTest | None = None, progress: Progress | None = None) -> 
     """
     job, progress = job or SelfTest(), progress or Progress()
     head = load_head("builtin")
-    methods = {"landmarks": "none"} | ({} if make_regressor("auto", head) is None else {"kaolrm": "auto"})
-    table: dict[str, list[dict[str, float]]] = {"mean face": [], **{name: [] for name in methods}}
-    fitted = missed = 0
+    judged = _Judged(head)
     for number in range(job.people):
-        progress.check()
         scan, pictures = _generated(head, job, number)
-        table["mean face"].append(judge(head, np.zeros(head.shape_count), scan))
-        for name, weights in methods.items():
-            fits = _fit_views(head, pictures, job, weights)
-            fitted, missed = fitted + len(fits), missed + len(pictures) - len(fits)
-            rows = [judge(head, fit.shape, scan) for fit in fits]
-            spread = variances(fits) if len(fits) > 1 else {}
-            table[name] += [{**row, **spread} for row in rows]
+        judged.person(scan, pictures, job.focal * job.size, progress)
         progress.update("evaluate", number + 1, job.people)
-    return {"rows": {name: _mean(rows) for name, rows in table.items() if rows}, "fitted": fitted, "missed": missed}
+    return judged.told()
+
+
+def evaluate_scan(
+    path: Path, texture: Path | None = None, landmarks: Path | None = None, unit: float | None = None,
+    job: ScanViews | None = None, pictures_to: Path | None = None, progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Photograph a scan from many sides, fit every picture and measure the fits against it; rows as ``self_test``.
+
+    texture: a colour map instead of the file's own; landmarks: left out, they are detected; pictures_to: a folder in
+    which the pictures are kept. Raises InputError, FormatError, NoFaceError as scan_views.upright_scan.
+    """
+    from blendsplat.tracking.scan_views import draw_scan, portrait_cameras, upright_scan
+
+    job, progress = job or ScanViews(), progress or Progress()
+    coloured, scan = upright_scan(path, texture, landmarks, unit)
+    cameras = portrait_cameras(scan.landmarks, job.views, job.size, job.focal, job.widest, job.seed)
+    pictures = [draw_scan(coloured, camera)[0] for camera in cameras]
+    if pictures_to is not None:
+        pictures_to.mkdir(parents=True, exist_ok=True)
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(pictures_to / f"{number:03d}.png")
+    judged = _Judged(load_head("builtin"))
+    judged.person(scan, pictures, job.focal * job.size, progress)
+    return judged.told()
+
+
+class _Judged:
+    """The table of a test: for each person the mean face, the landmarks' fits and the shipped regressor's."""
+
+    def __init__(self, head: HeadModel) -> None:
+        self.head = head
+        self.methods = {"landmarks": "none"} | ({} if make_regressor("auto", head) is None else {"kaolrm": "auto"})
+        self.table: dict[str, list[dict[str, float]]] = {"mean face": [], **{name: [] for name in self.methods}}
+        self.fitted = self.missed = 0
+
+    def person(self, scan: Scan, pictures: list[np.ndarray], focal: float, progress: Progress) -> None:
+        """Fit pictures [H,W,3] uint8 of one person, taken with ``focal`` pixels, by every method."""
+        self.table["mean face"].append(judge(self.head, np.zeros(self.head.shape_count), scan))
+        for name, weights in self.methods.items():
+            progress.check()
+            fits = _fit_views(self.head, pictures, focal, weights)
+            self.fitted, self.missed = self.fitted + len(fits), self.missed + len(pictures) - len(fits)
+            spread = variances(fits) if len(fits) > 1 else {}
+            self.table[name] += [{**judge(self.head, fit.shape, scan), **spread} for fit in fits]
+
+    def told(self) -> dict[str, Any]:
+        rows = {name: _mean(rows) for name, rows in self.table.items() if rows}
+        return {"rows": rows, "fitted": self.fitted, "missed": self.missed}
 
 
 def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[np.ndarray]]:
@@ -117,7 +168,7 @@ def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[
     return Scan(vertices, head.faces.numpy(), landmarks), list(pictures)
 
 
-def _fit_views(head: HeadModel, pictures: list[np.ndarray], job: SelfTest, weights: str) -> list[Tracking]:
+def _fit_views(head: HeadModel, pictures: list[np.ndarray], focal: float, weights: str) -> list[Tracking]:
     """The fits of those pictures in which a face was found."""
     from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 
@@ -126,12 +177,12 @@ def _fit_views(head: HeadModel, pictures: list[np.ndarray], job: SelfTest, weigh
         files = [folder / f"{index}.png" for index in range(len(pictures))]
         for file, picture in zip(files, pictures, strict=True):
             Image.fromarray(picture).save(file)
-        options = ImageFitOptions(head_model=head, weights=weights, focal=job.focal * job.size)
+        options = ImageFitOptions(head_model=head, weights=weights, focal=focal)
         try:
             result = fit_images(files, folder / "out", options)
         except NoFaceError:
             return []
-        return [replace(Tracking.load(fit["directory"])) for fit in result["fits"]]
+        return [Tracking.load(fit["directory"]) for fit in result["fits"]]
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

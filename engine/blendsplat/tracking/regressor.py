@@ -6,6 +6,7 @@ The picture is cut the way the network was trained on: the head on white, the 68
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +16,11 @@ import torch
 
 from blendsplat.errors import InputError
 from blendsplat.heads.landmarks68 import OF_478
+from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.tracking.fit import FacePrior
 from blendsplat.tracking.kaolrm.catalogue import DEFAULT, find_shipped
+from blendsplat.tracking.prepare import weak_perspective_poses
 
 QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions between 10 a second are nearly linear
 SIZE = 512  # pixels of the crop that is kept
@@ -83,11 +86,41 @@ def make_regressor(weights: str | Path, head: HeadModel, device: str = "cpu") ->
 
 
 def framing(points: np.ndarray, share: float) -> tuple[float, float, float]:
-    """Landmarks [478,2] -> (left, top, side) of the square in which the 68 take ``share`` of the height, centred."""
+    """Landmarks [478,2] -> (left, top, side) of the square in which the 68 take ``share`` of the height, centred; of a
+    tilted head, once it is upright."""
     face = points[OF_478]
-    side = float(np.ptp(face[:, 1])) / share
+    side = float(np.ptp(turned(face, -tilt_of(points))[:, 1])) / share
     middle = face.mean(0)
     return float(middle[0] - side / 2), float(middle[1] - side / 2), side
+
+
+def tilt_of(points: np.ndarray) -> float:
+    """How far a head is rolled in the picture, radians, clockwise: where the landmarks [478,2] say that its up axis
+    points. A turned and nodding head that stands upright has none."""
+    rotation = weak_perspective_poses(_rest_points(), points[None].astype(np.float64))[0][0]
+    return float(np.arctan2(rotation[0, 1], rotation[1, 1]))
+
+
+@cache
+def _rest_points() -> np.ndarray:
+    """The 478 on the neutral built-in head [478,3]."""
+    head = load_head("builtin")
+    return np.asarray(head.landmarks_of(head.template[None])[0].numpy(), np.float64)
+
+
+def turned(points: np.ndarray, angle: float) -> np.ndarray:
+    """Picture points [P,2] turned clockwise by ``angle`` (radians) about their mean."""
+    c, s = np.cos(angle), np.sin(angle)
+    middle = points.mean(0)
+    return (points - middle) @ np.array([[c, s], [-s, c]]) + middle
+
+
+def uprighted(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A picture on white [S,S,3] of the ``framing`` square, turned about its middle so that the head stands upright."""
+    size = picture.shape[0]
+    middle = (size - 1) / 2
+    matrix = cv2.getRotationMatrix2D((middle, middle), float(np.degrees(tilt_of(points))), 1.0)
+    return cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(1.0, 1.0, 1.0))
 
 
 def cut_square(image: np.ndarray, square: tuple[float, float, float], size: int = SIZE, fill: int = 0) -> np.ndarray:

@@ -87,14 +87,28 @@ def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
         triangles = mesh.faces[:, :3]
         quads = mesh.faces[mesh.faces[:, 3] >= 0]
         return mesh.vertices, np.concatenate([triangles, quads[:, [0, 2, 3]]])
-    if path.suffix.lower() not in (".ply", ".glb"):
+    return mesh_of(read_with_trimesh(path), path)
+
+
+def mesh_of(loaded: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(vertices [V,3] float64, faces [F,3] int64) of what trimesh read. Raises FormatError when that is no mesh."""
+    vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
+    if len(faces) == 0 or len(vertices) < 100 or not np.isfinite(vertices).all():
+        raise FormatError(f"{path.name} holds no triangle mesh of a head; export it again.")
+    return vertices, faces
+
+
+def read_with_trimesh(path: Path) -> Any:
+    """A trimesh.Trimesh with its colours. Raises InputError (no such file, another kind), FormatError (damaged)."""
+    if path.suffix.lower() not in (".ply", ".glb", ".obj"):
         raise InputError(f"The scan {path.name} must be an .obj, .ply or .glb file.")
     if not path.is_file():
         raise InputError(f"The scan {path} does not exist; check the path.")
     import trimesh  # slow to load
 
     try:
-        loaded: Any = trimesh.load(path, force="mesh", process=False)
-        return np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
+        return trimesh.load(path, force="mesh", process=False)
     except Exception as error:  # trimesh raises whatever its parsers raise
-        raise FormatError(f"{path.name} cannot be read as a mesh; export it again.", repr(error)) from error
+        raise FormatError(
+            f"{path.name} is damaged or no mesh: it cannot be read. Fetch or export it again.", repr(error)
+        ) from error

@@ -230,8 +230,8 @@ def test_views_from_the_side_can_be_left_out(folder):
 
 
 def test_a_stem_of_convolutions_trains_and_is_read_back(folder, tmp_path):
-    stem = TINY | {"encoder_stem": True, "encoder_patch": 32, "encoder_grid": 2, "image_size": 64}
+    stem = TINY | {"encoder_stem": True}
     train_truth(folder, preset(model=stem, images=8), tmp_path)
-    assert load_model(tmp_path).regress(torch.rand(1, 3, 64, 64))["shape"].shape == (1, 80)
+    assert load_model(tmp_path).regress(torch.rand(1, 3, SIZE, SIZE))["shape"].shape == (1, 80)
     with pytest.raises(ValueError, match="encoder_stem"):
-        preset(model=stem | {"encoder_patch": 28, "image_size": 56})
+        preset(model=stem | {"encoder_patch": 7, "encoder_grid": 8})

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-SHIFT, ROLL, ZOOM = 0.03, np.radians(12.0), 1.06
+SHIFT, ROLL, ZOOM = 0.004, np.radians(2.0), 1.01
 _NOISE = 1 << 20  # numbers of the noise that pictures take a window of
 Rng = np.random.Generator
 
@@ -56,6 +56,11 @@ def turn_image(image: np.ndarray, rotation: np.ndarray, K: np.ndarray, zoom: flo
     forwards = K @ np.diag([zoom, zoom, 1.0]) @ rotation @ np.linalg.inv(K)
     matrix = np.linalg.inv(to_corner) @ forwards @ to_corner
     return cv2.warpPerspective(image, matrix, image.shape[1::-1], flags=cv2.INTER_LINEAR)
+
+
+def on_white(image: np.ndarray) -> np.ndarray:
+    """Premultiplied RGBA uint8 [H,W,4] -> RGB float32 [H,W,3] in [0,1] on white."""
+    return (image[..., :3] + (255 - image[..., 3:])).astype(np.float32) / 255
 
 
 def photograph(image: np.ndarray, rng: Rng) -> np.ndarray:

@@ -19,7 +19,6 @@ Count = Annotated[int, Field(ge=1, le=65536)]
 
 # width, layers, heads of the DINOv2 encoders with registers; giant has another kind of MLP and is not used by any LRM
 ENCODERS = {"dinov2_vits14_reg": (384, 12, 6), "dinov2_vitb14_reg": (768, 12, 12), "dinov2_vitl14_reg": (1024, 24, 16)}
-STEM_PATCH = 32  # pixels that the convolutions of encoder_stem make one token of
 IGNORED_KEYS = ("rendering_samples_per_ray",)  # of OpenLRM: its ray marcher is not part of this
 
 
@@ -77,8 +76,8 @@ class Config(BaseModel):
                 raise ValueError(f"the {what}'s width {width} does not divide into {heads} heads")
         if self.triplane_high_res != 2 * self.triplane_low_res:
             raise ValueError("triplane_high_res is not twice triplane_low_res")
-        if self.encoder_stem and self.encoder_patch != STEM_PATCH:
-            raise ValueError(f"the patch of an encoder_stem is {STEM_PATCH}")
+        if self.encoder_stem and self.encoder_patch % 2:
+            raise ValueError("the patch of an encoder_stem must be even")
         if self.image_size % self.encoder_patch:
             raise ValueError(f"image_size {self.image_size} is not a multiple of the patch, {self.encoder_patch}")
         return self

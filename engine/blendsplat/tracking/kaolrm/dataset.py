@@ -19,6 +19,7 @@ from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.tracking.kaolrm.augment import (
     ZOOM,
     framing_camera,
+    on_white,
     photograph,
     premultiplied,
     turn_image,
@@ -82,8 +83,11 @@ class GeneratedViews:
             if widest >= 90 or abs(_side(viewmat)) <= widest
         ]
 
-    def item(self, source: SourceView, rng: np.random.Generator | None = None) -> tuple[np.ndarray, dict[str, Tensor]]:
-        """One image float32 [S,S,3] on white and its coefficients. rng: augment; None: as rendered.
+    def item(
+        self, source: SourceView, rng: np.random.Generator | None = None, faults: bool = True
+    ) -> tuple[np.ndarray, dict[str, Tensor]]:
+        """One image float32 [S,S,3] on white and its coefficients. rng: framed as a fit frames it, with the faults of
+        photographs unless these are not wanted; None: as rendered.
 
         Raises FormatError naming a picture that cannot be read.
         """
@@ -94,7 +98,8 @@ class GeneratedViews:
             return on_colour(image, 1.0), canonical_truth(truth, viewmat)
         turn, zoom = self._framing(source, rng)
         pixels = turn_image(premultiplied(image), turn[:3, :3], intrinsics(self.size, float(truth["focal"])), zoom)
-        return photograph(pixels, rng), zoomed(canonical_truth(truth, turn @ viewmat), zoom)
+        picture = photograph(pixels, rng) if faults else on_white(pixels)
+        return picture, zoomed(canonical_truth(truth, turn @ viewmat), zoom)
 
     def _framing(self, source: SourceView, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """(turn of the camera [4,4], zoom): about fit-image's framing for portraits, the box's for the other data."""

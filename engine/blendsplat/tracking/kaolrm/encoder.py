@@ -13,6 +13,7 @@ from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
 from blendsplat.tracking.kaolrm.config import Config
 
+STEM_EDGES = 12  # directions that a stem of convolutions tells apart
 EPS = 1e-6  # of every LayerNorm here; torch's own default is another
 
 
@@ -38,7 +39,9 @@ class VisionTransformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
         self.register_tokens = nn.Parameter(torch.zeros(1, self.registers, width))
         self.patch_embed: ConvolutionStem | PatchEmbedding = (
-            ConvolutionStem(width) if config.encoder_stem else PatchEmbedding(config.encoder_patch, width)
+            ConvolutionStem(config.encoder_patch, width)
+            if config.encoder_stem
+            else PatchEmbedding(config.encoder_patch, width)
         )
         self.blocks = nn.ModuleList(Block(width, config.encoder_heads) for _ in range(config.encoder_layers))
         self.norm = nn.LayerNorm(width, eps=EPS)
@@ -80,23 +83,14 @@ class PatchEmbedding(nn.Module):
 
 
 class ConvolutionStem(nn.Module):
-    """32x32 pixels -> a token by four convolutions, which a small encoder learns much sooner than one linear map
-    (Xiao et al. 2021). Not part of DINOv2: for models trained from nothing."""
+    """A patch of pixels -> a token by two convolutions, edges and their sums over cells, which a small encoder learns
+    much sooner than one linear map (after Xiao et al. 2021). Not part of DINOv2: for models trained from nothing."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, patch: int, width: int) -> None:
         super().__init__()
-        first, second = max(1, width // 4), max(1, width // 2)
         self.proj = nn.Sequential(
-            nn.Conv2d(3, first, 4, 4), nn.GELU(),
-            nn.Conv2d(first, second, 3, 2, 1), nn.GELU(),
-            nn.Conv2d(second, width, 3, 2, 1), nn.GELU(),
-            nn.Conv2d(width, width, 3, 2, 1),
-        )  # fmt: skip
-        for layer in self.proj:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                assert layer.bias is not None
-                nn.init.zeros_(layer.bias)
+            nn.Conv2d(3, STEM_EDGES, 5, 2, 2), nn.GELU(), nn.Conv2d(STEM_EDGES, width, patch // 2, patch // 2)
+        )
 
 
 class Block(nn.Module):

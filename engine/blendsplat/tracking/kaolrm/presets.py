@@ -40,6 +40,18 @@ class TruthPreset(_Values):
     model: Config = Config()
 
 
+class SolvePreset(_Values):
+    """A KaoLRM solved for by least squares on generated heads whose parameters are known (solving.py)."""
+
+    method: Literal["solve"]
+    held_out: int = Field(80, ge=1, description="people at the end of the data that only judge")
+    widest: float = Field(55.0, gt=0, le=90, description="degrees to the side, past which cameras are left out")
+    faults: int = Field(4, ge=1, description="one picture in so many gets the faults of photographs")
+    strength: float = Field(0.1, gt=0, description="of the penalty, over the mean variance of what is read")
+    seed: int = 0
+    model: Config
+
+
 class LossWeights(_Values):
     """What each term of the published loss counts (losses.py says what they are); 0 leaves a term out."""
 
@@ -88,8 +100,10 @@ class StagesPreset(_Values):
     model: Config = Config()
 
 
-Preset = TruthPreset | StagesPreset
-_METHODS: dict[str, type[TruthPreset] | type[StagesPreset]] = {"truth": TruthPreset, "published": StagesPreset}
+Preset = TruthPreset | SolvePreset | StagesPreset
+_METHODS: dict[str, type[TruthPreset] | type[SolvePreset] | type[StagesPreset]] = {
+    "solve": SolvePreset, "truth": TruthPreset, "published": StagesPreset,
+}  # fmt: skip
 
 
 def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Preset:

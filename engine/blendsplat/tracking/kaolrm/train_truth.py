@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from blendsplat.errors import InputError
 from blendsplat.heads import load_head
+from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
 from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, SourceView, TrueHeads
 from blendsplat.tracking.kaolrm.model import KaoLRM
@@ -39,6 +40,7 @@ from blendsplat.tracking.metrics import part_of
 
 _STATISTICS_OF, _WAKING = 512, 96  # views that the data's mean, and the network's start, are taken from
 
+_SCORED_AT_ONCE = 16
 _LOSS_STRIDE = 4  # vertices: one in so many says as much of a smooth surface
 
 
@@ -111,28 +113,12 @@ class TruthTrainer:
         self.images += len(batch.images)
         return float(loss.detach())
 
-    @torch.no_grad()
-    def score(self, most: int = 240) -> Score:
+    def score(self) -> Score:
         """How the model does on people it has never seen."""
         self.model.eval()
-        views = self.held_out[:most]
-        predicted: list[dict[str, Tensor]] = []
-        truths: list[dict[str, Tensor]] = []
-        for start in range(0, len(views), self.preset.batch):
-            rng = np.random.default_rng([self.preset.seed, 2, start])  # as photographs, the same ones every time
-            batch = self.data.batch(views[start : start + self.preset.batch], rng)
-            predicted.append(self.model.coefficients(self.model.tokens(batch.images.to(self.device))))
-            truths.append({name: value.to(self.device) for name, value in batch.coefficients.items()})
+        result = score_of(self.model, self.data, self.held_out, self.head, self.preset.seed)
         self.model.train()
-        ours = {name: torch.cat([p[name] for p in predicted]) for name in COEFFICIENTS}
-        truth = {name: torch.cat([t[name] for t in truths]) for name in COEFFICIENTS}
-        rows = torch.from_numpy(self.head.regions["face"]).to(self.device)
-        mean_face = {**ours, "shape": torch.zeros_like(ours["shape"]), "expression": truth["expression"]}
-        return Score(
-            1000 * float(face_error({**ours, "expression": truth["expression"]}, truth, self.head, rows).mean()),
-            1000 * float(face_error(mean_face, truth, self.head, rows).mean()),
-            wobble(ours["shape"], views),
-        )
+        return result
 
     def save_checkpoint(self, path: Path) -> None:
         save_checkpoint(path, self.model, self.optimiser, images=self.images)
@@ -156,6 +142,29 @@ class TruthTrainer:
         place = self.preset.model.shape_count + self.preset.model.expression_count + 6
         values[place] = math.log(math.expm1(float(values[place])))  # the scale passes a softplus
         last.bias.copy_(values)
+
+
+@torch.no_grad()
+def score_of(
+    model: KaoLRM, data: GeneratedViews, views: list[SourceView], head: HeadModel, seed: int, most: int = 240
+) -> Score:
+    """What ``model`` says of people it has not seen, in pictures with a photograph's faults, the same each time."""
+    views, device = views[:most], head.template.device
+    predicted: list[dict[str, Tensor]] = []
+    truths: list[dict[str, Tensor]] = []
+    for start in range(0, len(views), _SCORED_AT_ONCE):
+        batch = data.batch(views[start : start + _SCORED_AT_ONCE], np.random.default_rng([seed, 2, start]))
+        predicted.append(model.coefficients(model.tokens(batch.images.to(device))))
+        truths.append({name: value.to(device) for name, value in batch.coefficients.items()})
+    ours = {name: torch.cat([p[name] for p in predicted]) for name in COEFFICIENTS}
+    truth = {name: torch.cat([t[name] for t in truths]) for name in COEFFICIENTS}
+    rows = torch.from_numpy(head.regions["face"]).to(device)
+    mean_face = {**ours, "shape": torch.zeros_like(ours["shape"]), "expression": truth["expression"]}
+    return Score(
+        1000 * float(face_error({**ours, "expression": truth["expression"]}, truth, head, rows).mean()),
+        1000 * float(face_error(mean_face, truth, head, rows).mean()),
+        wobble(ours["shape"], views),
+    )
 
 
 def train_truth(
