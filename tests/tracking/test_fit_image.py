@@ -21,7 +21,7 @@ from blendsplat.tracking.fit_files import NAMES
 from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 from blendsplat.tracking.landmarks import LANDMARK_COUNT, Landmarks
 from blendsplat.tracking.photograph import find_face, photograph_files, read_photograph, recorded_focal
-from blendsplat.tracking.regressor import cut_square, framing, make_regressor
+from blendsplat.tracking.regressor import cut_square, framing, make_regressor, tilt_of, turned
 from blendsplat.tracking.result import Tracking
 
 EYES = np.array([225.4, 103.0])  # the middle between the astronaut's irises, read off the picture
@@ -283,7 +283,8 @@ def test_framing_puts_the_landmarks_where_the_network_expects_them() -> None:
     points = np.random.default_rng(1).uniform(100, 300, (478, 2))
     left, top, side = framing(points, 0.37)
     inside = (points[OF_478] - [left, top]) / side
-    assert np.allclose(inside.mean(0), 0.5) and np.ptp(inside[:, 1]) == pytest.approx(0.37)
+    upright = turned(inside, -tilt_of(points))
+    assert np.allclose(inside.mean(0), 0.5) and np.ptp(upright[:, 1]) == pytest.approx(0.37)
 
 
 @pytest.mark.parametrize("side", [40.0, 200.0, 3000.0])

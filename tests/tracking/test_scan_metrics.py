@@ -148,8 +148,8 @@ def test_scans_that_are_none(person: tuple[np.ndarray, np.ndarray], head: HeadMo
     with pytest.raises(InputError, match="seven landmarks"):
         read_scan(tmp_path / "s.obj", None)
     for name, content, words in (
-        ("s.stl", b"", "must be an .obj"), ("s.ply", b"ply\nnothing", "cannot be read as a mesh"),
-        ("s.glb", b"glTF\xef\xbf\xbd", "cannot be read as a mesh"),
+        ("s.stl", b"", "must be an .obj"), ("s.ply", b"ply\nnothing", "damaged or no mesh"),
+        ("s.glb", b"glTF\xef\xbf\xbd", "damaged or no mesh"),
         ("s.obj", b"v 1 2 3\nf 1 1 1\n", "no triangle mesh"),
     ):  # fmt: skip
         (tmp_path / name).write_bytes(content)
