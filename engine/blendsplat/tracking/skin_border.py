@@ -32,7 +32,7 @@ SKIN = 3.0  # standard deviations of the face's own colours
 REGIONS = ("face", "left_ear", "right_ear", "neck")
 NOISE, ALIKE = 0.05, 5.0  # error of a border over the eyes' distance; neighbouring points err alike
 STRIP, REACH = 0.06, 0.4  # beside a border point, and to and fro, where its vertex is looked for
-CAUCHY = 4.0
+CAUCHY = 2.0
 
 
 @dataclass
