@@ -39,8 +39,9 @@ from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.skin_border import find_skin_border, padded
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
-SHARED_BIAS = 3.0  # see fit.SHARED_BIAS: a photograph has its own bias, not one repeated over a clip
-REGRESSED_SIGMA = 0.9  # of the shape, once a regressor has seen the face; 0.12 to 0.9 were tried on generated people
+# With a regressor's reading the shape is held less; 0.12 to 0.9 were tried on generated people. For the bias see
+# fit.SHARED_BIAS.
+REGRESSED_SIGMA, REGRESSED_BIAS = 0.9, 3.0
 PIXELS_MAY_MOVE = 0.005  # of the eyes' distance: by how much pixels may worsen the mean landmark error
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
 MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
@@ -176,9 +177,10 @@ def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, optio
     prior = _joined([s.prior for s in group if s.prior is not None])
     wanted = FitOptions(
         focal=SHARED, centre=(SHARED / 2, SHARED / 2), smoothing=0.0, offsets=False, prior=prior, outline=True,
-        border=padded([_border(s) for s in group]), shape_sigma=1.0 if prior is None else REGRESSED_SIGMA,
-        shared_bias=SHARED_BIAS,
+        border=padded([_border(s) for s in group]),
     )  # fmt: skip
+    if prior is not None:
+        wanted = replace(wanted, shape_sigma=REGRESSED_SIGMA, shared_bias=REGRESSED_BIAS)
     try:
         whole = fit_clip(
             head, pixels, np.ones(len(group), bool), np.arange(len(group), dtype=float), int(SHARED), int(SHARED),
