@@ -26,6 +26,7 @@ from blendsplat.tracking.kaolrm.config import Config, read_config
 from blendsplat.tracking.kaolrm.model import KaoLRM
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_SMALL = 1 << 26  # bytes of a file whose network may be built twice
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 # Not of this network, and why
 _IGNORED = {
@@ -100,8 +101,7 @@ def inspect_weights(directory: str | Path, **sizes: Any) -> Inspection:
     path = _weights_file(folder)
     with _opened(path) as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    with torch.device("meta"):
-        wanted = {key: tuple(tensor.shape) for key, tensor in KaoLRM(config).state_dict().items()}
+    wanted = {key: tuple(tensor.shape) for key, tensor in _unfilled(config, path).state_dict().items()}
     ignored: dict[str, int] = {}
     for key in shapes.keys() - wanted.keys():
         reason = next((reason for prefix, reason in _IGNORED.items() if key.startswith(prefix)), None)
@@ -151,8 +151,7 @@ def _load(folder: Path, inspection: Inspection, device: torch.device | str) -> K
     if inspection.fresh:
         model = KaoLRM(inspection.config)
     else:
-        with torch.device("meta"):
-            model = KaoLRM(inspection.config)
+        model = _unfilled(inspection.config, path)
     tensors: dict[str, Tensor] = {key: value for key, value in model.state_dict().items() if key in inspection.fresh}
     with _opened(path) as file:
         for key in model.state_dict().keys() - tensors.keys():
@@ -167,6 +166,16 @@ def _load(folder: Path, inspection: Inspection, device: torch.device | str) -> K
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.to(device)
+
+
+def _unfilled(config: Config, path: Path) -> KaoLRM:
+    """The network before its weights are read. A large one takes no memory; for a small one that way's own start (a
+    second and a half of imports in torch) would be the slowest part of a fit."""
+    if path.stat().st_size > _SMALL:
+        with torch.device("meta"):
+            return KaoLRM(config)
+    with torch.random.fork_rng(devices=[]):
+        return KaoLRM(config)
 
 
 def _fault(path: Path, inspection: Inspection) -> str:
