@@ -148,10 +148,7 @@ def _load(folder: Path, inspection: Inspection, device: torch.device | str) -> K
     if not inspection.fits:
         raise FormatError(_fault(path, inspection))
     model: KaoLRM
-    if inspection.fresh:
-        model = KaoLRM(inspection.config)
-    else:
-        model = _unfilled(inspection.config, path)
+    model = KaoLRM(inspection.config) if inspection.fresh else _unfilled(inspection.config, path)
     tensors: dict[str, Tensor] = {key: value for key, value in model.state_dict().items() if key in inspection.fresh}
     with _opened(path) as file:
         for key in model.state_dict().keys() - tensors.keys():
