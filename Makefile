@@ -8,7 +8,7 @@ OUT    ?= out/demo
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # One architecture (its PTX runs on later GPUs too): all five take minutes with nvcc. Releases set CUDAARCHS themselves.
 export CUDAARCHS ?= 75
-SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' -o -name '*.toml' -o -name '*.npz' 2>/dev/null)
+SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' -o -name '*.toml' -o -name '*.npz' -o -name '*.safetensors' 2>/dev/null)
 
 .PHONY: demo test gpu-test bench build lint addon clean
 

@@ -5,6 +5,6 @@
 
 namespace blendsplat {
 
-constexpr int kInterface = 3;
+constexpr int kInterface = 4;
 
 }  // namespace blendsplat

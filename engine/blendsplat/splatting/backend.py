@@ -17,7 +17,7 @@ from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Sc
 from blendsplat.splatting.cpu import CpuBackend
 from blendsplat.splatting.cuda import CudaBackend
 
-KERNEL_INTERFACE = 3  # as in cuda_ext/include/blendsplat/interface.h
+KERNEL_INTERFACE = 4  # as in cuda_ext/include/blendsplat/interface.h
 
 
 class RasterPass(Protocol):

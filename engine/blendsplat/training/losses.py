@@ -10,9 +10,7 @@ from blendsplat.training.metrics import ssim, weighted_mean
 from blendsplat.training.presets import Preset
 
 
-def image_loss(
-    images: Tensor, targets: Tensor, valid: Tensor, preset: Preset, lpips: Lpips | None = None
-) -> Tensor:
+def image_loss(images: Tensor, targets: Tensor, valid: Tensor, preset: Preset, lpips: Lpips | None = None) -> Tensor:
     """Scalar loss of images and targets [B,H,W,3] with pixel weights valid [B,H,W,1]; lpips: the metric, in
     batches where it counts."""
     loss = preset.l1_weight * weighted_mean((images - targets).abs(), valid).mean()

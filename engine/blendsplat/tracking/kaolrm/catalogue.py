@@ -42,8 +42,11 @@ class Entry:
 
 CATALOGUE = (
     Entry(
-        DEFAULT, "a built-in head from one portrait; ships with Blendsplat",
-        "made by train-kaolrm from generated people alone (docs/kaolrm.md)", "Apache-2.0", 4.0,
+        DEFAULT,
+        "a built-in head from one portrait; ships with Blendsplat",
+        "made by train-kaolrm from generated people alone (docs/kaolrm.md)",
+        "Apache-2.0",
+        4.0,
     ),
     Entry("kaolrm-multiview", "a FLAME head from one image, profiles too", _KAOLRM, "CC BY-NC 4.0", 0.75),
     Entry("kaolrm-mono", "a FLAME head from one portrait, frontal", _KAOLRM, "CC BY-NC 4.0", 20.0),

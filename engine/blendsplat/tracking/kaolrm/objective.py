@@ -120,7 +120,5 @@ class Objective(nn.Module):
 def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """The loss: every term times its weight. Raises InputError when no term counts."""
     if not terms:
-        raise InputError(
-            "No term of the loss has a weight in the preset, so there is nothing to learn."
-        )
+        raise InputError("No term of the loss has a weight in the preset, so there is nothing to learn.")
     return torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()

@@ -87,8 +87,7 @@ def make_ops(device: torch.device, dtype: torch.dtype, head_width: int) -> Ops[A
 def _panel_ops(head_width: int) -> PanelOps | None:
     backend = cpu_backend()
     # where our kernels have no vector instructions of their own, torch's are the faster ones
-    panels = hasattr(backend.kernels, "TOKEN_PANEL")  # a binary of before has none
-    if not panels or backend.instruction_set not in ("avx512", "avx2") or head_width > backend.kernels.HEAD_WIDTH:
+    if backend.instruction_set not in ("avx512", "avx2") or head_width > backend.kernels.HEAD_WIDTH:
         return None
     return PanelOps(backend.kernels)
 

@@ -59,9 +59,7 @@ def coefficient_statistics(truths: list[dict[str, Tensor]]) -> tuple[dict[str, T
 def face_error(predicted: dict[str, Tensor], truth: dict[str, Tensor], head: HeadModel, rows: Tensor) -> Tensor:
     """Mean distance [B] in metres between the face's vertices, neutral faces apart from expression, after the best
     similarity: how well the person is met, whatever the pose and the size, which no photograph shows."""
-    neutral = [
-        head(head_params({**c, "pose": torch.zeros_like(c["pose"])}, head))[:, rows] for c in (predicted, truth)
-    ]
+    neutral = [head(head_params({**c, "pose": torch.zeros_like(c["pose"])}, head))[:, rows] for c in (predicted, truth)]
     return (aligned(*neutral) - neutral[1]).norm(dim=-1).mean(-1)
 
 
