@@ -190,3 +190,16 @@ def test_errors_pass_through_the_silence(capfd):
         os.write(2, b"something else\n")
         _ = 1 / 0
     assert "something else" in capfd.readouterr().err
+
+
+def test_mediapipe_comes_without_matplotlib_and_leaves_the_real_one_alone():
+    script = """
+import sys
+from blendsplat.tracking.landmarks import import_mediapipe
+assert import_mediapipe().solutions.face_mesh.FaceMesh
+assert not [name for name in sys.modules if name.split(".")[0] == "matplotlib"]
+import matplotlib.pyplot
+assert matplotlib.pyplot.figure and matplotlib.__version__
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, timeout=120)
+    assert run.returncode == 0, run.stderr

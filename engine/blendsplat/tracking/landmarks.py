@@ -8,8 +8,12 @@ mediapipe. Both follow one face: the larger one at first, then the one nearest t
 from __future__ import annotations
 
 import abc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -125,10 +129,30 @@ def _landmarks(normalised: Any, width: int, height: int) -> Landmarks:
     return Landmarks(points, float(inside.mean()))
 
 
-def import_mediapipe() -> Any:
-    """Import mediapipe when it is needed: it takes half a second and prints."""
+@contextmanager
+def _without_plotting() -> Iterator[None]:
+    """mediapipe imports matplotlib for one drawing helper, which takes longer than its models: it gets an empty module.
+
+    Whoever imports matplotlib afterwards gets the real one.
+    """
+    names = ("matplotlib", "matplotlib.pyplot")
+    if any(name in sys.modules for name in ("mediapipe", *names)):
+        yield
+        return
+    stand_ins = {name: ModuleType(name) for name in names}
+    sys.modules.update(stand_ins)
     try:
-        with quiet_native_logs():
+        yield
+    finally:
+        for name, module in stand_ins.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+def import_mediapipe() -> Any:
+    """Import mediapipe when it is needed: it takes a while and prints."""
+    try:
+        with quiet_native_logs(), _without_plotting():
             import mediapipe
     except ImportError as error:
         raise InputError(
