@@ -72,6 +72,7 @@ def clip_steps() -> Iterator[float]:
     yield 1.0
     yield from screenshot("3-importing")
     yield from job_ends("import", 600)
+    settings.track_init = "kaolrm"  # with the face network that ships
     with bpy.context.temp_override(**view()):
         bpy.ops.blendsplat.track()
     yield from job_ends("track", 900)
