@@ -27,7 +27,7 @@ from blendsplat.tracking.kaolrm.generate import Generation, generate
 from blendsplat.tracking.kaolrm.model import head_vertices
 from blendsplat.tracking.kaolrm.objective import weighted_sum
 from blendsplat.tracking.kaolrm.optimiser import CHECKPOINT, adamw, all_but_norms_and_biases
-from blendsplat.tracking.kaolrm.presets import LossWeights, StagesPreset, TruthPreset, load_preset
+from blendsplat.tracking.kaolrm.presets import LossWeights, SolvePreset, StagesPreset, TruthPreset, load_preset
 from blendsplat.tracking.kaolrm.train_stages import MOST_SKIPPED, StageTrainer, network, train_stages
 from blendsplat.tracking.kaolrm.weights import CONFIG, WEIGHTS, save_model
 
@@ -257,7 +257,7 @@ def test_shipped_presets_hold_the_published_values(tmp_path):
     assert (mono.epochs, mono.batch, mono.side_views, mono.model.focal) == (200, 32, 0, 4.0)
     assert (multi.rate, multi.weight_decay, multi.clip, multi.warm_up_steps) == (4e-4, 0.05, 1.0, 3000)
     assert load_preset("multi-view", {"stage_2.lpips": "0", "epochs": "7"}).stage_2.lpips == 0
-    assert isinstance(load_preset("small"), TruthPreset)
+    assert isinstance(load_preset("small"), SolvePreset) and isinstance(load_preset("descent"), TruthPreset)
     for overrides, named in (
         ({"stage_2.lpipz": "1"}, "lpipz"),
         ({"method": "magic"}, "magic"),
