@@ -19,6 +19,7 @@ from blendsplat.tracking.kaolrm.decoders import ChannelGate
 from blendsplat.tracking.kaolrm.encoder import STEM_EDGES, Block
 from blendsplat.tracking.kaolrm.model import KaoLRM
 from blendsplat.tracking.kaolrm.triplane import TransformerLayer, plane_means
+from blendsplat.tracking.kaolrm.waking import grid_waves
 
 PLANES, SLOTS = 3, 4  # a token becomes 2x2 texels; three planes of four hold the edges' twelve directions
 EDGE_GAIN, CELL_GAIN = 12.0, 3.0
@@ -102,12 +103,7 @@ def _seed_encoder(model: KaoLRM, places: Tensor, waves: int) -> None:
 def place_waves(grid: int, width: int) -> Tensor:
     """[grid*grid,width]: sines and cosines of each cell's row and column, of equal length everywhere."""
     rates = torch.linspace(0.5, grid / 3, width // 4) * 2 * torch.pi / grid
-    angles = torch.arange(grid)[:, None] * rates
-    line = torch.cat([angles.sin(), angles.cos()], 1)
-    waves = torch.zeros(grid, grid, width)
-    waves[..., : line.shape[1]] = line[None]
-    waves[..., line.shape[1] : 2 * line.shape[1]] = line[:, None]
-    return waves.flatten(0, 1)
+    return grid_waves(torch.arange(grid)[:, None] * rates, width)
 
 
 def read_edges(model: KaoLRM, images: Tensor) -> Tensor:

@@ -46,11 +46,16 @@ def place_waves(grid: int, width: int) -> Tensor:
     """[1,1+grid*grid,width]: sines and cosines of each patch's row and column; zero for the class token."""
     places = (torch.arange(grid) + 0.5) / grid * torch.pi
     angles = places[:, None] * torch.linspace(1, grid, max(1, width // 4)) / 2
-    line = torch.cat([angles.sin(), angles.cos()], 1)  # [grid,width/2]
+    return torch.cat([torch.zeros(1, width), grid_waves(angles, width)])[None]
+
+
+def grid_waves(angles: Tensor, width: int) -> Tensor:
+    """[R*R,width]: sines and cosines of ``angles`` [R,A] at every cell's column, then at its row; the rest is zero."""
+    grid, line = len(angles), torch.cat([angles.sin(), angles.cos()], 1)
     waves = torch.zeros(grid, grid, width)
     waves[..., : line.shape[1]] = line[None]
     waves[..., line.shape[1] : 2 * line.shape[1]] = line[:, None]
-    return torch.cat([torch.zeros(1, width), waves.flatten(0, 1)])[None]
+    return waves.flatten(0, 1)
 
 
 def _wake_transformer(model: KaoLRM, seen: Tensor) -> Tensor:
