@@ -10,7 +10,7 @@ import pytest
 
 from blendsplat.errors import FormatError, StorageError
 from blendsplat.files import atomic_path, read_npz, write_bytes, write_npz
-from blendsplat.tracking.result import Tracking
+from blendsplat.heads.performance import Performance
 
 META = {"format": "test", "version": 2, "name": "тест ü"}
 
@@ -69,9 +69,9 @@ def test_a_pickle_inside_is_not_loaded(tmp_path):
 
 
 @pytest.fixture
-def tracking() -> Tracking:
+def tracking() -> Performance:
     frames = 3
-    return Tracking(
+    return Performance(
         head="builtin", head_source="builtin", width=64, height=64, timestamps=np.arange(frames) / 25.0,
         valid=np.ones(frames, bool), shape=np.zeros(4, np.float32), vertex_offsets=np.zeros((10, 3), np.float32),
         expression=np.zeros((frames, 5), np.float32), root_pose=np.zeros((frames, 3), np.float32),
@@ -85,7 +85,7 @@ def tracking() -> Tracking:
 
 def test_tracking_round_trip_and_selection(tracking, tmp_path):
     tracking.save(tmp_path / "tracking.npz")
-    again = Tracking.load(tmp_path)
+    again = Performance.load(tmp_path)
     assert again.expression_names == tracking.expression_names and again.figures == {"jitter_px": 0.5}
     np.testing.assert_array_equal(again.neck_pose, tracking.neck_pose)
     part = again.select([2, 0])
@@ -98,4 +98,4 @@ def test_tracking_with_a_wrong_array_is_refused(tracking, tmp_path, name, value)
     setattr(tracking, name, value)
     tracking.save(tmp_path / "tracking.npz")
     with pytest.raises(FormatError, match=name):
-        Tracking.load(tmp_path)
+        Performance.load(tmp_path)

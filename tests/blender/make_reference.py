@@ -21,9 +21,9 @@ from blendsplat.avatars.rendering import render_performance
 from blendsplat.avatars.rig import rig_arrays
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.tracking.fit_files import ImageFit, save_fit
 from blendsplat.tracking.photograph import Face, Photograph
-from blendsplat.tracking.result import Tracking
 
 ROWS = (0, 6, 13)
 
@@ -43,7 +43,7 @@ def make(folder: Path) -> None:
     view = np.diag([1.0, -1.0, -1.0, 1.0])
     view[:3, 3] = [0.0, float(head.template[:, 1].mean()), 0.9]
     zero = np.zeros((frames, 3))
-    tracking = Tracking(
+    tracking = Performance(
         head="builtin", head_source="builtin", width=width, height=height, timestamps=np.arange(frames) / 25,
         valid=np.ones(frames, bool),
         shape=rng.normal(0, 0.5, head.shape_count).astype(np.float32),
@@ -73,7 +73,7 @@ def make(folder: Path) -> None:
     np.savez(folder / "reference.npz", rows=ROWS, vertices=vertices, rgba=np.stack([rendered[row] for row in ROWS]))
 
 
-def make_fit(tracking: Tracking, head: HeadModel, folder: Path) -> None:
+def make_fit(tracking: Performance, head: HeadModel, folder: Path) -> None:
     """What fit-image leaves for a photograph on which the head looks like this."""
     picture = synthetic_fit.picture(tracking.width, tracking.height)
     whole = np.full(picture.shape[:2], 255, np.uint8)

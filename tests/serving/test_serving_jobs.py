@@ -13,6 +13,7 @@ import pytest
 from engine_client import LocalServer
 
 from blendsplat.errors import InputError
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.serving import kinds
 from blendsplat.serving.jobs import EtaClock
@@ -26,7 +27,6 @@ from blendsplat.serving.kinds import (
     to_straight8,
 )
 from blendsplat.serving.options import ABSOLUTE, ImportOptions, RenderOptions, SelftestOptions, TrainOptions, validated
-from blendsplat.tracking.result import Tracking
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, run: Any, name: str = "selftest") -> None:
@@ -199,9 +199,9 @@ def test_plain_values() -> None:
     assert plain(mixed) == {"1": 2.0, "p": "x", "n": None, "a": [0, 1], "t": [True, None]}
 
 
-def performance(frames: int, fps: float = 25.0) -> Tracking:
+def performance(frames: int, fps: float = 25.0) -> Performance:
     zeros = np.zeros((frames, 3), np.float32)
-    return Tracking(
+    return Performance(
         "builtin", "builtin", 64, 64, np.arange(frames) / fps, np.ones(frames, bool), np.zeros(2, np.float32),
         np.zeros((4, 3), np.float32), np.arange(frames, dtype=np.float32)[:, None], zeros, zeros, zeros,
         np.zeros((frames, 2, 3), np.float32), np.zeros((frames, 2), np.float32), zeros, np.eye(3, dtype=np.float32),

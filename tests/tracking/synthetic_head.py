@@ -12,8 +12,8 @@ from scipy.spatial import Delaunay
 
 from blendsplat.geometry import project_points
 from blendsplat.heads.model import HeadModel, HeadParams, LandmarkEmbedding
+from blendsplat.heads.performance import Performance
 from blendsplat.tracking import points as pts
-from blendsplat.tracking.result import Tracking
 
 MM = 1e-3
 
@@ -168,7 +168,7 @@ def make_head(seed: int = 0, shapes: int = 12, expressions: int = 16, bounded: b
 
 def make_truth(
     head: HeadModel, frames: int = 40, seed: int = 1, fov: float = 30.0, size: int = 512, fps: float = 25.0
-) -> Tracking:
+) -> Performance:
     """A clip of smooth, lively motion with two blinks. fov in degrees across the image."""
     rng = np.random.default_rng(seed)
     time = np.arange(frames) / fps
@@ -191,7 +191,7 @@ def make_truth(
     jaw = np.zeros((frames, 3))
     jaw[:, 0] = 0.12 * (1 + wave(rate=1.5))
     f32 = np.float32
-    return Tracking(
+    return Performance(
         head=head.name,
         head_source="synthetic",
         width=size,
@@ -213,7 +213,7 @@ def make_truth(
     )
 
 
-def landmarks_of(head: HeadModel, truth: Tracking) -> np.ndarray:
+def landmarks_of(head: HeadModel, truth: Performance) -> np.ndarray:
     """Exact projected landmarks [F,478,2] in pixels."""
     params: HeadParams = truth.params()
     world = head.landmarks_of(head(params, torch.as_tensor(truth.vertex_offsets)))

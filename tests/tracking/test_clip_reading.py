@@ -18,8 +18,9 @@ from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import Cancelled, InputError, NoFaceError
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
-from blendsplat.tracking import Tracking, TrackOptions, evaluate_tracking, track_clip
+from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.tracking.clip_reading import between, frames_to_read, person_shape, read_clip, yaws
 from blendsplat.tracking.fit import FacePrior, fit_clip
 from blendsplat.tracking.landmarks import load_landmarks, save_landmarks
@@ -34,7 +35,7 @@ class Seer:
 
     name, face_share, step = "seer", 0.3, 1 / 15
 
-    def __init__(self, truth: Tracking, noise: float = 0.0) -> None:
+    def __init__(self, truth: Performance, noise: float = 0.0) -> None:
         self.truth, self.rng, self.noise = truth, np.random.default_rng(0), noise
         self.frames: list[int] = []
 
@@ -55,12 +56,12 @@ def head() -> HeadModel:
 
 
 @pytest.fixture(scope="module")
-def truth(head: HeadModel) -> Tracking:
+def truth(head: HeadModel) -> Performance:
     return make_truth(head, FRAMES, size=SIZE, fov=27)
 
 
 def make_folder(
-    folder: Path, head: HeadModel, truth: Tracking, found: np.ndarray | None = None, shots: tuple[int, ...] = (0,)
+    folder: Path, head: HeadModel, truth: Performance, found: np.ndarray | None = None, shots: tuple[int, ...] = (0,)
 ) -> Path:
     """A clip folder whose pictures say their number; frames without a face are black."""
     found = np.ones(FRAMES, bool) if found is None else found
@@ -102,7 +103,7 @@ def test_a_true_reading_brings_the_shape_nearer_and_is_recorded(head, truth, tmp
     told = track_clip(folder, options(head, init="kaolrm", regressor=Seer(truth, 0.2)))
     error, error_told = (evaluate_tracking(result, truth, head)["vertex_error_mm"] for result in (plain, told))
     assert error_told < 0.8 * error
-    again = Tracking.load(folder)
+    again = Performance.load(folder)
     assert (plain.init, told.init, again.init) == ("landmarks", "seer", "seer")
     assert again.figures["frames_read"] >= FRAMES / 2 and "frames_read" not in plain.figures
 

@@ -19,8 +19,8 @@ from blendsplat.errors import InputError
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.obj import read_obj
+from blendsplat.heads.performance import Performance
 from blendsplat.tracking.export_head import export_head
-from blendsplat.tracking.result import Tracking
 
 _IMPORT = """
 import json, sys
@@ -51,11 +51,11 @@ def head() -> HeadModel:
 
 
 @pytest.fixture(scope="module")
-def tracking(head: HeadModel) -> Tracking:
+def tracking(head: HeadModel) -> Performance:
     rng = np.random.default_rng(5)
     expression = np.zeros((1, head.expression_count), np.float32)
     expression[0, [3, 10, 20]] = 0.6, 0.3, 0.8
-    return Tracking(
+    return Performance(
         head="builtin", head_source="builtin", width=64, height=48, timestamps=np.zeros(1), valid=np.ones(1, bool),
         shape=rng.normal(size=head.shape_count).astype(np.float32),
         vertex_offsets=np.zeros((head.vertex_count, 3), np.float32), expression=expression,
@@ -67,13 +67,13 @@ def tracking(head: HeadModel) -> Tracking:
     )  # fmt: skip
 
 
-def expected(tracking: Tracking, head: HeadModel) -> np.ndarray:
+def expected(tracking: Performance, head: HeadModel) -> np.ndarray:
     """Vertices without pose correctives, which glTF cannot hold."""
     plain = replace(head, pose_directions=torch.zeros_like(head.pose_directions))
     return plain(tracking.params())[0].numpy()
 
 
-def test_glb_means_the_same_head_by_gltfs_rules(tracking: Tracking, head: HeadModel, tmp_path: Path) -> None:
+def test_glb_means_the_same_head_by_gltfs_rules(tracking: Performance, head: HeadModel, tmp_path: Path) -> None:
     import pygltflib
 
     told = export_head(tracking, head, tmp_path / "h.glb")
@@ -122,7 +122,7 @@ def test_glb_means_the_same_head_by_gltfs_rules(tracking: Tracking, head: HeadMo
     assert np.allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-4)
 
 
-def test_obj_is_the_posed_head(tracking: Tracking, head: HeadModel, tmp_path: Path) -> None:
+def test_obj_is_the_posed_head(tracking: Performance, head: HeadModel, tmp_path: Path) -> None:
     export_head(tracking, head, tmp_path / "h.obj")
     mesh = read_obj(tmp_path / "h.obj")
     assert np.allclose(mesh.vertices, head(tracking.params())[0].numpy(), atol=2e-6)
@@ -130,7 +130,7 @@ def test_obj_is_the_posed_head(tracking: Tracking, head: HeadModel, tmp_path: Pa
     assert np.array_equal(mesh.uv_faces[:, :3], head.uv_faces.numpy())
 
 
-def test_another_ending_is_refused(tracking: Tracking, head: HeadModel, tmp_path: Path) -> None:
+def test_another_ending_is_refused(tracking: Performance, head: HeadModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"h\.fbx cannot be written"):
         export_head(tracking, head, tmp_path / "h.fbx")
 
@@ -146,7 +146,7 @@ def texture(tmp_path: Path) -> Path:
 
 
 def test_a_damaged_texture_is_told_and_nothing_is_written(
-    tracking: Tracking, head: HeadModel, texture: Path, tmp_path: Path
+    tracking: Performance, head: HeadModel, texture: Path, tmp_path: Path
 ) -> None:
     texture.write_bytes(texture.read_bytes()[:60])
     for name in ("h.glb", "h.obj"):
@@ -157,7 +157,7 @@ def test_a_damaged_texture_is_told_and_nothing_is_written(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["glb", "obj"])
-def test_blender_reads_it(tracking: Tracking, head: HeadModel, tmp_path: Path, suffix: str, texture: Path) -> None:
+def test_blender_reads_it(tracking: Performance, head: HeadModel, tmp_path: Path, suffix: str, texture: Path) -> None:
     path = tmp_path / f"a head.{suffix}"
     export_head(tracking, head, path, texture)
     texture.unlink()  # what was written must not need it

@@ -13,10 +13,10 @@ from synthetic_head import landmarks_of, make_head, make_truth
 from blendsplat.errors import InputError, NoFaceError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.tracking import points as pts
 from blendsplat.tracking.fit import FitOptions, fit_clip, nearest_valid
 from blendsplat.tracking.metrics import evaluate_tracking, head_vertices, jitter, rigid_alignment
-from blendsplat.tracking.result import Tracking
 
 WEAK = FitOptions(offsets=False, smoothing=0, expression_sigma=100, shape_sigma=100, focal_sigma=5)
 
@@ -27,13 +27,13 @@ def head() -> HeadModel:
 
 
 @pytest.fixture(scope="module")
-def truth(head: HeadModel) -> Tracking:
+def truth(head: HeadModel) -> Performance:
     return make_truth(head, 48)
 
 
 def fitted(
-    head: HeadModel, truth: Tracking, pixels: np.ndarray, found: np.ndarray | None = None, **options
-) -> Tracking:
+    head: HeadModel, truth: Performance, pixels: np.ndarray, found: np.ndarray | None = None, **options
+) -> Performance:
     found = np.ones(truth.frame_count, bool) if found is None else found
     return fit_clip(head, pixels, found, truth.timestamps, truth.width, truth.height, FitOptions(**options))
 
@@ -182,7 +182,7 @@ def test_no_face_is_said(head, truth):
 def test_file_round_trip(head, truth, tmp_path):
     result = fitted(head, truth, landmarks_of(head, truth))
     result.save(tmp_path / "tracking.npz")
-    again = Tracking.load(tmp_path)
+    again = Performance.load(tmp_path)
     assert again.figures == result.figures and (again.neck_pose == result.neck_pose).all()
     assert result.expression.dtype == result.K.dtype == result.vertex_offsets.dtype == np.float32
 

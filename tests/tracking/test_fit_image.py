@@ -16,13 +16,13 @@ from blendsplat.errors import InputError, NoFaceError
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.tracking.fit_files import NAMES
 from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 from blendsplat.tracking.landmarks import LANDMARK_COUNT, Landmarks
 from blendsplat.tracking.photograph import find_face, photograph_files, read_photograph, recorded_focal
 from blendsplat.tracking.regressor import cut_square, framing, make_regressor, tilt_of, turned
-from blendsplat.tracking.result import Tracking
 
 EYES = np.array([225.4, 103.0])  # the middle between the astronaut's irises, read off the picture
 
@@ -37,7 +37,7 @@ def astronaut(test_data: Callable[[str], Path]) -> Image.Image:
     return Image.open(test_data("images/astronaut.png")).convert("RGB")
 
 
-def projected(tracking: Tracking, head: HeadModel) -> np.ndarray:
+def projected(tracking: Performance, head: HeadModel) -> np.ndarray:
     """Landmarks [478,2] in the photograph's pixels."""
     import torch
 
@@ -47,9 +47,9 @@ def projected(tracking: Tracking, head: HeadModel) -> np.ndarray:
     return flat[:, :2] / flat[:, 2:]
 
 
-def fitted(path: Path, head: HeadModel, output: Path, **options: object) -> Tracking:
+def fitted(path: Path, head: HeadModel, output: Path, **options: object) -> Performance:
     fit_images([path], output, ImageFitOptions(head_model=head, weights="none", **options))  # type: ignore[arg-type]
-    return Tracking.load(output)
+    return Performance.load(output)
 
 
 # --- the whole way
@@ -136,7 +136,7 @@ def test_a_large_photograph_keeps_its_own_camera(astronaut: Image.Image, head: H
     assert np.abs(projected(large, head) / 7 - projected(small, head)).max() < 3
 
 
-def fitted_of(image: Image.Image, head: HeadModel, folder: Path) -> Tracking:
+def fitted_of(image: Image.Image, head: HeadModel, folder: Path) -> Performance:
     folder.mkdir()
     image.save(folder / "a.png", compress_level=1)
     return fitted(folder / "a.png", head, folder / "out")
@@ -181,7 +181,7 @@ def test_one_bad_picture_does_not_stop_the_others(astronaut: Image.Image, head: 
     folders = {fit["directory"] for fit in result["fits"]}
     assert len(folders) == 2
     for place in folders:
-        Tracking.load(place)
+        Performance.load(place)
 
 
 class Scattering:
@@ -258,7 +258,7 @@ def test_the_regressor_sees_the_framing_on_white_and_is_heard(
         told = Told(value)
         options = ImageFitOptions(head_model=head, regressor=told)
         assert fit_images([tmp_path / "a.png"], tmp_path / "o", options)["fits"][0]["method"] == "told"
-        shapes.append(Tracking.load(tmp_path / "o").shape[:5])
+        shapes.append(Performance.load(tmp_path / "o").shape[:5])
     assert told.shown.shape[0] == told.shown.shape[1] and told.shown[:12, :12].min() > 0.97
     assert 0.05 < (shapes[1] - shapes[0]).mean() < 1.5
 
@@ -270,7 +270,7 @@ def test_photographs_of_one_person_share_the_shape_in_their_own_cameras(
     astronaut.crop((60, 0, 400, 300)).resize((680, 600)).save(tmp_path / "b.png")
     options = ImageFitOptions(head_model=head, weights="none", same_person=True)
     fit_images([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "o", options)
-    one, two = Tracking.load(tmp_path / "o/a"), Tracking.load(tmp_path / "o/b")
+    one, two = Performance.load(tmp_path / "o/a"), Performance.load(tmp_path / "o/b")
     assert np.array_equal(one.shape, two.shape)
     assert (two.width, two.height) == (680, 600) and one.frame_count == two.frame_count == 1
     assert np.allclose(projected(two, head)[[468, 473]].mean(0), (EYES - [60, 0]) * 2, atol=8)

@@ -17,12 +17,12 @@ from PIL import Image
 from blendsplat.errors import InputError, NoFaceError, StorageError
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.heads.portrait import portrait_camera, take_portrait
 from blendsplat.tracking import fit_files
 from blendsplat.tracking.fit_files import NAMES
 from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 from blendsplat.tracking.photograph import WORKED, read_photograph
-from blendsplat.tracking.result import Tracking
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_of_two_faces_the_larger_is_taken_and_it_is_said(
     both.save(tmp_path / "two.png")
     told = fit(tmp_path / "two.png")
     assert any("2 faces are in the picture; the largest was taken" in warning for warning in told["warnings"])
-    tracking = Tracking.load(told["directory"])
+    tracking = Performance.load(told["directory"])
     centre = tracking.K @ (tracking.viewmat[:3, :3] @ tracking.translation[0] + tracking.viewmat[:3, 3])
     assert centre[0] / centre[2] > 480
 

@@ -13,9 +13,10 @@ from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
-from blendsplat.tracking import Tracking, TrackOptions, evaluate_tracking, track_clip
+from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.tracking.landmarks import save_landmarks
 from blendsplat.tracking.metrics import head_vertices
 from blendsplat.video import Clip
@@ -32,11 +33,11 @@ def head() -> HeadModel:
 
 
 @pytest.fixture(scope="module")
-def truth(head: HeadModel) -> Tracking:
+def truth(head: HeadModel) -> Performance:
     return make_truth(head, FRAMES, size=SIZE, fov=27)
 
 
-def make_folder(folder: Path, head: HeadModel, truth: Tracking, found: np.ndarray | None = None) -> Path:
+def make_folder(folder: Path, head: HeadModel, truth: Performance, found: np.ndarray | None = None) -> Path:
     """A clip folder: flat pictures, mattes of the mesh plus shoulders, true landmarks."""
     found = np.ones(FRAMES, bool) if found is None else found
     for name in ("images", "mattes"):
@@ -72,7 +73,7 @@ def options(head: HeadModel, **more) -> TrackOptions:
 def test_everything_is_written(head, truth, tmp_path):
     folder = make_folder(tmp_path / "clip with ä space", head, truth)
     result = track_clip(folder, options(head))
-    again = Tracking.load(folder)
+    again = Performance.load(folder)
     assert (again.neck_pose == result.neck_pose).all() and again.frame_count == FRAMES
     assert {"landmark_error", "jitter_px", "frames_per_second"} <= set(again.figures)
     camera = json.loads((folder / "camera.json").read_text())

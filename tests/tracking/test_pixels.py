@@ -13,10 +13,10 @@ from synthetic_head import make_truth
 
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.splatting.mesh_layers import render_mesh
 from blendsplat.tracking.metrics import head_vertices, rigid_alignment
 from blendsplat.tracking.pixels import _light, _Scene, cut_look, harmonics, refine_on_pixels
-from blendsplat.tracking.result import Tracking
 
 SIZE = 400
 LIGHT = torch.tensor([0.5, -0.25, 0.2, -0.35, 0.05, 0.02, 0.08, -0.04, 0.03])
@@ -27,7 +27,7 @@ def head() -> HeadModel:
     return load_head("builtin")
 
 
-def truth_of(head: HeadModel) -> Tracking:
+def truth_of(head: HeadModel) -> Performance:
     """One frame of a person before a camera, facing it."""
     still = make_truth(head, 1, size=SIZE, fov=20)
     rng = np.random.default_rng(4)
@@ -36,7 +36,7 @@ def truth_of(head: HeadModel) -> Tracking:
     return replace(still, **zero, shape=(0.8 * rng.normal(size=head.shape_count)).astype(np.float32))
 
 
-def photographed(head: HeadModel, tracking: Tracking) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def photographed(head: HeadModel, tracking: Performance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """image [H,W,3], matte [H,W] uint8 and landmarks [478,2] of an evenly coloured head under LIGHT."""
     vertices = torch.as_tensor(head_vertices(tracking, head))
     camera = torch.as_tensor(tracking.K)[None]
@@ -49,7 +49,7 @@ def photographed(head: HeadModel, tracking: Tracking) -> tuple[np.ndarray, np.nd
     return (image ** (1 / 2.2) * 255).to(torch.uint8).numpy(), (alpha[..., 0] * 255).to(torch.uint8).numpy(), points
 
 
-def distance_mm(one: Tracking, other: Tracking, head: HeadModel) -> float:
+def distance_mm(one: Performance, other: Performance, head: HeadModel) -> float:
     """Between the faces, aligned with scale."""
     have, want = (head_vertices(t, head)[:, head.regions["face"]] for t in (one, other))
     return 1000 * float(np.linalg.norm(rigid_alignment(have, want, True) - want, axis=-1).mean())

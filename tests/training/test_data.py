@@ -12,7 +12,7 @@ import torch
 from tiny_clip import tiny_head, write_tiny_clip
 
 from blendsplat.errors import FormatError, InputError
-from blendsplat.tracking.result import Tracking
+from blendsplat.heads.performance import Performance
 from blendsplat.training.data import TrackedClip, split_frames, training_size
 from blendsplat.video import Clip
 
@@ -56,7 +56,7 @@ def test_fingerprint_follows_tracking_and_images(tmp_path: Path) -> None:
     assert TrackedClip.open(tmp_path).fingerprint == first
     Clip.open(tmp_path).write_valid(2, np.zeros((32, 32), np.uint8))
     second = TrackedClip.open(tmp_path).fingerprint
-    tracking = Tracking.load(tmp_path)
+    tracking = Performance.load(tmp_path)
     tracking.translation = tracking.translation + np.float32(0.01)
     tracking.save(tmp_path / "tracking.npz")
     assert len({first, second, TrackedClip.open(tmp_path).fingerprint}) == 3

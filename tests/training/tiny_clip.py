@@ -13,7 +13,7 @@ from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.avatars.rgbavatar import RGBAvatar
 from blendsplat.files import write_json
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking.result import Tracking
+from blendsplat.heads.performance import Performance
 from blendsplat.video.clip import ClipInfo, encode_png, frame_path, write_info
 
 SIZE = 32
@@ -53,13 +53,13 @@ def tiny_camera(size: int = SIZE) -> TrainingCamera:
     return TrainingCamera(K, viewmat, size, size)
 
 
-def tiny_tracking(head: HeadModel, frames: int, size: int = SIZE, seed: int = 0) -> Tracking:
+def tiny_tracking(head: HeadModel, frames: int, size: int = SIZE, seed: int = 0) -> Performance:
     """Smooth random expressions and small head turns."""
     rng = np.random.default_rng(seed)
     time = np.arange(frames)[:, None] / 8
     expression = np.sin(time * rng.uniform(1, 3, head.expression_count) + rng.uniform(0, 6, head.expression_count))
     camera, zeros = tiny_camera(size), np.zeros((frames, 3), np.float32)
-    return Tracking(
+    return Performance(
         head=head.name, head_source="tiny", width=size, height=size, timestamps=np.arange(frames) / 25.0,
         valid=np.ones(frames, bool), shape=np.zeros(head.shape_count, np.float32),
         vertex_offsets=np.zeros((head.vertex_count, 3), np.float32), expression=expression.astype(np.float32),
@@ -86,7 +86,7 @@ def tiny_avatar(head: HeadModel, resolution: int = 12, blendshapes: int = 3, see
 
 
 @torch.no_grad()
-def write_tiny_clip(directory: Path, frames: int = 16, size: int = SIZE, head: HeadModel | None = None) -> Tracking:
+def write_tiny_clip(directory: Path, frames: int = 16, size: int = SIZE, head: HeadModel | None = None) -> Performance:
     """Write a tracked clip folder that tiny_avatar renders; the picture's background is grey, mattes are soft."""
     head = head or tiny_head()
     tracking, avatar, camera = tiny_tracking(head, frames, size), tiny_avatar(head), tiny_camera(size)

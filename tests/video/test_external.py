@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from blendsplat.errors import FormatError, InputError, UnsafeFileError, VideoError
 from blendsplat.geometry import project_points, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.tracking.result import Tracking
+from blendsplat.heads.performance import Performance
 from blendsplat.video import Clip
 from blendsplat.video.external import export_vhap, import_recording
 
@@ -101,7 +101,7 @@ def projected(vertices: torch.Tensor, viewmats: np.ndarray) -> np.ndarray:
     return pixels[..., :2] / pixels[..., 2:]
 
 
-def tracked_pixels(tracking: Tracking, head: HeadModel) -> np.ndarray:
+def tracked_pixels(tracking: Performance, head: HeadModel) -> np.ndarray:
     params = tracking.params().to(torch.float64)
     vertices = head(params, torch.as_tensor(tracking.vertex_offsets, dtype=torch.float64))
     viewmats = torch.as_tensor(tracking.viewmat, dtype=torch.float64)[None].expand(tracking.frame_count, -1, -1)
@@ -167,7 +167,7 @@ def test_vhap_the_skull_stays_at_its_pixels(vhap, head, tmp_path):
     original = np.array(Image.open(folder / "images" / "00003_00.png"))
     np.testing.assert_array_equal(clip.image(3), original)
     np.testing.assert_array_equal(clip.matte(3), np.array(Image.open(folder / "fg_masks" / "00003_00.png")).max(-1))
-    np.testing.assert_array_equal(Tracking.load(clip.directory).neck_pose, tracking.neck_pose)
+    np.testing.assert_array_equal(Performance.load(clip.directory).neck_pose, tracking.neck_pose)
     assert json.loads((clip.directory / "camera.json").read_text())["width"] == WIDTH
 
 

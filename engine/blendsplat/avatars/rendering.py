@@ -11,9 +11,9 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Avatar, Gaussians
 from blendsplat.errors import InputError
+from blendsplat.heads.performance import Performance
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.backend import RasterPass, make_pass
-from blendsplat.tracking.result import Tracking
 
 _FRAMES_A_BATCH = 8  # the blendshapes are read from memory once per batch
 _PIXELS_A_BATCH = 2**21
@@ -47,7 +47,7 @@ def render_gaussians(
 @torch.no_grad()
 def render_performance(
     avatar: Avatar,
-    tracking: Tracking,
+    tracking: Performance,
     width: int,
     height: int,
     background: Sequence[float] | None = None,

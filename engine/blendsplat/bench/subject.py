@@ -19,8 +19,8 @@ from blendsplat.demo.clip import DISTANCE, FIELD_OF_VIEW, FPS
 from blendsplat.demo.performance import talking_performance
 from blendsplat.heads.builtin import appearance, builtin_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_head
-from blendsplat.tracking.result import Tracking
 from blendsplat.training.data import FrameSet
 from blendsplat.training.presets import load_preset
 from blendsplat.training.trainer import Trainer
@@ -77,7 +77,7 @@ def new_trainer(plan: Plan, images: int = 10**6) -> Trainer:
     return Trainer(person.head, person.camera, on_device, load_preset("rgbavatar", overrides), device=plan.device)
 
 
-def real_avatar(plan: Plan) -> tuple[str, Avatar, Tracking]:
+def real_avatar(plan: Plan) -> tuple[str, Avatar, Performance]:
     """(what it is, the avatar, a performance for it)."""
     if plan.avatar is None:
         return _trained_avatar(str(plan.device), plan.size or SIZE, plan.uv or UV)
@@ -86,7 +86,7 @@ def real_avatar(plan: Plan) -> tuple[str, Avatar, Tracking]:
 
 
 @lru_cache(maxsize=1)
-def _trained_avatar(device: str, size: int, uv: int) -> tuple[str, Avatar, Tracking]:
+def _trained_avatar(device: str, size: int, uv: int) -> tuple[str, Avatar, Performance]:
     trainer = new_trainer(Plan(torch.device(device), size=size, uv=uv, batch=4), TRAINED_IMAGES)
     while not trainer.done:
         trainer.step()
@@ -114,14 +114,14 @@ def scene_of(gaussians: Gaussians, camera: TrainingCamera) -> BenchScene:
     )  # fmt: skip
 
 
-def _performance(avatar: Avatar) -> Tracking:
+def _performance(avatar: Avatar) -> Performance:
     """The demo's performance as if it had been tracked with the avatar's head, before its own camera."""
     params, camera = talking_performance(avatar.head, FRAMES, FPS), avatar.camera
     arrays = {
         name: getattr(params, name).cpu().numpy()
         for name in ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
     }
-    return Tracking(
+    return Performance(
         head=avatar.head.name, head_source=avatar.head.name, width=camera.width, height=camera.height,
         timestamps=np.arange(FRAMES) / FPS, valid=np.ones(FRAMES, bool), shape=np.zeros(0, np.float32),
         vertex_offsets=np.zeros((avatar.head.vertex_count, 3), np.float32),

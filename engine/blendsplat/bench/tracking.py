@@ -21,9 +21,10 @@ from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.people import Person, random_person
+from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_views
 from blendsplat.progress import Progress
-from blendsplat.tracking import Tracking, TrackOptions, evaluate_tracking, track_clip
+from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.video import Clip, ClipOptions, import_clip, write_mp4
 
 SEED = 90_002  # no training has seen these people
@@ -64,7 +65,7 @@ def benchmark_tracking(
     return rows
 
 
-def make_person_clip(path: Path, head: HeadModel, frames: int, number: int, progress: Progress) -> Tracking:
+def make_person_clip(path: Path, head: HeadModel, frames: int, number: int, progress: Progress) -> Performance:
     """Render and encode person ``number`` talking, as mp4. Returns the truth."""
     person = random_person(head, np.random.default_rng([SEED, number]))
     params = talking_performance(head, frames, FPS, seed=SEED + number)
@@ -89,7 +90,7 @@ def _pictures(head: HeadModel, person: Person, params: HeadParams, progress: Pro
 
 
 def _tracked(
-    clip: Clip, head: HeadModel, weights: str, truth: Tracking | None, progress: Progress
+    clip: Clip, head: HeadModel, weights: str, truth: Performance | None, progress: Progress
 ) -> list[TrackingFigures]:
     rows = []
     for init in ("landmarks", "kaolrm"):

@@ -15,9 +15,9 @@ import torch
 from blendsplat.demo.performance import talking_performance
 from blendsplat.heads.builtin import appearance, builtin_head
 from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_head
 from blendsplat.progress import Progress
-from blendsplat.tracking.result import Tracking
 from blendsplat.video import write_mp4
 
 SIZE = 512
@@ -28,7 +28,7 @@ TEXTURE_SIZE = 1024
 FRAMES_A_BATCH = 4
 
 
-def make_clip(path: Path, frames: int = 200, seed: int = 3, progress: Progress | None = None) -> Tracking:
+def make_clip(path: Path, frames: int = 200, seed: int = 3, progress: Progress | None = None) -> Performance:
     """Render and encode ``frames`` frames of 512x512 at 25 fps to ``path`` (mp4). Returns the truth."""
     progress = progress or Progress()
     head = builtin_head()
@@ -92,14 +92,14 @@ def _shirt(wall: np.ndarray, translation: np.ndarray, K: np.ndarray) -> np.ndarr
     return wall * (1 - cover) + cloth * cover
 
 
-def truth_of(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray) -> Tracking:
+def truth_of(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray) -> Performance:
     """The parameters that a clip was rendered from, as its Tracking."""
     frames = params.batch
 
     def rows(value: torch.Tensor) -> np.ndarray:
         return value.expand(frames, *value.shape[1:]).numpy().astype(np.float32)
 
-    return Tracking(
+    return Performance(
         head=head.name, head_source="builtin", width=SIZE, height=SIZE, timestamps=np.arange(frames) / FPS,
         valid=np.ones(frames, bool), shape=params.shape[0].numpy(),
         vertex_offsets=np.zeros((head.vertex_count, 3), np.float32), expression=rows(params.expression),

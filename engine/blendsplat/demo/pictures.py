@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from blendsplat.avatars import load_avatar
 from blendsplat.avatars.rendering import render_performance
 from blendsplat.files import atomic_path
-from blendsplat.tracking.result import Tracking
+from blendsplat.heads.performance import Performance
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.decode import VideoFile
 
@@ -19,7 +19,7 @@ ROWS = 4
 CAPTION = 22
 
 
-def side_by_side(clip: Clip, tracking: Tracking, avatar_path: Path, folder: Path, first: int, target: Path) -> None:
+def side_by_side(clip: Clip, tracking: Performance, avatar_path: Path, folder: Path, first: int, target: Path) -> None:
     """Write a PNG of ROWS frames from ``first`` on: clip, overlay of the mesh, avatar, and what Blender rendered.
 
     folder holds overlay.mp4 and, if Blender rendered, render/*.png: one picture for each frame from ``first`` on.

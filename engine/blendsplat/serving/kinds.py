@@ -25,7 +25,7 @@ from blendsplat.serving.system import resolve_device
 
 if TYPE_CHECKING:
     from blendsplat.avatars import Avatar
-    from blendsplat.tracking.result import Tracking
+    from blendsplat.heads.performance import Performance
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v")
 _PER_FRAME = (
@@ -94,10 +94,10 @@ def run_fit_image(options: opt.FitImageOptions, progress: Progress) -> dict[str,
 def run_export_head(options: opt.ExportHeadOptions, progress: Progress) -> dict[str, Any]:
     """-> {output, vertices, faces, shape_keys, joints}."""
     from blendsplat.heads.load import load_head
+    from blendsplat.heads.performance import Performance
     from blendsplat.tracking.export_head import export_head
-    from blendsplat.tracking.result import Tracking
 
-    tracking = Tracking.load(options.performance or options.fit)
+    tracking = Performance.load(options.performance or options.fit)
     head = load_head(tracking.head_source, landmarks=False, progress=progress)
     folder = options.fit if options.fit.is_dir() else options.fit.parent
     texture = folder / "texture.png" if (folder / "texture.png").is_file() else None
@@ -270,7 +270,7 @@ def _parse_color(text: str) -> tuple[float, ...] | None:
         return None
 
 
-def part_of(performance: Tracking, first: int, count: int | None) -> Tracking:
+def part_of(performance: Performance, first: int, count: int | None) -> Performance:
     """Frames first .. first + count of a performance. Raises InputError when there are none."""
     frames = performance.frame_count
     if first >= frames:
@@ -279,7 +279,7 @@ def part_of(performance: Tracking, first: int, count: int | None) -> Tracking:
     return replace(performance, **{name: getattr(performance, name)[rows] for name in _PER_FRAME})
 
 
-def performance_fps(performance: Tracking) -> float:
+def performance_fps(performance: Performance) -> float:
     """Mean frame rate from the time stamps; 25 for a single frame."""
     times = performance.timestamps
     span = float(times[-1] - times[0]) if len(times) > 1 else 0.0
@@ -316,7 +316,7 @@ def plain(value: Any) -> Any:
 
 
 def _rendered(
-    avatar: Avatar, performance: Tracking, width: int, height: int, background: Color | None, device: str,
+    avatar: Avatar, performance: Performance, width: int, height: int, background: Color | None, device: str,
     progress: Progress,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Rendered RGBA frames, with progress and previews."""
@@ -337,12 +337,12 @@ def _write_pngs(folder: Path, frames: Iterable[np.ndarray], first: int) -> None:
         write_bytes(folder / f"{first + index:06d}.png", encode_png(to_straight8(rgba)))
 
 
-def _open_drive(avatar: Path, performance: Path, device: str) -> tuple[Avatar, Tracking, str]:
+def _open_drive(avatar: Path, performance: Path, device: str) -> tuple[Avatar, Performance, str]:
     from blendsplat.avatars import load_avatar
-    from blendsplat.tracking.result import Tracking
+    from blendsplat.heads.performance import Performance
 
     chosen = resolve_device(device)
-    return load_avatar(avatar, device=chosen), Tracking.load(performance), chosen
+    return load_avatar(avatar, device=chosen), Performance.load(performance), chosen
 
 
 def _need_clip(directory: Path) -> None:

@@ -114,9 +114,9 @@ def head_rig(request: RigRequest) -> tuple[dict[str, Any], Arrays]:
 
     from blendsplat.avatars.rig import rig_arrays
     from blendsplat.heads import load_head
-    from blendsplat.tracking.result import Tracking
+    from blendsplat.heads.performance import Performance
 
-    tracking = Tracking.load(Path(request.directory))
+    tracking = Performance.load(Path(request.directory))
     head = load_head(tracking.head_source, landmarks=False)
     if tracking.shape.shape[0] != head.shape_count or tracking.vertex_offsets.shape[0] != head.vertex_count:
         raise InputError(

@@ -3,14 +3,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from blendsplat.tracking.result import Tracking
-
 if TYPE_CHECKING:
     from blendsplat.tracking.fit import FitOptions
     from blendsplat.tracking.metrics import evaluate_tracking
     from blendsplat.tracking.pipeline import TrackOptions, track_clip
 
-__all__ = ["FitOptions", "TrackOptions", "Tracking", "evaluate_tracking", "track_clip"]
+__all__ = ["FitOptions", "TrackOptions", "evaluate_tracking", "track_clip"]
 
 _HOMES = {"FitOptions": "fit", "TrackOptions": "pipeline", "track_clip": "pipeline", "evaluate_tracking": "metrics"}
 

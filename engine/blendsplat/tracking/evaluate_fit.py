@@ -17,9 +17,9 @@ from PIL import Image
 from blendsplat.errors import InputError, NoFaceError
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.tracking.regressor import make_regressor
-from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.scan_metrics import chamfer, figures, neutral_mesh, scan_to_mesh, view_variance
 from blendsplat.tracking.scans import Scan, read_scan
 
@@ -61,7 +61,7 @@ def evaluate_fits(
     if scan is None and len(folders) < 2:
         raise InputError("One fit alone cannot be judged: give a scan with landmarks, or several fits of one person.")
     truth = None if scan is None else read_scan(scan, landmarks, unit)
-    fits = [Tracking.load(folder) for folder in folders]
+    fits = [Performance.load(folder) for folder in folders]
     if len({(fit.head, fit.head_source, len(fit.shape)) for fit in fits}) > 1:
         raise InputError("The fits are of different heads; fit all photographs with one head.")
     head = load_head(fits[0].head_source, progress=progress)
@@ -81,7 +81,7 @@ def judge(head: HeadModel, shape: np.ndarray, scan: Scan) -> dict[str, float]:
     return {**figures(distances), "chamfer_mm": 1000 * chamfer(scan, vertices, faces, landmarks)}
 
 
-def variances(fits: list[Tracking]) -> dict[str, float]:
+def variances(fits: list[Performance]) -> dict[str, float]:
     """Variance over views of shape and expression: of the first ten coefficients, and of all."""
     shape, expression = np.stack([fit.shape for fit in fits]), np.concatenate([fit.expression for fit in fits])
     return {
@@ -168,7 +168,7 @@ def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[
     return Scan(vertices, head.faces.numpy(), landmarks), list(pictures)
 
 
-def _fit_views(head: HeadModel, pictures: list[np.ndarray], focal: float, weights: str) -> list[Tracking]:
+def _fit_views(head: HeadModel, pictures: list[np.ndarray], focal: float, weights: str) -> list[Performance]:
     """The fits of those pictures in which a face was found."""
     from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 
@@ -182,7 +182,7 @@ def _fit_views(head: HeadModel, pictures: list[np.ndarray], focal: float, weight
             result = fit_images(files, folder / "out", options)
         except NoFaceError:
             return []
-        return [Tracking.load(fit["directory"]) for fit in result["fits"]]
+        return [Performance.load(fit["directory"]) for fit in result["fits"]]
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from blendsplat.errors import InputError
 from blendsplat.files import atomic_path, write_bytes
 from blendsplat.geometry import matrix_to_quat, rotvec_to_matrix, vertex_normals
 from blendsplat.heads.model import JOINTS, PARENTS, HeadModel
-from blendsplat.tracking.result import Tracking
+from blendsplat.heads.performance import Performance
 
 LIDS = ("eyelid_left", "eyelid_right")
 
@@ -34,7 +34,7 @@ class _Corners:
     faces: np.ndarray  # [F,3] into the above
 
 
-def export_head(tracking: Tracking, head: HeadModel, path: Path, texture: Path | None = None) -> dict[str, int]:
+def export_head(tracking: Performance, head: HeadModel, path: Path, texture: Path | None = None) -> dict[str, int]:
     """Write ``tracking``'s first frame as .glb or .obj -> {vertices, faces, shape_keys, joints}.
 
     texture: a picture of the head's UV square; the GLB holds it, beside the OBJ it lies as NAME_skin.png with NAME.mtl.
@@ -55,7 +55,7 @@ def _read_texture(path: Path) -> Image.Image:
         raise InputError(f"The texture {path} cannot be read; fit the photograph again.", repr(error)) from error
 
 
-def _write_obj(tracking: Tracking, head: HeadModel, path: Path, texture: Image.Image | None) -> dict[str, int]:
+def _write_obj(tracking: Performance, head: HeadModel, path: Path, texture: Image.Image | None) -> dict[str, int]:
     vertices = head(tracking.select([0]).params(), torch.as_tensor(tracking.vertex_offsets))[0].numpy()
     lines = [f"# {head.name}"]
     if texture is not None:
@@ -81,7 +81,7 @@ def _split_at_seams(head: HeadModel) -> _Corners:
     return _Corners(unique[:, 0], uvs.astype(np.float32), inverse.reshape(-1, 3).astype(np.uint32))
 
 
-def shape_keys(tracking: Tracking, head: HeadModel) -> tuple[list[str], np.ndarray, np.ndarray]:
+def shape_keys(tracking: Performance, head: HeadModel) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names [K], displacements [K,V,3] and the fit's values [K]: expressions, and lids where the head has such."""
     names = [str(name) for name in head.expression_names]
     directions, values = head.expression_directions.numpy(), tracking.expression[0]
@@ -92,7 +92,7 @@ def shape_keys(tracking: Tracking, head: HeadModel) -> tuple[list[str], np.ndarr
     return names, directions, values
 
 
-def _write_glb(tracking: Tracking, head: HeadModel, path: Path, texture: Image.Image | None) -> dict[str, int]:
+def _write_glb(tracking: Performance, head: HeadModel, path: Path, texture: Image.Image | None) -> dict[str, int]:
     import pygltflib as gltf
 
     person = head.personalise(torch.as_tensor(tracking.shape), torch.as_tensor(tracking.vertex_offsets))
@@ -147,7 +147,7 @@ def _skin(buffer: _Buffer, texture: Image.Image | None) -> Any:
     return gltf.Material(name="skin", pbrMetallicRoughness=skin, doubleSided=True)
 
 
-def _add_skeleton(tracking: Tracking, person: HeadModel, buffer: _Buffer) -> None:
+def _add_skeleton(tracking: Performance, person: HeadModel, buffer: _Buffer) -> None:
     """Nodes 0-4 are the joints in the fit's pose, node 5 is the mesh."""
     import pygltflib as gltf
 

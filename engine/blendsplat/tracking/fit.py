@@ -15,6 +15,7 @@ from torch import Tensor
 from blendsplat.errors import NoFaceError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.tracking import points as pts
 from blendsplat.tracking import prepare
@@ -32,7 +33,6 @@ from blendsplat.tracking.landmark_model import (
 )
 from blendsplat.tracking.offsets import OffsetBasis, make_offset_basis, with_offsets
 from blendsplat.tracking.outline import make_outline
-from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.shot_people import strangers, told
 from blendsplat.tracking.silhouette import Mattes, make_inside
 from blendsplat.tracking.skin_border import SkinBorder, make_border_term
@@ -103,7 +103,7 @@ def fit_clip(
     progress: Progress | None = None,
     shots: np.ndarray | None = None,
     mattes: Mattes | None = None,
-) -> Tracking:
+) -> Performance:
     """Fit ``head`` to landmarks [F,478,2] (pixels of width x height images), found [F] bool, timestamps [F] seconds.
 
     shots: frames at which a shot is known to begin; jumps of the face are found here too. mattes: the person's matte
@@ -368,7 +368,7 @@ def _result(
     shown: np.ndarray,
     timestamps: np.ndarray,
     size: tuple[int, int],
-) -> Tracking:
+) -> Performance:
     good = valid[shown]
     errors = landmark_errors(problem, unknowns, clip.eye_distance)[good]
     distance = float(-unknowns[torch.as_tensor(good), 5].median())
@@ -386,7 +386,7 @@ def _result(
     viewmat[2, 3] = distance
     eyes = np.zeros((frames, 2, 3), np.float32)
     eyes[:, :, :2] = values[:, EYES].reshape(frames, 2, 2)
-    return Tracking(
+    return Performance(
         head=head.name,
         head_source=head_source,
         width=size[0],

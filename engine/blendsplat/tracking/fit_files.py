@@ -21,12 +21,12 @@ from PIL import Image
 from blendsplat.errors import StorageError
 from blendsplat.files import write_json
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking.face_texture import View, project_texture
 from blendsplat.tracking.metrics import head_vertices
 from blendsplat.tracking.overlay import OverlayPainter
 from blendsplat.tracking.photograph import Face, Photograph
-from blendsplat.tracking.result import Tracking
 
 FORMAT, VERSION = "blendsplat-fit", 1
 NAMES = ("overlay.png", "crop.png", "photograph.jpg", "texture.png", "tracking.npz", "fit.json")
@@ -40,7 +40,7 @@ class ImageFit:
 
     photograph: Photograph
     face: Face
-    tracking: Tracking
+    tracking: Performance
     crop: np.ndarray
     matte: np.ndarray
     method: str  # the regressor's name, or "landmarks"
@@ -118,7 +118,7 @@ def paint_overlay(fit: ImageFit, head: HeadModel) -> np.ndarray:
     return OverlayPainter(head).paint(image, vertices[0], faces[0].numpy(), points, empty, np.full_like(empty, 255))
 
 
-def _scaled_camera(tracking: Tracking, width: int, height: int) -> np.ndarray:
+def _scaled_camera(tracking: Performance, width: int, height: int) -> np.ndarray:
     """K [3,3] float32 for a copy of the photograph of width x height pixels."""
     scaled: np.ndarray = tracking.K * np.array([[width / tracking.width], [height / tracking.height], [1.0]])
     return scaled.astype(np.float32)

@@ -18,6 +18,7 @@ from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceErro
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.tracking.fit_files import ImageFit, check_writable, save_fit
@@ -35,7 +36,6 @@ from blendsplat.tracking.regressor import (
     paste_square,
     uprighted,
 )
-from blendsplat.tracking.result import Tracking
 from blendsplat.tracking.skin_border import find_skin_border, padded
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
@@ -226,7 +226,7 @@ def _border(seen: _Seen) -> tuple[np.ndarray, np.ndarray]:
     return _in_shared_camera(seen, points / scale), normals
 
 
-def _own(whole: Tracking, row: int, seen: _Seen, head: HeadModel, method: str) -> ImageFit:
+def _own(whole: Performance, row: int, seen: _Seen, head: HeadModel, method: str) -> ImageFit:
     """Row ``row`` of a group's Tracking in its photograph's own camera."""
     photograph = seen.photograph
     K = np.diag([seen.focal, seen.focal, 1.0]).astype(np.float32)
@@ -266,7 +266,7 @@ def _joined(priors: list[FacePrior]) -> FacePrior | None:
     )
 
 
-def _landmark_error(tracking: Tracking, head: HeadModel, face: Face) -> float:
+def _landmark_error(tracking: Performance, head: HeadModel, face: Face) -> float:
     """Mean distance of the usable landmarks in the photograph, over the projected distance between the eyes."""
     camera = torch.as_tensor(head_vertices(tracking, head))
     points = head.landmarks_of(camera)[0].numpy() @ tracking.K.T

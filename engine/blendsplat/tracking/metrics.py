@@ -11,12 +11,12 @@ import torch
 from blendsplat.errors import InputError
 from blendsplat.geometry import matrix_to_rotvec, project_points, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking.result import Tracking
+from blendsplat.heads.performance import Performance
 
 BATCH = 32
 
 
-def head_vertices(tracking: Tracking, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:
+def head_vertices(tracking: Performance, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:
     """Vertices [F,V,3] in the camera's axes, metres, of the given (or all) frames."""
     rows = np.arange(tracking.frame_count) if frames is None else np.asarray(frames)
     params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets, dtype=torch.float32)
@@ -40,7 +40,7 @@ def rigid_alignment(source: np.ndarray, target: np.ndarray, with_scale: bool = F
     return scale[:, None, None] * (a @ rotation) + target_mean
 
 
-def evaluate_tracking(tracking: Tracking, truth: Tracking, head: HeadModel) -> dict[str, float]:
+def evaluate_tracking(tracking: Performance, truth: Performance, head: HeadModel) -> dict[str, float]:
     """Compare with the truth of the same clip and head, over frames valid in both.
 
     vertex_error_mm: mean distance of all vertices after aligning each frame rigidly; face_error_mm: of the region
@@ -76,7 +76,7 @@ def evaluate_tracking(tracking: Tracking, truth: Tracking, head: HeadModel) -> d
     return figures
 
 
-def jitter(tracking: Tracking, head: HeadModel, vertices_used: int = 400) -> float:
+def jitter(tracking: Performance, head: HeadModel, vertices_used: int = 400) -> float:
     """Mean length, in pixels, of the second difference of projected vertices over runs of valid frames."""
     middle = np.flatnonzero(tracking.valid[1:-1] & tracking.valid[:-2] & tracking.valid[2:]) + 1
     if not len(middle):
@@ -113,7 +113,7 @@ def _to_pixels(camera: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 
 def _landmark_error(
-    tracking: Tracking, truth: Tracking, head: HeadModel, have: np.ndarray, want: np.ndarray, usable: np.ndarray
+    tracking: Performance, truth: Performance, head: HeadModel, have: np.ndarray, want: np.ndarray, usable: np.ndarray
 ) -> float:
     """Per cent of the truth's projected distance between the eyeballs, were they seen from the front."""
     ours = _to_pixels(head.landmarks_of(torch.as_tensor(have)).numpy(), tracking.K) / tracking.width
@@ -123,14 +123,14 @@ def _landmark_error(
     return 100 * float((np.linalg.norm(ours - theirs, axis=-1)[:, usable].mean(1) / eyes).mean())
 
 
-def _head_rotations(tracking: Tracking, frames: np.ndarray) -> torch.Tensor:
+def _head_rotations(tracking: Performance, frames: np.ndarray) -> torch.Tensor:
     """Head in the camera's axes [F,3,3]."""
     params = tracking.params()
     view = torch.as_tensor(tracking.viewmat, dtype=torch.float32)[:3, :3]
     return (view @ rotvec_to_matrix(params.root_pose) @ rotvec_to_matrix(params.neck_pose))[torch.as_tensor(frames)]
 
 
-def _gaze(tracking: Tracking, frames: np.ndarray) -> torch.Tensor:
+def _gaze(tracking: Performance, frames: np.ndarray) -> torch.Tensor:
     """Eyes in the head [2F,3,3]."""
     return rotvec_to_matrix(tracking.params().eyes_pose)[torch.as_tensor(frames)].reshape(-1, 3, 3)
 

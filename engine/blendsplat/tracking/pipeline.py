@@ -22,6 +22,7 @@ from blendsplat.errors import InputError
 from blendsplat.files import write_json
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
@@ -31,7 +32,6 @@ from blendsplat.tracking.landmarks import LANDMARK_COUNT, load_landmarks, make_d
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.tracking.regressor import Regressor, make_regressor
-from blendsplat.tracking.result import Tracking
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.prefetch import prefetch
 
@@ -65,7 +65,7 @@ class TrackOptions:
 
 def track_clip(
     directory: Path | str, options: TrackOptions | None = None, progress: Progress | None = None
-) -> Tracking:
+) -> Performance:
     """Track the clip in ``directory``: write landmarks.npz (if absent), tracking.npz, camera.json, valid/, overlay.mp4.
 
     Raises FormatError (no clip there), NoFaceError, InputError (the head), StorageError, Cancelled.
@@ -182,7 +182,7 @@ class _Drawn:
 
 
 def _finished_frames(
-    clip: Clip, head: HeadModel, tracking: Tracking, pixels: np.ndarray, options: TrackOptions, progress: Progress
+    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress
 ) -> Iterator[np.ndarray]:
     """Write every frame's map of valid pixels and yield its overlay [H,W,3] uint8."""
     painter = OverlayPainter(head)
@@ -222,7 +222,7 @@ def _in_threads(work: Callable[[_Drawn], np.ndarray], items: Iterator[_Drawn]) -
                 future.cancel()
 
 
-def _drawn_frames(clip: Clip, head: HeadModel, tracking: Tracking, frames: np.ndarray) -> Iterator[_Drawn]:
+def _drawn_frames(clip: Clip, head: HeadModel, tracking: Performance, frames: np.ndarray) -> Iterator[_Drawn]:
     """The mesh of each of ``frames`` in its picture, rasterized a few at a time."""
     params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets)
     view, K = torch.as_tensor(tracking.viewmat), torch.as_tensor(tracking.K)
@@ -253,7 +253,7 @@ def _drawn_frames(clip: Clip, head: HeadModel, tracking: Tracking, frames: np.nd
             yield _Drawn(int(index), camera[row], face_ids[row].numpy(), neck)
 
 
-def _learn_hair(clip: Clip, head: HeadModel, tracking: Tracking) -> neck_cut.HairColours | None:
+def _learn_hair(clip: Clip, head: HeadModel, tracking: Performance) -> neck_cut.HairColours | None:
     """The hair's colours against the clothes', over a few spread frames of the clip."""
     shown = np.flatnonzero(tracking.valid)
     frames = np.unique(shown[np.linspace(0, len(shown) - 1, HAIR_FRAMES).astype(int)])

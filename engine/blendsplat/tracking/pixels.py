@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.performance import Performance
 from blendsplat.heads.portrait import region_mask
 from blendsplat.splatting.mesh_layers import MeshImage, render_mesh
 from blendsplat.splatting.silhouettes import find_neighbours
 from blendsplat.tracking import points as pts
 from blendsplat.tracking.regressor import cut_square, framing
-from blendsplat.tracking.result import Tracking
 
 SIDE, SHARE = 160, 0.62  # pixels of the picture compared; height of the face in it
 STEPS, RATE = 40, 0.08
@@ -58,7 +58,7 @@ def cut_look(image: np.ndarray, matte: np.ndarray, scale: float, points: np.ndar
     return Look(*(torch.as_tensor(value, dtype=torch.float32) for value in tensors))
 
 
-def refine_on_pixels(trackings: list[Tracking], looks: list[Look], head: HeadModel) -> list[Tracking]:
+def refine_on_pixels(trackings: list[Performance], looks: list[Look], head: HeadModel) -> list[Performance]:
     """Fits of one person's photographs (of one shape) -> the same after STEPS steps on all of them together."""
     start = _together(trackings)
     moves = {name: torch.zeros_like(getattr(start, name), requires_grad=True) for name in SPANS}  # in units of SPANS
@@ -76,7 +76,7 @@ def refine_on_pixels(trackings: list[Tracking], looks: list[Look], head: HeadMod
     return [_written(tracking, found, row) for row, tracking in enumerate(trackings)]
 
 
-def _together(trackings: list[Tracking]) -> HeadParams:
+def _together(trackings: list[Performance]) -> HeadParams:
     """One row a photograph; the shape has one row."""
     rows = [tracking.params() for tracking in trackings]
     whole = {name: torch.cat([getattr(row, name) for row in rows]) for name in rows[0].__dataclass_fields__}
@@ -92,7 +92,7 @@ def _moved(start: HeadParams, moves: dict[str, Tensor], head: HeadModel) -> Head
     return replace(start, **changed)
 
 
-def _written(tracking: Tracking, found: HeadParams, row: int) -> Tracking:
+def _written(tracking: Performance, found: HeadParams, row: int) -> Performance:
     own = ("expression", "neck_pose", "jaw_pose", "translation")
     values = {name: getattr(found, name)[row : row + 1].numpy() for name in own}
     return replace(tracking, shape=found.shape[0].numpy(), **values)
@@ -101,7 +101,7 @@ def _written(tracking: Tracking, found: HeadParams, row: int) -> Tracking:
 class _Scene:
     """What stays the same over the steps."""
 
-    def __init__(self, head: HeadModel, trackings: list[Tracking], looks: list[Look]) -> None:
+    def __init__(self, head: HeadModel, trackings: list[Performance], looks: list[Look]) -> None:
         self._head, self._neighbours = head, find_neighbours(head.faces)
         self._offsets = torch.as_tensor(trackings[0].vertex_offsets)
         self._views = torch.stack([torch.as_tensor(t.viewmat) for t in trackings])

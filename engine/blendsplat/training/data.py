@@ -22,8 +22,8 @@ from blendsplat.avatars.rendering import fitted_intrinsics
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
-from blendsplat.tracking.result import Tracking
 from blendsplat.video import Clip
 
 _LOADERS = 2
@@ -71,7 +71,7 @@ class TrackedClip:
     """What the folder of a tracked clip holds, before any frame is read."""
 
     clip: Clip
-    tracking: Tracking
+    tracking: Performance
     head: HeadModel  # the person's own
     fingerprint: str
 
@@ -81,7 +81,7 @@ class TrackedClip:
         directory = Path(directory)
         if not (directory / "tracking.npz").is_file():
             raise InputError(f"{directory} holds no tracking.npz; track the clip first.")
-        clip, tracking = Clip.open(directory), Tracking.load(directory)
+        clip, tracking = Clip.open(directory), Performance.load(directory)
         if clip.frame_count != tracking.frame_count:
             raise FormatError(
                 f"{directory} has {clip.frame_count} images but {tracking.frame_count} tracked frames; track it again."
@@ -127,7 +127,7 @@ class TrackedClip:
         )
 
 
-def personal_head(tracking: Tracking) -> HeadModel:
+def personal_head(tracking: Performance) -> HeadModel:
     """The tracked person's head: shape and offsets built in."""
     head = load_head(tracking.head_source, landmarks=False)
     if head.vertex_count != len(tracking.vertex_offsets) or head.shape_count != len(tracking.shape):

@@ -17,8 +17,8 @@ from blendsplat.errors import FormatError, InputError, VideoError
 from blendsplat.files import write_json
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
-from blendsplat.tracking.result import Tracking
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.images import read_image
 from blendsplat.video.recordings import Recording, read_metrical_tracker, read_vhap
@@ -32,7 +32,7 @@ def import_recording(
     fps: float = 25.0,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> tuple[Clip, Tracking]:
+) -> tuple[Clip, Performance]:
     """Copy a recording into a clip's folder, with tracking.npz and camera.json. head: the FLAME it was made with.
 
     Raises FormatError (no such recording, damaged), InputError (another head, a folder in use), UnsafeFileError.
@@ -103,7 +103,7 @@ def _pictures(recording: Recording) -> Iterator[tuple[np.ndarray, np.ndarray | N
 
 def to_tracking(
     recording: Recording, head: HeadModel, head_source: str, width: int, height: int, fps: float
-) -> Tracking:
+) -> Performance:
     """The recording's numbers in our convention: the first frame's camera for all, the head's rotation on the neck.
 
     The skull keeps its place in every picture exactly; the lower neck stays with the torso. Raises InputError when the
@@ -117,7 +117,7 @@ def to_tracking(
     expression = _fit_columns(recording.expression, head.expression_count)
     shape = _fit_columns(recording.shape[None], head.shape_count)[0]
     root, neck, translation = _on_the_neck(recording, head, shape, expression)
-    return Tracking(
+    return Performance(
         head=head.name, head_source=head_source, width=width, height=height,
         timestamps=np.arange(frames) / fps, valid=np.ones(frames, bool), shape=shape,
         vertex_offsets=_fit_offsets(recording.offsets, head.vertex_count), expression=expression, root_pose=root,
@@ -163,7 +163,7 @@ def export_vhap(directory: Path | str, output: Path | str, progress: Progress | 
     The last 30 % of the frames are the test (and validation) split. Raises FormatError (no tracked clip), InputError
     (the head is not FLAME; the folder is in use), StorageError.
     """
-    clip, tracking, output = Clip.open(directory), Tracking.load(directory), Path(output)
+    clip, tracking, output = Clip.open(directory), Performance.load(directory), Path(output)
     progress = progress or Progress()
     if not tracking.head.lower().startswith("flame"):
         raise InputError(f"The clip was tracked with the head {tracking.head!r}; VHAP's format holds FLAME heads only.")
@@ -185,7 +185,7 @@ def export_vhap(directory: Path | str, output: Path | str, progress: Progress | 
         write_json(output / f"transforms{name}.json", _vhap_index(part, tracking))
 
 
-def _vhap_frame(index: int, clip: Clip, tracking: Tracking) -> dict[str, Any]:
+def _vhap_frame(index: int, clip: Clip, tracking: Performance) -> dict[str, Any]:
     opengl = np.linalg.inv(tracking.viewmat.astype(np.float64)) @ np.diag([1.0, -1.0, -1.0, 1.0])
     return {
         "timestep_index": index, "timestep_index_original": index, "timestep_id": f"{index:06d}", "camera_index": 0,
@@ -195,7 +195,7 @@ def _vhap_frame(index: int, clip: Clip, tracking: Tracking) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _vhap_camera(tracking: Tracking) -> dict[str, float]:
+def _vhap_camera(tracking: Performance) -> dict[str, float]:
     (fl_x, _, cx), (_, fl_y, cy) = tracking.K[:2].astype(np.float64).tolist()
     angles = (
         2 * float(np.arctan(size / (2 * focal))) for size, focal in ((tracking.width, fl_x), (tracking.height, fl_y))
@@ -204,12 +204,12 @@ def _vhap_camera(tracking: Tracking) -> dict[str, float]:
     return {**camera, **dict(zip(("camera_angle_x", "camera_angle_y"), angles, strict=True))}
 
 
-def _vhap_index(frames: list[dict[str, Any]], tracking: Tracking) -> dict[str, Any]:
+def _vhap_index(frames: list[dict[str, Any]], tracking: Performance) -> dict[str, Any]:
     times = [frame["timestep_index"] for frame in frames]
     return {"frames": frames, **_vhap_camera(tracking), "timestep_indices": times, "camera_indices": [0]}
 
 
-def _vhap_parameters(tracking: Tracking, index: int) -> dict[str, np.ndarray]:
+def _vhap_parameters(tracking: Performance, index: int) -> dict[str, np.ndarray]:
     row = slice(index, index + 1)
     return {
         "translation": tracking.translation[row],
@@ -223,7 +223,7 @@ def _vhap_parameters(tracking: Tracking, index: int) -> dict[str, np.ndarray]:
     }
 
 
-def _vhap_canonical(tracking: Tracking) -> dict[str, np.ndarray]:
+def _vhap_canonical(tracking: Performance) -> dict[str, np.ndarray]:
     """The neutral head with the mouth a little open, as consumers of the format expect it."""
     parameters = _vhap_parameters(tracking, 0)
     keep = {"shape", "static_offset"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tracking knows of a clip, and its file ``tracking.npz``: also the performance that drives an avatar."""
+"""A head's parameters over time and its file ``tracking.npz``: what tracking finds in a clip and what drives an avatar."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PER_CLIP = {"shape": (None,), "vertex_offsets": (None, 3), "K": (3, 3), "viewma
 
 
 @dataclass
-class Tracking:
+class Performance:
     """Numpy float32 arrays; row i belongs to image i of the clip. Frames that are not ``valid`` hold the nearest valid
     frame's values and must be neither trained on nor scored.
 
@@ -68,7 +68,7 @@ class Tracking:
             tensor(self.jaw_pose), tensor(self.eyes_pose), tensor(self.eyelids), tensor(self.translation),
         )  # fmt: skip
 
-    def select(self, rows: np.ndarray | slice | list[int]) -> Tracking:
+    def select(self, rows: np.ndarray | slice | list[int]) -> Performance:
         """The same clip with only the given frames."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _PER_FRAME})
 
@@ -82,7 +82,7 @@ class Tracking:
         write_npz(path, meta, {name: getattr(self, name) for name in (*_PER_FRAME, *_PER_CLIP)})
 
     @classmethod
-    def load(cls, path: Path | str) -> Tracking:
+    def load(cls, path: Path | str) -> Performance:
         """Read and check a tracking.npz (or the one inside a clip's folder). Raises FormatError."""
         path = Path(path)
         if path.is_dir():
