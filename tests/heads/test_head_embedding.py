@@ -38,7 +38,7 @@ def shipped(head: HeadModel) -> LandmarkEmbedding:
 
 @pytest.fixture(scope="module")
 def detector():
-    from blendsplat.tracking.landmarks import has_builtin_models, make_detector
+    from blendsplat.landmarks.detector import has_builtin_models, make_detector
 
     if not has_builtin_models():
         pytest.skip("this mediapipe has no face models inside")

@@ -13,7 +13,7 @@ from scipy.spatial import Delaunay
 from blendsplat.geometry import project_points
 from blendsplat.heads.model import HeadModel, HeadParams, LandmarkEmbedding
 from blendsplat.heads.performance import Performance
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 
 MM = 1e-3
 

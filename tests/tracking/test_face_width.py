@@ -13,7 +13,7 @@ from torch import Tensor
 
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 from blendsplat.tracking.fit import FitOptions, fit_clip
 from blendsplat.tracking.landmark_model import NECK, TRANSLATION, LandmarkModel, restrict_to_landmarks
 from blendsplat.tracking.outline import make_outline

@@ -14,7 +14,7 @@ from blendsplat.errors import InputError, NoFaceError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 from blendsplat.tracking.fit import FitOptions, fit_clip, nearest_valid
 from blendsplat.tracking.metrics import evaluate_tracking, head_vertices, jitter, rigid_alignment
 

@@ -17,10 +17,10 @@ from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.tracking.fit_files import NAMES
 from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
-from blendsplat.tracking.landmarks import LANDMARK_COUNT, Landmarks
 from blendsplat.tracking.photograph import find_face, photograph_files, read_photograph, recorded_focal
 from blendsplat.tracking.regressor import cut_square, framing, make_regressor, tilt_of, turned
 
@@ -193,7 +193,7 @@ class Scattering:
         self.points, self.jump, self.calls = points, jump, 0
 
     def detect_all(self, image: np.ndarray, timestamp_s: float) -> list[Landmarks]:
-        from blendsplat.tracking import points as pts
+        from blendsplat.landmarks import points as pts
 
         points = self.points.copy()
         if self.calls:  # the first call looks at the whole picture

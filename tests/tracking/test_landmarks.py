@@ -14,7 +14,7 @@ from PIL import Image
 
 from blendsplat.errors import FormatError, InputError
 from blendsplat.files import write_npz
-from blendsplat.tracking.landmarks import (
+from blendsplat.landmarks.detector import (
     FaceLandmarkerDetector,
     FaceMeshDetector,
     LandmarkDetector,
@@ -25,7 +25,7 @@ from blendsplat.tracking.landmarks import (
     make_detector,
     save_landmarks,
 )
-from blendsplat.tracking.quiet import quiet_native_logs
+from blendsplat.landmarks.native_logs import quiet_native_logs
 
 BUNDLE = "landmarks/face_landmarker.task"
 
@@ -168,8 +168,8 @@ def test_standard_error_stays_clean_but_not_deaf(test_data, tmp_path):
     script = f"""
 import sys, numpy as np
 from PIL import Image
-from blendsplat.tracking.landmarks import make_detector
-from blendsplat.tracking.quiet import quiet_native_logs
+from blendsplat.landmarks.detector import make_detector
+from blendsplat.landmarks.native_logs import quiet_native_logs
 image = np.array(Image.open({str(test_data("images/astronaut.png"))!r}).convert("RGB"))
 for bundle in (None, {str(test_data(BUNDLE))!r}):
     with make_detector(bundle) as detector:
@@ -195,7 +195,7 @@ def test_errors_pass_through_the_silence(capfd):
 def test_mediapipe_comes_without_matplotlib_and_leaves_the_real_one_alone():
     script = """
 import sys
-from blendsplat.tracking.landmarks import import_mediapipe
+from blendsplat.landmarks.detector import import_mediapipe
 assert import_mediapipe().solutions.face_mesh.FaceMesh
 assert not [name for name in sys.modules if name.split(".")[0] == "matplotlib"]
 import matplotlib.pyplot

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from synthetic_head import make_head
 
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 from blendsplat.tracking import prepare
 from blendsplat.tracking.landmark_model import restrict_to_landmarks
 from blendsplat.tracking.temporal import make_smoothness, usual_stiffness

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blendsplat.errors import InputError
-from blendsplat.tracking.landmarks import Landmarks
+from blendsplat.landmarks.detector import Landmarks
 from blendsplat.video.crop import Survey, clamp_crop, cropper, head_square, link_faces, tiles
 from blendsplat.video.shots import ShotFinder
 

@@ -12,7 +12,7 @@ from PIL import Image
 from video_files import encode_video, set_display_matrix
 
 from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError, StorageError, VideoError
-from blendsplat.tracking.landmarks import load_landmarks
+from blendsplat.landmarks.detector import load_landmarks
 from blendsplat.video import Clip, ClipOptions, import_clip
 from blendsplat.video import importing as importing_module
 

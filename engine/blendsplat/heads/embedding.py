@@ -51,7 +51,7 @@ _VIEWS = [(yaw, pitch, mouth, 0.5 * yaw) for mouth in (0.0, 0.7, 1.2) for yaw, p
 
 
 class Detector(Protocol):
-    """What is asked of blendsplat.tracking.landmarks.LandmarkDetector."""
+    """What is asked of blendsplat.landmarks.detector.LandmarkDetector."""
 
     def detect(self, image: np.ndarray, timestamp_s: float) -> Any:
         """An object with ``points`` [478,3] in pixels, or None."""
@@ -87,7 +87,7 @@ def embed_landmarks(
     )  # lips and lids apart: a point cannot land on the wrong one
     with contextlib.ExitStack() as stack:
         if detector is None:
-            from blendsplat.tracking.landmarks import make_detector  # the detector's home; only this default needs it
+            from blendsplat.landmarks.detector import make_detector  # the detector's home; only this default needs it
 
             detector = stack.enter_context(make_detector(moving=False))
         positions, weights = _detect_all(head, reference, renderer, detector, progress)

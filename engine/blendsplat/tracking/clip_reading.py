@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from blendsplat.landmarks import points as pts
 from blendsplat.progress import Progress
-from blendsplat.tracking import points as pts
 from blendsplat.tracking import prepare
 from blendsplat.tracking.fit import FacePrior
 from blendsplat.tracking.regressor import Regressor, cut_square, framing, uprighted

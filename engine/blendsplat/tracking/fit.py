@@ -16,8 +16,8 @@ from blendsplat.errors import NoFaceError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.landmarks import points as pts
 from blendsplat.progress import Progress
-from blendsplat.tracking import points as pts
 from blendsplat.tracking import prepare
 from blendsplat.tracking.clip_fit import ClipPrior, fit_clip_unknowns
 from blendsplat.tracking.landmark_model import (

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 from blendsplat.tracking.landmark_model import LandmarkModel
 
 CONTROL_PAIRS = 18

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 from blendsplat.tracking.landmark_model import LandmarkModel, project_with_jacobian
 
 DIRECTIONS = (50.0, 60.0, 70.0, 80.0, 90.0, 100.0)  # degrees from straight down to either side: cheeks and jaw

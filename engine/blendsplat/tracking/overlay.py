@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 
 SKIN, LIPS, EYES, NECK, SCALP, TEETH = (
     (90, 170, 255),

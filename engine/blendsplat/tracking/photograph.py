@@ -16,8 +16,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from blendsplat.errors import InputError, NoFaceError
-from blendsplat.tracking import points as pts
-from blendsplat.tracking.landmarks import LandmarkDetector, box_distance, box_size
+from blendsplat.landmarks import points as pts
+from blendsplat.landmarks.detector import LandmarkDetector, box_distance, box_size
 from blendsplat.video.crop import FaceFinder
 from blendsplat.video.decode import Frame
 from blendsplat.video.images import IMAGE_SUFFIXES, list_images, natural_key, read_image, upright_size

@@ -23,12 +23,12 @@ from blendsplat.files import write_json
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.landmarks.detector import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_reading import ClipReading, read_clip
 from blendsplat.tracking.fit import FitOptions, fit_clip
-from blendsplat.tracking.landmarks import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.tracking.regressor import Regressor, make_regressor

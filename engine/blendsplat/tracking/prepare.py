@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 
 GAP = 0.11  # seconds without a frame that still are one movement, however uneven the frame rate is
 

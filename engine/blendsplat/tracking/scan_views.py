@@ -20,8 +20,8 @@ from blendsplat.errors import FormatError, InputError, NoFaceError
 from blendsplat.geometry import vertex_normals
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.portrait import look_at
+from blendsplat.landmarks.detector import LandmarkDetector, make_detector
 from blendsplat.splatting import rasterize_mesh
-from blendsplat.tracking.landmarks import LandmarkDetector, make_detector
 from blendsplat.tracking.scan_metrics import OF_68
 from blendsplat.tracking.scans import EYES_APART, Scan, guess_unit, mesh_of, read_landmarks, read_with_trimesh
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 from blendsplat.tracking.landmark_model import (
     LandmarkModel,
     landmark_positions,

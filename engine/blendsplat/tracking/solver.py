@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from blendsplat.tracking import points as pts
+from blendsplat.landmarks import points as pts
 from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
 
 NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the distance between the eyes

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from blendsplat.errors import InputError, NoFaceError
+from blendsplat.landmarks.detector import LandmarkDetector, box_distance, box_size, make_detector
 from blendsplat.progress import Progress
-from blendsplat.tracking.landmarks import LandmarkDetector, box_distance, box_size, make_detector
 from blendsplat.video.decode import Frame, Source
 
 Crop = tuple[int, int, int]  # x, y, size in pixels of the upright picture

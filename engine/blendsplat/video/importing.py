@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from blendsplat.errors import InputError, NoFaceError, VideoError
+from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
 from blendsplat.progress import Progress
-from blendsplat.tracking.landmarks import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.crop import Crop, Survey, cropper, survey
 from blendsplat.video.decode import Frame, Source, check_trim

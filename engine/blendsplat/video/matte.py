@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from blendsplat.errors import InputError, VideoError
-from blendsplat.tracking.landmarks import import_mediapipe
-from blendsplat.tracking.quiet import quiet_native_logs
+from blendsplat.landmarks.detector import import_mediapipe
+from blendsplat.landmarks.native_logs import quiet_native_logs
 from blendsplat.video.images import list_images, read_image
 
 _STEADY = 0.5  # share of the last frame's mask where nothing changed

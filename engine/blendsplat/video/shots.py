@@ -11,7 +11,7 @@ from collections import deque
 import cv2
 import numpy as np
 
-from blendsplat.tracking.landmarks import Landmarks, box_distance
+from blendsplat.landmarks.detector import Landmarks, box_distance
 
 _THUMB = 32  # pixels
 _LEAST = 14.0  # mean difference of a cut, in 255ths

@@ -20,7 +20,7 @@ import numpy as np
 
 from blendsplat.errors import FormatError, InputError
 from blendsplat.files import read_npz, write_npz
-from blendsplat.tracking.quiet import quiet_native_logs
+from blendsplat.landmarks.native_logs import quiet_native_logs
 
 LANDMARK_COUNT = 478
 FORMAT = "blendsplat-landmarks"
