@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from blendsplat.image_metrics.psnr_ssim import ssim, weighted_mean
 from blendsplat.splatting.photometric import TargetFrames, image_loss_into
-from blendsplat.training.metrics import ssim, weighted_mean
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 # around whole lanes of pixels, steps of four rows, windows of eleven, strips of 128 rows

@@ -12,9 +12,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from blendsplat.errors import FormatError
+from blendsplat.image_metrics.lpips import Lpips
+from blendsplat.image_metrics.psnr_ssim import psnr, ssim, ssim_map
 from blendsplat.training.losses import image_loss
-from blendsplat.training.lpips import Lpips
-from blendsplat.training.metrics import psnr, ssim, ssim_map
 from blendsplat.training.presets import make_preset
 
 

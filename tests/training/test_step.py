@@ -12,12 +12,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from blendsplat.avatars.rendering import render_gaussians
+from blendsplat.image_metrics.psnr_ssim import psnr
 from blendsplat.splatting.cuda import CudaBackend
 from blendsplat.splatting.optimise import FusedAdam
 from blendsplat.training.checkpoint import optimiser_tensors
 from blendsplat.training.data import TrackedClip
 from blendsplat.training.losses import image_loss
-from blendsplat.training.metrics import psnr
 from blendsplat.training.presets import Preset, make_preset
 from blendsplat.training.trainer import Trainer
 

@@ -16,10 +16,10 @@ import torch
 from blendsplat.avatars.avatar import Avatar, load_avatar
 from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.errors import InputError
+from blendsplat.image_metrics.lpips import Lpips
+from blendsplat.image_metrics.psnr_ssim import psnr, ssim
 from blendsplat.progress import Progress
 from blendsplat.training.data import FrameSet, TrackedClip
-from blendsplat.training.lpips import Lpips
-from blendsplat.training.metrics import psnr, ssim
 
 _BATCH = 4
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from blendsplat.image_metrics.lpips import Lpips
+from blendsplat.image_metrics.psnr_ssim import weighted_mean
 from blendsplat.splatting.photometric import TargetFrames, image_loss_into
 from blendsplat.training.data import FrameSet
 from blendsplat.training.exposure import Exposure
 from blendsplat.training.losses import image_loss
-from blendsplat.training.lpips import Lpips
-from blendsplat.training.metrics import weighted_mean
 from blendsplat.training.presets import Preset
 
 

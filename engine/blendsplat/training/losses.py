@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from blendsplat.training.lpips import Lpips
-from blendsplat.training.metrics import ssim, weighted_mean
+from blendsplat.image_metrics.lpips import Lpips
+from blendsplat.image_metrics.psnr_ssim import ssim, weighted_mean
 from blendsplat.training.presets import Preset
 
 

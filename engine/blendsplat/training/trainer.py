@@ -17,12 +17,12 @@ from blendsplat.avatars.avatar import Gaussians, TrainingCamera
 from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.avatars.rgbavatar import RGBAvatar, Surface, gaussian_axis
 from blendsplat.heads.model import HeadModel
+from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.training.checkpoint import Snapshot, optimiser_tensors, restore_optimiser
 from blendsplat.training.data import FrameBatch, FrameSet
 from blendsplat.training.exposure import Exposure
 from blendsplat.training.initialise import initialise_colors, new_avatar
 from blendsplat.training.loss_pass import LossPass
-from blendsplat.training.lpips import Lpips
 from blendsplat.training.presets import Preset
 from blendsplat.training.sampler import OfflineSampler, OnlineSampler, Sampler
 from blendsplat.training.schedules import learning_rates

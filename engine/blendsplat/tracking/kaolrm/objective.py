@@ -13,6 +13,8 @@ from blendsplat.errors import InputError
 from blendsplat.geometry import project_points
 from blendsplat.heads.landmarks68 import landmarks68
 from blendsplat.heads.model import HeadModel
+from blendsplat.image_metrics.lpips import Lpips
+from blendsplat.image_metrics.psnr_ssim import ssim
 from blendsplat.tracking.kaolrm.decoders import exact
 from blendsplat.tracking.kaolrm.losses import (
     alpha_loss,
@@ -26,8 +28,6 @@ from blendsplat.tracking.kaolrm.model import KaoLRM, head_vertices
 from blendsplat.tracking.kaolrm.presets import LossWeights, StagesPreset
 from blendsplat.tracking.kaolrm.published_data import Views
 from blendsplat.tracking.kaolrm.rendering import MeshView, SurfelImage, draw_mesh, draw_surfels
-from blendsplat.training.lpips import Lpips
-from blendsplat.training.metrics import ssim
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

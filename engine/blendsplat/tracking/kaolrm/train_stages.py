@@ -16,6 +16,8 @@ from torch import Tensor
 from blendsplat.errors import BlendsplatError, InputError
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.image_metrics.lpips import Lpips
+from blendsplat.image_metrics.psnr_ssim import psnr
 from blendsplat.progress import Progress
 from blendsplat.tracking.kaolrm.catalogue import find_weights
 from blendsplat.tracking.kaolrm.config import read_config
@@ -36,8 +38,6 @@ from blendsplat.tracking.kaolrm.presets import LossWeights, StagesPreset
 from blendsplat.tracking.kaolrm.published_data import HeadData, Sizes, Views
 from blendsplat.tracking.kaolrm.running import run
 from blendsplat.tracking.kaolrm.weights import CONFIG, inspect_weights, load_model, load_openlrm, save_model
-from blendsplat.training.lpips import Lpips
-from blendsplat.training.metrics import psnr
 
 Stage = Literal[1, 2]
 MOST_SKIPPED = 50  # steps in a row without finite gradients: it does not come back from that
