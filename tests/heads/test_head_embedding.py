@@ -15,10 +15,10 @@ from blendsplat.errors import FormatError, NoFaceError
 from blendsplat.geometry import project_points
 from blendsplat.heads import embedding as emb
 from blendsplat.heads import load_head
+from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.ict import load_ict
 from blendsplat.heads.model import HeadModel, LandmarkEmbedding
 from blendsplat.heads.portrait import eye_distance, opened_mouth, portrait_camera, take_portrait
-from blendsplat.heads.surface import closest_on_mesh
 
 OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 LIDS = [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246]

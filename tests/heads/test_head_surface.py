@@ -16,7 +16,7 @@ from blendsplat import geometry
 from blendsplat.errors import InputError
 from blendsplat.geometry import quat_to_matrix
 from blendsplat.heads import topology
-from blendsplat.heads.frames import tangent_frames
+from blendsplat.heads.tangent_frames import tangent_frames
 from blendsplat.heads.uv import rasterize_uv, rasterize_uv_faces, uv_overlap
 
 

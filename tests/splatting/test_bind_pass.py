@@ -10,8 +10,8 @@ import pytest
 import torch
 from tests.splatting.test_fused import problem
 
+from blendsplat.splatting.bind import BindParameters, BindPass, blend_and_bind_reference
 from blendsplat.splatting.buffers import Gradients
-from blendsplat.splatting.fused import BindParameters, BindPass, blend_and_bind_reference
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 SIZES = ((1, 1, 1), (2, 63, 20), (3, 64, 2), (5, 65, 1), (8, 15, 7), (9, 130, 3), (10, 70, 20), (23, 17, 4))

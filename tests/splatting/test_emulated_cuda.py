@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from blendsplat.errors import BlendsplatError
+from blendsplat.splatting import adam as optimise
 from blendsplat.splatting import cuda as cuda_module
-from blendsplat.splatting import gaussian_pixel_weights, optimise
+from blendsplat.splatting import gaussian_pixel_weights
 from blendsplat.splatting import gaussians as rasterizer_module
+from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.cuda import CudaBackend
 from blendsplat.splatting.launch import Launch
-from blendsplat.splatting.optimise import FusedAdam
 
 from .kernels import EMULATED
 from .scenes import compare_with_reference, random_scene, render

@@ -10,10 +10,13 @@ import torch
 from tests.splatting import test_bind_pass, test_optimise, test_photometric, test_surface
 from tests.splatting.kernels import EMULATED
 
-from blendsplat.splatting import fused, optimise, photometric, surface
-from blendsplat.splatting.fused import BindPass
+from blendsplat.splatting import adam as optimise
+from blendsplat.splatting import bind as fused
+from blendsplat.splatting import image_loss as photometric
+from blendsplat.splatting import tangent_frames as surface
+from blendsplat.splatting.adam import FusedAdam, adam_reference
+from blendsplat.splatting.bind import BindPass
 from blendsplat.splatting.launch import Launch
-from blendsplat.splatting.optimise import FusedAdam, adam_reference
 
 emulated = pytest.importorskip(EMULATED, reason="this build has no emulated CUDA kernels (BLENDSPLAT_EMULATION)")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from blendsplat.splatting.fused import Carrier, blend_and_bind, blend_and_bind_reference
+from blendsplat.splatting.bind import Carrier, blend_and_bind, blend_and_bind_reference
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 WIDTHS = (3, 4, 3)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tests.splatting import test_bind_pass, test_photometric
 
-from blendsplat.splatting.fused import BindParameters, BindPass, Carrier
-from blendsplat.splatting.optimise import FusedAdam
-from blendsplat.splatting.photometric import TargetFrames
+from blendsplat.splatting.adam import FusedAdam
+from blendsplat.splatting.bind import BindParameters, BindPass, Carrier
+from blendsplat.splatting.image_loss import TargetFrames
 
 pytestmark = pytest.mark.gpu
 

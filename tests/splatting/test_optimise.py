@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from blendsplat.splatting.optimise import FusedAdam, adam_reference
+from blendsplat.splatting.adam import FusedAdam, adam_reference
 
 SHAPES = ((1,), (16,), (17, 3), (2, 33, 4), (0, 3), (70001,))
 

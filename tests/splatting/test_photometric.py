@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blendsplat.image_metrics.psnr_ssim import ssim, weighted_mean
-from blendsplat.splatting.photometric import TargetFrames, image_loss_into
+from blendsplat.splatting.image_loss import TargetFrames, image_loss_into
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 # around whole lanes of pixels, steps of four rows, windows of eleven, strips of 128 rows

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from blendsplat.geometry import quat_to_matrix
-from blendsplat.heads.frames import tangent_frames_reference, uv_edges
-from blendsplat.splatting.surface import surface_frames_into
+from blendsplat.heads.tangent_frames import tangent_frames_reference, uv_edges
+from blendsplat.splatting.tangent_frames import surface_frames_into
 
 
 def frames_of(vertices, faces, edges):

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.image_metrics.psnr_ssim import psnr
+from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.cuda import CudaBackend
-from blendsplat.splatting.optimise import FusedAdam
 from blendsplat.training.checkpoint import optimiser_tensors
 from blendsplat.training.data import TrackedClip
 from blendsplat.training.losses import image_loss

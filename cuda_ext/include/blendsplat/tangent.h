@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tangent frame of a triangle and its rotation, from three vertices and the triangle's edges in UV space. It is
-// heads/frames.py's definition, which docs/formats.md explains; T is float or sixteen lanes.
+// heads/tangent_frames.py's definition, which docs/formats.md explains; T is float or sixteen lanes.
 #pragma once
 
 #include "blendsplat/target.h"

@@ -14,7 +14,7 @@ import torch
 from blendsplat.avatars.avatar import Gaussians
 from blendsplat.errors import InputError
 from blendsplat.files import atomic_path
-from blendsplat.splatting.fused import SH_DC
+from blendsplat.splatting.bind import SH_DC
 
 _PROPERTIES = (
     "x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2",

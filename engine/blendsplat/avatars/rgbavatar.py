@@ -19,10 +19,10 @@ from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
 from blendsplat.avatars.features import feature_layout, frame_features
 from blendsplat.avatars.file import write_avatar
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
-from blendsplat.heads.frames import tangent_frames, tangent_frames_into, uv_edges
 from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.tangent_frames import tangent_frames, tangent_frames_into, uv_edges
 from blendsplat.heads.uv import rasterize_uv
-from blendsplat.splatting.fused import SH_DC, BindParameters, BindPass, Carrier, blend_and_bind
+from blendsplat.splatting.bind import SH_DC, BindParameters, BindPass, Carrier, blend_and_bind
 
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")

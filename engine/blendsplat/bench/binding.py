@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.splatting.bind import BindParameters, BindPass, Carrier
 from blendsplat.splatting.buffers import Gradients
-from blendsplat.splatting.fused import BindParameters, BindPass, Carrier
 
 
 def bind_calls(

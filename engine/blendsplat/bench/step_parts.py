@@ -16,9 +16,9 @@ from blendsplat.bench.binding import bind_calls
 from blendsplat.bench.machine import Ceilings
 from blendsplat.bench.scene import BenchScene, work_of
 from blendsplat.bench.subject import scene_of
+from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.backend import make_pass
-from blendsplat.splatting.optimise import FusedAdam
-from blendsplat.splatting.photometric import TargetFrames, image_loss_into
+from blendsplat.splatting.image_loss import TargetFrames, image_loss_into
 from blendsplat.training.trainer import Trainer
 
 

@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 from blendsplat.errors import BlendsplatError, FormatError, NoFaceError
 from blendsplat.files import read_npz, write_npz
 from blendsplat.folders import cache_folder
+from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.model import HeadModel, LandmarkEmbedding
 from blendsplat.heads.portrait import (
     EYES_APART,
@@ -33,7 +34,6 @@ from blendsplat.heads.portrait import (
     take_portrait,
     textured_portrait,
 )
-from blendsplat.heads.surface import closest_on_mesh
 from blendsplat.progress import Progress
 
 COUNT, SKIN_COUNT = 478, 468

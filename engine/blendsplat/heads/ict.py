@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.obj import read_obj
-from blendsplat.heads.surface import closest_on_mesh
 from blendsplat.heads.topology import boundary_loops, connected_components, triangulate_quads
 
 VERTICES = 26719

@@ -18,9 +18,9 @@ from scipy.sparse.linalg import splu
 
 from blendsplat.geometry import vertex_normals
 from blendsplat.heads.builtin.appearance import Look, paint_head
+from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.portrait import Palette, eye_distance, painted_texture, region_mask
-from blendsplat.heads.surface import closest_on_mesh
 from blendsplat.heads.uv import texture_texels
 from blendsplat.splatting import rasterize_mesh
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import weighted_mean
-from blendsplat.splatting.photometric import TargetFrames, image_loss_into
+from blendsplat.splatting.image_loss import TargetFrames, image_loss_into
 from blendsplat.training.data import FrameSet
 from blendsplat.training.exposure import Exposure
 from blendsplat.training.losses import image_loss

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians
 from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.backend import make_pass
-from blendsplat.splatting.fused import BindPass
-from blendsplat.splatting.optimise import FusedAdam
+from blendsplat.splatting.bind import BindPass
 from blendsplat.training.graph import GraphedStep
 from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.mlp_pass import MlpPass

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from blendsplat.geometry import matrix_to_quat
-from blendsplat.splatting.surface import surface_frames_into
+from blendsplat.splatting.tangent_frames import surface_frames_into
 
 
 def tangent_frames(vertices: Tensor, faces: Tensor, uvs: Tensor, uv_faces: Tensor) -> tuple[Tensor, Tensor]:

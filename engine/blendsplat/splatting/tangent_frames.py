@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tangent frames of a posed surface's triangles in one pass, into given buffers.
 
-heads/frames.py says what they are and keeps the plain torch version, which has gradients.
+heads/tangent_frames.py says what they are and keeps the plain torch version, which has gradients.
 """
 
 from __future__ import annotations
