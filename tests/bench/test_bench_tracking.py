@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from blendsplat.bench.tracking import TrackingFigures, benchmark_tracking, table
 from blendsplat.cli import app
 from blendsplat.heads.load import load_head
-from blendsplat.tracking.kaolrm import Config, KaoLRM, save_model
+from blendsplat.kaolrm import Config, KaoLRM, save_model
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
+from blendsplat.kaolrm.encoder import EPS, attend
+from blendsplat.kaolrm.ops import Mlp, Norm, PanelOps, Panels
 from blendsplat.splatting.backend import cpu_backend
-from blendsplat.tracking.kaolrm.encoder import EPS, attend
-from blendsplat.tracking.kaolrm.ops import Mlp, Norm, PanelOps, Panels
 
 
 @pytest.fixture(params=["avx512", "avx2", "generic"])

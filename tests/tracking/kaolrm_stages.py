@@ -12,8 +12,8 @@ from PIL import Image
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.portrait import look_at
-from blendsplat.tracking.kaolrm.frames_of_reference import blender_pose, canonical_viewmat, intrinsics
-from blendsplat.tracking.kaolrm.presets import StagesPreset
+from blendsplat.kaolrm.conventions import blender_pose, canonical_viewmat, intrinsics
+from blendsplat.kaolrm.training.presets import StagesPreset
 
 TINY = {
     "head": "builtin", "shape_count": 20, "expression_count": 10, "camera_embed_dim": 8, "transformer_dim": 16,

@@ -278,7 +278,7 @@ def test_many_pictures_are_read_as_one_by_one(tmp_path):
     from tiny_kaolrm import tiny
 
     from blendsplat.heads.builtin import builtin_head
-    from blendsplat.tracking.kaolrm import save_model
+    from blendsplat.kaolrm import save_model
     from blendsplat.tracking.regressor import make_regressor
 
     save_model(tmp_path / "own", tiny(head="builtin"))

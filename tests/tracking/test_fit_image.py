@@ -301,7 +301,7 @@ def test_a_cut_square_puts_pixels_where_they_belong(side: float) -> None:
 def test_weights_for_another_head_are_refused(head: HeadModel, tmp_path: Path) -> None:
     from tiny_kaolrm import tiny
 
-    from blendsplat.tracking.kaolrm import save_model
+    from blendsplat.kaolrm import save_model
 
     save_model(tmp_path / "w", tiny())
     with pytest.raises(InputError, match="are for the head 'flame'"):

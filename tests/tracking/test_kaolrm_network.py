@@ -12,12 +12,12 @@ from torch import Tensor
 
 from blendsplat.errors import InputError
 from blendsplat.heads.builtin import builtin_head
-from blendsplat.tracking.kaolrm import Config
-from blendsplat.tracking.kaolrm.encoder import attend
-from blendsplat.tracking.kaolrm.model import head_params, head_vertices
-from blendsplat.tracking.kaolrm.ops import Mlp, Norm, RowOps, make_ops, onednn_available
-from blendsplat.tracking.kaolrm.surface import front_points, sample_surface, surface_points
-from blendsplat.tracking.kaolrm.triplane import plane_means, upsample
+from blendsplat.kaolrm import Config
+from blendsplat.kaolrm.encoder import attend
+from blendsplat.kaolrm.model import head_params, head_vertices
+from blendsplat.kaolrm.ops import Mlp, Norm, RowOps, make_ops, onednn_available
+from blendsplat.kaolrm.training.surface_samples import front_points, sample_surface, surface_points
+from blendsplat.kaolrm.triplane import plane_means, upsample
 
 VARIANTS: list[dict[str, Any]] = [{}, {"token_gate": True}, {"transformer_dim": 24, "transformer_heads": 3}]
 

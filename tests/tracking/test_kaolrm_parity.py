@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking.kaolrm import Config, KaoLRM
-from blendsplat.tracking.kaolrm.decoders import SurfaceGaussians, activate, sample_planes, split_coefficients
-from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, intrinsics
-from blendsplat.tracking.kaolrm.model import head_vertices, source_camera
-from blendsplat.tracking.kaolrm.preparation import prepare_cutout
-from blendsplat.tracking.kaolrm.surface import front_points
-from blendsplat.tracking.kaolrm.triplane import plane_means
+from blendsplat.kaolrm import Config, KaoLRM
+from blendsplat.kaolrm.conventions import canonical_viewmat, intrinsics
+from blendsplat.kaolrm.decoders import SurfaceGaussians, activate, sample_planes, split_coefficients
+from blendsplat.kaolrm.model import head_vertices, source_camera
+from blendsplat.kaolrm.preprocess import prepare_cutout
+from blendsplat.kaolrm.training.surface_samples import front_points
+from blendsplat.kaolrm.triplane import plane_means
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

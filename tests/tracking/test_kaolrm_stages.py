@@ -21,15 +21,15 @@ from typer.testing import CliRunner
 from blendsplat.cli import app
 from blendsplat.errors import BlendsplatError, Cancelled, FormatError, InputError
 from blendsplat.heads.landmarks68 import landmarks68
+from blendsplat.kaolrm import load_model
+from blendsplat.kaolrm.model import head_vertices
+from blendsplat.kaolrm.training.generate import Generation, generate
+from blendsplat.kaolrm.training.objective import weighted_sum
+from blendsplat.kaolrm.training.optimiser import CHECKPOINT, adamw, all_but_norms_and_biases
+from blendsplat.kaolrm.training.presets import LossWeights, SolvePreset, StagesPreset, TruthPreset, load_preset
+from blendsplat.kaolrm.training.train_published import MOST_SKIPPED, StageTrainer, network, train_stages
+from blendsplat.kaolrm.weights import CONFIG, WEIGHTS, save_model
 from blendsplat.progress import Progress
-from blendsplat.tracking.kaolrm import load_model
-from blendsplat.tracking.kaolrm.generate import Generation, generate
-from blendsplat.tracking.kaolrm.model import head_vertices
-from blendsplat.tracking.kaolrm.objective import weighted_sum
-from blendsplat.tracking.kaolrm.optimiser import CHECKPOINT, adamw, all_but_norms_and_biases
-from blendsplat.tracking.kaolrm.presets import LossWeights, SolvePreset, StagesPreset, TruthPreset, load_preset
-from blendsplat.tracking.kaolrm.train_stages import MOST_SKIPPED, StageTrainer, network, train_stages
-from blendsplat.tracking.kaolrm.weights import CONFIG, WEIGHTS, save_model
 
 ROOT = Path(__file__).parents[2]
 LAYOUTS = {"multi-view": ({}, 0.75), "mono": ({"side_views": 0, "model": {"focal": 4.0}}, 4.0)}

@@ -11,10 +11,10 @@ from kaolrm_stages import ball, builtin, preset, write_mono, write_multi_view
 from PIL import Image
 
 from blendsplat.errors import FormatError, InputError
-from blendsplat.tracking.kaolrm import frames_of_reference as frames
-from blendsplat.tracking.kaolrm.pictures import on_colour, read_rgba
-from blendsplat.tracking.kaolrm.published_data import BACKGROUNDS, HeadData, Sizes
-from blendsplat.tracking.kaolrm.train_stages import StageTrainer, network
+from blendsplat.kaolrm import conventions as frames
+from blendsplat.kaolrm.training.dataset_files import on_colour, read_rgba
+from blendsplat.kaolrm.training.published_dataset import BACKGROUNDS, HeadData, Sizes
+from blendsplat.kaolrm.training.train_published import StageTrainer, network
 
 SIZES = Sizes(source=56, target=48, side_views=2, focal=0.75)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from blendsplat.heads import load_head
-from blendsplat.tracking.kaolrm.decoders import SurfaceGaussians
-from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, intrinsics
-from blendsplat.tracking.kaolrm.losses import (
+from blendsplat.kaolrm.conventions import canonical_viewmat, intrinsics
+from blendsplat.kaolrm.decoders import SurfaceGaussians
+from blendsplat.kaolrm.training.losses import (
     alpha_loss,
     binding_losses,
     face_triangles,
@@ -20,7 +20,7 @@ from blendsplat.tracking.kaolrm.losses import (
     pixel_loss,
     regulariser,
 )
-from blendsplat.tracking.kaolrm.rendering import draw_mesh, draw_surfels
+from blendsplat.kaolrm.training.rendering import draw_mesh, draw_surfels
 
 SIZE = 32
 

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from blendsplat.cli import app
 from blendsplat.errors import BlendsplatError, FormatError, InputError, UnsafeFileError
-from blendsplat.tracking.kaolrm import load_model, load_openlrm, save_model
-from blendsplat.tracking.kaolrm.catalogue import CATALOGUE, DEFAULT
-from blendsplat.tracking.kaolrm.weights import inspect_weights
+from blendsplat.kaolrm import load_model, load_openlrm, save_model
+from blendsplat.kaolrm.weight_catalogue import CATALOGUE, DEFAULT
+from blendsplat.kaolrm.weights import inspect_weights
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from blendsplat.tracking.kaolrm import Config, KaoLRM
+from blendsplat.kaolrm import Config, KaoLRM
 
 TINY: dict[str, Any] = {
     "camera_embed_dim": 12,

@@ -32,7 +32,7 @@ def generate_heads(
     blendsplat generate-heads -o heads/ --people 1000 --views 8 --size 224
     """
     from blendsplat.heads import load_head
-    from blendsplat.tracking.kaolrm.generate import Generation, generate
+    from blendsplat.kaolrm.training.generate import Generation, generate
 
     def work(progress: Progress) -> dict[str, Any]:
         job = Generation(people, views, size, seed, layout, widest, focal)
@@ -69,11 +69,11 @@ def train_kaolrm(
 
     from blendsplat.commands.making import parse_settings
     from blendsplat.errors import InputError
+    from blendsplat.kaolrm.training.fit_closed_form import solve_truth
+    from blendsplat.kaolrm.training.presets import SolvePreset, TruthPreset, load_preset
+    from blendsplat.kaolrm.training.train_published import train_stages
+    from blendsplat.kaolrm.training.train_supervised import train_truth
     from blendsplat.serving.system import resolve_device
-    from blendsplat.tracking.kaolrm.presets import SolvePreset, TruthPreset, load_preset
-    from blendsplat.tracking.kaolrm.solve_truth import solve_truth
-    from blendsplat.tracking.kaolrm.train_stages import train_stages
-    from blendsplat.tracking.kaolrm.train_truth import train_truth
 
     def work(progress: Progress) -> dict[str, Any]:
         chosen, where = load_preset(preset, parse_settings(setting)), resolve_device(device)

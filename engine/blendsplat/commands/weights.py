@@ -44,7 +44,7 @@ def weights(
 
 def _list(as_json: bool) -> None:
     from blendsplat.folders import weights_folder
-    from blendsplat.tracking.kaolrm.catalogue import CATALOGUE
+    from blendsplat.kaolrm.weight_catalogue import CATALOGUE
 
     rows = [
         {"name": e.name, "purpose": e.purpose, "source": e.source, "licence": e.licence, "folder": str(e.folder),
@@ -65,7 +65,7 @@ def _list(as_json: bool) -> None:
 
 
 def _checked(directory: str, sha256: bool) -> dict[str, Any]:
-    from blendsplat.tracking.kaolrm.described import describe_weights
+    from blendsplat.kaolrm.describe_weights import describe_weights
 
     return describe_weights(directory, sha256)
 

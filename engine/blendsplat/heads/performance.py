@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A head's parameters over time and its file ``tracking.npz``: what tracking finds in a clip and what drives an avatar."""
+"""A head's parameters over time and their file ``tracking.npz``: what a clip shows, and what drives an avatar."""
 
 from __future__ import annotations
 

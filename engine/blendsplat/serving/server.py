@@ -235,7 +235,7 @@ class Server:
 
 
 def _describe_weights(request: WeightsRequest) -> dict[str, Any]:
-    from blendsplat.tracking.kaolrm.described import describe_weights
+    from blendsplat.kaolrm.describe_weights import describe_weights
 
     return describe_weights(request.weights)
 

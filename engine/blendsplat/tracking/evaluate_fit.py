@@ -157,7 +157,7 @@ class _Judged:
 def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[np.ndarray]]:
     """A random person's neutral head as a scan, and pictures [H,W,3] uint8 of him or her on grey."""
     from blendsplat.heads.people import random_person
-    from blendsplat.tracking.kaolrm.generate import Generation, take_views
+    from blendsplat.kaolrm.training.generate import Generation, take_views
 
     rng = np.random.default_rng([job.seed, number])
     person = random_person(head, rng)

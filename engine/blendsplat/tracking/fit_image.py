@@ -19,11 +19,11 @@ from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.kaolrm.conventions import PORTRAIT_FACE
 from blendsplat.landmarks.detector import make_detector
 from blendsplat.progress import Progress
 from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.tracking.fit_files import ImageFit, check_writable, save_fit
-from blendsplat.tracking.kaolrm.frames_of_reference import PORTRAIT_FACE
 from blendsplat.tracking.metrics import head_vertices
 from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
 from blendsplat.tracking.pixels import cut_look, refine_on_pixels

@@ -18,8 +18,8 @@ from blendsplat.errors import InputError
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
+from blendsplat.kaolrm.weight_catalogue import DEFAULT, find_shipped
 from blendsplat.tracking.fit import FacePrior
-from blendsplat.tracking.kaolrm.catalogue import DEFAULT, find_shipped
 from blendsplat.tracking.prepare import weak_perspective_poses
 
 QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions between 10 a second are nearly linear
@@ -46,7 +46,7 @@ class KaoRegressor:
     """A KaoLRM from a folder of weights. Raises InputError when it was trained for another head."""
 
     def __init__(self, weights: str | Path, head: HeadModel, device: str = "cpu") -> None:
-        from blendsplat.tracking.kaolrm import load_model
+        from blendsplat.kaolrm import load_model
 
         self._model = load_model(weights, device)
         config = self._model.config

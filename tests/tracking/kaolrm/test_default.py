@@ -13,14 +13,15 @@ import torch
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
-from blendsplat.tracking.kaolrm import KaoLRM, catalogue, load_model
-from blendsplat.tracking.kaolrm.catalogue import CATALOGUE, DEFAULT, find_shipped
-from blendsplat.tracking.kaolrm.dataset import GeneratedViews
-from blendsplat.tracking.kaolrm.generate import Generation, generate
-from blendsplat.tracking.kaolrm.presets import SolvePreset, load_preset
-from blendsplat.tracking.kaolrm.solve_truth import solve_truth, unsplit
-from blendsplat.tracking.kaolrm.solving import read_edges, ridge, seed_edges, write_solution
-from blendsplat.tracking.kaolrm.train_truth import score_of
+from blendsplat.kaolrm import KaoLRM, load_model
+from blendsplat.kaolrm import weight_catalogue as catalogue
+from blendsplat.kaolrm.training.closed_form import read_edges, ridge, seed_edges, write_solution
+from blendsplat.kaolrm.training.fit_closed_form import solve_truth, unsplit
+from blendsplat.kaolrm.training.generate import Generation, generate
+from blendsplat.kaolrm.training.generated_dataset import GeneratedViews
+from blendsplat.kaolrm.training.presets import SolvePreset, load_preset
+from blendsplat.kaolrm.training.train_supervised import score_of
+from blendsplat.kaolrm.weight_catalogue import CATALOGUE, DEFAULT, find_shipped
 from blendsplat.tracking.regressor import framing, tilt_of, uprighted
 
 

@@ -10,8 +10,9 @@ import pytest
 from tiny_kaolrm import tiny
 
 from blendsplat.errors import BlendsplatError, InputError
-from blendsplat.tracking.kaolrm import catalogue, described
-from blendsplat.tracking.kaolrm.weights import save_model
+from blendsplat.kaolrm import describe_weights as described
+from blendsplat.kaolrm import weight_catalogue as catalogue
+from blendsplat.kaolrm.weights import save_model
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from blendsplat.geometry import matrix_to_rotvec, project_points, rotvec_to_matr
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import landmarks68
 from blendsplat.heads.people import random_person
-from blendsplat.tracking.kaolrm import frames_of_reference as frames
-from blendsplat.tracking.kaolrm.generate import Generation, generate, straight
+from blendsplat.kaolrm import conventions as frames
+from blendsplat.kaolrm.training.generate import Generation, generate, straight
 
 SIZE = 64
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blendsplat.errors import InputError
-from blendsplat.tracking.kaolrm import prepare_cutout
+from blendsplat.kaolrm import prepare_cutout
 
 
 def test_transparent_is_white_whatever_colour_lies_there():

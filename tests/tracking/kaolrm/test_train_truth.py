@@ -11,17 +11,17 @@ from blendsplat.errors import FormatError, InputError
 from blendsplat.geometry import project_points
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import landmarks68
-from blendsplat.tracking.kaolrm.augment import SHIFT, ZOOM, turn_image, turned_camera
-from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, SourceView
-from blendsplat.tracking.kaolrm.frames_of_reference import canonical_viewmat, intrinsics
-from blendsplat.tracking.kaolrm.generate import Generation, generate
-from blendsplat.tracking.kaolrm.model import KaoLRM, head_vertices
-from blendsplat.tracking.kaolrm.optimiser import CHECKPOINT, learning_rate, shuffled
-from blendsplat.tracking.kaolrm.presets import TruthPreset, load_preset
-from blendsplat.tracking.kaolrm.train_truth import TruthTrainer, train_truth, wobble
-from blendsplat.tracking.kaolrm.triplane import plane_means
-from blendsplat.tracking.kaolrm.truth_loss import TruthLoss, aligned
-from blendsplat.tracking.kaolrm.weights import load_model
+from blendsplat.kaolrm.conventions import canonical_viewmat, intrinsics
+from blendsplat.kaolrm.model import KaoLRM, head_vertices
+from blendsplat.kaolrm.training.augment import SHIFT, ZOOM, turn_image, turned_camera
+from blendsplat.kaolrm.training.generate import Generation, generate
+from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView
+from blendsplat.kaolrm.training.optimiser import CHECKPOINT, learning_rate, shuffled
+from blendsplat.kaolrm.training.parameter_loss import TruthLoss, aligned
+from blendsplat.kaolrm.training.presets import TruthPreset, load_preset
+from blendsplat.kaolrm.training.train_supervised import TruthTrainer, train_truth, wobble
+from blendsplat.kaolrm.triplane import plane_means
+from blendsplat.kaolrm.weights import load_model
 
 SIZE = 56
 TINY = {

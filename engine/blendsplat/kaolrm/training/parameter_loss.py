@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS
-from blendsplat.tracking.kaolrm.model import head_params, head_vertices
+from blendsplat.kaolrm.model import head_params, head_vertices
+from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS
 
 
 @dataclass

@@ -15,8 +15,9 @@ from blendsplat.heads.landmarks68 import landmarks68
 from blendsplat.heads.model import HeadModel
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import ssim
-from blendsplat.tracking.kaolrm.decoders import exact
-from blendsplat.tracking.kaolrm.losses import (
+from blendsplat.kaolrm.decoders import exact
+from blendsplat.kaolrm.model import KaoLRM, head_vertices
+from blendsplat.kaolrm.training.losses import (
     alpha_loss,
     binding_losses,
     face_triangles,
@@ -24,10 +25,9 @@ from blendsplat.tracking.kaolrm.losses import (
     pixel_loss,
     regulariser,
 )
-from blendsplat.tracking.kaolrm.model import KaoLRM, head_vertices
-from blendsplat.tracking.kaolrm.presets import LossWeights, StagesPreset
-from blendsplat.tracking.kaolrm.published_data import Views
-from blendsplat.tracking.kaolrm.rendering import MeshView, SurfelImage, draw_mesh, draw_surfels
+from blendsplat.kaolrm.training.presets import LossWeights, StagesPreset
+from blendsplat.kaolrm.training.published_dataset import Views
+from blendsplat.kaolrm.training.rendering import MeshView, SurfelImage, draw_mesh, draw_surfels
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

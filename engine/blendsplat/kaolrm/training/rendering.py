@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from blendsplat.kaolrm.model import KaoLRM
+from blendsplat.kaolrm.training.losses import FARTHEST, VISIBLE
+from blendsplat.kaolrm.training.surface_samples import front_points, sample_surface, surface_points
 from blendsplat.splatting import rasterize_mesh, rasterize_surfels
 from blendsplat.splatting.mesh_layers import interpolate_normals, surface_of
-from blendsplat.tracking.kaolrm.losses import FARTHEST, VISIBLE
-from blendsplat.tracking.kaolrm.model import KaoLRM
-from blendsplat.tracking.kaolrm.surface import front_points, sample_surface, surface_points
 
 
 class SurfelImage(NamedTuple):

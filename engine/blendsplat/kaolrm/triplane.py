@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-from blendsplat.tracking.kaolrm.config import Config
-from blendsplat.tracking.kaolrm.encoder import EPS, attend
+from blendsplat.kaolrm.config import Config
+from blendsplat.kaolrm.encoder import EPS, attend
 
 CAMERA_NUMBERS = 16  # 3x4 camera-to-world, then fx, fy, cx, cy over the image's size
 

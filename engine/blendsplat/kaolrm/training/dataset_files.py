@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from blendsplat.errors import FormatError
-from blendsplat.tracking.kaolrm.frames_of_reference import viewmat_of_pose
+from blendsplat.kaolrm.conventions import viewmat_of_pose
 
 
 def read_rgba(path: Path, size: int | None = None) -> Image.Image:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, normalize, softplus
 
-from blendsplat.tracking.kaolrm.config import Config
-from blendsplat.tracking.kaolrm.frames_of_reference import FOCAL
+from blendsplat.kaolrm.config import Config
+from blendsplat.kaolrm.conventions import FOCAL
 
 MINIMUM_SCALE = 0.1
 _SPREAD = 0.5  # factor of the Gaussians' scales

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from blendsplat.errors import FormatError, InputError, StorageError, UnsafeFileError
 from blendsplat.files import atomic_path, write_json
-from blendsplat.tracking.kaolrm.catalogue import DEFAULT, find_weights
-from blendsplat.tracking.kaolrm.config import Config, read_config
-from blendsplat.tracking.kaolrm.model import KaoLRM
+from blendsplat.kaolrm.config import Config, read_config
+from blendsplat.kaolrm.model import KaoLRM
+from blendsplat.kaolrm.weight_catalogue import DEFAULT, find_weights
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _SMALL = 1 << 26  # bytes of a file whose network may be built twice

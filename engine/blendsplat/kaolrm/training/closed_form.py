@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from blendsplat.errors import InputError
-from blendsplat.tracking.kaolrm.decoders import ChannelGate
-from blendsplat.tracking.kaolrm.encoder import STEM_EDGES, Block
-from blendsplat.tracking.kaolrm.model import KaoLRM
-from blendsplat.tracking.kaolrm.triplane import TransformerLayer, plane_means
-from blendsplat.tracking.kaolrm.waking import grid_waves
+from blendsplat.kaolrm.decoders import ChannelGate
+from blendsplat.kaolrm.encoder import STEM_EDGES, Block
+from blendsplat.kaolrm.model import KaoLRM
+from blendsplat.kaolrm.training.initialise import grid_waves
+from blendsplat.kaolrm.triplane import TransformerLayer, plane_means
 
 PLANES, SLOTS = 3, 4  # a token becomes 2x2 texels; three planes of four hold the edges' twelve directions
 EDGE_GAIN, CELL_GAIN = 12.0, 3.0

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from blendsplat.kaolrm.encoder import EPS, attend
 from blendsplat.splatting.backend import cpu_backend
-from blendsplat.tracking.kaolrm.encoder import EPS, attend
 
 Tokens = TypeVar("Tokens")
 

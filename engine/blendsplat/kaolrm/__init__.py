@@ -8,16 +8,16 @@ translation. The modules: config, encoder, triplane, decoders, model (the networ
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blendsplat.tracking.kaolrm.config import Config
-    from blendsplat.tracking.kaolrm.model import KaoLRM
-    from blendsplat.tracking.kaolrm.preparation import prepare_cutout
-    from blendsplat.tracking.kaolrm.weights import load_model, load_openlrm, save_model
+    from blendsplat.kaolrm.config import Config
+    from blendsplat.kaolrm.model import KaoLRM
+    from blendsplat.kaolrm.preprocess import prepare_cutout
+    from blendsplat.kaolrm.weights import load_model, load_openlrm, save_model
 
 __all__ = ["Config", "KaoLRM", "load_model", "load_openlrm", "prepare_cutout", "save_model"]
 
 _HOMES = {
     "Config": "config", "KaoLRM": "model", "load_model": "weights", "load_openlrm": "weights",
-    "prepare_cutout": "preparation", "save_model": "weights",
+    "prepare_cutout": "preprocess", "save_model": "weights",
 }  # fmt: skip
 
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from blendsplat.errors import InputError
 from blendsplat.heads import load_head
+from blendsplat.kaolrm.model import KaoLRM
+from blendsplat.kaolrm.training.closed_form import read_edges, ridge, seed_edges, write_solution
+from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView
+from blendsplat.kaolrm.training.presets import SolvePreset
+from blendsplat.kaolrm.training.train_supervised import Score, score_of
+from blendsplat.kaolrm.weights import save_model
 from blendsplat.progress import Progress
-from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, SourceView
-from blendsplat.tracking.kaolrm.model import KaoLRM
-from blendsplat.tracking.kaolrm.presets import SolvePreset
-from blendsplat.tracking.kaolrm.solving import read_edges, ridge, seed_edges, write_solution
-from blendsplat.tracking.kaolrm.train_truth import Score, score_of
-from blendsplat.tracking.kaolrm.weights import save_model
 
 _AT_ONCE = 40
 

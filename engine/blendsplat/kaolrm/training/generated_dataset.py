@@ -16,7 +16,8 @@ from torch import Tensor
 from blendsplat.errors import FormatError, InputError
 from blendsplat.files import read_npz
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
-from blendsplat.tracking.kaolrm.augment import (
+from blendsplat.kaolrm.conventions import DISTANCE, FOCAL, PORTRAIT_FACE, canonical_viewmat, intrinsics
+from blendsplat.kaolrm.training.augment import (
     ZOOM,
     framing_camera,
     on_white,
@@ -25,15 +26,8 @@ from blendsplat.tracking.kaolrm.augment import (
     turn_image,
     turned_camera,
 )
-from blendsplat.tracking.kaolrm.frames_of_reference import (
-    DISTANCE,
-    FOCAL,
-    PORTRAIT_FACE,
-    canonical_viewmat,
-    intrinsics,
-)
-from blendsplat.tracking.kaolrm.generate import TRUTH, TRUTH_VERSION
-from blendsplat.tracking.kaolrm.pictures import on_colour, read_rgba, read_viewmat
+from blendsplat.kaolrm.training.dataset_files import on_colour, read_rgba, read_viewmat
+from blendsplat.kaolrm.training.generate import TRUTH, TRUTH_VERSION
 
 COEFFICIENTS = ("shape", "expression", "pose", "scale", "translation")
 

@@ -13,9 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from blendsplat.tracking.kaolrm.encoder import Block, ImageEncoder
-from blendsplat.tracking.kaolrm.ops import Mlp, Norm, make_ops
-from blendsplat.tracking.kaolrm.triplane import ModulatedNorm, TransformerLayer, TriplaneTransformer
+from blendsplat.kaolrm.encoder import Block, ImageEncoder
+from blendsplat.kaolrm.ops import Mlp, Norm, make_ops
+from blendsplat.kaolrm.triplane import ModulatedNorm, TransformerLayer, TriplaneTransformer
 
 Tokens = Any  # laid out as the ops like them
 

@@ -14,24 +14,12 @@ from torch import Tensor, nn
 
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.tracking.kaolrm.config import Config
-from blendsplat.tracking.kaolrm.decoders import (
-    FlameDecoder,
-    GaussianDecoder,
-    SurfaceGaussians,
-    exact,
-    split_coefficients,
-)
-from blendsplat.tracking.kaolrm.encoder import ImageEncoder
-from blendsplat.tracking.kaolrm.folded import Folded
-from blendsplat.tracking.kaolrm.frames_of_reference import camera_vector, canonical_viewmat
-from blendsplat.tracking.kaolrm.triplane import (
-    CameraEmbedder,
-    TriplaneTransformer,
-    plane_means,
-    spread_texels,
-    upsample,
-)
+from blendsplat.kaolrm.config import Config
+from blendsplat.kaolrm.conventions import camera_vector, canonical_viewmat
+from blendsplat.kaolrm.decoders import FlameDecoder, GaussianDecoder, SurfaceGaussians, exact, split_coefficients
+from blendsplat.kaolrm.encoder import ImageEncoder
+from blendsplat.kaolrm.inference import Folded
+from blendsplat.kaolrm.triplane import CameraEmbedder, TriplaneTransformer, plane_means, spread_texels, upsample
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blendsplat.errors import InputError
-from blendsplat.tracking.kaolrm.config import Config
+from blendsplat.kaolrm.config import Config
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _FOLDERS = (_PACKAGE / "presets" / "kaolrm", _PACKAGE.parent.parent / "presets" / "kaolrm")

@@ -19,10 +19,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from blendsplat.errors import InputError
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
-from blendsplat.progress import Progress
-from blendsplat.tracking.kaolrm.dataset import COEFFICIENTS, GeneratedViews, SourceView, TrueHeads
-from blendsplat.tracking.kaolrm.model import KaoLRM
-from blendsplat.tracking.kaolrm.optimiser import (
+from blendsplat.kaolrm.model import KaoLRM
+from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView, TrueHeads
+from blendsplat.kaolrm.training.initialise import wake
+from blendsplat.kaolrm.training.loop import run
+from blendsplat.kaolrm.training.optimiser import (
     CHECKPOINT,
     adamw,
     learning_rate,
@@ -31,11 +32,10 @@ from blendsplat.tracking.kaolrm.optimiser import (
     save_checkpoint,
     shuffled,
 )
-from blendsplat.tracking.kaolrm.presets import TruthPreset
-from blendsplat.tracking.kaolrm.running import run
-from blendsplat.tracking.kaolrm.truth_loss import TruthLoss, coefficient_statistics, face_error
-from blendsplat.tracking.kaolrm.waking import wake
-from blendsplat.tracking.kaolrm.weights import save_model
+from blendsplat.kaolrm.training.parameter_loss import TruthLoss, coefficient_statistics, face_error
+from blendsplat.kaolrm.training.presets import TruthPreset
+from blendsplat.kaolrm.weights import save_model
+from blendsplat.progress import Progress
 from blendsplat.tracking.metrics import part_of
 
 _STATISTICS_OF, _WAKING = 512, 96  # views that the data's mean, and the network's start, are taken from

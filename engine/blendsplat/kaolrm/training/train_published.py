@@ -18,14 +18,13 @@ from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import psnr
-from blendsplat.progress import Progress
-from blendsplat.tracking.kaolrm.catalogue import find_weights
-from blendsplat.tracking.kaolrm.config import read_config
-from blendsplat.tracking.kaolrm.devices import Devices, OneDevice, devices
-from blendsplat.tracking.kaolrm.losses import LANDMARK_PIXELS
-from blendsplat.tracking.kaolrm.model import KaoLRM, head_vertices
-from blendsplat.tracking.kaolrm.objective import Objective, weighted_sum
-from blendsplat.tracking.kaolrm.optimiser import (
+from blendsplat.kaolrm.config import read_config
+from blendsplat.kaolrm.model import KaoLRM, head_vertices
+from blendsplat.kaolrm.training.devices import Devices, OneDevice, devices
+from blendsplat.kaolrm.training.loop import run
+from blendsplat.kaolrm.training.losses import LANDMARK_PIXELS
+from blendsplat.kaolrm.training.objective import Objective, weighted_sum
+from blendsplat.kaolrm.training.optimiser import (
     CHECKPOINT,
     adamw,
     all_but_norms_and_biases,
@@ -34,10 +33,11 @@ from blendsplat.tracking.kaolrm.optimiser import (
     save_checkpoint,
     shuffled,
 )
-from blendsplat.tracking.kaolrm.presets import LossWeights, StagesPreset
-from blendsplat.tracking.kaolrm.published_data import HeadData, Sizes, Views
-from blendsplat.tracking.kaolrm.running import run
-from blendsplat.tracking.kaolrm.weights import CONFIG, inspect_weights, load_model, load_openlrm, save_model
+from blendsplat.kaolrm.training.presets import LossWeights, StagesPreset
+from blendsplat.kaolrm.training.published_dataset import HeadData, Sizes, Views
+from blendsplat.kaolrm.weight_catalogue import find_weights
+from blendsplat.kaolrm.weights import CONFIG, inspect_weights, load_model, load_openlrm, save_model
+from blendsplat.progress import Progress
 
 Stage = Literal[1, 2]
 MOST_SKIPPED = 50  # steps in a row without finite gradients: it does not come back from that

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blendsplat.errors import FormatError
-from blendsplat.tracking.kaolrm.frames_of_reference import BOX_FACE, PORTRAIT_FACE
+from blendsplat.kaolrm.conventions import BOX_FACE, PORTRAIT_FACE
 
 Count = Annotated[int, Field(ge=1, le=65536)]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from blendsplat.tracking.kaolrm.catalogue import CATALOGUE, find_shipped, find_weights
-from blendsplat.tracking.kaolrm.weights import WEIGHTS, Inspection, file_sha256, inspect_weights
+from blendsplat.kaolrm.weight_catalogue import CATALOGUE, find_shipped, find_weights
+from blendsplat.kaolrm.weights import WEIGHTS, Inspection, file_sha256, inspect_weights
 
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt")
 

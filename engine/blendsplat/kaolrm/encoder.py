@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
-from blendsplat.tracking.kaolrm.config import Config
+from blendsplat.kaolrm.config import Config
 
 STEM_EDGES = 12  # directions that a stem of convolutions tells apart
 EPS = 1e-6  # of every LayerNorm here; torch's own default is another

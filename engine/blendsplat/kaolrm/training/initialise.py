@@ -14,9 +14,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from blendsplat.tracking.kaolrm.encoder import Block
-from blendsplat.tracking.kaolrm.model import KaoLRM, source_camera
-from blendsplat.tracking.kaolrm.triplane import TransformerLayer, plane_means
+from blendsplat.kaolrm.encoder import Block
+from blendsplat.kaolrm.model import KaoLRM, source_camera
+from blendsplat.kaolrm.triplane import TransformerLayer, plane_means
 
 NEAR = 1.6  # how sharply a token of the triplane looks at its own place of the picture
 GENTLE = 0.2  # share that a layer adds to what passes through

@@ -19,13 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from blendsplat.errors import FormatError, InputError
-from blendsplat.tracking.kaolrm.frames_of_reference import (
-    camera_vector,
-    canonical_viewmat,
-    intrinsics,
-    normalise_views,
-)
-from blendsplat.tracking.kaolrm.pictures import on_colour, read_array, read_mask, read_rgba, read_viewmat
+from blendsplat.kaolrm.conventions import camera_vector, canonical_viewmat, intrinsics, normalise_views
+from blendsplat.kaolrm.training.dataset_files import on_colour, read_array, read_mask, read_rgba, read_viewmat
 
 BACKGROUNDS = (0.0, 0.5, 1.0)  # grey levels behind the targets (published); the source stands on white
 _FOCAL_TOLERANCE = 0.02
