@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import Cancelled, InputError, NoFaceError
+from blendsplat.fitting.fit import FacePrior, fit_clip
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import load_landmarks, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.tracking.clip_reading import between, frames_to_read, person_shape, read_clip, yaws
-from blendsplat.tracking.fit import FacePrior, fit_clip
 from blendsplat.video import Clip
 from blendsplat.video.clip import ClipInfo, write_info, write_png
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from blendsplat.fitting.face_outline import make_outline
+from blendsplat.fitting.fit import FitOptions, fit_clip
+from blendsplat.fitting.landmark_model import NECK, TRANSLATION, LandmarkModel, restrict_to_landmarks
+from blendsplat.fitting.skin_border import POINTS, find_skin_border, make_border_term, padded
+from blendsplat.fitting.solver import ShapeTerm
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.landmarks import points as pts
-from blendsplat.tracking.fit import FitOptions, fit_clip
-from blendsplat.tracking.landmark_model import NECK, TRANSLATION, LandmarkModel, restrict_to_landmarks
-from blendsplat.tracking.outline import make_outline
-from blendsplat.tracking.skin_border import POINTS, find_skin_border, make_border_term, padded
-from blendsplat.tracking.solver import ShapeTerm
 
 SIZE, FOCAL = 512, 1000.0
 

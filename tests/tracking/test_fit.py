@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import InputError, NoFaceError
+from blendsplat.fitting.fit import FitOptions, fit_clip, nearest_valid
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks import points as pts
-from blendsplat.tracking.fit import FitOptions, fit_clip, nearest_valid
 from blendsplat.tracking.metrics import evaluate_tracking, head_vertices, jitter, rigid_alignment
 
 WEAK = FitOptions(offsets=False, smoothing=0, expression_sigma=100, shape_sigma=100, focal_sigma=5)

@@ -13,12 +13,12 @@ from PIL import Image
 from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import InputError, NoFaceError
+from blendsplat.fitting.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks
-from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.tracking.fit_files import NAMES
 from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 from blendsplat.tracking.photograph import find_face, photograph_files, read_photograph, recorded_focal

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from synthetic_head import make_head
 
+from blendsplat.fitting import initial_poses as prepare
+from blendsplat.fitting.landmark_model import restrict_to_landmarks
+from blendsplat.fitting.temporal import make_smoothness, usual_stiffness
 from blendsplat.landmarks import points as pts
-from blendsplat.tracking import prepare
-from blendsplat.tracking.landmark_model import restrict_to_landmarks
-from blendsplat.tracking.temporal import make_smoothness, usual_stiffness
 
 
 @given(st.integers(0, 10_000))

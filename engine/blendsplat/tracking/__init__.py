@@ -4,7 +4,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blendsplat.tracking.fit import FitOptions
+    from blendsplat.fitting.fit import FitOptions
     from blendsplat.tracking.metrics import evaluate_tracking
     from blendsplat.tracking.pipeline import TrackOptions, track_clip
 

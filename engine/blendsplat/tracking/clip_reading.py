@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from blendsplat.fitting import initial_poses as prepare
+from blendsplat.fitting.fit import FacePrior
 from blendsplat.landmarks import points as pts
 from blendsplat.progress import Progress
-from blendsplat.tracking import prepare
-from blendsplat.tracking.fit import FacePrior
 from blendsplat.tracking.regressor import Regressor, cut_square, framing, uprighted
 from blendsplat.video import Clip
 

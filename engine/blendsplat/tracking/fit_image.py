@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError, StorageError
+from blendsplat.fitting.fit import FacePrior, FitOptions, fit_clip
+from blendsplat.fitting.skin_border import find_skin_border, padded
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
@@ -22,7 +24,6 @@ from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.conventions import PORTRAIT_FACE
 from blendsplat.landmarks.detector import make_detector
 from blendsplat.progress import Progress
-from blendsplat.tracking.fit import FacePrior, FitOptions, fit_clip
 from blendsplat.tracking.fit_files import ImageFit, check_writable, save_fit
 from blendsplat.tracking.metrics import head_vertices
 from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
@@ -36,7 +37,6 @@ from blendsplat.tracking.regressor import (
     paste_square,
     uprighted,
 )
-from blendsplat.tracking.skin_border import find_skin_border, padded
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
 # With a regressor's reading the shape is held less; 0.12 to 0.9 were tried on generated people. For the bias see

@@ -20,6 +20,7 @@ import torch
 
 from blendsplat.errors import InputError
 from blendsplat.files import write_json
+from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
@@ -28,7 +29,6 @@ from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_reading import ClipReading, read_clip
-from blendsplat.tracking.fit import FitOptions, fit_clip
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.tracking.regressor import Regressor, make_regressor

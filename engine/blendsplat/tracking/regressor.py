@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from blendsplat.errors import InputError
+from blendsplat.fitting.fit import FacePrior
+from blendsplat.fitting.initial_poses import weak_perspective_poses
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.kaolrm.weight_catalogue import DEFAULT, find_shipped
-from blendsplat.tracking.fit import FacePrior
-from blendsplat.tracking.prepare import weak_perspective_poses
 
 QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions between 10 a second are nearly linear
 SIZE = 512  # pixels of the crop that is kept

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blendsplat.fitting.landmark_model import LandmarkModel, project_with_jacobian, restrict_to_vertices
+from blendsplat.fitting.vertex_offsets import OffsetBasis, with_pushes
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking.landmark_model import LandmarkModel, project_with_jacobian, restrict_to_vertices
-from blendsplat.tracking.offsets import OffsetBasis, with_pushes
 
 VERTICES = 500
 SIDE = 192  # pixels of the distance maps' longer side: the border is known no better

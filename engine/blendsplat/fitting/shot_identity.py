@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from blendsplat.tracking.clip_fit import ClipPrior, fit_clip_unknowns
-from blendsplat.tracking.solver import Problem
+from blendsplat.fitting.shared_unknowns import ClipPrior, fit_clip_unknowns
+from blendsplat.fitting.solver import Problem
 
 FRAMES = 6  # of a shot that are looked at
 SHOTS = 8  # the longest ones

@@ -13,14 +13,9 @@ import torch
 from torch import Tensor
 
 from blendsplat.errors import NoFaceError
-from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
-from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
-from blendsplat.landmarks import points as pts
-from blendsplat.progress import Progress
-from blendsplat.tracking import prepare
-from blendsplat.tracking.clip_fit import ClipPrior, fit_clip_unknowns
-from blendsplat.tracking.landmark_model import (
+from blendsplat.fitting import initial_poses as prepare
+from blendsplat.fitting.face_outline import make_outline
+from blendsplat.fitting.landmark_model import (
     EXPRESSION,
     EYELIDS,
     EYES,
@@ -31,13 +26,18 @@ from blendsplat.tracking.landmark_model import (
     landmark_positions,
     restrict_to_landmarks,
 )
-from blendsplat.tracking.offsets import OffsetBasis, make_offset_basis, with_offsets
-from blendsplat.tracking.outline import make_outline
-from blendsplat.tracking.shot_people import strangers, told
-from blendsplat.tracking.silhouette import Mattes, make_inside
-from blendsplat.tracking.skin_border import SkinBorder, make_border_term
-from blendsplat.tracking.solver import NOISE, Problem, ShapeTerm, fit_frames, landmark_pairs, prior_precision
-from blendsplat.tracking.temporal import fit_together, make_smoothness, usual_stiffness
+from blendsplat.fitting.shared_unknowns import ClipPrior, fit_clip_unknowns
+from blendsplat.fitting.shot_identity import strangers, told
+from blendsplat.fitting.silhouette import Mattes, make_inside
+from blendsplat.fitting.skin_border import SkinBorder, make_border_term
+from blendsplat.fitting.solver import NOISE, Problem, ShapeTerm, fit_frames, landmark_pairs, prior_precision
+from blendsplat.fitting.temporal import fit_together, make_smoothness, usual_stiffness
+from blendsplat.fitting.vertex_offsets import OffsetBasis, make_offset_basis, with_offsets
+from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
+from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance
+from blendsplat.landmarks import points as pts
+from blendsplat.progress import Progress
 
 SHAPE_DIRECTIONS = 100  # more than this the landmarks of one person cannot tell apart
 KEYFRAMES = 32

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blendsplat.fitting.landmark_model import LandmarkModel, project_with_jacobian
 from blendsplat.landmarks import points as pts
-from blendsplat.tracking.landmark_model import LandmarkModel, project_with_jacobian
 
 DIRECTIONS = (50.0, 60.0, 70.0, 80.0, 90.0, 100.0)  # degrees from straight down to either side: cheeks and jaw
 # Measured on generated people, turned by up to 25 degrees: standard deviation over the distance between the eyes.

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from blendsplat.errors import InputError
+from blendsplat.fitting.landmark_model import LandmarkModel
 from blendsplat.heads.model import HeadModel
 from blendsplat.landmarks import points as pts
-from blendsplat.tracking.landmark_model import LandmarkModel
 
 CONTROL_PAIRS = 18
 USUAL_OFFSET = 0.002  # metres: one sigma of the displacement

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from blendsplat.tracking.landmark_model import TRANSLATION
-from blendsplat.tracking.solver import ClipSystem, Problem, damped_step, free_unknowns, linearise_clip
+from blendsplat.fitting.landmark_model import TRANSLATION
+from blendsplat.fitting.solver import ClipSystem, Problem, damped_step, free_unknowns, linearise_clip
 
 DEPTH = TRANSLATION.stop - 1
 

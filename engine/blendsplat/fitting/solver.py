@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from blendsplat.fitting.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
 from blendsplat.landmarks import points as pts
-from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
 
 NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the distance between the eyes
 CAUCHY = 3.0  # residuals beyond this many sigmas stop counting fully

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blendsplat.tracking.landmark_model import EXPRESSION, EYELIDS, EYES, FIXED_PARAMETERS, JAW, NECK, TRANSLATION
-from blendsplat.tracking.solver import CHUNK, Problem, free_unknowns, linearise
+from blendsplat.fitting.landmark_model import EXPRESSION, EYELIDS, EYES, FIXED_PARAMETERS, JAW, NECK, TRANSLATION
+from blendsplat.fitting.solver import CHUNK, Problem, free_unknowns, linearise
 
 REFERENCE_STEP = 1 / 30  # seconds: accelerations are stated per step of this length
 STILL_WORDS = ("brow", "cheek", "nose", "forehead")

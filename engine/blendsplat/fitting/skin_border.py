@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blendsplat.heads.model import HeadModel
-from blendsplat.landmarks import points as pts
-from blendsplat.tracking.landmark_model import (
+from blendsplat.fitting.landmark_model import (
     LandmarkModel,
     landmark_positions,
     project_with_jacobian,
     restrict_to_vertices,
 )
-from blendsplat.tracking.offsets import OffsetBasis, with_pushes
+from blendsplat.fitting.vertex_offsets import OffsetBasis, with_pushes
+from blendsplat.heads.model import HeadModel
+from blendsplat.landmarks import points as pts
 
 POINTS = 64  # of the border, of one picture
 EYES_APART = 48.0  # pixels between the eyes of the small copy that is looked at
