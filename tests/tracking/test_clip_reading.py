@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import Cancelled, InputError, NoFaceError
-from blendsplat.fitting.fit import FacePrior, fit_clip
+from blendsplat.fitting.face_prior import FacePrior
+from blendsplat.fitting.fit import fit_clip
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import load_landmarks, save_landmarks
@@ -279,7 +280,7 @@ def test_many_pictures_are_read_as_one_by_one(tmp_path):
 
     from blendsplat.heads.builtin import builtin_head
     from blendsplat.kaolrm import save_model
-    from blendsplat.tracking.regressor import make_regressor
+    from blendsplat.kaolrm.regressor import make_regressor
 
     save_model(tmp_path / "own", tiny(head="builtin"))
     regressor = make_regressor(tmp_path / "own", builtin_head())

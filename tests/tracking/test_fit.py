@@ -14,9 +14,9 @@ from blendsplat.errors import InputError, NoFaceError
 from blendsplat.fitting.fit import FitOptions, fit_clip, nearest_valid
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.landmarks import points as pts
-from blendsplat.tracking.metrics import evaluate_tracking, head_vertices, jitter, rigid_alignment
+from blendsplat.tracking.metrics import evaluate_tracking, jitter, rigid_alignment
 
 WEAK = FitOptions(offsets=False, smoothing=0, expression_sigma=100, shape_sigma=100, focal_sigma=5)
 

@@ -13,16 +13,18 @@ from PIL import Image
 from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import InputError, NoFaceError
-from blendsplat.fitting.fit import FacePrior, FitOptions, fit_clip
+from blendsplat.fitting.face_crop import cut_square, framing, tilt_of, turned
+from blendsplat.fitting.face_prior import FacePrior
+from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks
 from blendsplat.tracking.fit_files import NAMES
 from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 from blendsplat.tracking.photograph import find_face, photograph_files, read_photograph, recorded_focal
-from blendsplat.tracking.regressor import cut_square, framing, make_regressor, tilt_of, turned
 
 EYES = np.array([225.4, 103.0])  # the middle between the astronaut's irises, read off the picture
 

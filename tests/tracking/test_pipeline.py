@@ -13,12 +13,11 @@ from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.landmarks.detector import save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
-from blendsplat.tracking.metrics import head_vertices
 from blendsplat.video import Clip
 from blendsplat.video.clip import ClipInfo, write_info, write_png
 

@@ -13,9 +13,9 @@ from synthetic_head import make_truth
 
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.splatting.mesh_layers import render_mesh
-from blendsplat.tracking.metrics import head_vertices, rigid_alignment
+from blendsplat.tracking.metrics import rigid_alignment
 from blendsplat.tracking.pixels import _light, _Scene, cut_look, harmonics, refine_on_pixels
 
 SIZE = 400

@@ -15,6 +15,7 @@ from torch import Tensor
 from blendsplat.errors import NoFaceError
 from blendsplat.fitting import initial_poses as prepare
 from blendsplat.fitting.face_outline import make_outline
+from blendsplat.fitting.face_prior import FacePrior
 from blendsplat.fitting.landmark_model import (
     EXPRESSION,
     EYELIDS,
@@ -27,7 +28,7 @@ from blendsplat.fitting.landmark_model import (
     restrict_to_landmarks,
 )
 from blendsplat.fitting.shared_unknowns import ClipPrior, fit_clip_unknowns
-from blendsplat.fitting.shot_identity import strangers, told
+from blendsplat.fitting.shot_identity import note_on_others, runs_of_others
 from blendsplat.fitting.silhouette import Mattes, make_inside
 from blendsplat.fitting.skin_border import SkinBorder, make_border_term
 from blendsplat.fitting.solver import NOISE, Problem, ShapeTerm, fit_frames, landmark_pairs, prior_precision
@@ -46,16 +47,6 @@ SHARED_BIAS = 6.0
 INSIDE = 0.4  # weight of one vertex that lies beyond the matte
 LOST = 0.25  # a frame whose landmarks miss by this part of the eye distance shows no face that was understood
 TORSO_TURN = np.radians(12.0)  # a median head turn beyond this is the torso's
-
-
-@dataclass(frozen=True)
-class FacePrior:
-    """What a regressor read from the pictures: shape [S'] of the person; expression [F,E'] and jaw_pose [F,3] of every
-    frame. Coefficients that it does not have are expected to be zero."""
-
-    shape: np.ndarray
-    expression: np.ndarray
-    jaw_pose: np.ndarray
 
 
 @dataclass
@@ -132,13 +123,13 @@ def fit_clip(
             head, problem, unknowns, clip, shown, cuts, pixels, timestamps, options
         )
         unshaped = replace(unshaped, focal=problem.focal, weights=problem.weights)
-        others = strangers(unshaped, together, segments[shown], SHARED_BIAS)
+        others = runs_of_others(unshaped, together, segments[shown], SHARED_BIAS)
     progress.update("fit", 2, 2)
     tracking = _result(
         head, head_source, problem, together, shape, offsets, valid, segments, clip, shown, timestamps, (width, height)
     )
     if others:
-        tracking.notes = (told([int(np.flatnonzero(segments == run)[0]) for run in others]),)
+        tracking.notes = (note_on_others([int(np.flatnonzero(segments == run)[0]) for run in others]),)
     return tracking
 
 

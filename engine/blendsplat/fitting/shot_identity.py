@@ -21,7 +21,7 @@ FEWEST = 5  # frames: from fewer, an expression is taken for a shape
 UNLIKE = 0.35
 
 
-def strangers(problem: Problem, unknowns: torch.Tensor, runs: np.ndarray, shape_precision: float) -> list[int]:
+def runs_of_others(problem: Problem, unknowns: torch.Tensor, runs: np.ndarray, shape_precision: float) -> list[int]:
     """Numbers of the runs whose person seems to be another than the longest run's.
 
     problem: with shape directions and the clip's focal length; unknowns [B,P]: fitted; runs [B] (-1: not to be used);
@@ -36,7 +36,7 @@ def strangers(problem: Problem, unknowns: torch.Tensor, runs: np.ndarray, shape_
     return sorted(int(n) for n, shape in zip(longest[1:], shapes[1:], strict=True) if alike(shape, shapes[0]) < UNLIKE)
 
 
-def told(starts: list[int]) -> str:
+def note_on_others(starts: list[int]) -> str:
     """The note on shots that begin at frames ``starts``."""
     return (
         f"What begins at frame {', '.join(map(str, starts))} seems to show somebody else, and one head was fitted to "

@@ -211,3 +211,19 @@ def _blend(coefficients: Tensor, directions: Tensor) -> Tensor:
     """Coefficients [B,C], directions [C,V,3] -> [B,V,3] as one matrix product."""
     flat = coefficients.to(directions.dtype) @ directions.flatten(1)
     return flat.reshape(coefficients.shape[0], *directions.shape[1:])
+
+
+def part_of(head: HeadModel, vertices: torch.Tensor) -> HeadModel:
+    """The head with only some of its vertices (its faces no longer mean anything; its regions are renumbered)."""
+    return replace(
+        head,
+        template=head.template[vertices],
+        shape_directions=head.shape_directions[:, vertices],
+        expression_directions=head.expression_directions[:, vertices],
+        eyelid_directions=head.eyelid_directions[:, vertices],
+        pose_directions=head.pose_directions[:, vertices],
+        skin_weights=head.skin_weights[vertices],
+        regions={
+            name: np.flatnonzero(np.isin(vertices.cpu().numpy(), region)) for name, region in head.regions.items()
+        },
+    )

@@ -11,10 +11,11 @@ import torch
 
 from blendsplat.errors import FormatError
 from blendsplat.files import read_npz, write_npz
-from blendsplat.heads.model import HeadParams
+from blendsplat.heads.model import HeadModel, HeadParams
 
 FORMAT = "blendsplat-tracking"
 VERSION = 1
+BATCH = 32  # frames posed at once
 _PER_FRAME = {
     "timestamps": (), "valid": (), "expression": (None,), "root_pose": (3,), "neck_pose": (3,), "jaw_pose": (3,),
     "eyes_pose": (2, 3), "eyelids": (2,), "translation": (3,),
@@ -109,3 +110,15 @@ class Performance:
             )  # fmt: skip
         except KeyError as error:
             raise FormatError(f"{path} lacks {error} in its header; track the clip again.") from error
+
+
+def head_vertices(tracking: Performance, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:
+    """Vertices [F,V,3] in the camera's axes, metres, of the given (or all) frames."""
+    rows = np.arange(tracking.frame_count) if frames is None else np.asarray(frames)
+    params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets, dtype=torch.float32)
+    view = torch.as_tensor(tracking.viewmat, dtype=torch.float32)
+    parts = []
+    for start in range(0, len(rows), BATCH):
+        world = head(params[torch.as_tensor(rows[start : start + BATCH])], offsets)
+        parts.append((world @ view[:3, :3].T + view[:3, 3]).numpy())
+    return np.concatenate(parts)

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from blendsplat.fitting import initial_poses as prepare
-from blendsplat.fitting.fit import FacePrior
+from blendsplat.fitting.face_crop import cut_square, framing, uprighted
+from blendsplat.fitting.face_prior import FacePrior, Regressor
 from blendsplat.landmarks import points as pts
 from blendsplat.progress import Progress
-from blendsplat.tracking.regressor import Regressor, cut_square, framing, uprighted
 from blendsplat.video import Clip
 
 BATCH = 8

@@ -18,8 +18,8 @@ from blendsplat.errors import InputError, NoFaceError
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.progress import Progress
-from blendsplat.tracking.regressor import make_regressor
 from blendsplat.tracking.scan_metrics import chamfer, figures, neutral_mesh, scan_to_mesh, view_variance
 from blendsplat.tracking.scans import Scan, read_scan
 

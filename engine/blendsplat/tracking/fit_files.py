@@ -21,10 +21,9 @@ from PIL import Image
 from blendsplat.errors import StorageError
 from blendsplat.files import write_json
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking.face_texture import View, project_texture
-from blendsplat.tracking.metrics import head_vertices
 from blendsplat.tracking.overlay import OverlayPainter
 from blendsplat.tracking.photograph import Face, Photograph
 

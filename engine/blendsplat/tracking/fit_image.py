@@ -15,28 +15,21 @@ import numpy as np
 import torch
 
 from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError, StorageError
-from blendsplat.fitting.fit import FacePrior, FitOptions, fit_clip
+from blendsplat.fitting.face_crop import SIZE, cut_square, framing, paste_square, uprighted
+from blendsplat.fitting.face_prior import FacePrior, Regressor
+from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.fitting.skin_border import find_skin_border, padded
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.kaolrm.conventions import PORTRAIT_FACE
+from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import make_detector
 from blendsplat.progress import Progress
 from blendsplat.tracking.fit_files import ImageFit, check_writable, save_fit
-from blendsplat.tracking.metrics import head_vertices
 from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
 from blendsplat.tracking.pixels import cut_look, refine_on_pixels
-from blendsplat.tracking.regressor import (
-    SIZE,
-    Regressor,
-    cut_square,
-    framing,
-    make_regressor,
-    paste_square,
-    uprighted,
-)
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
 # With a regressor's reading the shape is held less; 0.12 to 0.9 were tried on generated people. For the bias see

@@ -10,22 +10,8 @@ import torch
 
 from blendsplat.errors import InputError
 from blendsplat.geometry import matrix_to_rotvec, project_points, rotvec_to_matrix
-from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
-
-BATCH = 32
-
-
-def head_vertices(tracking: Performance, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:
-    """Vertices [F,V,3] in the camera's axes, metres, of the given (or all) frames."""
-    rows = np.arange(tracking.frame_count) if frames is None else np.asarray(frames)
-    params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets, dtype=torch.float32)
-    view = torch.as_tensor(tracking.viewmat, dtype=torch.float32)
-    parts = []
-    for start in range(0, len(rows), BATCH):
-        world = head(params[torch.as_tensor(rows[start : start + BATCH])], offsets)
-        parts.append((world @ view[:3, :3].T + view[:3, 3]).numpy())
-    return np.concatenate(parts)
+from blendsplat.heads.model import HeadModel, part_of
+from blendsplat.heads.performance import Performance, head_vertices
 
 
 def rigid_alignment(source: np.ndarray, target: np.ndarray, with_scale: bool = False) -> np.ndarray:
@@ -86,22 +72,6 @@ def jitter(tracking: Performance, head: HeadModel, vertices_used: int = 400) -> 
     pixels = _to_pixels(head_vertices(few, part_of(head, torch.as_tensor(chosen))), tracking.K)
     second = pixels[middle - 1] - 2 * pixels[middle] + pixels[middle + 1]
     return float(np.linalg.norm(second, axis=-1).mean())
-
-
-def part_of(head: HeadModel, vertices: torch.Tensor) -> HeadModel:
-    """The head with only some of its vertices (its faces no longer mean anything; its regions are renumbered)."""
-    return replace(
-        head,
-        template=head.template[vertices],
-        shape_directions=head.shape_directions[:, vertices],
-        expression_directions=head.expression_directions[:, vertices],
-        eyelid_directions=head.eyelid_directions[:, vertices],
-        pose_directions=head.pose_directions[:, vertices],
-        skin_weights=head.skin_weights[vertices],
-        regions={
-            name: np.flatnonzero(np.isin(vertices.cpu().numpy(), region)) for name, region in head.regions.items()
-        },
-    )
 
 
 def _to_pixels(camera: np.ndarray, K: np.ndarray) -> np.ndarray:

@@ -20,10 +20,12 @@ import torch
 
 from blendsplat.errors import InputError
 from blendsplat.files import write_json
+from blendsplat.fitting.face_prior import Regressor
 from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
@@ -31,7 +33,6 @@ from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_reading import ClipReading, read_clip
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
-from blendsplat.tracking.regressor import Regressor, make_regressor
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.prefetch import prefetch
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blendsplat.fitting.face_crop import cut_square, framing
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.portrait import region_mask
 from blendsplat.landmarks import points as pts
 from blendsplat.splatting.mesh_layers import MeshImage, render_mesh
 from blendsplat.splatting.silhouettes import find_neighbours
-from blendsplat.tracking.regressor import cut_square, framing
 
 SIDE, SHARE = 160, 0.62  # pixels of the picture compared; height of the face in it
 STEPS, RATE = 40, 0.08

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.fitting.face_crop import framing, tilt_of, uprighted
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.kaolrm import KaoLRM, load_model
@@ -22,7 +23,6 @@ from blendsplat.kaolrm.training.generated_dataset import GeneratedViews
 from blendsplat.kaolrm.training.presets import SolvePreset, load_preset
 from blendsplat.kaolrm.training.train_supervised import score_of
 from blendsplat.kaolrm.weight_catalogue import CATALOGUE, DEFAULT, find_shipped
-from blendsplat.tracking.regressor import framing, tilt_of, uprighted
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_sizes_that_cannot_start_from_edges_are_refused():
 
 @pytest.mark.parametrize("degrees", [-25.0, 0.0, 12.0])
 def test_a_tilted_head_is_read_upright(degrees):
-    from blendsplat.tracking.regressor import _rest_points
+    from blendsplat.fitting.face_crop import _rest_points
 
     rest = _rest_points()
     points = np.stack([256 + 900 * rest[:, 0], 256 - 900 * rest[:, 1]], 1)

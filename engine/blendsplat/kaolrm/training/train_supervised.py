@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from blendsplat.errors import InputError
 from blendsplat.heads import load_head
-from blendsplat.heads.model import HeadModel
+from blendsplat.heads.model import HeadModel, part_of
 from blendsplat.kaolrm.model import KaoLRM
 from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView, TrueHeads
 from blendsplat.kaolrm.training.initialise import wake
@@ -36,7 +36,6 @@ from blendsplat.kaolrm.training.parameter_loss import TruthLoss, coefficient_sta
 from blendsplat.kaolrm.training.presets import TruthPreset
 from blendsplat.kaolrm.weights import save_model
 from blendsplat.progress import Progress
-from blendsplat.tracking.metrics import part_of
 
 _STATISTICS_OF, _WAKING = 512, 96  # views that the data's mean, and the network's start, are taken from
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KaoLRM as a Regressor of the fit: a face's shape, expression and jaw from one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from blendsplat.errors import InputError
+from blendsplat.fitting.face_prior import FacePrior, Regressor
+from blendsplat.heads.model import HeadModel
+from blendsplat.kaolrm.weight_catalogue import DEFAULT, find_shipped
+
+QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions between 10 a second are nearly linear
+
+
+class KaoRegressor:
+    """A KaoLRM from a folder of weights. Raises InputError when it was trained for another head."""
+
+    def __init__(self, weights: str | Path, head: HeadModel, device: str = "cpu") -> None:
+        from blendsplat.kaolrm.weights import load_model  # slow, and only this class needs it
+
+        self._model = load_model(weights, device)
+        config = self._model.config
+        fits = config.shape_count <= head.shape_count and config.expression_count <= head.expression_count
+        if not head.name.startswith(config.head) or not fits:
+            raise InputError(
+                f"The weights {Path(weights).name} are for the head {config.head!r}, not for {head.name!r}; choose "
+                "that head, other weights, or 'none'."
+            )
+        self.name = f"kaolrm:{Path(weights).name}"
+        self.face_share = config.framing_share
+        self.step = 0.0 if config.tokens <= QUICK else SLOW_STEP
+
+    def __call__(self, picture: np.ndarray) -> FacePrior:
+        return self.many([picture])[0]
+
+    def many(self, pictures: list[np.ndarray]) -> list[FacePrior]:
+        size = self._model.config.image_size
+        small = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).clip(0, 1) for picture in pictures]
+        images = torch.from_numpy(np.stack(small).astype(np.float32)).permute(0, 3, 1, 2).contiguous()
+        seen = {name: value.cpu().numpy() for name, value in self._model.regress(images).items()}
+        return [
+            FacePrior(seen["shape"][row], seen["expression"][row : row + 1], seen["pose"][row : row + 1, 3:])
+            for row in range(len(pictures))
+        ]
+
+
+def make_regressor(weights: str | Path, head: HeadModel, device: str = "cpu") -> Regressor | None:
+    """weights: a folder, a name of the catalogue, "none", or "auto": the shipped default where it fits the head."""
+    if str(weights) == "none":
+        return None
+    if str(weights) == "auto":
+        if head.name != "builtin" or not find_shipped().is_dir():
+            return None
+        weights = DEFAULT
+    return KaoRegressor(weights, head, device)
