@@ -22,8 +22,8 @@ from blendsplat.avatars.rig import rig_arrays
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
-from blendsplat.tracking.fit_files import ImageFit, save_fit
-from blendsplat.tracking.photograph import Face, Photograph
+from blendsplat.photographs.fit_files import ImageFit, save_fit
+from blendsplat.photographs.photograph import Face, Photograph
 
 ROWS = (0, 6, 13)
 

@@ -20,7 +20,7 @@ from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.obj import read_obj
 from blendsplat.heads.performance import Performance
-from blendsplat.tracking.export_head import export_head
+from blendsplat.photographs.export_head import export_head
 
 _IMPORT = """
 import json, sys

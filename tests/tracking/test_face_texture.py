@@ -13,8 +13,8 @@ from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.portrait import region_mask
 from blendsplat.heads.uv import texture_texels
+from blendsplat.photographs.face_texture import EYES, INSIDE_MOUTH, View, project_texture
 from blendsplat.splatting import rasterize_mesh
-from blendsplat.tracking.face_texture import EYES, INSIDE_MOUTH, View, project_texture
 
 SIDE, SIZE = 500, 512
 K = np.array([[1100, 0, SIDE / 2], [0, 1100, SIDE / 2], [0, 0, 1]], np.float32)

@@ -22,9 +22,9 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks
-from blendsplat.tracking.fit_files import NAMES
-from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
-from blendsplat.tracking.photograph import find_face, photograph_files, read_photograph, recorded_focal
+from blendsplat.photographs.fit_files import NAMES
+from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
+from blendsplat.photographs.photograph import find_face, photograph_files, read_photograph, recorded_focal
 
 EYES = np.array([225.4, 103.0])  # the middle between the astronaut's irises, read off the picture
 
@@ -209,7 +209,7 @@ class Scattering:
 def test_a_mouth_that_the_looks_disagree_on_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float, warned: bool
 ) -> None:
-    monkeypatch.setattr("blendsplat.tracking.photograph.LOOKS", ((0.0, 1.0),) * 4)  # this detector sees no pictures
+    monkeypatch.setattr("blendsplat.photographs.photograph.LOOKS", ((0.0, 1.0),) * 4)  # this detector sees no pictures
     Image.new("RGB", (512, 512), (128, 128, 128)).save(tmp_path / "a.png")
     face = np.zeros((LANDMARK_COUNT, 3), np.float32)
     truth = make_truth(make_head(), 1, size=512, fov=27)

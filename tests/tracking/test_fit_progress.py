@@ -10,8 +10,8 @@ import pytest
 
 from blendsplat.errors import Cancelled
 from blendsplat.heads.load import load_head
+from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
 from blendsplat.progress import Progress
-from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
 
 
 class Watched(Progress):

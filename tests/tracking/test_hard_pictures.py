@@ -19,10 +19,10 @@ from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.portrait import portrait_camera, take_portrait
-from blendsplat.tracking import fit_files
-from blendsplat.tracking.fit_files import NAMES
-from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
-from blendsplat.tracking.photograph import WORKED, read_photograph
+from blendsplat.photographs import fit_files
+from blendsplat.photographs.fit_files import NAMES
+from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
+from blendsplat.photographs.photograph import WORKED, read_photograph
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_what_is_not_understood_is_never_silent(
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(
     head: HeadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blendsplat.tracking.fit_image.read_photograph", lambda path: pytest.fail("worked already"))
+    monkeypatch.setattr("blendsplat.photographs.fit_images.read_photograph", lambda path: pytest.fail("worked already"))
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StorageError, match="choose another folder"):

@@ -81,7 +81,7 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
 
 def run_fit_image(options: opt.FitImageOptions, progress: Progress) -> dict[str, Any]:
     """-> {fits: [{image, directory, method, warnings, landmark_error}], failed: [{image, sentence}]}."""
-    from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
+    from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
 
     chosen = ImageFitOptions(
         head=options.head, weights=options.weights, same_person=options.same_person, pixels=options.pixels,
@@ -95,7 +95,7 @@ def run_export_head(options: opt.ExportHeadOptions, progress: Progress) -> dict[
     """-> {output, vertices, faces, shape_keys, joints}."""
     from blendsplat.heads.load import load_head
     from blendsplat.heads.performance import Performance
-    from blendsplat.tracking.export_head import export_head
+    from blendsplat.photographs.export_head import export_head
 
     tracking = Performance.load(options.performance or options.fit)
     head = load_head(tracking.head_source, landmarks=False, progress=progress)

@@ -170,7 +170,7 @@ def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[
 
 def _fit_views(head: HeadModel, pictures: list[np.ndarray], focal: float, weights: str) -> list[Performance]:
     """The fits of those pictures in which a face was found."""
-    from blendsplat.tracking.fit_image import ImageFitOptions, fit_images
+    from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -26,10 +26,10 @@ from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.kaolrm.conventions import PORTRAIT_FACE
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import make_detector
+from blendsplat.photographs.fit_files import ImageFit, check_writable, save_fit
+from blendsplat.photographs.photograph import Face, Photograph, find_face, photograph_files, read_photograph
+from blendsplat.photographs.photometric_refinement import cut_look, refine_on_pixels
 from blendsplat.progress import Progress
-from blendsplat.tracking.fit_files import ImageFit, check_writable, save_fit
-from blendsplat.tracking.photograph import Face, Photograph, find_face, photograph_files, read_photograph
-from blendsplat.tracking.pixels import cut_look, refine_on_pixels
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
 # With a regressor's reading the shape is held less; 0.12 to 0.9 were tried on generated people. For the bias see

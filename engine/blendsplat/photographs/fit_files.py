@@ -22,10 +22,10 @@ from blendsplat.errors import StorageError
 from blendsplat.files import write_json
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
+from blendsplat.photographs.face_texture import View, project_texture
+from blendsplat.photographs.photograph import Face, Photograph
 from blendsplat.splatting import rasterize_mesh
-from blendsplat.tracking.face_texture import View, project_texture
 from blendsplat.tracking.overlay import OverlayPainter
-from blendsplat.tracking.photograph import Face, Photograph
 
 FORMAT, VERSION = "blendsplat-fit", 1
 NAMES = ("overlay.png", "crop.png", "photograph.jpg", "texture.png", "tracking.npz", "fit.json")
