@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from blendsplat.bench.tracking import TrackingFigures, benchmark_tracking, table
 from blendsplat.cli import app
+from blendsplat.evaluation.tracking import TrackingFigures, benchmark_tracking, table
 from blendsplat.heads.load import load_head
 from blendsplat.kaolrm import Config, KaoLRM, save_model
 
@@ -52,7 +52,7 @@ def test_a_video_has_no_truth_and_the_command_says_what_it_measured(
         got.append(values)
         return [row]
 
-    monkeypatch.setattr("blendsplat.bench.tracking.benchmark_tracking", fake)
+    monkeypatch.setattr("blendsplat.evaluation.tracking.benchmark_tracking", fake)
     arguments = ["bench", "tracking", "a.mp4", "-o", str(tmp_path), "--people", "0", "--weights", "w", "--json"]
     result = CliRunner().invoke(app, arguments)
     assert json.loads(result.stdout.strip().splitlines()[-1])["tracking"][0]["vertex_mm"] is None
@@ -60,7 +60,7 @@ def test_a_video_has_no_truth_and_the_command_says_what_it_measured(
 
 
 def test_people_differ_and_come_again(tmp_path: Path) -> None:
-    from blendsplat.bench.tracking import make_person_clip
+    from blendsplat.evaluation.tracking import make_person_clip
     from blendsplat.progress import Progress
 
     head = load_head("builtin")

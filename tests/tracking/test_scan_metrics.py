@@ -11,9 +11,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from blendsplat.errors import FormatError, InputError
-from blendsplat.heads import load_head
-from blendsplat.heads.model import HeadModel
-from blendsplat.tracking.scan_metrics import (
+from blendsplat.evaluation.scan_metrics import (
     chamfer,
     face_part,
     neutral_mesh,
@@ -21,7 +19,9 @@ from blendsplat.tracking.scan_metrics import (
     similarity,
     view_variance,
 )
-from blendsplat.tracking.scans import Scan, guess_unit, read_landmarks, read_scan
+from blendsplat.evaluation.scans import Scan, guess_unit, read_landmarks, read_scan
+from blendsplat.heads import load_head
+from blendsplat.heads.model import HeadModel
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import trimesh
 from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, NoFaceError
+from blendsplat.evaluation.scan_metrics import neutral_mesh
+from blendsplat.evaluation.scan_views import draw_scan, portrait_cameras, read_coloured_scan, upright_scan
 from blendsplat.heads import load_head
 from blendsplat.heads.builtin.appearance import Look, paint_head
-from blendsplat.tracking.scan_metrics import neutral_mesh
-from blendsplat.tracking.scan_views import draw_scan, portrait_cameras, read_coloured_scan, upright_scan
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def clips(
     \b
     blendsplat bench clips a.mp4 b.mp4 -o out/bench --lpips lpips_squeeze.npz
     """
-    from blendsplat.bench.clips import benchmark_clips, table
+    from blendsplat.evaluation.clips import benchmark_clips, table
 
     rows: list[Any] = []
 
@@ -74,7 +74,7 @@ def tracking(
     blendsplat bench tracking -o out/tracking
     blendsplat bench tracking a.mp4 b.mp4 --people 0 -o out/tracking
     """
-    from blendsplat.bench.tracking import benchmark_tracking, table
+    from blendsplat.evaluation.tracking import benchmark_tracking, table
 
     rows: list[Any] = []
 

@@ -81,8 +81,8 @@ def evaluate_fit(
     """
     from dataclasses import replace
 
+    from blendsplat.evaluation import fits as rooms
     from blendsplat.progress import Progress
-    from blendsplat.tracking import evaluate_fit as rooms
 
     def work(progress: Progress) -> dict[str, Any]:
         if self_test:

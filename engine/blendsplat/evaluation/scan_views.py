@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, NoFaceError
+from blendsplat.evaluation.scan_metrics import OF_68
+from blendsplat.evaluation.scans import EYES_APART, Scan, guess_unit, mesh_of, read_landmarks, read_with_trimesh
 from blendsplat.geometry import vertex_normals
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.portrait import look_at
 from blendsplat.landmarks.detector import LandmarkDetector, make_detector
 from blendsplat.splatting import rasterize_mesh
-from blendsplat.tracking.scan_metrics import OF_68
-from blendsplat.tracking.scans import EYES_APART, Scan, guess_unit, mesh_of, read_landmarks, read_with_trimesh
 
 PLAIN, BACKDROP = (0.78, 0.62, 0.54), (0.62, 0.63, 0.64)
 LAMP, AMBIENT = (-0.3, 0.5, 0.8), 0.62  # colour maps of scans carry light already: the lamp only models the form

@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 from blendsplat.errors import InputError, NoFaceError
+from blendsplat.evaluation.scan_metrics import chamfer, figures, neutral_mesh, scan_to_mesh, view_variance
+from blendsplat.evaluation.scans import Scan, read_scan
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.progress import Progress
-from blendsplat.tracking.scan_metrics import chamfer, figures, neutral_mesh, scan_to_mesh, view_variance
-from blendsplat.tracking.scans import Scan, read_scan
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def evaluate_scan(
     texture: a colour map instead of the file's own; landmarks: left out, they are detected; pictures_to: a folder in
     which the pictures are kept. Raises InputError, FormatError, NoFaceError as scan_views.upright_scan.
     """
-    from blendsplat.tracking.scan_views import draw_scan, portrait_cameras, upright_scan
+    from blendsplat.evaluation.scan_views import draw_scan, portrait_cameras, upright_scan
 
     job, progress = job or ScanViews(), progress or Progress()
     coloured, scan = upright_scan(path, texture, landmarks, unit)

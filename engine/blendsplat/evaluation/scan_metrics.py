@@ -11,10 +11,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from blendsplat.errors import InputError
+from blendsplat.evaluation.scans import Scan
 from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.model import HeadModel
-from blendsplat.tracking.scans import Scan
 
 # The protocol's seven: outer and inner eye corners, nose, mouth corners of the 68
 OF_68 = (36, 39, 42, 45, 33, 48, 54)
