@@ -106,7 +106,7 @@ def run_export_head(options: opt.ExportHeadOptions, progress: Progress) -> dict[
 
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, head, frames, valid, figures}, as for track."""
-    from blendsplat.video.external import import_recording
+    from blendsplat.exchange.importing import import_recording
 
     clip, tracking = import_recording(
         options.source, options.directory, options.head, options.fps, options.overwrite, progress
@@ -122,7 +122,7 @@ def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str
 
 def run_vhap(options: opt.VhapOptions, progress: Progress) -> dict[str, Any]:
     """-> {output}."""
-    from blendsplat.video.external import export_vhap
+    from blendsplat.exchange.importing import export_vhap
 
     _need_tracking(options.directory)
     export_vhap(options.directory, options.output, progress)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from blendsplat.errors import FormatError, InputError, VideoError
+from blendsplat.exchange.readers import Recording, read_metrical_tracker, read_vhap
 from blendsplat.files import write_json
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
@@ -21,7 +22,6 @@ from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.images import read_image
-from blendsplat.video.recordings import Recording, read_metrical_tracker, read_vhap
 from blendsplat.video.staging import staging
 
 
