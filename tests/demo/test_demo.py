@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from blendsplat.demo.clip import FPS, SIZE, make_clip
-from blendsplat.demo.performance import VISEMES, talking_performance
 from blendsplat.geometry import project_points
 from blendsplat.heads.builtin import builtin_head
+from blendsplat.synthetic.clip import FPS, SIZE, make_clip
+from blendsplat.synthetic.performance import VISEMES, talking_performance
 from blendsplat.video.decode import VideoFile
 
 

@@ -15,12 +15,12 @@ import torch
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera, load_avatar
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.scene import BenchScene
-from blendsplat.demo.clip import DISTANCE, FIELD_OF_VIEW, FPS
-from blendsplat.demo.performance import talking_performance
 from blendsplat.heads.builtin import appearance, builtin_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_head
+from blendsplat.synthetic.clip import DISTANCE, FIELD_OF_VIEW, FPS
+from blendsplat.synthetic.performance import talking_performance
 from blendsplat.training.data import FrameSet
 from blendsplat.training.presets import load_preset
 from blendsplat.training.trainer import Trainer

@@ -17,11 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from blendsplat.demo.clip import FPS, SIZE, make_clip
 from blendsplat.demo.pictures import sequence_to_mp4, side_by_side
 from blendsplat.errors import BlendsplatError
 from blendsplat.heads import load_head
 from blendsplat.progress import Progress
+from blendsplat.synthetic.clip import FPS, SIZE, make_clip
 from blendsplat.tracking import evaluate_tracking, track_clip
 from blendsplat.training import evaluate_avatar, load_preset, train_avatar
 from blendsplat.video import Clip, ClipOptions, import_clip

@@ -156,8 +156,8 @@ class _Judged:
 
 def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[np.ndarray]]:
     """A random person's neutral head as a scan, and pictures [H,W,3] uint8 of him or her on grey."""
-    from blendsplat.heads.people import random_person
     from blendsplat.kaolrm.training.generate import Generation, take_views
+    from blendsplat.synthetic.people import random_person
 
     rng = np.random.default_rng([job.seed, number])
     person = random_person(head, rng)

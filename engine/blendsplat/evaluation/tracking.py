@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from blendsplat.demo.clip import FPS, SIZE, clip_camera, truth_of
-from blendsplat.demo.performance import talking_performance
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.heads.people import Person, random_person
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_views
 from blendsplat.progress import Progress
+from blendsplat.synthetic.clip import FPS, SIZE, clip_camera, truth_of
+from blendsplat.synthetic.people import Person, random_person
+from blendsplat.synthetic.performance import talking_performance
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.video import Clip, ClipOptions, import_clip, write_mp4
 

@@ -14,9 +14,9 @@ from blendsplat.errors import InputError
 from blendsplat.geometry import matrix_to_rotvec, project_points, rotvec_to_matrix
 from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import landmarks68
-from blendsplat.heads.people import random_person
 from blendsplat.kaolrm import conventions as frames
 from blendsplat.kaolrm.training.generate import Generation, generate, straight
+from blendsplat.synthetic.people import random_person
 
 SIZE = 64
 

@@ -20,13 +20,13 @@ from blendsplat.files import atomic_path, write_json, write_npz
 from blendsplat.geometry import project_points
 from blendsplat.heads.landmarks68 import landmarks68
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.people import Person, random_person
 from blendsplat.heads.portrait import look_at
 from blendsplat.heads.render import render_views
 from blendsplat.kaolrm.conventions import FOCAL, PORTRAIT_FACE, blender_pose, intrinsics
 from blendsplat.kaolrm.training.losses import face_triangles
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
+from blendsplat.synthetic.people import Person, random_person
 
 NEAREST, FARTHEST = 1.9, 2.6  # distances of the cameras from the middle of the box (published protocol)
 LOWEST, HIGHEST = -25.0, 50.0  # degrees of height: from below one looks into the shirt

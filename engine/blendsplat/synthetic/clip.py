@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from blendsplat.demo.performance import talking_performance
 from blendsplat.heads.builtin import appearance, builtin_head
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_head
 from blendsplat.progress import Progress
+from blendsplat.synthetic.performance import talking_performance
 from blendsplat.video import write_mp4
 
 SIZE = 512
