@@ -21,8 +21,8 @@ from blendsplat.cli import app
 from blendsplat.commands.making import parse_crop, parse_settings
 from blendsplat.commands.using import parse_size
 from blendsplat.errors import NoFaceError, StorageError
+from blendsplat.jobs import kinds
 from blendsplat.progress import Progress
-from blendsplat.serving import kinds
 
 COMMANDS = (
     "track",

@@ -48,8 +48,8 @@ def test_the_kind_fits_the_console() -> None:
 
 
 def test_time_left() -> None:
-    told = [describe_left(s) for s in (None, math.inf, 0, 40.4, 700, 3900, 7199)]
-    assert told == ["", "", "0 s left", "40 s left", "12 min left", "1 h 05 min left", "2 h 00 min left"]
+    described = [describe_left(s) for s in (None, math.inf, 0, 40.4, 700, 3900, 7199)]
+    assert described == ["", "", "0 s left", "40 s left", "12 min left", "1 h 05 min left", "2 h 00 min left"]
 
 
 def test_lines_tell_the_time_left() -> None:

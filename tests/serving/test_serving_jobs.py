@@ -14,10 +14,8 @@ from engine_client import LocalServer
 
 from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
-from blendsplat.progress import Progress
-from blendsplat.serving import kinds
-from blendsplat.serving.jobs import EtaClock
-from blendsplat.serving.kinds import (
+from blendsplat.jobs import kinds
+from blendsplat.jobs.kinds import (
     JobKind,
     avatar_name,
     parse_background,
@@ -26,7 +24,9 @@ from blendsplat.serving.kinds import (
     plain,
     to_straight8,
 )
-from blendsplat.serving.options import ABSOLUTE, ImportOptions, RenderOptions, SelftestOptions, TrainOptions, validated
+from blendsplat.jobs.options import ABSOLUTE, ImportOptions, RenderOptions, SelftestOptions, TrainOptions, validated
+from blendsplat.progress import Progress
+from blendsplat.serving.queue import EtaClock
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, run: Any, name: str = "selftest") -> None:

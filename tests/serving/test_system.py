@@ -11,25 +11,26 @@ from pathlib import Path
 import pytest
 
 from blendsplat.errors import BlendsplatError, InputError
-from blendsplat.serving import logs, system
+from blendsplat.jobs import devices, logs
+from blendsplat.serving import system
 
 
 def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "_has_cuda", lambda: False)
-    assert system.resolve_device("auto") == system.resolve_device("cpu") == "cpu"
+    monkeypatch.setattr(devices, "_has_cuda", lambda: False)
+    assert devices.resolve_device("auto") == devices.resolve_device("cpu") == "cpu"
     with pytest.raises(InputError, match="no device 'cuda' on this machine; it has cpu"):
-        system.resolve_device("cuda")
+        devices.resolve_device("cuda")
 
 
 def test_a_graphics_card_is_chosen_when_the_kernels_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "_has_cuda", lambda: True)
-    monkeypatch.setattr(system, "devices", lambda: [{"id": "cpu", "name": ""}, {"id": "cuda:0", "name": ""}])
-    monkeypatch.setattr(system, "kernels", lambda: {"cpu": True, "cuda": True})
-    assert system.resolve_device("auto") == system.resolve_device("cuda") == "cuda:0"
-    monkeypatch.setattr(system, "kernels", lambda: {"cpu": True, "cuda": False})
-    assert system.resolve_device("auto") == "cpu"
+    monkeypatch.setattr(devices, "_has_cuda", lambda: True)
+    monkeypatch.setattr(devices, "devices", lambda: [{"id": "cpu", "name": ""}, {"id": "cuda:0", "name": ""}])
+    monkeypatch.setattr(devices, "kernels", lambda: {"cpu": True, "cuda": True})
+    assert devices.resolve_device("auto") == devices.resolve_device("cuda") == "cuda:0"
+    monkeypatch.setattr(devices, "kernels", lambda: {"cpu": True, "cuda": False})
+    assert devices.resolve_device("auto") == "cpu"
     with pytest.raises(InputError, match="cuda:1"):
-        system.resolve_device("cuda:1")
+        devices.resolve_device("cuda:1")
 
 
 def test_a_broken_torch_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

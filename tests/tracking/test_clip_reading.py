@@ -293,8 +293,8 @@ def test_many_pictures_are_read_as_one_by_one(tmp_path):
 
 
 def test_the_jobs_result_tells_the_start_and_the_notes(head, truth, tmp_path, monkeypatch):
-    from blendsplat.serving import kinds
-    from blendsplat.serving.options import TrackOptions as Wanted
+    from blendsplat.jobs import kinds
+    from blendsplat.jobs.options import TrackOptions as Wanted
 
     got = []
 

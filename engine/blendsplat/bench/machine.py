@@ -18,7 +18,7 @@ import torch
 
 import blendsplat
 from blendsplat.errors import BlendsplatError
-from blendsplat.serving.system import processor_name
+from blendsplat.jobs.devices import processor_name
 from blendsplat.splatting.backend import cpu_backend
 
 BUSY_LOAD = 0.25  # load average per core above which somebody else is at work

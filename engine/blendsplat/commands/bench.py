@@ -123,7 +123,7 @@ def _benchmark(name: str, summary: str) -> None:
             from blendsplat.bench.report import write_page
             from blendsplat.bench.suite import run_benches
             from blendsplat.files import write_json
-            from blendsplat.serving.system import resolve_device
+            from blendsplat.jobs.devices import resolve_device
 
             where = torch.device(resolve_device(device))
             plan = Plan(where, parse_threads(threads, where), seconds, gaussians, size, batch, uv, avatar, progress)

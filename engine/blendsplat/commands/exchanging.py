@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from blendsplat.commands.running import AsJson, Verbose, described, report, run_command, run_job
-from blendsplat.serving.options import RecordingOptions, VhapOptions
+from blendsplat.jobs.options import RecordingOptions, VhapOptions
 
 
 def import_recording(

@@ -69,11 +69,11 @@ def train_kaolrm(
 
     from blendsplat.commands.making import parse_settings
     from blendsplat.errors import InputError
+    from blendsplat.jobs.devices import resolve_device
     from blendsplat.kaolrm.training.fit_closed_form import solve_truth
     from blendsplat.kaolrm.training.presets import SolvePreset, TruthPreset, load_preset
     from blendsplat.kaolrm.training.train_published import train_stages
     from blendsplat.kaolrm.training.train_supervised import train_truth
-    from blendsplat.serving.system import resolve_device
 
     def work(progress: Progress) -> dict[str, Any]:
         chosen, where = load_preset(preset, parse_settings(setting)), resolve_device(device)
@@ -89,10 +89,10 @@ def train_kaolrm(
     if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
         return
     if "error_mm" in result:
-        told = f"Held-out faces {result['error_mm']:.2f} mm (mean face {result['mean_face_mm']:.2f})."
+        summary = f"Held-out faces {result['error_mm']:.2f} mm (mean face {result['mean_face_mm']:.2f})."
     else:
-        told = f"Held-out landmarks {result['landmark_pixels']:.2f} px, pictures {result['psnr']:.2f} dB."
-    report(result, as_json, *result.get("left_out", ()), told)
+        summary = f"Held-out landmarks {result['landmark_pixels']:.2f} px, pictures {result['psnr']:.2f} dB."
+    report(result, as_json, *result.get("left_out", ()), summary)
 
 
 def _stage(number: int | None) -> Literal[1, 2] | None:

@@ -11,9 +11,9 @@ import typer
 
 from blendsplat.commands.running import AsJson, Device, Verbose, described, options_of, report, run_command, run_job
 from blendsplat.errors import InputError
+from blendsplat.jobs.kinds import avatar_name
+from blendsplat.jobs.options import ImportOptions, TrackOptions, TrainOptions
 from blendsplat.progress import Progress
-from blendsplat.serving.kinds import avatar_name
-from blendsplat.serving.options import ImportOptions, TrackOptions, TrainOptions
 
 
 def _option(model: type[ImportOptions] | type[TrackOptions] | type[TrainOptions], field: str, *names: str) -> Any:

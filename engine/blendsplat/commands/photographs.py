@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from blendsplat.commands.running import AsJson, Device, Verbose, described, report, run_command, run_job
-from blendsplat.serving.options import ExportHeadOptions, FitImageOptions
+from blendsplat.jobs.options import ExportHeadOptions, FitImageOptions
 
 
 def _option(field: str, *names: str) -> Any:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from blendsplat.progress import Progress
-from blendsplat.serving.jobs import EtaClock
+from blendsplat.serving.queue import EtaClock
 
 _LINE_SECONDS = 10.0
 

@@ -21,11 +21,11 @@ from rich.console import Console
 
 from blendsplat.commands.progress import progress_for
 from blendsplat.errors import Cancelled
+from blendsplat.jobs.failures import describe_failure
+from blendsplat.jobs.kinds import KINDS
+from blendsplat.jobs.logs import start_log
+from blendsplat.jobs.options import Options, validated
 from blendsplat.progress import Progress
-from blendsplat.serving.errors import tell
-from blendsplat.serving.kinds import KINDS
-from blendsplat.serving.logs import start_log
-from blendsplat.serving.options import Options, validated
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log and, after an error, where it happened.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, for programs.")]
@@ -49,17 +49,17 @@ def run_command(
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, KeyboardInterrupt):
             error = Cancelled()
-        told = tell(error, doing, str(log) if log else None)
-        sentence = told.sentence
-        if told.code == Cancelled.code and sentence == "Cancelled.":
+        failure = describe_failure(error, doing, str(log) if log else None)
+        sentence = failure.sentence
+        if failure.code == Cancelled.code and sentence == "Cancelled.":
             sentence = f"Cancelled. {kept}".strip()
-        style = "yellow" if told.code == Cancelled.code else "red"
+        style = "yellow" if failure.code == Cancelled.code else "red"
         console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
-        level = logging.INFO if told.expected else logging.ERROR
-        logging.getLogger("blendsplat").log(level, "%s\n%s", told.sentence, told.detail)
+        level = logging.INFO if failure.expected else logging.ERROR
+        logging.getLogger("blendsplat").log(level, "%s\n%s", failure.sentence, failure.detail)
         if as_json:
-            print_json({"error": told.as_json()})
-        raise typer.Exit(told.exit_code) from None
+            print_json({"error": failure.as_json()})
+        raise typer.Exit(failure.exit_code) from None
 
 
 def options_of(name: str, values: dict[str, Any]) -> Any:

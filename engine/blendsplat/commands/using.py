@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from blendsplat.commands.running import AsJson, Device, Verbose, described, report, run_command, run_job
-from blendsplat.serving.options import EvaluateOptions, ExportOptions, RenderOptions
+from blendsplat.jobs.options import EvaluateOptions, ExportOptions, RenderOptions
 
 AvatarFile = Annotated[Path, typer.Argument(help=described(RenderOptions, "avatar"))]
 Performance = Annotated[Path, typer.Option("--performance", "-p", help=described(RenderOptions, "performance"))]

@@ -103,7 +103,7 @@ def self_test(job: SelfTest | None = None, progress: Progress | None = None) -> 
         scan, pictures = _generated(head, job, number)
         judged.person(scan, pictures, job.focal * job.size, progress)
         progress.update("evaluate", number + 1, job.people)
-    return judged.told()
+    return judged.as_json()
 
 
 def evaluate_scan(
@@ -127,7 +127,7 @@ def evaluate_scan(
             Image.fromarray(picture).save(pictures_to / f"{number:03d}.png")
     judged = _Judged(load_head("builtin"))
     judged.person(scan, pictures, job.focal * job.size, progress)
-    return judged.told()
+    return judged.as_json()
 
 
 class _Judged:
@@ -149,7 +149,7 @@ class _Judged:
             spread = variances(fits) if len(fits) > 1 else {}
             self.table[name] += [{**judge(self.head, fit.shape, scan), **spread} for fit in fits]
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         rows = {name: _mean(rows) for name, rows in self.table.items() if rows}
         return {"rows": rows, "fitted": self.fitted, "missed": self.missed}
 

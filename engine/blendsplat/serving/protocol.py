@@ -23,9 +23,7 @@ MAX_ATTACHMENT_BYTES = 4 * 2**30
 _DTYPE_NAMES = ("uint8", "int32", "int64", "float16", "float32", "float64", "bool")
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in _DTYPE_NAMES}
 
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR, EXPECTED_ERROR = (
-    -32700, -32600, -32601, -32602, -32603, -32000,
-)  # fmt: skip
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 
 _HEADER = struct.Struct("<IQ")
 _CHUNK = 2**20

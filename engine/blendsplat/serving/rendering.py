@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from blendsplat.errors import InputError
-from blendsplat.serving.options import AnyPath, Device, Options
-from blendsplat.serving.system import resolve_device
+from blendsplat.jobs.devices import resolve_device
+from blendsplat.jobs.options import AnyPath, Device, Options
 
 Arrays = dict[str, np.ndarray]
 _SHAPES: dict[str, tuple[int | None, ...]] = {

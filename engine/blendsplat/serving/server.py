@@ -23,13 +23,12 @@ import numpy as np
 from pydantic import Field
 
 from blendsplat.errors import InputError
+from blendsplat.jobs.failures import describe_failure
+from blendsplat.jobs.kinds import KINDS
+from blendsplat.jobs.logs import start_log
+from blendsplat.jobs.options import ABSOLUTE, Options, validated
 from blendsplat.serving import rendering
 from blendsplat.serving.connection import Outbox, take_standard_streams
-from blendsplat.serving.errors import tell
-from blendsplat.serving.jobs import JobQueue
-from blendsplat.serving.kinds import KINDS
-from blendsplat.serving.logs import start_log
-from blendsplat.serving.options import ABSOLUTE, Options, validated
 from blendsplat.serving.protocol import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -40,6 +39,7 @@ from blendsplat.serving.protocol import (
     MessageError,
     read_message,
 )
+from blendsplat.serving.queue import JobQueue
 from blendsplat.serving.system import describe_engine
 
 _log = logging.getLogger(__name__)
@@ -218,10 +218,10 @@ class Server:
 
     def _answer_error(self, identity: Any, error: Exception, rpc_code: int | None = None) -> None:
         """Also for messages whose id could not be read: the answer's id is then null."""
-        told = tell(error, "answering a request", self._log_path)
-        if not told.expected:
-            _log.error("%s\n%s", told.sentence, told.detail)
-        described = told.as_json()
+        failure = describe_failure(error, "answering a request", self._log_path)
+        if not failure.expected:
+            _log.error("%s\n%s", failure.sentence, failure.detail)
+        described = failure.as_json()
         if rpc_code is not None:
             described["code"] = rpc_code
         elif isinstance(error, InputError):

@@ -19,9 +19,9 @@ from pydantic import BaseModel
 
 from blendsplat.errors import InputError
 from blendsplat.files import write_bytes
+from blendsplat.jobs import options as opt
+from blendsplat.jobs.devices import resolve_device
 from blendsplat.progress import Progress
-from blendsplat.serving import options as opt
-from blendsplat.serving.system import resolve_device
 
 if TYPE_CHECKING:
     from blendsplat.avatars import Avatar

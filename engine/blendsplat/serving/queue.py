@@ -21,9 +21,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from blendsplat.errors import Cancelled, InputError
+from blendsplat.jobs.failures import describe_failure
+from blendsplat.jobs.kinds import JobKind
 from blendsplat.progress import Progress
-from blendsplat.serving.errors import tell
-from blendsplat.serving.kinds import JobKind
 
 Notify = Callable[..., None]  # notify(method, params, arrays=None, droppable=False)
 _log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class JobQueue:
             if job.state != "queued":
                 return job.state
             job.state = "cancelled"
-        self._finish(job, "cancelled", None, tell(Cancelled(), "waiting").as_json())
+        self._finish(job, "cancelled", None, describe_failure(Cancelled(), "waiting").as_json())
         return "cancelled"
 
     def listed(self) -> list[dict[str, Any]]:
@@ -196,12 +196,12 @@ class JobQueue:
         try:
             result = job.kind.run(job.params, job.progress)
         except Cancelled as error:
-            self._finish(job, "cancelled", None, tell(error, job.kind.doing).as_json())
+            self._finish(job, "cancelled", None, describe_failure(error, job.kind.doing).as_json())
         except BaseException as error:  # SystemExit too: a library must not end the worker
-            told = tell(error, job.kind.doing, self._log_path)
-            level = logging.WARNING if told.expected else logging.ERROR
-            _log.log(level, "%s failed: %s\n%s", job.id, told.sentence, told.detail)
-            self._finish(job, "failed", None, told.as_json())
+            failure = describe_failure(error, job.kind.doing, self._log_path)
+            level = logging.WARNING if failure.expected else logging.ERROR
+            _log.log(level, "%s failed: %s\n%s", job.id, failure.sentence, failure.detail)
+            self._finish(job, "failed", None, failure.as_json())
         else:
             self._finish(job, "done", result, None)
 
@@ -212,6 +212,6 @@ class JobQueue:
         params = {"job": job.id, "kind": job.kind.name, "state": state, "result": result, "error": error}
         try:
             self._notify("job.finished", params)
-        except (TypeError, ValueError) as failure:  # a result that JSON cannot carry
-            told = tell(failure, "sending the result", self._log_path)
-            self._notify("job.finished", {**params, "result": None, "error": told.as_json(), "state": "failed"})
+        except (TypeError, ValueError) as error:  # a result that JSON cannot carry
+            failure = describe_failure(error, "sending the result", self._log_path)
+            self._notify("job.finished", {**params, "result": None, "error": failure.as_json(), "state": "failed"})

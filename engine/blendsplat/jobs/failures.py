@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from blendsplat.errors import BlendsplatError
-from blendsplat.serving.protocol import EXPECTED_ERROR, INTERNAL_ERROR
+
+EXPECTED_ERROR, INTERNAL_ERROR = -32000, -32603  # JSON-RPC's codes: a failure of the world, a fault of ours
 
 
 @dataclass
-class Told:
+class Failure:
     """What a failure looks like from outside."""
 
     code: str
@@ -30,19 +31,19 @@ class Told:
         return {"code": rpc, "message": self.sentence, "data": {"code": self.code, "detail": self.detail}}
 
 
-def tell(error: BaseException, doing: str, log: str | None = None) -> Told:
+def describe_failure(error: BaseException, doing: str, log: str | None = None) -> Failure:
     """``doing`` names the work ("training"); ``log`` is the file that has more."""
     if isinstance(error, BlendsplatError):
-        return Told(error.code, error.sentence, error.detail, error.exit_code, True)
+        return Failure(error.code, error.sentence, error.detail, error.exit_code, True)
     detail = "".join(traceback.format_exception(error))
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
         sentence = f"The graphics card ran out of memory while {doing}. Choose a smaller size or the device 'cpu'."
-        return Told("memory", sentence, detail, 5, False)
+        return Failure("memory", sentence, detail, 5, False)
     if isinstance(error, MemoryError):
         sentence = f"The memory ran out while {doing}. Close other programs or choose a smaller size."
-        return Told("memory", sentence, detail, 5, False)
+        return Failure("memory", sentence, detail, 5, False)
     where = f" The log {log} has the details." if log else ""
     what = " ".join(str(error).split())
     short = f"{type(error).__name__}: {what}" if what else type(error).__name__
     sentence = f"An error in Blendsplat stopped it while {doing} ({short[:300]}).{where}"
-    return Told("internal", sentence, detail, 70, False)
+    return Failure("internal", sentence, detail, 70, False)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine can compute on: its processors, the compiled kernels that load here, and which one "auto" means."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+from pathlib import Path
+from typing import Any
+
+from blendsplat.errors import BlendsplatError, InputError
+
+
+def kernels() -> dict[str, bool]:
+    """Which compiled kernel modules can be used here."""
+    return {"cpu": _importable("_kernels_cpu"), "cuda": _has_cuda() and _importable("_kernels_cuda")}
+
+
+def devices() -> list[dict[str, str]]:
+    """[{id, name}]: always the processor, and the CUDA devices that torch sees."""
+    found = [{"id": "cpu", "name": processor_name()}]
+    if _has_cuda():
+        cuda = import_torch().cuda
+        found += [{"id": f"cuda:{i}", "name": str(cuda.get_device_name(i))} for i in range(cuda.device_count())]
+    return found
+
+
+def resolve_device(device: str) -> str:
+    """The device's id; "auto" is the first CUDA device or else the processor. Raises InputError if it is not there."""
+    if device == "auto":
+        return "cuda:0" if _has_cuda() and kernels()["cuda"] else "cpu"
+    known = [entry["id"] for entry in devices()]
+    full = "cuda:0" if device == "cuda" else device
+    if full not in known:
+        raise InputError(f"There is no device {device!r} on this machine; it has {', '.join(known)}.")
+    return full
+
+
+def import_torch() -> Any:
+    """Raises BlendsplatError where it cannot be loaded."""
+    try:
+        return importlib.import_module("torch")
+    except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
+        raise BlendsplatError(f"PyTorch cannot be loaded ({error}); install the engine again.", repr(error)) from error
+
+
+def _has_cuda() -> bool:
+    return bool(import_torch().cuda.is_available())
+
+
+def _importable(module: str) -> bool:
+    name = f"blendsplat.{module}"
+    if importlib.util.find_spec(name) is None:
+        return False
+    try:
+        importlib.import_module(name)
+    except ImportError:  # built for another Python or processor
+        return False
+    return True
+
+
+def processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
