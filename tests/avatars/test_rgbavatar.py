@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
 
-from blendsplat.avatars.features import feature_layout, frame_features
+from blendsplat.avatars.rgbavatar.features import feature_layout, frame_features
 from blendsplat.geometry import quat_to_matrix, rotvec_to_matrix
 from blendsplat.heads.model import HeadParams
 

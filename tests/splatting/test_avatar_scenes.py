@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blendsplat.avatars.avatar import TrainingCamera
-from blendsplat.avatars.rgbavatar import RGBAvatar
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadParams

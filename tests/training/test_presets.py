@@ -10,7 +10,7 @@ import pytest
 from blendsplat.errors import InputError
 from blendsplat.training import list_presets, load_preset
 from blendsplat.training.presets import training_identity
-from blendsplat.training.schedules import learning_rates
+from blendsplat.training.rgbavatar.schedules import learning_rates
 
 
 def test_shipped_presets_have_words_for_artists() -> None:

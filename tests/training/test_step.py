@@ -19,7 +19,7 @@ from blendsplat.training.checkpoint import optimiser_tensors
 from blendsplat.training.data import TrackedClip
 from blendsplat.training.losses import image_loss
 from blendsplat.training.presets import Preset, make_preset
-from blendsplat.training.trainer import Trainer
+from blendsplat.training.rgbavatar.trainer import Trainer
 
 SIZE = 32
 
@@ -205,7 +205,7 @@ def test_the_pose_of_every_batch_is_used_when_surfaces_are_not_kept(
     tiny_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = new_trainer(tiny_clip)
-    monkeypatch.setattr("blendsplat.training.trainer._SURFACE_BUDGET", 0)
+    monkeypatch.setattr("blendsplat.training.rgbavatar.trainer._SURFACE_BUDGET", 0)
     posed = new_trainer(tiny_clip)
     assert posed.surfaces is None
     for _ in range(3):

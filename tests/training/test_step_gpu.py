@@ -12,7 +12,7 @@ import torch
 from blendsplat.splatting.backend import available_kernels
 from blendsplat.training.data import TrackedClip
 from blendsplat.training.presets import make_preset
-from blendsplat.training.trainer import Trainer
+from blendsplat.training.rgbavatar.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,

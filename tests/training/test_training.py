@@ -20,7 +20,7 @@ from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint
 from blendsplat.training.data import TrackedClip
 from blendsplat.training.evaluate import score_frames
 from blendsplat.training.presets import make_preset
-from blendsplat.training.trainer import Trainer
+from blendsplat.training.rgbavatar.trainer import Trainer
 
 SMALL = {
     "uv_resolution": 14, "image_size": 32, "images": 320, "batch": 4, "blendshapes": 4, "mlp_width": 16,
@@ -202,7 +202,7 @@ def test_posing_in_every_step_gives_the_same_as_posing_before(tiny_clip: Path, m
     tracked = TrackedClip.open(tiny_clip)
     losses = []
     for budget in (2**30, 0):
-        monkeypatch.setattr("blendsplat.training.trainer._SURFACE_BUDGET", budget)
+        monkeypatch.setattr("blendsplat.training.rgbavatar.trainer._SURFACE_BUDGET", budget)
         trainer = Trainer(tracked.head, tracked.camera(32), tracked.load(list(range(8)), 32, 32), small())
         assert (trainer.surfaces is None) == (budget == 0)
         losses.append([float(trainer.step().loss) for _ in range(3)])

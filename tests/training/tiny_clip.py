@@ -10,7 +10,7 @@ import torch
 
 from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rendering import render_gaussians
-from blendsplat.avatars.rgbavatar import RGBAvatar
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.files import write_json
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance

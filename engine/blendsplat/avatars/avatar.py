@@ -6,13 +6,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from blendsplat.avatars.file import read_avatar
-from blendsplat.errors import FormatError, InputError
+from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel, HeadParams
 
 
@@ -89,15 +86,3 @@ class Avatar(ABC):
         """Gaussians of B frames' head parameters."""
         vertices = self.vertices(params)
         return self.gaussians(self.weights(params), vertices)
-
-
-def load_avatar(path: Path | str, device: torch.device | str = "cpu") -> Avatar:
-    """Read an avatar file. Raises FormatError for a damaged or newer file and for a system this version lacks."""
-    from blendsplat.avatars.rgbavatar import RGBAvatar  # here, because every system builds on this module
-
-    meta, arrays = read_avatar(path)
-    if meta["system"] != "rgbavatar":
-        raise FormatError(
-            f"{path} holds an avatar of the system {meta['system']!r}, which this Blendsplat lacks: update it."
-        )
-    return RGBAvatar.from_file(meta, arrays).to(device)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from blendsplat.avatars.rendering import render_gaussians, render_performance
-from blendsplat.avatars.rgbavatar import RGBAvatar
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.subject import real_avatar

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface
 from blendsplat.splatting.bind import BindParameters, BindPass, Carrier
 from blendsplat.splatting.buffers import Gradients
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.rgbavatar import RGBAvatar
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.bench import floors
 from blendsplat.bench.binding import bind_calls
 from blendsplat.bench.machine import Ceilings
@@ -19,7 +19,7 @@ from blendsplat.bench.subject import scene_of
 from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.image_loss import TargetFrames, image_loss_into
-from blendsplat.training.trainer import Trainer
+from blendsplat.training.rgbavatar.trainer import Trainer
 
 
 @dataclass(frozen=True)

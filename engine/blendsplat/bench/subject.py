@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera, load_avatar
+from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
+from blendsplat.avatars.load import load_avatar
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.scene import BenchScene
 from blendsplat.heads.builtin import appearance, builtin_head
@@ -23,7 +24,7 @@ from blendsplat.synthetic.clip import DISTANCE, FIELD_OF_VIEW, FPS
 from blendsplat.synthetic.performance import talking_performance
 from blendsplat.training.data import FrameSet
 from blendsplat.training.presets import load_preset
-from blendsplat.training.trainer import Trainer
+from blendsplat.training.rgbavatar.trainer import Trainer
 
 UV, SIZE, BATCH = 256, 512, 10  # as the paper trains
 FRAMES = 20

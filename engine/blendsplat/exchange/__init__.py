@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Foreign recordings in and out, one file a format behind one registry."""

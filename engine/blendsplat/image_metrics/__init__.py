@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""How alike two pictures are: PSNR, SSIM, LPIPS."""

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What the command line and the server both run: options, work, devices, failures, logs."""

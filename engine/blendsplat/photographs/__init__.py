@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Photographs of people to heads: read, fit, texture, export."""

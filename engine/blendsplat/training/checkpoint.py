@@ -21,7 +21,7 @@ from blendsplat.avatars.file import SUFFIX
 from blendsplat.errors import StorageError
 from blendsplat.files import atomic_path
 from blendsplat.training.presets import Preset, training_identity
-from blendsplat.training.step import Parameters
+from blendsplat.training.rgbavatar.step import Parameters
 
 FORMAT = "blendsplat-checkpoint"
 VERSION = "1"

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from blendsplat.avatars.avatar import Avatar, load_avatar
+from blendsplat.avatars.avatar import Avatar
+from blendsplat.avatars.load import load_avatar
 from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.errors import InputError
 from blendsplat.image_metrics.lpips import Lpips

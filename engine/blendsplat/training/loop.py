@@ -17,7 +17,7 @@ from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, sav
 from blendsplat.training.data import FrameSet, TrackedClip
 from blendsplat.training.evaluate import score_frames
 from blendsplat.training.presets import Preset
-from blendsplat.training.trainer import StepReport, Trainer
+from blendsplat.training.rgbavatar.trainer import StepReport, Trainer
 
 _REPORT_SECONDS = 0.25
 _MEMORY = 0.8  # smoothing of the reported figures

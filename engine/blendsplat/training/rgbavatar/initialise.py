@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.avatars.avatar import TrainingCamera
-from blendsplat.avatars.rgbavatar import RGBAvatar, features_of_colors
+from blendsplat.avatars.rgbavatar.model import RGBAvatar, features_of_colors
 from blendsplat.geometry import face_normals
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.training.data import FrameBatch

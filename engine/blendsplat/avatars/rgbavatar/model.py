@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import blendsplat
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
-from blendsplat.avatars.features import feature_layout, frame_features
 from blendsplat.avatars.file import write_avatar
+from blendsplat.avatars.rgbavatar.features import feature_layout, frame_features
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.tangent_frames import tangent_frames, tangent_frames_into, uv_edges

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians, TrainingCamera
 from blendsplat.avatars.rendering import render_gaussians
-from blendsplat.avatars.rgbavatar import RGBAvatar, Surface, gaussian_axis
+from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface, gaussian_axis
 from blendsplat.heads.model import HeadModel
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.training.checkpoint import Snapshot, optimiser_tensors, restore_optimiser
 from blendsplat.training.data import FrameBatch, FrameSet
 from blendsplat.training.exposure import Exposure
-from blendsplat.training.initialise import initialise_colors, new_avatar
 from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.presets import Preset
+from blendsplat.training.rgbavatar.initialise import initialise_colors, new_avatar
+from blendsplat.training.rgbavatar.schedules import learning_rates
+from blendsplat.training.rgbavatar.step import ClipTensors, Parameters, Stage, TrainingStep
 from blendsplat.training.sampler import OfflineSampler, OnlineSampler, Sampler
-from blendsplat.training.schedules import learning_rates
-from blendsplat.training.step import ClipTensors, Parameters, Stage, TrainingStep
 
 _GEOMETRY_CHUNK = 16  # frames whose surface is computed at once
 _SURFACE_BUDGET = 3 * 2**30  # bytes of posed surfaces to keep in memory; larger clips pose the head in every step

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians
-from blendsplat.avatars.rgbavatar import RGBAvatar, Surface
+from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface
 from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.bind import BindPass
 from blendsplat.training.graph import GraphedStep
 from blendsplat.training.loss_pass import LossPass
-from blendsplat.training.mlp_pass import MlpPass
+from blendsplat.training.rgbavatar.mlp_pass import MlpPass
 
 
 class Stage(NamedTuple):
