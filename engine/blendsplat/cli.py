@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import blendsplat
-from blendsplat.commands import bench, exchanging, learning, machine, making, photographs, using, weights
+from blendsplat.commands import avatar, bench, exchange, kaolrm, photographs, system
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -18,9 +18,9 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _command in (
-    making.track, making.train, photographs.fit_image, photographs.evaluate_fit, photographs.export_head,
-    using.render, using.evaluate, using.export, exchanging.import_recording, exchanging.export_vhap,
-    learning.generate_heads, learning.train_kaolrm, weights.weights, machine.info, machine.demo, machine.serve,
+    avatar.track, avatar.train, photographs.fit_image, photographs.evaluate_fit, photographs.export_head,
+    avatar.render, avatar.evaluate, avatar.export, exchange.import_recording, exchange.export_vhap,
+    kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo, system.serve,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(bench.app, name="bench")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blendsplat.commands.using import parse_size
 from typer.testing import CliRunner, Result
 
 import blendsplat
 from blendsplat.cli import app
-from blendsplat.commands.making import parse_crop, parse_settings
-from blendsplat.commands.using import parse_size
+from blendsplat.commands.avatar import parse_crop, parse_settings
 from blendsplat.errors import NoFaceError, StorageError
 from blendsplat.jobs import kinds
 from blendsplat.progress import Progress

@@ -8,7 +8,13 @@ import math
 
 from rich.console import Console
 
-from blendsplat.commands.progress import BarProgress, LineProgress, describe_figures, describe_left, progress_for
+from blendsplat.commands.console_progress import (
+    BarProgress,
+    LineProgress,
+    describe_figures,
+    describe_left,
+    progress_for,
+)
 
 
 def console(terminal: bool) -> Console:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from blendsplat.commands.running import AsJson, Device, Verbose, print_json, run_command
+from blendsplat.commands.runner import AsJson, Device, Verbose, print_json, run_command
 
 app = typer.Typer()
 _commands: dict[str, Callable[..., None]] = {}

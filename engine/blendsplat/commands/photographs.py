@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from blendsplat.commands.running import AsJson, Device, Verbose, described, report, run_command, run_job
+from blendsplat.commands.runner import AsJson, Device, Verbose, described, report, run_command, run_job
 from blendsplat.jobs.options import ExportHeadOptions, FitImageOptions
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blendsplat.commands.running import AsJson, Verbose, print_json, run_command
+from blendsplat.commands.runner import AsJson, Verbose, print_json, run_command
 
 
 def serve() -> None:

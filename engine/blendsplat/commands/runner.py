@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from blendsplat.commands.progress import progress_for
+from blendsplat.commands.console_progress import progress_for
 from blendsplat.errors import Cancelled
 from blendsplat.jobs.failures import describe_failure
 from blendsplat.jobs.kinds import KINDS

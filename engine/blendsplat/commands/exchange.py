@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from blendsplat.commands.running import AsJson, Verbose, described, report, run_command, run_job
+from blendsplat.commands.runner import AsJson, Verbose, described, report, run_command, run_job
 from blendsplat.jobs.options import RecordingOptions, VhapOptions
 
 
