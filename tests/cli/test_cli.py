@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blendsplat.commands.using import parse_size
+from blendsplat.commands.avatar import parse_size
 from typer.testing import CliRunner, Result
 
 import blendsplat
