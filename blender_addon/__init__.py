@@ -3,21 +3,12 @@
 
 from __future__ import annotations
 
-from . import (
-    jobs,
-    live,
-    operators,
-    panels,
-    photographs,
-    preferences,
-    preview,
-    properties,
-    render_engine,
-    session,
-    weights,
-)
+from .client import jobs, preview, session, weights_check
+from .render import engine as render_engine
+from .scene import follow_head
+from .ui import operators, panels, photographs, preferences_page, properties
 
-_MODULES = (preferences, photographs, properties, operators, panels, render_engine, live)
+_MODULES = (preferences_page, photographs, properties, operators, panels, render_engine, follow_head)
 
 
 def register() -> None:
@@ -29,6 +20,6 @@ def unregister() -> None:
     for module in reversed(_MODULES):
         module.unregister()
     jobs.unregister()
-    weights.unregister()
+    weights_check.unregister()
     session.stop()
     preview.unregister()

@@ -33,14 +33,14 @@ def main(words: list[str]) -> int:
     options = parser.parse_args(words)
     addon = _load_addon()
     if options.engine:
-        addon.session.engine_command = lambda: list(options.engine)
+        addon.client.session.engine_command = lambda: list(options.engine)
     scene = build_scene(addon, options.clip.resolve(), options.avatar.resolve())
     if options.blend:
         options.blend.parent.mkdir(parents=True, exist_ok=True)
         bpy.ops.wm.save_as_mainfile(filepath=str(options.blend.resolve()), compress=True)
     if options.frames:
         render_frames(scene, options.frames.resolve(), options.first, options.count)
-    addon.session.stop()
+    addon.client.session.stop()
     return 0
 
 
@@ -49,8 +49,8 @@ def build_scene(addon: ModuleType, clip: Path, avatar: Path) -> bpy.types.Scene:
     scene = bpy.context.scene
     settings = scene.blendsplat
     settings.directory, settings.avatar_file, settings.performance = str(clip), str(avatar), str(clip / "tracking.npz")
-    addon.operators.track.add_head(bpy.context, clip)
-    addon.operators.avatar.add_avatar(bpy.context, avatar, clip / "tracking.npz")
+    addon.ui.operators.track.add_head(bpy.context, clip)
+    addon.ui.operators.avatar.add_avatar(bpy.context, avatar, clip / "tracking.npz")
     return scene
 
 

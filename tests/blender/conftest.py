@@ -21,7 +21,8 @@ import blender_addon  # noqa: E402
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
     """An empty scene with the add-on registered; its own files go to the test's folder."""
-    from blender_addon import preferences, session
+    from blender_addon import preferences
+    from blender_addon.client import session
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     monkeypatch.setattr(preferences, "user_directory", lambda: tmp_path / "user")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_addon import engine_link, wire
-from blender_addon.engine_link import EngineError, Link, LinkError
+from blender_addon.client import link as engine_link
+from blender_addon.client import wire
+from blender_addon.client.link import EngineError, Link, LinkError
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import build_addon
 import pytest
-from blender_addon import engine_env
+from blender_addon.client import install
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ def test_the_zip_is_whole_and_repeatable(tmp_path):
     assert {
         "__init__.py",
         "blender_manifest.toml",
-        "operators/track.py",
+        "ui/operators/track.py",
         "engine/blendsplat-0.1.0-py3-none-any.whl",
     } <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
@@ -68,14 +68,14 @@ def test_a_wrong_manifest_is_refused(tmp_path):
 def test_torch_for_this_machine(says, flavour):
     if sys.platform == "darwin":
         pytest.skip("no CUDA on this system")
-    assert engine_env.torch_flavour(lambda *a, **k: SimpleNamespace(stdout=says)) == flavour
+    assert install.torch_flavour(lambda *a, **k: SimpleNamespace(stdout=says)) == flavour
 
 
 def test_no_card_means_cpu():
     def absent(*_a, **_k):
         raise FileNotFoundError
 
-    assert engine_env.torch_flavour(absent) == "cpu"
+    assert install.torch_flavour(absent) == "cpu"
 
 
 def tiny_wheel(folder: Path, name: str, body: str) -> Path:
@@ -112,33 +112,33 @@ def offline(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", (tmp_path / "index").as_uri())
     tiny_wheel(tmp_path / "index", "torch", "")
-    return engine_env.Installation(tmp_path / "the ängine" / "engine", tmp_path / "wheels")
+    return install.Installation(tmp_path / "the ängine" / "engine", tmp_path / "wheels")
 
 
 def test_the_wheel_for_each_python(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for tag in ("cp311-cp311-manylinux_2_28_x86_64", "cp312-cp312-manylinux_2_28_x86_64", "cp313-cp313-win_amd64"):
         (tmp_path / f"blendsplat-0.1.0-{tag}.whl").write_bytes(b"")
-    found = engine_env.bundled_wheels(tmp_path)
+    found = install.bundled_wheels(tmp_path)
     assert {version: path.name.split("-")[2] for version, path in found.items()} == {(3, 11): "cp311", (3, 12): "cp312"}
     (tmp_path / "blendsplat-0.1.0-cp311-abi3-manylinux_2_28_x86_64.whl").write_bytes(b"")
-    assert (3, 13) in engine_env.bundled_wheels(tmp_path)
-    assert engine_env.bundled_wheels(tmp_path / "absent") == {}
+    assert (3, 13) in install.bundled_wheels(tmp_path)
+    assert install.bundled_wheels(tmp_path / "absent") == {}
 
 
 def test_installation_fails_in_words_and_is_repeated(offline, tmp_path):
     offline.run()
     assert offline.state == "failed" and "without an engine inside" in offline.error
     tiny_wheel(tmp_path / "wheels", "blendsplat", "raise SystemExit(3)")
-    broken = engine_env.Installation(offline.directory, offline.wheels)
+    broken = install.Installation(offline.directory, offline.wheels)
     broken.run()
     assert broken.state == "failed" and "status 3" in broken.error
-    assert not (offline.directory / engine_env.COMPLETE).exists()
+    assert not (offline.directory / install.COMPLETE).exists()
     tiny_wheel(tmp_path / "wheels", "blendsplat", HELLO)
-    again = engine_env.Installation(offline.directory, offline.wheels)
+    again = install.Installation(offline.directory, offline.wheels)
     again.run()
     assert again.state == "done", again.error
-    assert json.loads((offline.directory / engine_env.COMPLETE).read_text())["version"] == "0.1.0"
+    assert json.loads((offline.directory / install.COMPLETE).read_text())["version"] == "0.1.0"
     assert "Making the engine's environment" not in again.lines, "the environment was made anew"
 
 
@@ -158,7 +158,7 @@ def test_cancelling_an_installation(offline, tmp_path):
     while offline.state == "running":
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert offline.state == "cancelled" and not (offline.directory / engine_env.COMPLETE).exists()
+    assert offline.state == "cancelled" and not (offline.directory / install.COMPLETE).exists()
 
 
 def test_batch_makes_a_scene_and_frames(tmp_path):

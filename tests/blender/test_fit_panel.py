@@ -12,9 +12,12 @@ import bpy
 import numpy as np
 import pytest
 import synthetic
-from blender_addon import fit_scene, jobs, photographs, preferences, session, weights
-from blender_addon.operators import fit_image as operators
-from blender_addon.operators import track
+from blender_addon import preferences
+from blender_addon.client import jobs, session, weights_check
+from blender_addon.scene import fit_scene
+from blender_addon.ui import photographs
+from blender_addon.ui.operators import fit_image as operators
+from blender_addon.ui.operators import track
 
 BLACK = np.zeros((8, 8, 3), np.uint8)
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -210,13 +213,13 @@ def test_a_damaged_fit_does_not_stop_the_others(scene, engine, album):
 
 
 def test_weights_are_checked_without_waiting(scene, engine, tmp_path, monkeypatch):
-    assert weights.lines("auto") == [("Not checked yet.", "QUESTION")]
+    assert weights_check.lines("auto") == [("Not checked yet.", "QUESTION")]
     assert bpy.ops.blendsplat.check_weights() == {"FINISHED"}
-    assert weights.lines("auto") == [("A stand-in network.", "CHECKMARK"), ("Licence: CC0", "INFO")]
-    assert weights.lines("/elsewhere") == [("Not checked yet.", "QUESTION")], "an answer about other weights"
+    assert weights_check.lines("auto") == [("A stand-in network.", "CHECKMARK"), ("Licence: CC0", "INFO")]
+    assert weights_check.lines("/elsewhere") == [("Not checked yet.", "QUESTION")], "an answer about other weights"
     monkeypatch.setattr(session, "weights", lambda: str(tmp_path))
     bpy.ops.blendsplat.check_weights()
-    ((sentence, icon),) = weights.lines(str(tmp_path))
+    ((sentence, icon),) = weights_check.lines(str(tmp_path))
     assert "model.safetensors" in sentence and icon == "ERROR"
 
 

@@ -13,8 +13,10 @@ import oracle
 import pytest
 import synthetic
 import synthetic_fit
-from blender_addon import camera as cameras
-from blender_addon import fit_scene, formats, head_rig, photo_material, photo_projection, session, space
+from blender_addon import formats, space
+from blender_addon.client import session
+from blender_addon.render import camera as cameras
+from blender_addon.scene import fit_scene, head_rig, photo_material, photo_projection
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,9 @@ import time
 
 import bpy
 import synthetic
-from blender_addon import avatar_nodes, avatar_rig, formats, gather, head_rig
+from blender_addon import formats
+from blender_addon.render import gather
+from blender_addon.scene import avatar_nodes, avatar_rig, head_rig
 
 
 def test_playback_of_a_full_avatar(scene, tmp_path):

@@ -18,7 +18,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from blender_addon import fit_scene, jobs, session, space
+from blender_addon import space
+from blender_addon.client import jobs, session
+from blender_addon.scene import fit_scene
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parents[1] / "engine"

@@ -10,7 +10,11 @@ import bpy
 import numpy as np
 import pytest
 import synthetic
-from blender_addon import avatar_rig, camera, formats, gather, render_engine, session
+from blender_addon import formats
+from blender_addon.client import session
+from blender_addon.render import camera, gather
+from blender_addon.render import engine as render_engine
+from blender_addon.scene import avatar_rig
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 

@@ -8,7 +8,9 @@ import numpy as np
 import oracle
 import pytest
 import synthetic
-from blender_addon import avatar_rig, formats, gather, head_rig, matched_camera, space
+from blender_addon import formats, space
+from blender_addon.render import gather
+from blender_addon.scene import avatar_rig, head_rig, matched_camera
 
 FPS = 25.0
 
@@ -83,7 +85,7 @@ def test_moving_the_rig_moves_the_gaussians(scene, avatar):
 
 
 def test_camera_matches_the_clip(scene, tmp_path):
-    from blender_addon import camera
+    from blender_addon.render import camera
 
     performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
     item = matched_camera.add_camera(bpy.context, performance, scene.collection, None, 1)

@@ -11,7 +11,10 @@ import bpy
 import numpy as np
 import pytest
 import synthetic
-from blender_addon import avatar_rig, gather, head_rig, jobs, keyframes, preferences, session
+from blender_addon import preferences
+from blender_addon.client import jobs, session
+from blender_addon.render import gather
+from blender_addon.scene import avatar_rig, head_rig, keyframes
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blendsplat.commands.avatar import parse_size
 from typer.testing import CliRunner, Result
 
 import blendsplat
 from blendsplat.cli import app
-from blendsplat.commands.avatar import parse_crop, parse_settings
+from blendsplat.commands.avatar import parse_crop, parse_settings, parse_size
 from blendsplat.errors import NoFaceError, StorageError
 from blendsplat.jobs import kinds
 from blendsplat.progress import Progress

@@ -14,7 +14,7 @@ import pytest
 
 from blendsplat.serving import protocol
 
-WIRE = Path(__file__).resolve().parents[2] / "blender_addon" / "wire.py"
+WIRE = Path(__file__).resolve().parents[2] / "blender_addon" / "client" / "wire.py"
 ARRAYS = {
     "a": np.arange(12, dtype=np.float32).reshape(3, 4), "none": np.zeros((0, 3), np.float32),
     "flags": np.array([True, False]), "half": np.ones((2, 1), np.float16), "ids": np.arange(3)[::-1].astype(np.int64),

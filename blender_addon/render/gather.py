@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every avatar's evaluated Gaussians in Blender's world: what a frame is rendered from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from ..space import matrix_to_quat, quat_multiply
+
+_ATTRIBUTES = {"scale": (3, "vector"), "rotation": (4, "value"), "opacity": (1, "value"), "color": (4, "color")}
+
+
+@dataclass
+class Gaussians:
+    """means [N,3], quats [N,4] wxyz, scales [N,3], opacities [N], colors [N,3]; float32."""
+
+    means: np.ndarray
+    quats: np.ndarray
+    scales: np.ndarray
+    opacities: np.ndarray
+    colors: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def as_arrays(self) -> dict[str, np.ndarray]:
+        """By the protocol's names."""
+        return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in self.__dataclass_fields__}
+
+
+def gather(depsgraph: bpy.types.Depsgraph) -> Gaussians:
+    """All avatars visible in the depsgraph (instances too), in world space."""
+    parts = []
+    for instance in depsgraph.object_instances:
+        item = instance.object
+        if item.type == "MESH" and item.original.blendsplat.kind == "AVATAR" and instance.show_self:
+            part = read(item.data)
+            if part is not None:
+                parts.append(transformed(part, np.array(instance.matrix_world)))
+    if not parts:
+        return Gaussians(*(np.zeros((0, *tail), np.float32) for tail in ((3,), (4,), (3,), (), (3,))))
+    return Gaussians(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in Gaussians.__dataclass_fields__)
+    )
+
+
+def read(mesh: bpy.types.Mesh) -> Gaussians | None:
+    """The Gaussians of an evaluated carrier mesh, in its own space; None when its node group was removed."""
+    count = len(mesh.vertices)
+    if any(name not in mesh.attributes or len(mesh.attributes[name].data) != count for name in _ATTRIBUTES):
+        return None
+    found = {"position": _read(mesh.attributes["position"], count, 3, "vector")}
+    for name, (width, what) in _ATTRIBUTES.items():
+        found[name] = _read(mesh.attributes[name], count, width, what)
+    return Gaussians(
+        found["position"], found["rotation"], found["scale"], found["opacity"][:, 0], found["color"][:, :3]
+    )
+
+
+def _read(attribute: bpy.types.Attribute, count: int, width: int, what: str) -> np.ndarray:
+    values = np.empty(count * width, dtype=np.float32)
+    attribute.data.foreach_get(what, values)
+    return values.reshape(count, width)
+
+
+def transformed(g: Gaussians, matrix: np.ndarray) -> Gaussians:
+    """The Gaussians moved by a matrix [4,4]. Of an uneven scale only its size counts: nothing is sheared here."""
+    if np.allclose(matrix, np.eye(4)):
+        return g
+    linear = matrix[:3, :3]
+    u, singular, vt = np.linalg.svd(linear)
+    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    factor = float(np.prod(singular) ** (1 / 3))
+    means = g.means @ linear.T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
+    quats = quat_multiply(np.broadcast_to(matrix_to_quat(rotation), g.quats.shape), g.quats)
+    return Gaussians(
+        means.astype(np.float32), quats.astype(np.float32), g.scales * np.float32(factor), g.opacities, g.colors
+    )

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A person's head as Blender's own things: a mesh whose expressions (and identity) are shape keys, and an armature.
+
+FLAME's structure maps onto Blender's exactly: shape keys first, then linear skinning. Every bone's own axes are the
+head model's (X to the person's left, Y up, Z out of the face), so keyframes hold the tracked numbers and pose
+correctives become shape keys with plain driver expressions, which play without the add-on and without running scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+
+import bpy
+import numpy as np
+
+from ..formats import Performance, Rig
+from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
+from . import keyframes
+from .weight_network import HeadState
+
+BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
+_PARENTS = (None, "root", "neck", "neck", "neck")
+_LENGTHS = (0.06, 0.08, 0.05, 0.025, 0.025)
+EYELID_KEYS = ("Eyelid L", "Eyelid R")
+_CORRECTIVE_BONES = BONES[1:]
+# Entries of R(w, x, y, z) - I, row-major, as Blender's simple driver expressions (no scripts need to run for them).
+_ROTATION_ENTRIES = (
+    "-2*(y*y+z*z)", "2*(x*y-w*z)", "2*(x*z+w*y)",
+    "2*(x*y+w*z)", "-2*(x*x+z*z)", "2*(y*z-w*x)",
+    "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
+)  # fmt: skip
+PLAIN_SKIN = "blendsplat_skin"  # on a material that nobody has worked on yet
+_CUSTOM = "blendsplat_data"
+_PIVOT = "Joint"  # the constraint by which sliders move a joint
+_PIVOT_TERMS = 16  # keys that one driver sums
+
+
+def rig_id(rig: Rig) -> str:
+    """The same for the same person's head: a tracked head and the avatar trained from it, photographs of one person."""
+    digest = hashlib.sha256(rig.faces.astype("<i4").tobytes())
+    digest.update(np.round(rig.template.astype(float) * 1e5).astype("<i4").tobytes())
+    digest.update(rig.shape.astype("<f4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def find_head(scene: bpy.types.Scene, rig: Rig) -> bpy.types.Object | None:
+    """The head object in the scene that was built from the same rig."""
+    wanted = rig_id(rig)
+    return next(
+        (item for item in scene.objects if item.blendsplat.kind == "HEAD" and item.blendsplat.rig_id == wanted), None
+    )
+
+
+def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarray | None = None) -> bpy.types.Object:
+    """Build mesh, shape keys and armature in a collection ``name``; returns the head mesh object.
+
+    With the expression ``fitted`` [E] to a photograph the head is one to model on: identity keys over the mean head as
+    Basis, set to the person's shape, and sliders that move the joints as the head model does.
+    """
+    collection = bpy.data.collections.new(name)
+    context.scene.collection.children.link(collection)
+    armature = _build_armature(context, rig, fitted, name, collection)
+    mesh = _build_mesh(rig, name)
+    head = bpy.data.objects.new(f"{name} Head", mesh)
+    collection.objects.link(head)
+    head.parent = armature
+    head.hide_render = True  # what an avatar's head is for; a fitted head is shown
+    _add_shape_keys(head, rig)
+    _skin(head, armature, rig)
+    _drive_correctives(head, armature, rig)
+    if fitted is not None:
+        _drive_joints(head, armature, rig, fitted)
+    head.blendsplat.kind, head.blendsplat.rig, head.blendsplat.rig_id = "HEAD", armature, rig_id(rig)
+    armature.blendsplat.kind = "RIG"
+    _store_joints(head, rig, driven=fitted is not None)
+    return head
+
+
+def apply_performance(head: bpy.types.Object, performance: Performance, start: float, fps: float) -> np.ndarray:
+    """Key the head and its bones from a tracked performance; returns the frames [F'] of its valid rows.
+
+    Times come from the clip's time stamps, so clips of variable frame rate keep their timing at the scene's ``fps``.
+    """
+    rows = performance.valid_rows
+    frames = start + performance.timestamps[rows] * fps
+    expressions, pose = performance_curves(head, performance, rows, frames)
+    keyframes.write(head.data.shape_keys, expressions, f"{head.name} expressions")
+    if head.blendsplat.rig is not None:
+        keyframes.write(head.blendsplat.rig, pose, f"{head.name} pose")
+    return frames
+
+
+def performance_curves(
+    head: bpy.types.Object, performance: Performance, rows: np.ndarray, frames: np.ndarray
+) -> tuple[list[keyframes.Curve], list[keyframes.Curve]]:
+    """What the shape keys and the armature do in ``rows`` of a performance, at ``frames``."""
+    keys = head.data.shape_keys
+    names = json.loads(head[_CUSTOM]["expressions"])
+    theirs = list(performance.meta.get("expression_names") or names)
+    expressions = []
+    for column, expression in enumerate(theirs[: performance.expression.shape[1]]):
+        if expression in keys.key_blocks:
+            expressions.append(key_curve(expression, frames, performance.expression[rows, column]))
+    for side, eyelid in enumerate(EYELID_KEYS):
+        if eyelid in keys.key_blocks:
+            expressions.append(key_curve(eyelid, frames, performance.eyelids[rows, side]))
+    return expressions, _bone_curves(head, HeadState.of(performance), rows, frames, names, theirs)
+
+
+def identity_curves(head: bpy.types.Object, rig: Rig, frame: float) -> list[keyframes.Curve]:
+    """The identity keys' values that make the rig's person."""
+    return [
+        key_curve(identity_key(name), np.array([frame]), value[None])
+        for name, value in zip(rig.shape_names, rig.shape, strict=True)
+        if identity_key(name) in head.data.shape_keys.key_blocks
+    ]
+
+
+def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> None:
+    """Make room for the curves' values, which Blender would otherwise cut at the sliders' ends."""
+    for curve in curves:
+        key = head.data.shape_keys.path_resolve(curve.data_path.rpartition(".")[0])
+        key.slider_min = min(key.slider_min, float(curve.values.min()))
+        key.slider_max = max(key.slider_max, float(curve.values.max()))
+
+
+def identity_key(name: str) -> str:
+    """The name of the shape key of one direction of shape: all begin alike, so that the list can be searched."""
+    return f"identity {name.removeprefix('identity')}"
+
+
+def identity_of(head: bpy.types.Object) -> np.ndarray:
+    """The shape [S] that the identity keys say now; [0] for a head with its shape built in."""
+    blocks = head.data.shape_keys.key_blocks
+    names = json.loads(head[_CUSTOM].get("identity", "[]"))
+    return np.array([_value(blocks, identity_key(name)) for name in names], np.float32)
+
+
+def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = None) -> HeadState:
+    """What the head does now, read from its shape keys and bones (constraints included when evaluated)."""
+    keys = head.data.shape_keys
+    blocks = (keys.evaluated_get(depsgraph) if depsgraph is not None else keys).key_blocks
+    names = json.loads(head[_CUSTOM]["expressions"])
+    expression = np.array([[_value(blocks, name) for name in names]])
+    eyelids = np.array([[_value(blocks, name) for name in EYELID_KEYS]])
+    rotations, translation = np.tile(np.eye(3), (5, 1, 1)), np.zeros(3)
+    rig = head.blendsplat.rig
+    if rig is not None:
+        pose = (rig.evaluated_get(depsgraph) if depsgraph is not None else rig).pose
+        skins = {}
+        for index, (bone, parent) in enumerate(zip(BONES, _PARENTS, strict=True)):
+            item = pose.bones.get(bone)
+            if item is None:
+                continue
+            skins[bone] = np.array(item.matrix) @ np.linalg.inv(np.array(item.bone.matrix_local))
+            local = np.linalg.inv(skins[parent]) @ skins[bone] if parent in skins else skins[bone]
+            u, _, vt = np.linalg.svd(local[:3, :3])  # a bone may be scaled; only its rotation counts
+            rotations[index] = rotation_to_engine(u @ vt)
+            if parent is None:
+                joint = np.array(item.bone.head_local) + TO_BLENDER @ _pivot(item)
+                translation = TO_BLENDER.T @ ((skins[bone] @ np.append(joint, 1.0))[:3] - joint)
+    r = rotations[:, None]
+    return HeadState(expression, r[0], r[1], r[2], rotations[None, 3:5], eyelids, translation[None])
+
+
+def _value(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
+    key = blocks.get(name)
+    return key.value if key is not None and not key.mute else 0.0
+
+
+# --- building
+
+
+def _build_mesh(rig: Rig, name: str) -> bpy.types.Mesh:
+    mesh = bpy.data.meshes.new(f"{name} Head")
+    mesh.from_pydata(to_blender(rig.template).tolist(), [], rig.faces.tolist())
+    layer = mesh.uv_layers.new(name="UVMap")
+    layer.data.foreach_set("uv", rig.uvs[rig.uv_faces.reshape(-1)].astype(np.float32).ravel())
+    mesh.polygons.foreach_set("use_smooth", np.ones(len(mesh.polygons), dtype=bool))
+    mesh.update()
+    material = bpy.data.materials.new(f"{name} Skin")
+    material.diffuse_color = (0.62, 0.46, 0.38, 1.0)
+    if material.node_tree is None:  # from 5.0 on every material has nodes
+        material.use_nodes = True
+    shader = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+    if shader is not None:
+        shader.inputs["Base Color"].default_value = material.diffuse_color
+    material[PLAIN_SKIN] = True
+    mesh.materials.append(material)
+    return mesh
+
+
+def _add_shape_keys(head: bpy.types.Object, rig: Rig) -> None:
+    basis = to_blender(rig.template)
+    head.shape_key_add(name="Basis", from_mix=False)
+    low, high = (max(-10.0, rig.expression_range[0]), min(10.0, rig.expression_range[1]))
+    for expression, directions in zip(rig.expression_names, rig.expression_directions, strict=True):
+        _add_key(head, expression, basis + to_blender(directions), low, high)
+    for eyelid, directions in zip(EYELID_KEYS, rig.eyelid_directions, strict=True):
+        if np.abs(directions).max() > 1e-7:
+            _add_key(head, eyelid, basis + to_blender(directions), 0.0, 1.0)
+    for name, directions, value in zip(rig.shape_names, rig.shape_directions, rig.shape, strict=True):
+        if np.abs(directions).max() > 1e-7:
+            key = _add_key(head, identity_key(name), basis + to_blender(directions), *_identity_range(float(value)))
+            key.value = float(value)
+    for index, directions in enumerate(rig.pose_directions):
+        if np.abs(directions).max() > 1e-7:
+            key = _add_key(head, _corrective_name(index), basis + to_blender(directions), -2.0, 2.0)
+            key.lock_shape = True
+    head.active_shape_key_index = min(1, len(head.data.shape_keys.key_blocks) - 1)
+
+
+def _add_key(head: bpy.types.Object, name: str, positions: np.ndarray, low: float, high: float) -> bpy.types.ShapeKey:
+    key = head.shape_key_add(name=name, from_mix=False)
+    key.slider_min, key.slider_max = low, high
+    key.value = 0.0  # Blender 5.0 and later start at 1
+    key.data.foreach_set("co", positions.astype(np.float32).ravel())
+    return key
+
+
+def _identity_range(value: float) -> tuple[float, float]:
+    """Three standard deviations to both sides, and room for an unusual person's own number."""
+    widest = max(3.0, np.ceil(abs(value)))
+    return -widest, widest
+
+
+def _corrective_name(index: int) -> str:
+    return f"corrective {_CORRECTIVE_BONES[index // 9]} {index % 9}"
+
+
+def _build_armature(
+    context: bpy.types.Context, rig: Rig, fitted: np.ndarray | None, name: str, collection: bpy.types.Collection
+) -> bpy.types.Object:
+    data = bpy.data.armatures.new(f"{name} Rig")
+    armature = bpy.data.objects.new(data.name, data)
+    collection.objects.link(armature)
+    data.display_type = "STICK"
+    armature.show_in_front = True
+    previous = context.view_layer.objects.active
+    if previous is not None and previous.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    expression = np.zeros(len(rig.expression_names)) if fitted is None else fitted
+    joints = to_blender(rig.joints_of(rig.shape, expression))
+    for index, (bone, parent) in enumerate(zip(BONES, _PARENTS, strict=True)):
+        item = data.edit_bones.new(bone)
+        item.head = joints[index].tolist()
+        item.tail = (joints[index] + TO_BLENDER @ [0.0, _LENGTHS[index], 0.0]).tolist()
+        item.align_roll((TO_BLENDER @ [0.0, 0.0, 1.0]).tolist())  # the bone's Z out of the face
+        item.parent = data.edit_bones.get(parent) if parent else None
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for item in armature.pose.bones:
+        item.rotation_mode = "XYZ"
+    context.view_layer.objects.active = previous
+    return armature
+
+
+def _skin(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
+    for index, bone in enumerate(BONES):
+        group = head.vertex_groups.new(name=bone)
+        weights = rig.skin_weights[:, index]
+        for value in np.unique(weights[weights > 0]):
+            group.add(np.flatnonzero(weights == value).tolist(), float(value), "REPLACE")
+    modifier = head.modifiers.new("Armature", "ARMATURE")
+    modifier.object = armature
+    modifier.use_deform_preserve_volume = False  # the head model skins linearly
+
+
+def _drive_correctives(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
+    blocks = head.data.shape_keys.key_blocks
+    for index in range(len(rig.pose_directions)):
+        key = blocks.get(_corrective_name(index))
+        if key is None:
+            continue
+        driver = key.driver_add("value").driver
+        driver.type = "SCRIPTED"
+        for letter, channel in zip("wxyz", ("ROT_W", "ROT_X", "ROT_Y", "ROT_Z"), strict=True):
+            variable = driver.variables.new()
+            variable.name, variable.type = letter, "TRANSFORMS"
+            target = variable.targets[0]
+            target.id, target.bone_target = armature, _CORRECTIVE_BONES[index // 9]
+            target.transform_type, target.rotation_mode, target.transform_space = channel, "QUATERNION", "LOCAL_SPACE"
+        driver.expression = _ROTATION_ENTRIES[index % 9]
+
+
+def _drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig, fitted: np.ndarray) -> None:
+    """Let sliders move the joints: every bone turns about a pivot that drivers shift from where its joint was fitted.
+
+    A driver's text has 255 letters, so on heads whose every direction moves every joint (FLAME) the largest count; with
+    the fitted numbers the shift is zero in any case.
+    """
+    names = [*(identity_key(name) for name in rig.shape_names), *rig.expression_names]
+    moves = np.concatenate([rig.joint_shape_directions, rig.joint_expression_directions]).astype(float)  # [S+E,5,3]
+    values = np.concatenate([rig.shape, fitted]).astype(float)
+    present = np.array([name in head.data.shape_keys.key_blocks for name in names])
+    moves = moves.round(7) * present[:, None, None]
+    for index, bone in enumerate(BONES):
+        if not moves[:, index].any():
+            continue
+        pivot = armature.pose.bones[bone].constraints.new("PIVOT")
+        pivot.name, pivot.owner_space, pivot.rotation_range = _PIVOT, "LOCAL", "ALWAYS_ACTIVE"
+        pivot.use_relative_location = True
+        for axis in range(3):
+            metres = moves[:, index, axis]
+            largest = [int(term) for term in np.argsort(-np.abs(metres))[:_PIVOT_TERMS] if metres[term]]
+            if largest:
+                driver = pivot.driver_add("offset", axis).driver
+                _drive_by_keys(driver, head, [(names[term], metres[term], values[term]) for term in largest])
+
+
+def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list[tuple[str, float, float]]) -> None:
+    """Sum over (key's name, metres, its fitted value) of metres * (key - value)."""
+    driver.type = "SCRIPTED"
+    words = [f"{-sum(metres * value for _, metres, value in terms):.10f}"]
+    for letter, (name, metres, _) in zip(string.ascii_lowercase, terms, strict=False):
+        variable = driver.variables.new()
+        variable.name, variable.type = letter, "SINGLE_PROP"
+        target = variable.targets[0]
+        target.id_type, target.id = "KEY", head.data.shape_keys
+        target.data_path = key_path(name)
+        words.append(f"{metres:+.7f}*{letter}")
+    driver.expression = "".join(words)
+
+
+def _pivot(item: bpy.types.PoseBone) -> np.ndarray:
+    """How far sliders moved the bone's joint [3] (engine axes, which are the bone's own)."""
+    pivot = item.constraints.get(_PIVOT)
+    return np.array(pivot.offset) if pivot is not None else np.zeros(3)
+
+
+def _store_joints(head: bpy.types.Object, rig: Rig, *, driven: bool) -> None:
+    """What applying a performance needs later: the names, and how expressions move the joints (FLAME; where drivers do
+    that already, nothing)."""
+    moves = rig.joint_expression_directions.astype("<f4")
+    head[_CUSTOM] = {
+        "expressions": json.dumps(list(rig.expression_names), ensure_ascii=False),
+        "identity": json.dumps(list(rig.shape_names), ensure_ascii=False),
+        "joint_moves": moves.tobytes() if np.abs(moves).max(initial=0.0) > 1e-7 and not driven else b"",
+    }
+
+
+def _bone_curves(
+    head: bpy.types.Object, state: HeadState, rows: np.ndarray, frames: np.ndarray, names: list[str], theirs: list[str]
+) -> list[keyframes.Curve]:
+    """Rotation curves of every bone; location curves of the root, and of all where expressions move the joints."""
+    rotations = (state.root, state.neck, state.jaw, state.eyes[:, 0], state.eyes[:, 1])
+    offsets = _joint_offsets(head, state, names, theirs)
+    curves = []
+    for index, bone in enumerate(BONES):
+        path = f'pose.bones["{bone}"]'
+        euler = matrix_to_euler(rotations[index][rows])
+        for axis in range(3):
+            curves.append(keyframes.Curve(f"{path}.rotation_euler", axis, frames, euler[:, axis], bone))
+        # A joint that moved by d rotates about the moved place: x -> R x + d - R d.
+        location = np.zeros((len(rows), 3))
+        if offsets is not None:
+            moved = offsets[rows, index]
+            location += moved - np.einsum("fij,fj->fi", rotations[index][rows], moved)
+        if index == 0:
+            location = location + state.translation[rows]
+        if index == 0 or offsets is not None:
+            for axis in range(3):
+                curves.append(keyframes.Curve(f"{path}.location", axis, frames, location[:, axis], bone))
+    return curves
+
+
+def _joint_offsets(head: bpy.types.Object, state: HeadState, names: list[str], theirs: list[str]) -> np.ndarray | None:
+    packed = head[_CUSTOM]["joint_moves"]
+    if not packed:
+        return None
+    moves = np.frombuffer(packed, "<f4").reshape(len(names), 5, 3)
+    order = {expression: column for column, expression in enumerate(theirs)}
+    columns = [order.get(expression, -1) for expression in names]
+    values = np.concatenate([state.expression, np.zeros((len(state.expression), 1))], 1)[:, columns]
+    return np.einsum("fe,ejc->fjc", values, moves)
+
+
+def key_curve(name: str, frames: np.ndarray, values: np.ndarray) -> keyframes.Curve:
+    """A shape key's value as a curve."""
+    return keyframes.Curve(key_path(name), 0, frames, values)
+
+
+def key_path(name: str) -> str:
+    """Where a shape key's value lies, seen from its Key."""
+    return f'key_blocks["{bpy.utils.escape_identifier(name)}"].value'

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blender cameras that match the engine's: of a tracked clip, of a fitted photograph, with the picture behind the head.
+
+The way back, from any Blender camera to the engine's numbers, is camera.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..formats import Performance
+from ..space import camera_matrix_world
+
+_SENSOR = 36.0  # mm along the longer side
+_DRAWN = 0.08  # metres: the camera's outline beside a head
+
+
+def add_camera(
+    context: bpy.types.Context,
+    performance: Performance,
+    collection: bpy.types.Collection,
+    clip_directory: Path | None,
+    start: int,
+) -> bpy.types.Object:
+    """A camera that matches the clip's, with the clip as its background; made the scene's camera.
+
+    An earlier one of the same collection is replaced (a clip that was tracked again).
+    """
+    old = [item for item in collection.objects if item.blendsplat.kind == "CAMERA" and not item.blendsplat.fit_path]
+    for item in old:
+        bpy.data.objects.remove(item)
+    camera = new_camera(collection, f"{collection.name} Camera")
+    match_camera(camera, performance)
+    context.scene.camera = camera
+    if clip_directory is not None:
+        _add_clip(camera.data, clip_directory, performance.frame_count, start)
+    return camera
+
+
+def new_camera(collection: bpy.types.Collection, name: str) -> bpy.types.Object:
+    """A camera object in the collection."""
+    camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
+    camera.data.display_size = _DRAWN
+    camera.blendsplat.kind = "CAMERA"
+    collection.objects.link(camera)
+    return camera
+
+
+def match_camera(camera: bpy.types.Object, performance: Performance) -> None:
+    """Give the camera the performance's lens and place."""
+    set_pinhole(camera.data, performance.K, *size_of(performance))
+    camera.matrix_world = camera_matrix_world(performance.viewmat).T.tolist()
+
+
+def size_of(performance: Performance) -> tuple[int, int]:
+    """Width and height of the images that K is for."""
+    return int(performance.meta["width"]), int(performance.meta["height"])
+
+
+def set_pinhole(camera: bpy.types.Camera, K: np.ndarray, width: int, height: int) -> None:
+    """Give a Blender camera the intrinsics K [3,3] (pixels) of a width x height image."""
+    longest = max(width, height)
+    camera.sensor_fit = "HORIZONTAL" if width >= height else "VERTICAL"
+    camera.sensor_width = camera.sensor_height = _SENSOR
+    camera.lens = float(K[0, 0]) * _SENSOR / longest
+    camera.shift_x = (width / 2 - float(K[0, 2])) / longest
+    camera.shift_y = (float(K[1, 2]) - height / 2) / longest
+    camera.clip_start, camera.clip_end = 0.01, 100.0
+
+
+def match_size(scene: bpy.types.Scene, width: int, height: int) -> None:
+    """Render what the camera was matched to: so many square pixels."""
+    render = scene.render
+    render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
+    render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+
+
+def match_scene(scene: bpy.types.Scene, performance: Performance, start: int) -> None:
+    """Set the scene's size, frame rate and range to the clip's."""
+    match_size(scene, *size_of(performance))
+    fps = performance.fps
+    whole = max(1, round(fps))
+    scene.render.fps, scene.render.fps_base = whole, 1.0 if abs(fps - whole) < 0.01 else whole / fps
+    scene.frame_start = start
+    scene.frame_end = start + max(0, round(float(performance.timestamps[-1]) * fps))
+
+
+def show_photograph(camera: bpy.types.Object, image: bpy.types.Image) -> None:
+    """The photograph behind what the camera sees, once, filling the side that the lens was matched on."""
+    data = camera.data
+    data.show_background_images = True
+    if any(item.image == image for item in data.background_images):
+        return
+    background = data.background_images.new()
+    background.image, background.alpha, background.display_depth = image, 1.0, "BACK"
+    background.frame_method = "CROP" if data.sensor_fit == "HORIZONTAL" else "FIT"
+
+
+def _add_clip(camera: bpy.types.Camera, directory: Path, frame_count: int, start: int) -> None:
+    first = next(iter(sorted((directory / "images").glob("*.png"))), None)
+    if first is None:
+        return
+    image = bpy.data.images.load(str(first), check_existing=True)
+    image.source = "SEQUENCE"
+    camera.show_background_images = True
+    background = camera.background_images.new()
+    background.image, background.alpha, background.display_depth = image, 1.0, "BACK"
+    user = background.image_user
+    user.frame_duration, user.frame_start, user.frame_offset, user.use_auto_refresh = (
+        frame_count,
+        start,
+        -1 + _first_number(first),
+        True,
+    )
+
+
+def _first_number(path: Path) -> int:
+    return int("".join(c for c in path.stem if c.isdigit()) or 0)

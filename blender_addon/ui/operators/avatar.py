@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Step 4: an avatar file comes into the scene, and performances are baked onto it as keyframes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ... import formats
+from ...render import engine as render_engine
+from ...scene import avatar_rig, head_rig, matched_camera
+from . import common
+
+
+class AddAvatar(common.Grey, bpy.types.Operator):
+    """Add a trained avatar: its blendshapes are shape keys that can be keyframed, driven and mixed"""
+
+    bl_idname = "blendsplat.add_avatar"
+    bl_label = "Add Avatar"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        path = file_of(context.scene)
+        if path is None:
+            return "Choose an avatar file, or train one."
+        return "" if path.exists() else f"There is no file {path}."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
+        except formats.FileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class ApplyPerformance(common.Grey, bpy.types.Operator):
+    """Bake a tracked performance onto the avatar and its head as keyframes; the file then plays anywhere"""
+
+    bl_idname = "blendsplat.apply_performance"
+    bl_label = "Apply Performance"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        if selected_avatar(context) is None:
+            return "Add an avatar first (or select one)."
+        path = common.path_of(context.scene.blendsplat.performance)
+        if path is None:
+            return "Choose a performance: the tracking.npz of a tracked clip."
+        return "" if path.exists() else f"There is no file {path}."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        carrier = selected_avatar(context)
+        try:
+            performance = formats.read_performance(common.path_of(context.scene.blendsplat.performance))
+            count = apply_performance(context.scene, carrier, performance)
+        except formats.FileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"{count} frames keyed on {carrier.name}.")
+        return {"FINISHED"}
+
+
+class UseEngine(common.Grey, bpy.types.Operator):
+    """Render this scene's avatars with Blendsplat (Render Properties, Render Engine)"""
+
+    bl_idname = "blendsplat.use_render_engine"
+    bl_label = "Use Blendsplat for Rendering"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return (
+            "This scene is already rendered with Blendsplat."
+            if context.scene.render.engine == render_engine.ENGINE_ID
+            else ""
+        )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        use_render_engine(context.scene)
+        return {"FINISHED"}
+
+
+def file_of(scene: bpy.types.Scene) -> Path | None:
+    """The avatar file to add: the chosen one, else what training writes."""
+    return common.path_of(scene.blendsplat.avatar_file) or common.output_of(scene)
+
+
+def selected_avatar(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The avatar that is meant: the active one, the active head's, else the scene's only or first one."""
+    active = context.view_layer.objects.active if context.view_layer is not None else None
+    avatars = [item for item in context.scene.objects if item.blendsplat.kind == "AVATAR"]
+    for item in avatars:
+        if active is not None and active in (item, item.blendsplat.head, item.parent):
+            return item
+    return avatars[0] if avatars else None
+
+
+def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | None) -> bpy.types.Object:
+    """Add the avatar of ``path``; with a performance, key it. Raises FileError."""
+    file = formats.read_avatar(path)
+    name = path.name.removesuffix(".avatar.npz")
+    scene = context.scene
+    carrier = avatar_rig.find_avatar(scene, file)
+    carrier = avatar_rig.replace_avatar(carrier, file) if carrier else avatar_rig.build_avatar(context, file, name)
+    if scene.camera is None:
+        K, size = file.arrays["camera.K"], file.arrays["camera.size"]
+        meta = {"width": int(size[0]), "height": int(size[1])}
+        view = formats.Performance(path, meta, {"K": K, "viewmat": file.arrays["camera.viewmat"]})
+        matched_camera.add_camera(context, view, carrier.users_collection[0], None, 1)
+    if performance_path is not None and performance_path.exists():
+        apply_performance(scene, carrier, formats.read_performance(performance_path))
+        scene.blendsplat.performance = str(performance_path)
+    for item in context.view_layer.objects:
+        item.select_set(False)  # active, but not covered by the selection's outline
+    context.view_layer.objects.active = carrier
+    use_render_engine(scene)
+    return carrier
+
+
+def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, performance: formats.Performance) -> int:
+    """Key head and blendshapes; returns the number of frames. Raises FileError when the heads do not match."""
+    head = carrier.blendsplat.head
+    expressions = avatar_rig.driver_of(carrier).expression_count
+    if performance.expression.shape[1] != expressions:
+        raise formats.FileError(
+            f"{performance.path} was tracked with a head of {performance.expression.shape[1]} expressions, and this "
+            f"avatar's head has {expressions}: track that clip with the avatar's head model."
+        )
+    fps = scene.render.fps / scene.render.fps_base
+    start = scene.blendsplat.performance_start
+    if head is not None:
+        head_rig.apply_performance(head, performance, start, fps)
+    return avatar_rig.apply_performance(carrier, performance, start, fps)
+
+
+def use_render_engine(scene: bpy.types.Scene) -> None:
+    """Blendsplat as the scene's engine, and the view transform that shows trained colours as they are."""
+    scene.render.engine = render_engine.ENGINE_ID
+    scene.view_settings.view_transform = "Standard"
+
+
+CLASSES = (AddAvatar, ApplyPerformance, UseEngine)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

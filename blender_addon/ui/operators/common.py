@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the steps share: where files lie, starting a job and, in background, waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import BoolProperty
+
+from ... import preferences
+from ...client import jobs, session
+from ...client.link import LinkError
+from ...paths import absolute as path_of
+
+
+def video_of(scene: bpy.types.Scene) -> Path | None:
+    """The chosen video; of an image sequence, whose first image was picked, its folder."""
+    path = path_of(scene.blendsplat.video)
+    if path is not None and path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"):
+        return path.parent
+    return path
+
+
+def directory_of(scene: bpy.types.Scene) -> Path | None:
+    """The clip's folder: the chosen one, else one beside the video."""
+    chosen = path_of(scene.blendsplat.directory)
+    if chosen is not None:
+        return chosen
+    video = video_of(scene)
+    return video.with_name(f"{video.stem} avatar") if video is not None else None
+
+
+def output_of(scene: bpy.types.Scene) -> Path | None:
+    """The avatar file that training writes."""
+    chosen = path_of(scene.blendsplat.output)
+    directory = directory_of(scene)
+    if chosen is not None:
+        if chosen.is_dir() and directory is not None:
+            chosen = chosen / directory.name
+        return chosen if chosen.name.endswith(".avatar.npz") else chosen.with_name(chosen.name + ".avatar.npz")
+    return directory / f"{clip_name(directory)}.avatar.npz" if directory is not None else None
+
+
+def clip_name(directory: Path) -> str:
+    """A short name for collections and files."""
+    return directory.name.removesuffix(" avatar") or "Clip"
+
+
+def head_of(scene: bpy.types.Scene) -> str:
+    """The chosen head model as jobs take it. Raises ValueError."""
+    if scene.blendsplat.head != "file":
+        return "builtin"
+    path = path_of(scene.blendsplat.head_path)
+    if path is None:
+        raise ValueError("Choose the file of the head model.")
+    return session.engine_path(path)
+
+
+def remote() -> bool:
+    """The engine runs elsewhere: files that only it can see are not checked for here."""
+    prefs = preferences.get()
+    return prefs.engine_kind == "COMMAND" and bool(prefs.path_here and prefs.path_there)
+
+
+class Grey:
+    """A poll that says why: ``reason(context)`` returns a sentence, or "" when the button may be pressed."""
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return ""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        sentence = cls.reason(context)
+        if sentence:
+            cls.poll_message_set(sentence)  # type: ignore[attr-defined]
+        return not sentence
+
+
+def no_engine(_context: bpy.types.Context) -> str:
+    """Why no job can start now, or ""."""
+    job = jobs.running()
+    if job is not None:
+        return f"{jobs.TITLES.get(job.kind, job.kind)} is running: wait for it or cancel it."
+    return no_command()
+
+
+def no_command() -> str:
+    """Why no engine can be started, or ""."""
+    try:
+        if not session.engine_command():
+            return "No engine yet: install it, or point at one, in the Engine panel."
+    except LinkError as error:
+        return str(error)
+    return ""
+
+
+def no_weights() -> str:
+    """Why the face network of the preferences cannot be used, or ""; what is in its folder is not looked at."""
+    if not session.weights():
+        return "Choose the folder of the face network's weights in the preferences, or another network."
+    return ""
+
+
+class JobOperator(Grey):
+    """Mix-in: starts a job of ``kind``; in background, or when asked to, waits for its end."""
+
+    kind = ""
+    wait: BoolProperty(
+        name="Wait",
+        default=False,
+        options={"SKIP_SAVE", "HIDDEN"},
+        description="Return when the job has ended (for scripts)",
+    )
+
+    def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
+        """The job's parameters. Raises ValueError with a sentence."""
+        raise NotImplementedError
+
+    def notes(self, context: bpy.types.Context) -> dict[str, Any]:
+        """What the add-on wants to know when the job has ended."""
+        return {"scene": context.scene.name}
+
+    def tell(self, job: jobs.Job) -> None:
+        """Report on a job that is done and was waited for."""
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            params = self.parameters(context)
+            job = jobs.start(self.kind, params, self.notes(context))
+            if not (self.wait or bpy.app.background):
+                return {"FINISHED"}
+            jobs.wait(job, tick=progress_line() if bpy.app.background else None)
+        except (LinkError, ValueError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if job.state != "done":
+            self.report({"ERROR"}, job.status())
+            return {"CANCELLED"}
+        self.tell(job)
+        return {"FINISHED"}
+
+
+def progress_line() -> Callable[[jobs.Job], None]:
+    """A function that prints a job's status whenever it has moved on (for blender -b)."""
+    last = [""]
+
+    def tick(job: jobs.Job) -> None:
+        line = f"{jobs.TITLES.get(job.kind, job.kind)}: {job.fraction:4.0%} {job.stage}"
+        if line != last[0] and job.state == "running":
+            last[0] = line
+            print(line, flush=True)
+
+    return tick
+
+
+def scenes_of(job: jobs.Job) -> list[bpy.types.Scene]:
+    """The scenes that still work on the job's folder: the file may have been closed and another one opened."""
+    directory = job.params.get("directory")
+    wanted = job.context.get("scene")
+    return [
+        scene for scene in sorted(bpy.data.scenes, key=lambda item: item.name != wanted)
+        if (folder := directory_of(scene)) is not None and session.engine_path(folder) == directory
+    ]  # fmt: skip
+
+
+def add_result(job: jobs.Job, build: Callable[[bpy.types.Context, bpy.types.Scene], None], message: str) -> None:
+    """Add a job's result to the first scene that works on it, as one undo step, when the preferences say so."""
+    scenes = scenes_of(job)
+    if scenes and preferences.get().add_results:
+        in_scene(scenes[0], build, message)
+
+
+def in_scene(scene: bpy.types.Scene, build: Callable[[bpy.types.Context, bpy.types.Scene], None], message: str) -> None:
+    """Call ``build`` with this scene as the context's, from outside of any operator, as one undo step."""
+    window = next((w for w in bpy.context.window_manager.windows if w.scene == scene), None)
+    override: dict[str, Any] = {"scene": scene}
+    if window is not None:
+        override = {"window": window, "scene": scene}
+    elif bpy.context.scene != scene:
+        override["view_layer"] = scene.view_layers[0]
+    with bpy.context.temp_override(**override):
+        build(bpy.context, scene)
+        if not bpy.app.background:
+            bpy.ops.ed.undo_push(message=message)

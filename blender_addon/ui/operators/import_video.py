@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Step 1: a video becomes a clip folder (frames, crop, mattes)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+from bpy.props import BoolProperty
+
+from ... import preferences
+from ...client import session
+from . import common
+
+
+class ImportVideo(common.JobOperator, bpy.types.Operator):
+    """Read the video, crop it around the head and separate the person from the background"""
+
+    bl_idname = "blendsplat.import_video"
+    bl_label = "Import Video"
+    kind = "import"
+    overwrite: BoolProperty(
+        name="Replace",
+        default=False,
+        options={"SKIP_SAVE"},
+        description="Replace the clip that is already in the folder",
+    )
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        video = common.video_of(context.scene)
+        if video is None:
+            return "Choose a video first."
+        if not video.exists() and not common.remote():
+            return f"There is no file {video}."
+        settings = context.scene.blendsplat
+        if 0 < settings.end <= settings.start:
+            return "The end of the trim lies before its start."
+        return common.no_engine(context)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        directory = common.directory_of(context.scene)
+        if directory is not None and (directory / "clip.json").exists():
+            self.overwrite = True
+            return context.window_manager.invoke_confirm(self, _event)
+        return self.execute(context)
+
+    def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
+        settings = context.scene.blendsplat
+        directory, video = common.directory_of(context.scene), common.video_of(context.scene)
+        assert directory is not None and video is not None  # poll
+        params: dict[str, Any] = {
+            "video": session.engine_path(video), "directory": session.engine_path(directory), "start": settings.start,
+            "size": settings.size, "matte": settings.matte, "overwrite": self.overwrite,
+        }  # fmt: skip
+        if settings.end > 0:
+            params["end"] = settings.end
+        if not settings.crop_auto:
+            params["crop"] = [round(value) for value in settings.crop]
+        if settings.matte == "folder":
+            folder = common.path_of(settings.matte_folder)
+            if folder is None:
+                raise ValueError("Choose the folder of masks.")
+            params["matte"] = session.engine_path(folder)
+        if landmarker := preferences.get().landmarker:
+            params["landmarker"] = session.engine_path(landmarker)
+        return params
+
+
+def register() -> None:
+    bpy.utils.register_class(ImportVideo)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_class(ImportVideo)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A step's button, or how far its job is."""
+
+from __future__ import annotations
+
+import bpy
+
+from ...client import jobs
+from .layout import paragraph, progress
+
+
+def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, operator: str, icon: str) -> None:
+    """A step's button, or its progress while it runs; its last error or remarks in words."""
+    job = jobs.latest(kind)
+    if job is not None and job.running:
+        progress(column, job.fraction, job.status())
+        column.operator("blendsplat.cancel_job", icon="X")
+        return
+    again = job is not None and job.state in ("cancelled", "failed") and kind == "train"
+    column.operator(operator, icon=icon, **({"text": "Continue Training"} if again else {}))
+    if job is not None and job.state == "failed":
+        paragraph(context, column, job.error, "ERROR")
+    elif job is not None and job.state == "cancelled":
+        paragraph(context, column, job.status(), "INFO")
+    elif job is not None and job.state == "done":
+        for remark in job.remarks:
+            paragraph(context, column, remark, "INFO")

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What panels are laid out with: the base class, a bar of progress, wrapped sentences, a head's sliders."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+import bpy
+
+
+class Panel(bpy.types.Panel):
+    """A panel in the tab; subclasses set bl_label and bl_order."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Avatar"
+
+    def column(self) -> bpy.types.UILayout:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        return layout.column()
+
+
+def progress(column: bpy.types.UILayout, fraction: float, text: str) -> None:
+    """A bar with words beneath it that always fit."""
+    column.progress(factor=fraction, text=f"{fraction:.0%}")
+    column.label(text=text)
+
+
+def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: str, icon: str) -> None:
+    """A sentence, wrapped to the sidebar's width."""
+    width = (
+        max(24, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6) if context.region else 40
+    )
+    box = column.column(align=True)
+    for index, line in enumerate(textwrap.wrap(sentence, width) or [""]):
+        box.label(text=line, icon=icon if index == 0 else "BLANK1")
+
+
+def sliders(layout: bpy.types.UILayout, head: bpy.types.Object, shown: Callable[[str], bool]) -> None:
+    """The head's shape keys whose names are to be shown; never the correctives, which the bones drive."""
+    column = layout.column(align=True)
+    column.use_property_split = False
+    for key in head.data.shape_keys.key_blocks[1:]:
+        if not key.name.startswith("corrective ") and shown(key.name):
+            column.prop(key, "value", text=key.name, slider=True)
+
+
+def placeholder(path: object) -> str:
+    """What an empty field means."""
+    return str(path) if path is not None else ""

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The panel of heads from photographs: choose, fit, see what came of each, and what to do with the head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from ...client import jobs, preview
+from ...scene import head_rig
+from .. import photographs
+from ..operators import common, fit_image, fitted_head
+from .job_button import step
+from .layout import Panel, paragraph, placeholder, sliders
+
+_IDENTITY = head_rig.identity_key("")
+
+
+class BLENDSPLAT_UL_photographs(bpy.types.UIList):
+    def draw_item(self, _context, layout, _data, item, _icon, _active_data, _active_name) -> None:  # type: ignore[no-untyped-def]
+        state = item.bl_rna.properties["state"].enum_items[item.state]
+        layout.label(text=item.name, icon=state.icon)
+
+
+class BLENDSPLAT_PT_photograph(Panel):
+    bl_label = "Head from a Photograph"
+    bl_order = 1
+
+    def draw(self, context: bpy.types.Context) -> None:
+        column, settings = self.column(), context.scene.blendsplat.photographs
+        step(context, column, "fit_image", "blendsplat.fit_image", "IMAGE_DATA")
+        if not settings.files:
+            return
+        if len(settings.files) > 1:
+            column.template_list(
+                "BLENDSPLAT_UL_photographs", "", settings, "files", settings, "active", rows=min(5, len(settings.files))
+            )
+        item = photographs.active(settings)
+        if item is not None:
+            _outcome(context, column, item)
+        job = jobs.latest("fit_image")
+        if job is None or not job.running:
+            column.operator("blendsplat.fit_again", icon="FILE_REFRESH")
+
+
+class BLENDSPLAT_PT_photograph_settings(Panel):
+    bl_label = "How to Fit"
+    bl_parent_id = "BLENDSPLAT_PT_photograph"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        column, settings = self.column(), context.scene.blendsplat.photographs
+        fit_image.draw_settings(column, context.scene)
+        images = [Path(bpy.path.abspath(item.path)) for item in settings.files]
+        column.prop(
+            settings, "directory", placeholder=placeholder(photographs.default_directory(images) if images else None)
+        )
+        if sentence := common.no_weights():
+            paragraph(context, column, sentence, "ERROR")
+
+
+class BLENDSPLAT_PT_fitted_head(Panel):
+    bl_label = "Fitted Head"
+    bl_parent_id = "BLENDSPLAT_PT_photograph"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return fitted_head.meant_head(context) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        column = self.column()
+        column.label(text=fitted_head.meant_head(context).name, icon="USER")
+        column.operator("blendsplat.look_through", icon="VIEW_CAMERA")
+        column.operator("blendsplat.reset_sliders", icon="LOOP_BACK")
+        job = jobs.latest("export_head")
+        step(context, column, "export_head", "blendsplat.export_head", "EXPORT")
+        if job is not None and job.state == "done":
+            paragraph(context, column, f"Wrote {Path(job.params['output']).name}.", "CHECKMARK")
+
+
+class BLENDSPLAT_PT_fitted_expression(Panel):
+    bl_label = "Expression Sliders"
+    bl_parent_id = "BLENDSPLAT_PT_fitted_head"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        sliders(self.layout, fitted_head.meant_head(context), lambda name: not name.startswith(_IDENTITY))
+
+
+class BLENDSPLAT_PT_fitted_identity(Panel):
+    bl_label = "Face Shape Sliders"
+    bl_parent_id = "BLENDSPLAT_PT_fitted_head"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        sliders(self.layout, fitted_head.meant_head(context), lambda name: name.startswith(_IDENTITY))
+
+
+def _outcome(context: bpy.types.Context, column: bpy.types.UILayout, item: photographs.BlendsplatPhotograph) -> None:
+    """What came of one photograph: its overlay, what is doubtful, or why it failed."""
+    column.label(text=item.name, icon=item.bl_rna.properties["state"].enum_items[item.state].icon)
+    folder = photographs.folder_of(item)
+    if folder is not None and (icon := preview.picture(folder / "overlay.png")):
+        column.template_icon(icon_value=icon, scale=9.0)
+    for sentence in item.notes.splitlines():
+        paragraph(context, column, sentence, "ERROR" if item.state == "FAILED" else "INFO")
+    if item.folder and folder is None:
+        paragraph(context, column, f"Its fit is no longer in {bpy.path.abspath(item.folder)}: fit again.", "ERROR")
+    elif folder is not None and fitted_head.meant_camera(context) is None:
+        column.operator("blendsplat.add_fit", icon="USER")
+
+
+CLASSES = (
+    BLENDSPLAT_UL_photographs, BLENDSPLAT_PT_photograph, BLENDSPLAT_PT_photograph_settings, BLENDSPLAT_PT_fitted_head,
+    BLENDSPLAT_PT_fitted_expression, BLENDSPLAT_PT_fitted_identity,
+)  # fmt: skip
