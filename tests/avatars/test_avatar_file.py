@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
 
 from blendsplat.avatars import RGBAvatar, describe_avatar, load_avatar, read_avatar, write_avatar
 from blendsplat.errors import FormatError, InputError, StorageError
 from blendsplat.files import write_npz
+from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
 
 
 @pytest.fixture

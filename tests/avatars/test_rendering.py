@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_clip import tiny_avatar, tiny_camera, tiny_head, tiny_tracking
 
 from blendsplat.avatars import Gaussians, export_ply
 from blendsplat.avatars.ply import read_ply
 from blendsplat.avatars.rendering import fitted_intrinsics, render_gaussians, render_performance
 from blendsplat.errors import InputError
+from tiny_clip import tiny_avatar, tiny_camera, tiny_head, tiny_tracking
 
 
 def test_performance_gives_premultiplied_frames_and_depth() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_clip import tiny_avatar, tiny_head
 from typer.testing import CliRunner, Result
 
 from blendsplat.bench import curves, machine, subject
@@ -16,6 +15,7 @@ from blendsplat.bench.peers import table
 from blendsplat.bench.suite import BENCHES
 from blendsplat.cli import app
 from blendsplat.commands import bench
+from tiny_clip import tiny_avatar, tiny_head
 
 TINY = ["--seconds", "0", "--threads", "1", "--gaussians", "60", "--size", "24", "--uv", "12", "--batch", "2"]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from make_pickles import flame_arrays, write_flame
 from scipy.spatial.transform import Rotation
 
 from blendsplat import geometry
@@ -19,6 +18,7 @@ from blendsplat.heads.flame import load_flame
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.unwrap import unwrap_head
 from blendsplat.heads.uv import rasterize_uv, uv_overlap
+from make_pickles import flame_arrays, write_flame
 
 IDENTITIES = 6
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from small_head import small_head
 
 from blendsplat.errors import InputError
 from blendsplat.heads.model import PARENTS, HeadModel, HeadParams, LandmarkEmbedding
+from small_head import small_head
 
 
 def random_params(head: HeadModel, batch: int, seed: int = 1, scale: float = 0.5) -> HeadParams:

@@ -15,11 +15,11 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_pickles import OLD_NAMES, dump, fake_chumpy
 
 from blendsplat.errors import BlendsplatError, FormatError, InputError, UnsafeFileError
 from blendsplat.heads.pickles import load_npy, load_pickle
 from blendsplat.heads.torch_files import load_torch
+from make_pickles import OLD_NAMES, dump, fake_chumpy
 
 
 @pytest.fixture

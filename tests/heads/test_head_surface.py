@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_head import grid_sphere, small_head
 
 from blendsplat import geometry
 from blendsplat.errors import InputError
@@ -18,6 +17,7 @@ from blendsplat.geometry import quat_to_matrix
 from blendsplat.heads import topology
 from blendsplat.heads.tangent_frames import tangent_frames
 from blendsplat.heads.uv import rasterize_uv, rasterize_uv_faces, uv_overlap
+from small_head import grid_sphere, small_head
 
 
 def test_topology_of_a_tube() -> None:

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_client import EngineProcess, engine_environment
 
 import blendsplat
 from blendsplat.serving.protocol import FramingError, read_message
+from engine_client import EngineProcess, engine_environment
 
 
 def test_hello_describes_the_engine(engine: EngineProcess, tmp_path: Path) -> None:

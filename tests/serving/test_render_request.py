@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_client import LocalServer
 
 from blendsplat.splatting import rasterize_gaussians
+from engine_client import LocalServer
 
 
 def scene(count: int, seed: int = 0) -> dict[str, np.ndarray]:

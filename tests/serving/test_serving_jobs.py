@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_client import LocalServer
 
 from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
@@ -27,6 +26,7 @@ from blendsplat.jobs.kinds import (
 from blendsplat.jobs.options import ABSOLUTE, ImportOptions, RenderOptions, SelftestOptions, TrainOptions, validated
 from blendsplat.progress import Progress
 from blendsplat.serving.queue import EtaClock
+from engine_client import LocalServer
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, run: Any, name: str = "selftest") -> None:

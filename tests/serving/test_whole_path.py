@@ -9,8 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from engine_client import EngineProcess
 from PIL import Image
+
+from engine_client import EngineProcess
 
 pytestmark = pytest.mark.slow
 TINY = {

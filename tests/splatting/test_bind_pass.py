@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.splatting.test_fused import problem
+from tests.splatting.test_bind import problem
 
 from blendsplat.splatting.bind import BindParameters, BindPass, blend_and_bind_reference
 from blendsplat.splatting.buffers import Gradients

@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 import torch
-from tests.splatting import test_bind_pass, test_optimise, test_photometric, test_surface
+from tests.splatting import test_adam, test_bind_pass, test_image_loss, test_tangent_frames
 from tests.splatting.kernels import EMULATED
 
 from blendsplat.splatting import adam as optimise
@@ -66,17 +66,17 @@ def test_bind_writes_all_its_buffers():
     test_bind_pass.test_buffers_stay_where_they_are_and_every_call_writes_them_anew()
 
 
-@pytest.mark.parametrize("weights", test_photometric.WEIGHTS, ids=str)
+@pytest.mark.parametrize("weights", test_image_loss.WEIGHTS, ids=str)
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 33), (5, 50)], ids=str)
 def test_image_loss(size, weights):
-    arguments = test_photometric.problem(3, 2, *size)
-    test_photometric.assert_same(
-        test_photometric.fused(*arguments, *weights), test_photometric.oracle(*arguments, *weights)
+    arguments = test_image_loss.problem(3, 2, *size)
+    test_image_loss.assert_same(
+        test_image_loss.fused(*arguments, *weights), test_image_loss.oracle(*arguments, *weights)
     )
 
 
 def test_image_loss_without_a_pixel_that_counts():
-    test_photometric.test_no_pixel_counts_at_all()
+    test_image_loss.test_no_pixel_counts_at_all()
 
 
 def test_adam():
@@ -100,24 +100,24 @@ def test_adam():
 
 
 def test_adam_with_a_raised_flag():
-    test_optimise.test_a_raised_flag_leaves_everything_alone()
+    test_adam.test_a_raised_flag_leaves_everything_alone()
 
 
 @pytest.mark.parametrize(("images", "faces", "size"), [(1, 1, 1.0), (3, 33, 1e-3), (2, 16, 50.0), (4, 301, 0.1)])
 def test_tangent_frames(images, faces, size, monkeypatch):
-    test_surface.test_equals_the_reference(images, faces, size)
-    problem = test_surface.triangles(images, faces, size=size)
-    here = test_surface.frames_of(*problem)
+    test_tangent_frames.test_equals_the_reference(images, faces, size)
+    problem = test_tangent_frames.triangles(images, faces, size=size)
+    here = test_tangent_frames.frames_of(*problem)
     monkeypatch.undo()
-    for got, want in zip(here, test_surface.frames_of(*problem), strict=True):
-        torch.testing.assert_close(got, want, atol=2e-4, rtol=0)  # the thin triangles of test_surface
+    for got, want in zip(here, test_tangent_frames.frames_of(*problem), strict=True):
+        torch.testing.assert_close(got, want, atol=2e-4, rtol=0)  # the thin triangles of test_tangent_frames
 
 
 def test_tangent_frames_of_odd_triangles():
-    test_surface.test_triangles_without_area_give_some_rotation()
-    test_surface.test_a_mirrored_uv_triangle_keeps_its_outward_normal_and_a_rotation()
-    test_surface.test_a_vertex_that_is_not_a_number_spoils_only_its_own_triangles()
-    test_surface.test_nothing_and_wrong_arguments()
+    test_tangent_frames.test_triangles_without_area_give_some_rotation()
+    test_tangent_frames.test_a_mirrored_uv_triangle_keeps_its_outward_normal_and_a_rotation()
+    test_tangent_frames.test_a_vertex_that_is_not_a_number_spoils_only_its_own_triangles()
+    test_tangent_frames.test_nothing_and_wrong_arguments()
 
 
 def test_the_emulated_module_has_the_calls_of_the_cpu_module():

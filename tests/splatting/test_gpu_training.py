@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from tests.splatting import test_bind_pass, test_photometric
+from tests.splatting import test_bind_pass, test_image_loss
 
 from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.bind import BindParameters, BindPass, Carrier
@@ -37,13 +37,13 @@ def test_bind(size):
     assert_close(there[2], here[2], 1e-4)
 
 
-@pytest.mark.parametrize("weights", test_photometric.WEIGHTS, ids=str)
+@pytest.mark.parametrize("weights", test_image_loss.WEIGHTS, ids=str)
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (512, 512)], ids=str)
 def test_image_loss(size, weights):
-    image, frames, rows, backgrounds = test_photometric.problem(4, 3, *size)
-    here = test_photometric.fused(image, frames, rows, backgrounds, *weights)
+    image, frames, rows, backgrounds = test_image_loss.problem(4, 3, *size)
+    here = test_image_loss.fused(image, frames, rows, backgrounds, *weights)
     moved = TargetFrames(frames.premultiplied.cuda(), frames.alpha.cuda(), frames.valid.cuda())
-    there = test_photometric.fused(image.cuda(), moved, rows.cuda(), backgrounds.cuda(), *weights)
+    there = test_image_loss.fused(image.cuda(), moved, rows.cuda(), backgrounds.cuda(), *weights)
     for a, b in zip(there, here, strict=True):
         assert_close(a, b, 3e-5)
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import Cancelled, InputError, NoFaceError
 from blendsplat.fitting.face_prior import FacePrior
@@ -27,6 +26,7 @@ from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.tracking.clip_reading import between, frames_to_read, person_shape, read_clip, yaws
 from blendsplat.video import Clip
 from blendsplat.video.clip import ClipInfo, write_info, write_png
+from synthetic_head import landmarks_of, make_head, make_truth
 
 FRAMES, SIZE = 24, 128
 
@@ -276,11 +276,10 @@ def test_yaw_is_read_from_the_detectors_depths():
 
 
 def test_many_pictures_are_read_as_one_by_one(tmp_path):
-    from tiny_kaolrm import tiny
-
     from blendsplat.heads.builtin import builtin_head
     from blendsplat.kaolrm import save_model
     from blendsplat.kaolrm.regressor import make_regressor
+    from tiny_kaolrm import tiny
 
     save_model(tmp_path / "own", tiny(head="builtin"))
     regressor = make_regressor(tmp_path / "own", builtin_head())

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError
 from blendsplat.heads.model import HeadModel
@@ -20,6 +19,7 @@ from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.video import Clip
 from blendsplat.video.clip import ClipInfo, write_info, write_png
+from synthetic_head import landmarks_of, make_head, make_truth
 
 FRAMES, SIZE = 12, 256
 

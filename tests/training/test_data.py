@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_clip import tiny_head, write_tiny_clip
 
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads.performance import Performance
 from blendsplat.training.data import TrackedClip, split_frames, training_size
 from blendsplat.video import Clip
+from tiny_clip import tiny_head, write_tiny_clip
 
 
 def test_the_last_part_is_held_out_and_invalid_frames_are_in_neither() -> None:

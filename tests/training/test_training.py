@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_clip import tiny_tracking, write_tiny_clip
 
 from blendsplat.avatars import load_avatar, read_avatar
 from blendsplat.errors import Cancelled, InputError, StorageError
@@ -21,6 +20,7 @@ from blendsplat.training.data import TrackedClip
 from blendsplat.training.evaluate import score_frames
 from blendsplat.training.presets import make_preset
 from blendsplat.training.rgbavatar.trainer import Trainer
+from tiny_clip import tiny_tracking, write_tiny_clip
 
 SMALL = {
     "uv_resolution": 14, "image_size": 32, "images": 320, "batch": 4, "blendshapes": 4, "mlp_width": 16,

@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import encode_video, set_display_matrix
 
 from blendsplat.errors import InputError, VideoError
 from blendsplat.video.color import hdr_to_sdr
 from blendsplat.video.decode import missing_frames
 from blendsplat.video.images import natural_key, open_source
+from video_files import encode_video, set_display_matrix
 
 PATCHES = [(128, 128, 128), (16, 16, 16), (240, 240, 240), (200, 120, 90), (40, 160, 60), (50, 70, 200), (255, 0, 0)]
 LUMA = {"601": (0.299, 0.114), "709": (0.2126, 0.0722), "2020": (0.2627, 0.0593)}

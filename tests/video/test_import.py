@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import encode_video, set_display_matrix
 
 from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError, StorageError, VideoError
 from blendsplat.landmarks.detector import load_landmarks
 from blendsplat.video import Clip, ClipOptions, import_clip
 from blendsplat.video import importing as importing_module
+from video_files import encode_video, set_display_matrix
 
 SMALL = ClipOptions(size=192)
 

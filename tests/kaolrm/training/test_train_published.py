@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kaolrm_stages import STAGE_1, STAGE_2, TINY, builtin, preset, write_multi_view
 from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
@@ -30,8 +29,9 @@ from blendsplat.kaolrm.training.presets import LossWeights, SolvePreset, StagesP
 from blendsplat.kaolrm.training.train_published import MOST_SKIPPED, StageTrainer, network, train_stages
 from blendsplat.kaolrm.weights import CONFIG, WEIGHTS, save_model
 from blendsplat.progress import Progress
+from published_training import STAGE_1, STAGE_2, TINY, builtin, preset, write_multi_view
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LAYOUTS = {"multi-view": ({}, 0.75), "mono": ({"side_views": 0, "model": {"focal": 4.0}}, 4.0)}
 
 

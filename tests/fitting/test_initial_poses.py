@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from synthetic_head import make_head
 
 from blendsplat.fitting import initial_poses as prepare
 from blendsplat.fitting.landmark_model import restrict_to_landmarks
 from blendsplat.fitting.temporal import make_smoothness, usual_stiffness
 from blendsplat.landmarks import points as pts
+from synthetic_head import make_head
 
 
 @given(st.integers(0, 10_000))

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import InputError, NoFaceError
 from blendsplat.fitting.face_crop import cut_square, framing, tilt_of, turned
@@ -25,6 +24,7 @@ from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks
 from blendsplat.photographs.fit_files import NAMES
 from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
 from blendsplat.photographs.photograph import find_face, photograph_files, read_photograph, recorded_focal
+from synthetic_head import landmarks_of, make_head, make_truth
 
 EYES = np.array([225.4, 103.0])  # the middle between the astronaut's irises, read off the picture
 
@@ -301,9 +301,8 @@ def test_a_cut_square_puts_pixels_where_they_belong(side: float) -> None:
 
 
 def test_weights_for_another_head_are_refused(head: HeadModel, tmp_path: Path) -> None:
-    from tiny_kaolrm import tiny
-
     from blendsplat.kaolrm import save_model
+    from tiny_kaolrm import tiny
 
     save_model(tmp_path / "w", tiny())
     with pytest.raises(InputError, match="are for the head 'flame'"):

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_kaolrm import tiny
 
 from blendsplat.errors import BlendsplatError, InputError
 from blendsplat.kaolrm import describe_weights as described
 from blendsplat.kaolrm import weight_catalogue as catalogue
 from blendsplat.kaolrm.weights import save_model
+from tiny_kaolrm import tiny
 
 
 @pytest.fixture(scope="module")

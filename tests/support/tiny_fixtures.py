@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tiny_clip import tiny_head, write_tiny_clip
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from synthetic_head import make_head
 
 from blendsplat.fitting.landmark_model import landmark_positions, pack, project_with_jacobian, restrict_to_landmarks
 from blendsplat.heads.model import HeadParams
+from synthetic_head import make_head
 
 
 def _random_params(head, batch: int) -> HeadParams:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import torch
-from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
 
 from blendsplat.avatars.rgbavatar.features import feature_layout, frame_features
 from blendsplat.geometry import quat_to_matrix, rotvec_to_matrix
 from blendsplat.heads.model import HeadParams
+from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
 
 
 def test_blending_equals_the_sum_over_blendshapes() -> None:

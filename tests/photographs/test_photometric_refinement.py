@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import sph_harm_y
-from synthetic_head import make_truth
 
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
@@ -17,6 +16,7 @@ from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.photographs.photometric_refinement import _light, _Scene, cut_look, harmonics, refine_on_pixels
 from blendsplat.splatting.mesh_layers import render_mesh
 from blendsplat.tracking.metrics import rigid_alignment
+from synthetic_head import make_truth
 
 SIZE = 400
 LIGHT = torch.tensor([0.5, -0.25, 0.2, -0.35, 0.05, 0.02, 0.08, -0.04, 0.03])

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.errors import InputError, NoFaceError
 from blendsplat.fitting.fit import FitOptions, fit_clip, nearest_valid
@@ -17,6 +16,7 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.landmarks import points as pts
 from blendsplat.tracking.metrics import evaluate_tracking, jitter, rigid_alignment
+from synthetic_head import landmarks_of, make_head, make_truth
 
 WEAK = FitOptions(offsets=False, smoothing=0, expression_sigma=100, shape_sigma=100, focal_sigma=5)
 

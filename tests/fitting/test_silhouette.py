@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from synthetic_head import landmarks_of, make_head, make_truth
 
 from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.fitting.landmark_model import pack
 from blendsplat.fitting.silhouette import make_inside
 from blendsplat.heads.model import HeadModel
 from blendsplat.tracking.metrics import evaluate_tracking
+from synthetic_head import landmarks_of, make_head, make_truth
 
 
 def _disc(radius: float, size: int = 512) -> np.ndarray:

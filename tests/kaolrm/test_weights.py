@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_kaolrm import TINY, tiny
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -20,6 +19,7 @@ from blendsplat.errors import BlendsplatError, FormatError, InputError, UnsafeFi
 from blendsplat.kaolrm import load_model, load_openlrm, save_model
 from blendsplat.kaolrm.weight_catalogue import CATALOGUE, DEFAULT
 from blendsplat.kaolrm.weights import inspect_weights
+from tiny_kaolrm import TINY, tiny
 
 
 @pytest.fixture

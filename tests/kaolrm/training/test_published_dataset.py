@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from kaolrm_stages import ball, builtin, preset, write_mono, write_multi_view
 from PIL import Image
 
 from blendsplat.errors import FormatError, InputError
@@ -15,6 +14,7 @@ from blendsplat.kaolrm import conventions as frames
 from blendsplat.kaolrm.training.dataset_files import on_colour, read_rgba
 from blendsplat.kaolrm.training.published_dataset import BACKGROUNDS, HeadData, Sizes
 from blendsplat.kaolrm.training.train_published import StageTrainer, network
+from published_training import ball, builtin, preset, write_mono, write_multi_view
 
 SIZES = Sizes(source=56, target=48, side_views=2, focal=0.75)
 

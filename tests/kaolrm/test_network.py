@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_kaolrm import TINY, tiny
 from torch import Tensor
 
 from blendsplat.errors import InputError
@@ -18,6 +17,7 @@ from blendsplat.kaolrm.model import head_params, head_vertices
 from blendsplat.kaolrm.ops import Mlp, Norm, RowOps, make_ops, onednn_available
 from blendsplat.kaolrm.training.surface_samples import front_points, sample_surface, surface_points
 from blendsplat.kaolrm.triplane import plane_means, upsample
+from tiny_kaolrm import TINY, tiny
 
 VARIANTS: list[dict[str, Any]] = [{}, {"token_gate": True}, {"transformer_dim": 24, "transformer_heads": 3}]
 
