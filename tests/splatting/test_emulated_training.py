@@ -79,7 +79,7 @@ def test_image_loss_without_a_pixel_that_counts():
     test_image_loss.test_no_pixel_counts_at_all()
 
 
-def test_adam():
+def test_fused_adam():
     """More tensors than one launch takes, some without gradient, sizes around a block's run."""
     shapes = [(1,), (2048,), (2049,), (3, 700), (0, 3), (255,)] * 6
     g = torch.Generator().manual_seed(0)
@@ -104,7 +104,7 @@ def test_adam_with_a_raised_flag():
 
 
 @pytest.mark.parametrize(("images", "faces", "size"), [(1, 1, 1.0), (3, 33, 1e-3), (2, 16, 50.0), (4, 301, 0.1)])
-def test_tangent_frames(images, faces, size, monkeypatch):
+def test_frames_of_triangles(images, faces, size, monkeypatch):
     test_tangent_frames.test_equals_the_reference(images, faces, size)
     problem = test_tangent_frames.triangles(images, faces, size=size)
     here = test_tangent_frames.frames_of(*problem)
