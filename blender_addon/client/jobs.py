@@ -292,3 +292,6 @@ def unregister() -> None:
     if bpy.app.timers.is_registered(_timer):
         bpy.app.timers.unregister(_timer)
     _jobs.clear()
+
+
+session.on_start(ensure_pump)

@@ -40,12 +40,20 @@ def engine_command() -> list[str]:
     return [word.strip('"') for word in words] if sys.platform == "win32" else words
 
 
+_subscribers: list[Callable[[], None]] = []
+
+
+def on_start(function: Callable[[], None]) -> None:
+    """``function()`` is called whenever the engine was started: who follows it has work again."""
+    if function not in _subscribers:
+        _subscribers.append(function)
+
+
 def start(*, patient: bool = True) -> None:
     """Start the engine if it is not running. Raises LinkError."""
     link.start(engine_command(), log_path(), patient=patient)
-    from . import jobs  # jobs needs the session; the pump starts with the engine
-
-    jobs.ensure_pump()
+    for function in _subscribers:
+        function()
 
 
 def ready(timeout: float = 120.0, stop: Callable[[], bool] = lambda: False, *, patient: bool = True) -> Link:

@@ -53,7 +53,7 @@ def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_shipped_embedding_is_of_the_builtin_head(head: HeadModel) -> None:
-    """When this fails, the head has changed: run ``python -m blendsplat.heads.embedding builtin`` and look at it."""
+    """When this fails, the head has changed: run ``python -m blendsplat.heads.embed_head builtin`` and look at it."""
     emb.load_embedding(emb.SHIPPED, head)
 
 

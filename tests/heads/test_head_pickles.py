@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blendsplat.errors import BlendsplatError, FormatError, InputError, UnsafeFileError
-from blendsplat.heads.pickles import load_npy, load_pickle
+from blendsplat.heads.foreign_files import load_npy, load_pickle
 from blendsplat.heads.torch_files import load_torch
 from make_pickles import OLD_NAMES, dump, fake_chumpy
 

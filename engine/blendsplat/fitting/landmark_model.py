@@ -85,7 +85,9 @@ class LandmarkModel:
 def restrict_to_landmarks(head: HeadModel, shape_count: int | None = None) -> LandmarkModel:
     """Build the landmark model of ``head`` (its first ``shape_count`` shape directions). Needs head.landmarks."""
     if head.landmarks is None:
-        raise InputError(f"The head {head.name!r} has no landmark embedding yet; make one with heads.embedding.")
+        raise InputError(
+            f"The head {head.name!r} has no landmark embedding yet; make one with blendsplat.heads.embed_head."
+        )
     corners = head.faces[head.landmarks.faces]  # [L,3]
     return restrict_to_points(head, corners, head.landmarks.barycentrics, head.landmarks.weights, shape_count)
 

@@ -63,7 +63,9 @@ def make_offset_basis(head: HeadModel) -> OffsetBasis:
 def with_offsets(model: LandmarkModel, head: HeadModel, basis: OffsetBasis) -> LandmarkModel:
     """The landmark model whose shape coefficients are followed by the basis' 3K pushes. The joints stay."""
     if head.landmarks is None:
-        raise InputError(f"The head {head.name!r} has no landmark embedding yet; make one with heads.embedding.")
+        raise InputError(
+            f"The head {head.name!r} has no landmark embedding yet; make one with blendsplat.heads.embed_head."
+        )
     corners = head.faces[head.landmarks.faces]
     return with_pushes(model, (basis.weights[corners] * head.landmarks.barycentrics[..., None]).sum(1))
 

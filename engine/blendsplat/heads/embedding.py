@@ -2,14 +2,13 @@
 """Where MediaPipe's 478 points lie on a head, found by detecting them on the head's own pictures and casting them back.
 
 So any head can be tracked, and no embedding file with a licence of its own is needed. The result is kept per head in
-the user's cache folder; the built-in head's ships in the package (``python -m blendsplat.heads.embedding builtin``).
+the user's cache folder; the built-in head's ships in the package (``python -m blendsplat.heads.embed_head builtin``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -297,18 +296,3 @@ def load_embedding(path: Path, head: HeadModel, key: str | None = None) -> Landm
         torch.from_numpy(arrays["barycentrics"].astype(np.float32)),
         torch.from_numpy(arrays["weights"].astype(np.float32)),
     )
-
-
-def main(source: str) -> None:
-    """Detect a head's embedding anew; the built-in head's becomes the shipped file."""
-    from blendsplat.heads.load import load_head
-
-    head = load_head(source, landmarks=False)
-    embedding = embed_landmarks(head, renderer=renderer_of(head))
-    path = SHIPPED if source == "builtin" else cache_folder() / f"landmarks-{head_key(head)}.npz"
-    save_embedding(path, embedding, head)
-    print(f"{path}: {int((embedding.weights > 0).sum())} of {COUNT} points")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "builtin")

@@ -17,9 +17,9 @@ import torch
 
 from blendsplat.errors import BlendsplatError, FormatError
 from blendsplat.heads.flame_regions import geometric_regions, neck_ring, regions_from_masks
+from blendsplat.heads.foreign_files import load_npy, load_pickle
 from blendsplat.heads.model import PARENTS, HeadModel
 from blendsplat.heads.obj import read_obj
-from blendsplat.heads.pickles import load_npy, load_pickle
 from blendsplat.heads.teeth import Mouth, Teeth, find_mouth, make_teeth, mouth_of_landmarks
 from blendsplat.heads.topology import triangulate_quads
 from blendsplat.heads.unwrap import unwrap_head

@@ -167,7 +167,9 @@ class HeadModel:
     def landmarks_of(self, vertices: Tensor) -> Tensor:
         """The embedded landmarks [B,478,3] on given vertices [B,V,3]."""
         if self.landmarks is None:
-            raise InputError(f"The head {self.name!r} has no landmark embedding yet; make one with heads.embedding.")
+            raise InputError(
+                f"The head {self.name!r} has no landmark embedding yet; make one with blendsplat.heads.embed_head."
+            )
         corners = vertices[:, self.faces[self.landmarks.faces]]  # [B,L,3,3]
         return (corners * self.landmarks.barycentrics[None, :, :, None]).sum(2)
 
