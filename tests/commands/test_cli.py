@@ -228,7 +228,7 @@ def test_exit_code_of_the_process_and_odd_paths(tmp_path: Path) -> None:
 SLOW_JOB = """
 import sys, time
 from pathlib import Path
-from blendsplat.serving import kinds
+from blendsplat.jobs import kinds
 from blendsplat.cli import main
 
 def work(options, progress):

@@ -68,7 +68,7 @@ def steps() -> Iterator[float]:
 
 def preferences_window(prefs: bpy.types.AddonPreferences) -> Iterator[float]:
     """The face network's weights are checked while the window goes on."""
-    weights = addon().weights
+    weights = addon().client.weights_check
     note("check", error=press(bpy.ops.blendsplat.check_weights), at_once=weights.lines("auto"))
     bpy.ops.screen.userpref_show(section="ADDONS")
     window = bpy.context.window_manager.windows[-1]
@@ -104,7 +104,7 @@ def dropped() -> Iterator[float]:
 def fitted() -> Iterator[float]:
     gaps, last = [0.0], time.monotonic()
     note("fit", error=fit(PORTRAIT))
-    jobs = addon().jobs
+    jobs = addon().client.jobs
     pictured = False
     while jobs.latest("fit_image").running:
         yield 0.05
@@ -162,7 +162,7 @@ def several() -> Iterator[float]:
 
 
 def going_wrong() -> Iterator[float]:
-    jobs, before = addon().jobs, heads()
+    jobs, before = addon().client.jobs, heads()
     note("no such file", error=fit(ALBUM / "gone.png"), heads=heads() == before)
     fit(CAT)
     yield from job_ends("fit_image", 120)
@@ -173,7 +173,7 @@ def going_wrong() -> Iterator[float]:
     yield from job_ends("fit_image", 120)
     fit(SLOW)
     yield from until(lambda: jobs.latest("fit_image").identity is not None or not jobs.latest("fit_image").running, 120)
-    process = addon().session.link._process
+    process = addon().client.session.link._process
     if process is not None:
         os.kill(process.pid, signal.SIGKILL)
     yield from job_ends("fit_image", 60)
@@ -201,7 +201,7 @@ def saved_and_moved() -> Iterator[float]:
     item = settings().files[0]
     missing = [image.name for image in bpy.data.images if image.source == "FILE" and not image.has_data
                and not Path(bpy.path.abspath(image.filepath)).exists()]  # fmt: skip
-    folder = addon().photographs.folder_of(item)
+    folder = addon().ui.photographs.folder_of(item)
     note("reopened", path=item.path, folder=str(folder), missing=missing, heads=heads(), state=item.state)
     note("look again", error=press(bpy.ops.blendsplat.look_through))
     camera_view()

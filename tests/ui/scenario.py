@@ -55,8 +55,8 @@ def engine_steps() -> Iterator[float]:
     yield from screenshot("2-wrong-engine")
     prefs.engine_command = OPTIONS["engine"]
     bpy.ops.blendsplat.engine_check()
-    yield from until(lambda: addon().session.link.state != "starting", 180)
-    note("engine", state=addon().session.link.state, sentence=addon().session.link.sentence)
+    yield from until(lambda: addon().client.session.link.state != "starting", 180)
+    note("engine", state=addon().client.session.link.state, sentence=addon().client.session.link.sentence)
 
 
 def clip_steps() -> Iterator[float]:
@@ -89,7 +89,7 @@ def checkpoints() -> list[str]:
 
 
 def train_steps() -> Iterator[float]:
-    scene, jobs = bpy.context.scene, addon().jobs
+    scene, jobs = bpy.context.scene, addon().client.jobs
     scene.blendsplat.preset = "draft"
 
     def train() -> None:
@@ -98,13 +98,13 @@ def train_steps() -> Iterator[float]:
 
     train()
     yield from until(
-        lambda: not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().preview.version() > 0),
+        lambda: not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().client.preview.version() > 0),
         600,
     )
     yield from screenshot("5-training")
     yield from until(lambda: not jobs.latest("train").running or bool(checkpoints()), 600)
     job = jobs.latest("train")
-    process = addon().session.link._process
+    process = addon().client.session.link._process
     if job.running and process is not None:
         os.kill(process.pid, signal.SIGKILL)
         yield from job_ends("train", 60)
@@ -125,11 +125,11 @@ def avatar_steps() -> Iterator[float]:
     head = carrier.blendsplat.head
     names = [key.name for key in head.data.shape_keys.key_blocks]
     name = next((n for n in names if n == "jawOpen"), names[1])
-    for curve in addon().keyframes.fcurves(head.data.shape_keys):
+    for curve in addon().scene.keyframes.fcurves(head.data.shape_keys):
         curve.mute = True
     head.data.shape_keys.key_blocks[name].value = 1.0
     yield 0.5
-    note("live", key=name, weights=[round(key.value, 4) for key in addon().avatar_rig.blendshape_keys(carrier)][:4])
+    note("live", key=name, weights=[round(key.value, 4) for key in addon().scene.avatar_rig.blendshape_keys(carrier)][:4])
     yield from screenshot("8-slider")
     scene.render.film_transparent = False
     scene.render.filepath = str(FOLDER / "render.png")
@@ -137,7 +137,7 @@ def avatar_steps() -> Iterator[float]:
     bpy.ops.render.render(write_still=True)
     note("render", engine=scene.render.engine, written=(FOLDER / "render.png").exists())
     carrier.blendsplat.live = False
-    for curve in addon().keyframes.fcurves(head.data.shape_keys):
+    for curve in addon().scene.keyframes.fcurves(head.data.shape_keys):
         curve.mute = False
     begin = time.monotonic()
     for frame in range(scene.frame_start, scene.frame_start + 20):
@@ -168,7 +168,7 @@ def undo_and_reload() -> Iterator[float]:
     yield 0.3
     bpy.ops.wm.open_mainfile(filepath=path)
     yield 1.0
-    note("reopened", avatars=avatars(), engine=addon().session.link.state)
+    note("reopened", avatars=avatars(), engine=addon().client.session.link.state)
     open_sidebar()
     yield from screenshot("9-reopened")
     bpy.ops.preferences.addon_disable(module=MODULE)

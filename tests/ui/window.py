@@ -66,7 +66,7 @@ def until(condition: Callable[[], bool], seconds: float) -> Iterator[float]:
 
 
 def job_ends(kind: str, seconds: float) -> Iterator[float]:
-    jobs = addon().jobs
+    jobs = addon().client.jobs
     yield from until(lambda: not jobs.latest(kind).running, seconds)
     job = jobs.latest(kind)
     note(kind, state=job.state, error=job.error)
