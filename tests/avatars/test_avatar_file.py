@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from blendsplat.avatars import RGBAvatar, describe_avatar, load_avatar, read_avatar, write_avatar
+from blendsplat.avatars.file import write_avatar
+from blendsplat.avatars.rgbavatar.model import SCHEMA, RGBAvatar
 from blendsplat.errors import FormatError, InputError, StorageError
 from blendsplat.files import write_npz
+from blendsplat.systems import describe_avatar, load_avatar, read_avatar
 from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
 
 
@@ -169,5 +171,7 @@ def test_a_failed_write_leaves_the_old_avatar(avatar: RGBAvatar, saved: Path, mo
 def test_write_checks_as_reading_does(saved: Path, tmp_path: Path) -> None:
     meta, arrays = read_avatar(saved)
     with pytest.raises(FormatError, match="opacity_logits"):
-        write_avatar(tmp_path / "x.avatar.npz", meta, arrays | {"opacity_logits": arrays["opacity_logits"][:-1]})
+        write_avatar(
+            tmp_path / "x.avatar.npz", SCHEMA, meta, arrays | {"opacity_logits": arrays["opacity_logits"][:-1]}
+        )
     assert not (tmp_path / "x.avatar.npz").exists()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from blendsplat.avatars import Gaussians, export_ply
-from blendsplat.avatars.ply import read_ply
+from blendsplat.avatars.avatar import Gaussians
+from blendsplat.avatars.ply import export_ply, read_ply
 from blendsplat.avatars.rendering import fitted_intrinsics, render_gaussians, render_performance
 from blendsplat.errors import InputError
 from tiny_clip import tiny_avatar, tiny_camera, tiny_head, tiny_tracking

@@ -16,7 +16,6 @@ import numpy as np
 import synthetic
 import synthetic_fit
 
-from blendsplat.avatars import load_avatar
 from blendsplat.avatars.rendering import render_performance
 from blendsplat.avatars.rig import rig_arrays
 from blendsplat.heads import load_head
@@ -24,6 +23,7 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.photographs.fit_files import ImageFit, save_fit
 from blendsplat.photographs.photograph import Face, Photograph
+from blendsplat.systems import load_avatar
 
 ROWS = (0, 6, 13)
 

@@ -14,8 +14,8 @@ from scipy.ndimage import gaussian_filter
 from blendsplat.errors import FormatError
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import psnr, ssim, ssim_map
+from blendsplat.systems import make_preset
 from blendsplat.training.losses import image_loss
-from blendsplat.training.presets import make_preset
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blendsplat.errors import InputError
-from blendsplat.training import list_presets, load_preset
+from blendsplat.systems import list_presets, load_preset
 from blendsplat.training.presets import training_identity
 from blendsplat.training.rgbavatar.schedules import learning_rates
 

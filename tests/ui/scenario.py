@@ -98,7 +98,9 @@ def train_steps() -> Iterator[float]:
 
     train()
     yield from until(
-        lambda: not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().client.preview.version() > 0),
+        lambda: (
+            not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().client.preview.version() > 0)
+        ),
         600,
     )
     yield from screenshot("5-training")
@@ -129,7 +131,9 @@ def avatar_steps() -> Iterator[float]:
         curve.mute = True
     head.data.shape_keys.key_blocks[name].value = 1.0
     yield 0.5
-    note("live", key=name, weights=[round(key.value, 4) for key in addon().scene.avatar_rig.blendshape_keys(carrier)][:4])
+    note(
+        "live", key=name, weights=[round(key.value, 4) for key in addon().scene.avatar_rig.blendshape_keys(carrier)][:4]
+    )
     yield from screenshot("8-slider")
     scene.render.film_transparent = False
     scene.render.filepath = str(FOLDER / "render.png")

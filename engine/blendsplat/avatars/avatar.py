@@ -6,11 +6,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from blendsplat.avatars.retarget import Reference, performance_id, rebased
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.performance import Performance
 
 
 @dataclass
@@ -48,6 +53,8 @@ class Avatar(ABC):
     name: str
     head: HeadModel
     camera: TrainingCamera
+    training_record: dict[str, Any]  # what the file tells of the training: preset, images, holdout, figures
+    reference: Reference | None = None  # where the own clip holds the head; None: an older file does not say
 
     @property
     @abstractmethod
@@ -55,23 +62,24 @@ class Avatar(ABC):
         """N."""
 
     @abstractmethod
-    def weights(self, params: HeadParams) -> Tensor:
-        """Blendshape weights [B,K] of B frames' head parameters."""
+    def drive(self, params: HeadParams, *, bounded: bool = False) -> Gaussians:
+        """Gaussians of B frames' head parameters. bounded: what the avatar was never shown is held back, so that
+        another person's performance does not leave what was learned; how, is the system's business."""
 
     @abstractmethod
-    def gaussians(self, weights: Tensor, vertices: Tensor) -> Gaussians:
-        """Gaussians of weights [B,K] on the head's posed vertices [B,V,3]."""
+    def save(self, path: Path | str) -> None:
+        """Write the avatar file, atomically."""
+
+    def animation(self, batch: int, *, bounded: bool = False) -> Callable[[HeadParams], Gaussians]:
+        """``drive`` for many batches of this size, without gradients; a call's result may be overwritten by the next,
+        and what is the same in all frames may have one row."""
+        return partial(self.drive, bounded=bounded)
 
     def vertices(self, params: HeadParams) -> Tensor:
         """The avatar's own head in the pose and expression of ``params`` [B,V,3]; their shape is not used, so another
         person's performance moves this person's face."""
         self.check(params)
         return self.head(replace(params, shape=params.expression.new_zeros(1, 0)))
-
-    def animation(self, batch: int) -> Callable[[HeadParams], Gaussians]:
-        """``drive`` for many batches of this size, without gradients; a call's result may be overwritten by the next,
-        and what is the same in all frames may have one row."""
-        return self.drive
 
     def check(self, params: HeadParams) -> None:
         """Raise InputError when ``params`` are of another head."""
@@ -82,7 +90,44 @@ class Avatar(ABC):
                 f"but the performance has {have}; track the performance with the same head."
             )
 
-    def drive(self, params: HeadParams) -> Gaussians:
-        """Gaussians of B frames' head parameters."""
+    def check_performance(self, performance: Performance) -> None:
+        """Raise InputError when the performance was tracked with another head."""
+        if self.head.name != performance.head:
+            raise InputError(
+                f"The avatar {self.name!r} was trained on the head {self.head.name!r} but the performance was tracked "
+                f"with {performance.head!r}; track it again with the avatar's head."
+            )
+
+    def owns(self, performance: Performance) -> bool:
+        """Whether this is the performance of the avatar's own clip, or the avatar's file is too old to know."""
+        return self.reference is None or self.reference.performance == performance_id(performance)
+
+    def adopted(self, performance: Performance) -> Performance:
+        """The performance as this avatar plays it: its own clip's as it is, another one re-based (retarget.py).
+
+        Raises InputError when it was tracked with another head."""
+        self.check_performance(performance)
+        if self.reference is None or self.owns(performance):
+            return performance
+        return rebased(performance, self.reference, self.head.joints[0].cpu())
+
+
+class BlendshapeAvatar(Avatar):
+    """An avatar whose Gaussians are a base and K linear displacements: Blender makes shape keys of them."""
+
+    @property
+    @abstractmethod
+    def blendshape_count(self) -> int:
+        """K."""
+
+    @abstractmethod
+    def weights(self, params: HeadParams, *, bounded: bool = False) -> Tensor:
+        """Blendshape weights [B,K] of B frames' head parameters."""
+
+    @abstractmethod
+    def gaussians(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
+        """Gaussians of weights [B,K] on the head's posed vertices [B,V,3]. weights None: the base alone."""
+
+    def drive(self, params: HeadParams, *, bounded: bool = False) -> Gaussians:
         vertices = self.vertices(params)
-        return self.gaussians(self.weights(params), vertices)
+        return self.gaussians(self.weights(params, bounded=bounded), vertices)

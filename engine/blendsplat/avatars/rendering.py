@@ -47,7 +47,7 @@ def render_gaussians(
 @torch.no_grad()
 def render_performance(
     avatar: Avatar,
-    tracking: Performance,
+    performance: Performance,
     width: int,
     height: int,
     background: Sequence[float] | None = None,
@@ -55,24 +55,22 @@ def render_performance(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (rgba float32 [H,W,4] premultiplied, depth float32 [H,W] in metres, 0 where nothing is) for every frame.
 
-    The performance brings pose, expression and camera; the face is the avatar's. background: RGB in [0,1] composited
-    behind it, alpha then 1. Raises InputError when the performance was tracked with another head.
+    The performance brings pose, expression and camera; the face is the avatar's. Another clip's performance is re-based
+    to the avatar's own and held to what training showed. background: RGB in [0,1] composited behind it, alpha then 1.
+    Raises InputError when the performance was tracked with another head.
     """
-    if avatar.head.name != tracking.head:
-        raise InputError(
-            f"The avatar {avatar.name!r} was trained on the head {avatar.head.name!r} but the performance was tracked "
-            f"with {tracking.head!r}; track it again with the avatar's head."
-        )
-    params, frames = tracking.params(device), tracking.frame_count
-    K = torch.as_tensor(tracking.K, dtype=torch.float32, device=device)
-    K = fitted_intrinsics(K, (tracking.width, tracking.height), (width, height))
-    viewmat = torch.as_tensor(tracking.viewmat, dtype=torch.float32, device=device)
+    own = avatar.owns(performance)
+    performance = avatar.adopted(performance)
+    params, frames = performance.params(device), performance.frame_count
+    K = torch.as_tensor(performance.K, dtype=torch.float32, device=device)
+    K = fitted_intrinsics(K, (performance.width, performance.height), (width, height))
+    viewmat = torch.as_tensor(performance.viewmat, dtype=torch.float32, device=device)
     batch = max(1, min(_FRAMES_A_BATCH, frames, _PIXELS_A_BATCH // (width * height)))
     cameras = viewmat.expand(batch, 4, 4).contiguous(), K.expand(batch, 3, 3).contiguous()
     behind = None
     if background is not None:
         behind = torch.as_tensor(background, dtype=torch.float32, device=device).expand(batch, 3).contiguous()
-    animation = avatar.animation(batch)
+    animation = avatar.animation(batch, bounded=not own)
     raster = make_pass(batch, avatar.gaussian_count, width, height, viewmat.device)
     for start in range(0, frames, batch):
         rows = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last one is padded

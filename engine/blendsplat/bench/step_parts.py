@@ -18,8 +18,8 @@ from blendsplat.bench.scene import BenchScene, work_of
 from blendsplat.bench.subject import scene_of
 from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.backend import make_pass
-from blendsplat.splatting.image_loss import TargetFrames, image_loss_into
-from blendsplat.training.rgbavatar.trainer import Trainer
+from blendsplat.splatting.image_loss import image_loss_into
+from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Sizes:
         }
 
 
-def sizes_of(trainer: Trainer, scene: BenchScene) -> Sizes:
+def sizes_of(trainer: RGBAvatarTrainer, scene: BenchScene) -> Sizes:
     """scene: what the rasterizer sees in one step."""
     avatar = trainer.avatar
     return Sizes(
@@ -63,17 +63,19 @@ def sizes_of(trainer: Trainer, scene: BenchScene) -> Sizes:
     )  # fmt: skip
 
 
-def step_scene(trainer: Trainer) -> BenchScene:
+def step_scene(trainer: RGBAvatarTrainer) -> BenchScene:
     """What the rasterizer sees in a step on the first frames."""
     avatar = trainer.avatar
     return scene_of(avatar.drive(trainer.data.params[_rows(trainer)]), avatar.camera)
 
 
-def parts_of(trainer: Trainer, scene: BenchScene, least: dict[str, Callable[[Ceilings], float]]) -> dict[str, Part]:
+def parts_of(
+    trainer: RGBAvatarTrainer, scene: BenchScene, least: dict[str, Callable[[Ceilings], float]]
+) -> dict[str, Part]:
     """The parts in the order of the step."""
     avatar = copy.deepcopy(trainer.avatar)  # the whole step goes on changing its own
     rows, device = _rows(trainer), trainer.device
-    frames = TargetFrames(trainer.data.premultiplied, trainer.data.alpha, trainer.data.valid)
+    frames = trainer.data.targets
     index = torch.tensor(rows, device=device)
     features = avatar.features(trainer.data.params[rows])
     surface = avatar.surface(avatar.vertices(trainer.data.params[rows]))
@@ -106,7 +108,7 @@ def parts_of(trainer: Trainer, scene: BenchScene, least: dict[str, Callable[[Cei
     return {name: Part(run, least.get(name)) for name, run in runs.items()}
 
 
-def _rows(trainer: Trainer) -> list[int]:
+def _rows(trainer: RGBAvatarTrainer) -> list[int]:
     return [row % len(trainer.data) for row in range(trainer.preset.batch)]
 
 

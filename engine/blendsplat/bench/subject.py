@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
-from blendsplat.avatars.load import load_avatar
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.scene import BenchScene
 from blendsplat.heads.builtin import appearance, builtin_head
@@ -22,9 +21,10 @@ from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_head
 from blendsplat.synthetic.clip import DISTANCE, FIELD_OF_VIEW, FPS
 from blendsplat.synthetic.performance import talking_performance
-from blendsplat.training.data import FrameSet
-from blendsplat.training.presets import load_preset
-from blendsplat.training.rgbavatar.trainer import Trainer
+from blendsplat.systems import load_avatar, load_preset
+from blendsplat.training.frame_store import FrameStore
+from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
+from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
 
 UV, SIZE, BATCH = 256, 512, 10  # as the paper trains
 FRAMES = 20
@@ -38,7 +38,7 @@ class Subject:
 
     head: HeadModel
     camera: TrainingCamera
-    frames: FrameSet
+    frames: FrameStore
 
 
 @lru_cache(maxsize=2)
@@ -58,12 +58,12 @@ def subject(size: int, count: int = FRAMES) -> Subject:
         vertices = head(params[[row]])
         planes.append(render_head(head, vertices, texture, viewmat[None], K[None], size, size, supersample=1))
     rgba = (torch.cat(planes).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-    alpha = rgba[..., 3].contiguous()
-    frames = FrameSet(list(range(count)), rgba[..., :3].contiguous(), alpha, torch.full_like(alpha, 255), params)
+    frames = FrameStore(count, size, size, params)
+    frames.add(range(count), torch.cat([rgba, torch.full_like(rgba[..., :1], 255)], -1), params)
     return Subject(head, TrainingCamera(K, viewmat, size, size), frames)
 
 
-def new_trainer(plan: Plan, images: int = 10**6) -> Trainer:
+def new_trainer(plan: Plan, images: int = 10**6) -> RGBAvatarTrainer:
     """The paper's training (its preset) of the subject, blendshapes from the first step."""
     person = subject(plan.size or SIZE)
     overrides = {
@@ -71,11 +71,10 @@ def new_trainer(plan: Plan, images: int = 10**6) -> Trainer:
         "batch": plan.batch or BATCH, "images": images,
     }  # fmt: skip
     frames = person.frames
-    on_device = FrameSet(
-        frames.numbers, frames.premultiplied.to(plan.device), frames.alpha.to(plan.device),
-        frames.valid.to(plan.device), frames.params.to(plan.device),
-    )  # fmt: skip
-    return Trainer(person.head, person.camera, on_device, load_preset("rgbavatar", overrides), device=plan.device)
+    on_device = frames.to(plan.device)
+    preset = load_preset("rgbavatar", overrides)
+    assert isinstance(preset, RGBAvatarPreset)
+    return RGBAvatarTrainer(person.head, person.camera, on_device, preset, device=plan.device)
 
 
 def real_avatar(plan: Plan) -> tuple[str, Avatar, Performance]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from blendsplat.avatars import load_avatar
 from blendsplat.avatars.rendering import render_performance
 from blendsplat.files import atomic_path
 from blendsplat.heads.performance import Performance
+from blendsplat.systems import load_avatar
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.decode import VideoFile
 

@@ -19,11 +19,12 @@ from rich.table import Table
 
 from blendsplat.demo.pictures import sequence_to_mp4, side_by_side
 from blendsplat.errors import BlendsplatError
+from blendsplat.evaluation.avatar import evaluate_avatar
 from blendsplat.heads import load_head
 from blendsplat.progress import Progress
 from blendsplat.synthetic.clip import FPS, SIZE, make_clip
+from blendsplat.systems import load_preset, train_avatar
 from blendsplat.tracking import evaluate_tracking, track_clip
-from blendsplat.training import evaluate_avatar, load_preset, train_avatar
 from blendsplat.video import Clip, ClipOptions, import_clip
 
 CLIP_FRAMES = 200

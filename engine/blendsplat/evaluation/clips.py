@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rich.table import Table
 
+from blendsplat.evaluation.avatar import evaluate_avatar
 from blendsplat.progress import Progress
+from blendsplat.systems import load_preset, train_avatar
 from blendsplat.tracking import track_clip
-from blendsplat.training import evaluate_avatar, load_preset, train_avatar
 from blendsplat.video import ClipOptions, import_clip
 
 

@@ -24,7 +24,7 @@ from blendsplat.jobs.devices import resolve_device
 from blendsplat.progress import Progress
 
 if TYPE_CHECKING:
-    from blendsplat.avatars import Avatar
+    from blendsplat.avatars.avatar import Avatar
     from blendsplat.heads.performance import Performance
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v")
@@ -131,7 +131,7 @@ def run_vhap(options: opt.VhapOptions, progress: Progress) -> dict[str, Any]:
 
 def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
     """-> {avatar, checkpoint, images, seconds, gaussians, figures, notes}."""
-    from blendsplat.training import load_preset, train_avatar
+    from blendsplat.systems import load_preset, train_avatar
 
     _need_tracking(options.directory)
     output = avatar_name(options.output)
@@ -142,7 +142,7 @@ def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
 
 def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, Any]:
     """-> what evaluate_avatar measures."""
-    from blendsplat.training import evaluate_avatar
+    from blendsplat.evaluation.avatar import evaluate_avatar
 
     _need_tracking(options.directory)
     device = resolve_device(options.device)
@@ -175,7 +175,7 @@ def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]
 
 def run_export(options: opt.ExportOptions, progress: Progress) -> dict[str, Any]:
     """-> {output, gaussians}."""
-    from blendsplat.avatars import export_ply
+    from blendsplat.avatars.ply import export_ply
 
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
     progress.update("export", 0, 1)
@@ -338,8 +338,8 @@ def _write_pngs(folder: Path, frames: Iterable[np.ndarray], first: int) -> None:
 
 
 def _open_drive(avatar: Path, performance: Path, device: str) -> tuple[Avatar, Performance, str]:
-    from blendsplat.avatars import load_avatar
     from blendsplat.heads.performance import Performance
+    from blendsplat.systems import load_avatar
 
     chosen = resolve_device(device)
     return load_avatar(avatar, device=chosen), Performance.load(performance), chosen

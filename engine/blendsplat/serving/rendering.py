@@ -99,7 +99,7 @@ def checked_gaussians(arrays: Arrays) -> Arrays:
 
 def describe_avatar(request: PathRequest) -> dict[str, Any]:
     """The header of an avatar file."""
-    from blendsplat.avatars import describe_avatar as describe
+    from blendsplat.systems import describe_avatar as describe
 
     return describe(request.path)
 

@@ -37,6 +37,6 @@ def describe_engine(log: str | None) -> dict[str, Any]:
 
 def presets() -> list[dict[str, str]]:
     """[{name, title, description}] of the ways to train."""
-    from blendsplat.training.presets import list_presets
+    from blendsplat.systems import list_presets
 
     return [{key: getattr(preset, key) for key in ("name", "title", "description")} for preset in list_presets()]

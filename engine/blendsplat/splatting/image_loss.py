@@ -6,6 +6,7 @@ The frames stay in 8 bits on the device; each is decoded, and laid over its back
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
@@ -30,8 +31,14 @@ class TargetFrames:
         check_buffer("alpha", alpha, (frames, height, width), device, torch.uint8)
         check_buffer("valid", valid, (frames, height, width), device, torch.uint8)
         self.premultiplied, self.alpha, self.valid = premultiplied, alpha, valid
-        sums = torch.stack([frame.sum(dtype=torch.int64) for frame in valid]) if frames else valid.new_zeros(0)
-        self.weight_sums = (sums.double() * (3 / 255)).clamp_min(1e-8).float()  # [M], over pixels and channels
+        self.weight_sums = torch.zeros(frames, device=device)  # [M], over pixels and channels
+        self.refresh(range(frames))
+
+    def refresh(self, rows: Iterable[int]) -> None:
+        """Look at frames again whose ``valid`` has been written."""
+        for row in rows:
+            weight = self.valid[row].sum(dtype=torch.int64).double() * (3 / 255)
+            self.weight_sums[row] = weight.clamp_min(1e-8).float()
 
     def __len__(self) -> int:
         return self.alpha.shape[0]

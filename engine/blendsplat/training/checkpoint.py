@@ -8,31 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from blendsplat.avatars.file import SUFFIX
 from blendsplat.errors import StorageError
 from blendsplat.files import atomic_path
 from blendsplat.training.presets import Preset, training_identity
-from blendsplat.training.rgbavatar.step import Parameters
+from blendsplat.training.trainer import Snapshot
 
 FORMAT = "blendsplat-checkpoint"
 VERSION = "1"
-
-
-@dataclass
-class Snapshot:
-    """State of a training: tensors by name, and what JSON can hold (samplers, counters)."""
-
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    plain: dict[str, Any] = field(default_factory=dict)
 
 
 def checkpoint_path(output: Path | str) -> Path:
@@ -88,26 +76,3 @@ def _free_name(path: Path, label: str) -> Path:
     while (candidate := path.with_name(f"{stem}.{label}-{number}.checkpoint.safetensors")).exists():
         number += 1
     return candidate
-
-
-def optimiser_tensors(parameters: Parameters) -> dict[str, Tensor]:
-    """Adam's moments and step counts, named after their parameters; those that never had a gradient have none."""
-    optimiser, tensors = parameters.optimiser, {}
-    steps = optimiser.steps.tolist()
-    for place, name in enumerate(parameters.names):
-        if steps[place]:
-            tensors[f"optimiser.{name}.step"] = torch.tensor(float(steps[place]))
-            tensors[f"optimiser.{name}.exp_avg"] = optimiser.exp_avg[place]
-            tensors[f"optimiser.{name}.exp_avg_sq"] = optimiser.exp_avg_sq[place]
-    return tensors
-
-
-@torch.no_grad()
-def restore_optimiser(parameters: Parameters, tensors: dict[str, Tensor]) -> None:
-    """The reverse of optimiser_tensors, into an optimiser that has made no step."""
-    optimiser = parameters.optimiser
-    for place, name in enumerate(parameters.names):
-        if f"optimiser.{name}.step" in tensors:
-            optimiser.steps[place] = float(tensors[f"optimiser.{name}.step"])
-            optimiser.exp_avg[place].copy_(tensors[f"optimiser.{name}.exp_avg"])
-            optimiser.exp_avg_sq[place].copy_(tensors[f"optimiser.{name}.exp_avg_sq"])

@@ -23,3 +23,8 @@ class Exposure(nn.Module):
         values = (self.values - self.values.mean(0))[rows]
         gain, bias = values[:, 0].exp()[:, None, None, None], values[:, 1][:, None, None, None]
         return image * gain + alpha * bias
+
+    @torch.no_grad()
+    def forget(self, rows: list[int]) -> None:
+        """Other frames lie in these rows now, of whose exposure nothing is known."""
+        self.values[rows] = 0

@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""train_avatar: from a tracked clip's folder to an avatar file, with progress, previews, checkpoints and cancelling."""
+"""From a tracked clip's folder to an avatar file, whichever system learns: progress, previews, checkpoints, cancelling."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from blendsplat.avatars.file import SUFFIX
+from blendsplat.avatars.retarget import performance_id
 from blendsplat.errors import Cancelled
 from blendsplat.progress import Progress
 from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, training_fingerprint
-from blendsplat.training.data import FrameSet, TrackedClip
-from blendsplat.training.evaluate import score_frames
+from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
-from blendsplat.training.rgbavatar.trainer import StepReport, Trainer
+from blendsplat.training.scoring import score_frames
+from blendsplat.training.system import MakeTrainer
+from blendsplat.training.tracked_clip import TrackedClip
+from blendsplat.training.trainer import StepReport, Trainer
 
 _REPORT_SECONDS = 0.25
 _MEMORY = 0.8  # smoothing of the reported figures
@@ -38,7 +42,8 @@ class TrainResult:
     notes: list[str] = field(default_factory=list)  # sentences for the user
 
 
-def train_avatar(
+def run_training(
+    make_trainer: MakeTrainer,
     directory: Path | str,
     preset: Preset,
     output: Path | str,
@@ -55,7 +60,8 @@ def train_avatar(
     training, held_out = tracked.split(preset.holdout)
     camera = tracked.camera(preset.image_size)
     data = tracked.load(training, camera.width, camera.height, device, progress)
-    trainer = Trainer(tracked.head, camera, data, preset, output.name.removesuffix(SUFFIX), device)
+    trainer = make_trainer(tracked.head, camera, data, preset, output.name.removesuffix(SUFFIX), device)
+    trainer.belongs_to(performance_id(tracked.tracking))
 
     run = _Run(trainer, preset, output, training_fingerprint(preset, tracked.fingerprint), progress)
     run.resume()
@@ -80,9 +86,11 @@ def train_avatar(
 
 
 class _Run:
-    """One call of train_avatar: the clock, the reports and the files around a Trainer."""
+    """One call of run_training: the clock, the reports and the files around a Trainer."""
 
-    def __init__(self, trainer: Trainer, preset: Preset, output: Path, fingerprint: str, progress: Progress) -> None:
+    def __init__(
+        self, trainer: Trainer[Any, Any], preset: Preset, output: Path, fingerprint: str, progress: Progress
+    ) -> None:
         self.trainer, self.preset, self.output, self.progress = trainer, preset, output, progress
         self.fingerprint = fingerprint
         self.checkpoint = checkpoint_path(output)
@@ -151,6 +159,6 @@ class _Run:
         self._previewed = time.monotonic()
 
 
-def _held_out_figures(trainer: Trainer, frames: FrameSet, progress: Progress) -> dict[str, float]:
+def _held_out_figures(trainer: Trainer[Any, Any], frames: FrameStore, progress: Progress) -> dict[str, float]:
     rows = score_frames(trainer.finished_avatar(), frames, progress=progress)
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import weighted_mean
-from blendsplat.splatting.image_loss import TargetFrames, image_loss_into
-from blendsplat.training.data import FrameSet
+from blendsplat.splatting.image_loss import image_loss_into
 from blendsplat.training.exposure import Exposure
+from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.losses import image_loss
 from blendsplat.training.presets import Preset
 
@@ -27,12 +27,12 @@ class LossPass:
     """
 
     def __init__(
-        self, data: FrameSet, batch: int, width: int, height: int, preset: Preset, exposure: Exposure | None,
+        self, data: FrameStore, batch: int, width: int, height: int, preset: Preset, exposure: Exposure | None,
         lpips: Lpips | None,
     ) -> None:  # fmt: skip
         device = data.alpha.device
         self.batch, self._data, self._preset, self._lpips = batch, data, preset, lpips
-        self._frames = TargetFrames(data.premultiplied, data.alpha, data.valid)
+        self._frames = data.targets
         self._exposure = exposure
         self.rows = torch.zeros(batch, dtype=torch.int64, device=device)
         self.backgrounds = torch.zeros(batch, 3, device=device)

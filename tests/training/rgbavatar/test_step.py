@@ -15,16 +15,16 @@ from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.image_metrics.psnr_ssim import psnr
 from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.cuda import CudaBackend
-from blendsplat.training.checkpoint import optimiser_tensors
-from blendsplat.training.data import TrackedClip
+from blendsplat.systems import make_preset
 from blendsplat.training.losses import image_loss
-from blendsplat.training.presets import Preset, make_preset
-from blendsplat.training.rgbavatar.trainer import Trainer
+from blendsplat.training.presets import Preset
+from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
+from blendsplat.training.tracked_clip import TrackedClip
 
 SIZE = 32
 
 
-def new_trainer(folder: Path, **changes) -> Trainer:
+def new_trainer(folder: Path, **changes) -> RGBAvatarTrainer:
     """A trainer whose avatar is as if half trained: no parameter at a place where its gradient is zero."""
     values = {
         "uv_resolution": 14, "image_size": SIZE, "images": 10**6, "batch": 5, "blendshapes": 4, "mlp_width": 16,
@@ -33,7 +33,8 @@ def new_trainer(folder: Path, **changes) -> Trainer:
     tracked = TrackedClip.open(folder)
     data = tracked.load(list(range(8)), SIZE, SIZE)
     data.valid[:, :, :9] = torch.arange(9, dtype=torch.uint8) * 28  # pixels that count in part
-    trainer = Trainer(tracked.head, tracked.camera(SIZE), data, make_preset(values | changes))
+    data.targets.refresh(range(len(data)))
+    trainer = RGBAvatarTrainer(tracked.head, tracked.camera(SIZE), data, make_preset(values | changes))
     generator = torch.Generator().manual_seed(7)
     spread = {"positions": 2e-3, "log_scales": 0.2, "opacity_logits": 1.0, "delta_positions": 1e-3, "exposure": 0.1}
     for name, value in trainer.parameters.tensors():
@@ -74,7 +75,9 @@ def test_a_step_that_searches_colours_waits_for_nothing(tiny_clip: Path, monkeyp
     assert trainer.initialised.any()
 
 
-def watched_step(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[dict, list[int], torch.Tensor, object]:
+def watched_step(
+    trainer: RGBAvatarTrainer, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict, list[int], torch.Tensor, object]:
     """One step without Adam: gradients by name, the rows and backgrounds it took, and its report."""
     seen: dict = {}
 
@@ -88,7 +91,7 @@ def watched_step(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[dic
     return seen, loss.rows.tolist(), loss.backgrounds.clone(), report
 
 
-def by_autograd(trainer: Trainer, rows: list[int], backgrounds: torch.Tensor, preset: Preset):
+def by_autograd(trainer: RGBAvatarTrainer, rows: list[int], backgrounds: torch.Tensor, preset: Preset):
     """(gradients by name, loss, image, target, valid) of the same batch through autograd."""
     avatar, camera = trainer.avatar, trainer.avatar.camera
     named = dict(avatar.named_parameters()) | {"exposure": trainer.exposure.values}
@@ -143,7 +146,7 @@ def test_a_step_moves_every_parameter_and_counts_only_those_that_took_part(tiny_
     steps = dict(zip(trainer.parameters.names, trainer.parameters.optimiser.steps.tolist(), strict=True))
     assert steps["positions"] == 3 and steps["delta_quats"] == steps["mlp.2.bias"] == 1
     assert {name for name, value in trainer.parameters.tensors() if torch.equal(value, before[name])} == set()
-    assert optimiser_tensors(trainer.parameters)["optimiser.mlp.2.bias.step"] == 1
+    assert trainer.parameters.moments()["optimiser.mlp.2.bias.step"] == 1
 
 
 def allocations(work, steps: int) -> list[int]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from blendsplat.splatting.backend import available_kernels
-from blendsplat.training.data import TrackedClip
-from blendsplat.training.presets import make_preset
-from blendsplat.training.rgbavatar.trainer import Trainer
+from blendsplat.systems import make_preset
+from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
+from blendsplat.training.tracked_clip import TrackedClip
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,17 +21,17 @@ pytestmark = [
 STEPS = 12
 
 
-def new_trainer(folder: Path, device: str, **changes) -> Trainer:
+def new_trainer(folder: Path, device: str, **changes) -> RGBAvatarTrainer:
     values = {
         "uv_resolution": 14, "image_size": 32, "images": 10**6, "batch": 4, "blendshapes": 4, "mlp_width": 16,
         "texel_scale": 0.7, "blendshapes_after": 16, "color_init_images": 4, "drop_uninitialised": False,
     }  # fmt: skip
     tracked = TrackedClip.open(folder)
     data = tracked.load(list(range(8)), 32, 32, device)
-    return Trainer(tracked.head, tracked.camera(32), data, make_preset(values | changes), device=device)
+    return RGBAvatarTrainer(tracked.head, tracked.camera(32), data, make_preset(values | changes), device=device)
 
 
-def trained(trainer: Trainer) -> dict[str, torch.Tensor]:
+def trained(trainer: RGBAvatarTrainer) -> dict[str, torch.Tensor]:
     for _ in range(STEPS):
         trainer.step()
     return {name: value.cpu().clone() for name, value in trainer.parameters.tensors()}

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 import blendsplat
-from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
-from blendsplat.avatars.file import write_avatar
+from blendsplat.avatars.avatar import BlendshapeAvatar, Gaussians, TrainingCamera
+from blendsplat.avatars.file import FileSchema, write_avatar
+from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.features import feature_layout, frame_features
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
 from blendsplat.heads.model import HeadModel, HeadParams
@@ -26,6 +27,17 @@ from blendsplat.splatting.bind import SH_DC, BindParameters, BindPass, Carrier, 
 
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
+_RANGES = ("feature_range", "weight_range")
+
+SCHEMA = FileSchema(
+    system="rgbavatar",
+    shapes={
+        "mlp.0.weight": ("H", "D"), "mlp.0.bias": ("H",), "mlp.1.weight": ("G", "H"), "mlp.1.bias": ("G",),
+        "mlp.2.weight": ("K", "G"), "mlp.2.bias": ("K",), "feature_origin": (3,),
+    },
+    optional={"feature_range": (2, "D"), "weight_range": (2, "K")},
+    counts={"feature_layout": ("D", lambda layout: sum(int(size) for _, size in layout))},
+)  # fmt: skip
 
 
 @dataclass
@@ -47,11 +59,12 @@ class Surface:
         return Surface(self.vertices[rows], self.frames[rows], self.quats[rows])
 
 
-class RGBAvatar(nn.Module, Avatar):
+class RGBAvatar(nn.Module, BlendshapeAvatar):
     """The learnable avatar. Parameters: positions, log_scales [N,3], quats [N,4], opacity_logits [N], colors [N,3],
     delta_positions, delta_quats, delta_colors [K,N,3|4|3], and ``mlp``. Buffers bind Gaussian i to ``triangle[i]`` at
     ``barycentrics[i]``; ``feature_shift`` and ``feature_scale`` [D] standardise the MLP's input (identity in the paper;
-    folded into its first layer when saved)."""
+    folded into its first layer when saved). ``feature_range`` [2,D] and ``weight_range`` [2,K] hold the lowest and the
+    highest that training saw, where a file says so."""
 
     triangle: Tensor
     corners: Tensor
@@ -73,7 +86,9 @@ class RGBAvatar(nn.Module, Avatar):
     ) -> None:
         super().__init__()
         self.head, self.camera, self.name = head, camera, name
-        self.training_record: dict[str, Any] = {}
+        self.training_record = {}
+        self.feature_range: Tensor | None = None
+        self.weight_range: Tensor | None = None
         count = len(triangle)
         self.layout = feature_layout(head)
         inputs = sum(size for _, size in self.layout)
@@ -115,6 +130,7 @@ class RGBAvatar(nn.Module, Avatar):
         device = self.positions.device
         self.head = self.head.to(device)
         self.camera = replace(self.camera, K=self.camera.K.to(device), viewmat=self.camera.viewmat.to(device))
+        self.feature_range = None if self.feature_range is None else self.feature_range.to(device)
         return self
 
     def features(self, params: HeadParams) -> Tensor:
@@ -137,9 +153,16 @@ class RGBAvatar(nn.Module, Avatar):
         """Widths of the MLP's two hidden layers."""
         return self.mlp.get_parameter("0.bias").shape[0], self.mlp.get_parameter("1.bias").shape[0]
 
-    def weights(self, params: HeadParams) -> Tensor:
+    def weights(self, params: HeadParams, *, bounded: bool = False) -> Tensor:
         self.check(params)
-        return self.weights_of(self.features(params))
+        features = self.features(params)
+        return self.weights_of(self.held_back(features) if bounded else features)
+
+    def held_back(self, features: Tensor) -> Tensor:
+        """Raw features [B,D], none beyond what training saw: outside, the MLP's answers mean nothing."""
+        if self.feature_range is None:
+            return features
+        return features.clamp(self.feature_range[0], self.feature_range[1])
 
     def gaussians(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
         """Gaussians of weights [B,K] on posed vertices [B,V,3]. weights None: the base alone (all weights zero)."""
@@ -160,8 +183,8 @@ class RGBAvatar(nn.Module, Avatar):
         """The tensors behind the learnable parameters, for a BindPass."""
         return BindParameters(*(getattr(self, name).detach() for name in BindParameters._fields))
 
-    def animation(self, batch: int) -> Animation:
-        return Animation(self, batch)
+    def animation(self, batch: int, *, bounded: bool = False) -> Animation:
+        return Animation(self, batch, bounded)
 
     def bound_gaussians(self, weights: Tensor | None, surface: Surface) -> Gaussians:
         """Gaussians of weights [B,K] on the surface of B frames (eq. 1, 4)."""
@@ -179,26 +202,31 @@ class RGBAvatar(nn.Module, Avatar):
 
     def like(self, triangle: Tensor, barycentrics: Tensor) -> RGBAvatar:
         """An untrained avatar of the same make with Gaussians at other places."""
-        return RGBAvatar(
+        other = RGBAvatar(
             self.head, triangle, barycentrics, self.camera,
             blendshapes=self.blendshape_count, hidden=self.hidden, name=self.name,
         ).to(self.positions.device)  # fmt: skip
+        other.training_record, other.reference = dict(self.training_record), self.reference
+        return other
 
     @torch.no_grad()
-    def keep(self, kept: Tensor) -> RGBAvatar:
-        """A copy with only the Gaussians where ``kept`` [N] is true."""
-        copy, rows = self.like(self.triangle[kept], self.barycentrics[kept]), kept.nonzero()[:, 0]
+    def rearranged(self, rows: Tensor) -> RGBAvatar:
+        """A copy whose Gaussians are those in ``rows`` [M] int64 of this one's."""
+        copy = self.like(self.triangle[rows], self.barycentrics[rows])
         mine = dict(self.named_parameters()) | dict(self.named_buffers())
         for name, value in (*copy.named_parameters(), *copy.named_buffers()):
             axis = gaussian_axis(name)
             value.copy_(mine[name] if axis is None else mine[name].index_select(axis, rows))
-        copy.training_record = dict(self.training_record)
+        copy.feature_range, copy.weight_range = self.feature_range, self.weight_range
         return copy
+
+    def keep(self, kept: Tensor) -> RGBAvatar:
+        """A copy with only the Gaussians where ``kept`` [N] is true."""
+        return self.rearranged(kept.nonzero()[:, 0])
 
     def save(self, path: Any) -> None:
         """Write the avatar file of docs/formats.md, atomically."""
         meta = {
-            "system": "rgbavatar",
             "name": self.name,
             "head": self.head.name,
             "blendshapes": self.blendshape_count,
@@ -209,8 +237,9 @@ class RGBAvatar(nn.Module, Avatar):
             "background_trained": "random",
             "training": self.training_record,
             "engine": blendsplat.__version__,
+            "performance": self.reference.performance if self.reference is not None else "",
         }
-        write_avatar(path, meta, self._arrays())
+        write_avatar(path, SCHEMA, meta, self._arrays())
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {name: getattr(self, name) for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "triangle", "barycentrics")}
@@ -222,6 +251,9 @@ class RGBAvatar(nn.Module, Avatar):
             "feature_origin": self.feature_origin, "camera.K": self.camera.K, "camera.viewmat": self.camera.viewmat,
             "camera.size": torch.tensor([self.camera.width, self.camera.height]),
         }  # fmt: skip
+        arrays |= {name: value for name in _RANGES if (value := getattr(self, name)) is not None}
+        if self.reference is not None:
+            arrays |= {"neutral_translation": self.reference.translation, "neutral_rotation": self.reference.rotation}
         return rig_arrays(self.head) | {name: value.detach().cpu().numpy() for name, value in arrays.items()}
 
     @classmethod
@@ -244,6 +276,11 @@ class RGBAvatar(nn.Module, Avatar):
         for name, parameter in avatar.mlp.named_parameters():
             parameter.copy_(tensor(f"mlp.{name}"))
         avatar.training_record = dict(meta["training"])
+        for name in _RANGES:
+            setattr(avatar, name, tensor(name) if name in arrays else None)
+        if meta.get("performance") and "neutral_rotation" in arrays and "neutral_translation" in arrays:
+            neutral = tensor("neutral_translation"), tensor("neutral_rotation")
+            avatar.reference = Reference(str(meta["performance"]), *neutral)
         return avatar
 
 
@@ -251,8 +288,8 @@ class Animation:
     """An avatar driven batch by batch in buffers made once, without gradients. Scales and opacities have one row, which
     holds for every frame; what a call returns is overwritten by the next."""
 
-    def __init__(self, avatar: RGBAvatar, batch: int) -> None:
-        self._avatar, head = avatar, avatar.head
+    def __init__(self, avatar: RGBAvatar, batch: int, bounded: bool = False) -> None:
+        self._avatar, self._bounded, head = avatar, bounded, avatar.head
         self._surface = Surface.empty(head, batch)
         self._carrier, self._parameters = avatar.carrier(self._surface), avatar.bind_parameters()
         self._faces, self._uv_edges = head.faces.contiguous(), uv_edges(head.uvs, head.uv_faces)
@@ -263,7 +300,7 @@ class Animation:
         avatar, surface, bind = self._avatar, self._surface, self._bind
         surface.vertices.copy_(avatar.vertices(params))
         tangent_frames_into(surface.vertices, self._faces, self._uv_edges, surface.frames, surface.quats)
-        bind.forward(self._parameters, avatar.weights(params), self._carrier)
+        bind.forward(self._parameters, avatar.weights(params, bounded=self._bounded), self._carrier)
         return Gaussians(bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
 
 

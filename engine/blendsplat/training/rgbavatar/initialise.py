@@ -13,8 +13,8 @@ from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rgbavatar.model import RGBAvatar, features_of_colors
 from blendsplat.geometry import face_normals
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.training.data import FrameBatch
-from blendsplat.training.presets import Preset
+from blendsplat.training.frame_store import FrameBatch
+from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
 
 PixelWeights = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]  # (images, mask, threshold)
 
@@ -23,7 +23,9 @@ TOTAL_WEIGHT = 0.1  # a Gaussian is initialised once the weights of a batch exce
 FOREGROUND = 0.5  # only pixels whose matte is above this
 
 
-def new_avatar(head: HeadModel, camera: TrainingCamera, preset: Preset, params: HeadParams, name: str) -> RGBAvatar:
+def new_avatar(
+    head: HeadModel, camera: TrainingCamera, preset: RGBAvatarPreset, params: HeadParams, name: str
+) -> RGBAvatar:
     """The avatar before training (section 3.2). params: the training frames, for the features' origin and spread."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(preset.seed)
@@ -42,7 +44,7 @@ def new_avatar(head: HeadModel, camera: TrainingCamera, preset: Preset, params: 
     return avatar
 
 
-def initial_scales(avatar: RGBAvatar, preset: Preset) -> Tensor:
+def initial_scales(avatar: RGBAvatar, preset: RGBAvatarPreset) -> Tensor:
     """[N] metres: the preset's, or its multiple of the width that a texel has on the head's surface."""
     if not preset.texel_scale:
         return torch.full((avatar.gaussian_count,), preset.initial_scale)

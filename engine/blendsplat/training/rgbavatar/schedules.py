@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from blendsplat.training.presets import Preset
+from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
 
 
 def log_linear(start: float, end: float, part: float) -> float:
@@ -16,7 +17,7 @@ def log_linear(start: float, end: float, part: float) -> float:
     return math.exp(math.log(start) * (1 - part) + math.log(end) * part)
 
 
-def learning_rates(preset: Preset, images: int) -> dict[str, float]:
+def learning_rates(preset: RGBAvatarPreset, images: int) -> dict[str, float]:
     """Rate of every parameter group after ``images`` images (RGBAvatar, section 7.3)."""
     part = images / (preset.decay_images or preset.images)
     position = log_linear(preset.position_rate, preset.position_rate_end, part)
@@ -33,3 +34,8 @@ def learning_rates(preset: Preset, images: int) -> dict[str, float]:
         "mlp": preset.mlp_rate * factor,
         "exposure": preset.exposure_rate * factor,
     }
+
+
+def rate_of(preset: RGBAvatarPreset, group: str) -> Callable[[int], float]:
+    """The rate of one parameter group as a function of the images."""
+    return lambda images: learning_rates(preset, images)[group]

@@ -6,7 +6,7 @@ Every run works on the same addresses, waits for no device and allocates nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians
 from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface
-from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.bind import BindPass
 from blendsplat.training.graph import GraphedStep
 from blendsplat.training.loss_pass import LossPass
+from blendsplat.training.parameters import Parameters
 from blendsplat.training.rgbavatar.mlp_pass import MlpPass
 
 
@@ -28,22 +28,6 @@ class Stage(NamedTuple):
 
     blended: bool  # the blendshapes take part and learn
     perceptual: bool  # LPIPS is part of the loss
-
-
-@dataclass
-class Parameters:
-    """What is learned, by name, and its optimiser. A name's first word is its rate's key in learning_rates."""
-
-    names: list[str]
-    optimiser: FusedAdam
-
-    @classmethod
-    def of(cls, named: dict[str, Tensor]) -> Parameters:
-        return cls(list(named), FusedAdam(list(named.values())))
-
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and values."""
-        return zip(self.names, self.optimiser.parameters, strict=True)
 
 
 @dataclass
@@ -75,11 +59,11 @@ class TrainingStep:
         self._graphed = GraphedStep(self._work, device)
 
     @torch.no_grad()
-    def set_inputs(self, rows: list[int], generator: torch.Generator, rates: dict[str, float]) -> None:
-        """Queue what this step differs by: the frames, random backgrounds, and learning rates by name's first word."""
+    def set_inputs(self, rows: list[int], generator: torch.Generator, rates: Sequence[float]) -> None:
+        """Queue what this step differs by: the frames, random backgrounds, and every tensor's learning rate."""
         self._rows.numpy()[:] = rows
         torch.rand(self._backgrounds.shape, generator=generator, out=self._backgrounds)
-        self._rates.numpy()[:] = [rates[name.split(".")[0]] for name in self._parameters.names]
+        self._rates.numpy()[:] = rates
         # from pageable memory: the driver has its copy when the call returns, so these may change again at once
         self.loss.rows.copy_(self._rows, non_blocking=True)
         self.loss.backgrounds.copy_(self._backgrounds, non_blocking=True)
@@ -132,13 +116,14 @@ class TrainingStep:
         bind.backward(raster.grads)
         if bind.grad_weights is not None:
             self._mlp.backward(bind.grad_weights)
-        grads = [self._gradient(name, stage) for name in self._parameters.names]
-        self._parameters.optimiser.step(grads, skip=raster.lost)
+        grads = self._gradients(stage)
+        self._parameters.optimiser.step([grads.get(name) for name in self._parameters.names], skip=raster.lost)
 
-    def _gradient(self, name: str, stage: Stage) -> Tensor | None:
-        """None for what took no part: Adam then leaves it and its step count alone."""
-        if name == "exposure":
-            return self.loss.grad_exposure
-        if not stage.blended and name.startswith(("mlp.", "delta_")):
-            return None
-        return self._mlp.grads[name.removeprefix("mlp.")] if name.startswith("mlp.") else self._bind.grads[name]
+    def _gradients(self, stage: Stage) -> dict[str, Tensor]:
+        """By name; what took no part has none: Adam then leaves it and its step count alone."""
+        grads = dict(self._bind.grads)
+        if stage.blended:
+            grads |= {f"mlp.{name}": grad for name, grad in self._mlp.grads.items()}
+        if self.loss.grad_exposure is not None:
+            grads["exposure"] = self.loss.grad_exposure
+        return grads

@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from blendsplat.avatars.avatar import Avatar
-from blendsplat.avatars.load import load_avatar
-from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.errors import InputError
 from blendsplat.image_metrics.lpips import Lpips
-from blendsplat.image_metrics.psnr_ssim import psnr, ssim
 from blendsplat.progress import Progress
-from blendsplat.training.data import FrameSet, TrackedClip
-
-_BATCH = 4
+from blendsplat.systems import load_avatar
+from blendsplat.training.scoring import score_frames
+from blendsplat.training.tracked_clip import TrackedClip
 
 
 def evaluate_avatar(
@@ -57,25 +53,3 @@ def evaluate_avatar(
     rows = score_frames(avatar, frames, lpips, progress)
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "frame"}
     return {**means, "frames": len(rows), "width": camera.width, "height": camera.height, "rows": rows}
-
-
-@torch.no_grad()
-def score_frames(
-    avatar: Avatar, frames: FrameSet, lpips: Lpips | None = None, progress: Progress | None = None
-) -> list[dict[str, float]]:
-    """One row per frame: {"frame", "psnr", "ssim", "lpips" (with a metric)}, with the avatar's own camera."""
-    progress, camera, rows = progress or Progress(), avatar.camera, []
-    for start in range(0, len(frames), _BATCH):
-        progress.check()
-        index = list(range(start, min(start + _BATCH, len(frames))))
-        batch = frames.batch(index)
-        gaussians = avatar.drive(frames.params[torch.as_tensor(index, device=batch.alpha.device)])
-        image = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)[0]
-        target, valid = batch.premultiplied, batch.valid
-        scores = {"psnr": psnr(image, target, valid), "ssim": ssim(image, target, valid)}
-        if lpips is not None:
-            scores["lpips"] = lpips((image * valid).clamp(0, 1), target * valid)
-        for place, row in enumerate(index):
-            rows.append({"frame": frames.numbers[row]} | {key: float(value[place]) for key, value in scores.items()})
-        progress.update("evaluate", index[-1] + 1, len(frames), psnr=float(scores["psnr"].mean()))
-    return rows

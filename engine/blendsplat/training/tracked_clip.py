@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tracked clip as training data: frames at training resolution in memory, split into training and held-out ones.
+"""A tracked clip as training data: its frames at training resolution, split into training and held-out ones.
 
 Held-out frames are the clip's last ones (the papers' protocol); nothing of them is ever trained on.
 """
@@ -15,55 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rendering import fitted_intrinsics
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads import load_head
-from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
+from blendsplat.training.frame_store import FrameStore
 from blendsplat.video import Clip
 
 _LOADERS = 2
 _FEWEST = 2
-
-
-@dataclass
-class FrameBatch:
-    """B frames: premultiplied [B,H,W,3] and alpha, valid [B,H,W,1] as floats in [0,1]."""
-
-    premultiplied: Tensor
-    alpha: Tensor
-    valid: Tensor
-
-    def target(self, backgrounds: Tensor) -> Tensor:
-        """The frames over backgrounds [B,3]: [B,H,W,3]."""
-        return torch.addcmul(self.premultiplied, 1 - self.alpha, backgrounds[:, None, None])
-
-
-@dataclass
-class FrameSet:
-    """M frames, 8 bit, on one device: premultiplied [M,H,W,3], alpha and valid [M,H,W]; frame numbers in the clip."""
-
-    numbers: list[int]
-    premultiplied: Tensor
-    alpha: Tensor
-    valid: Tensor
-    params: HeadParams
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def batch(self, rows: Tensor | list[int]) -> FrameBatch:
-        """Some of the frames, by row (not by number)."""
-        index = torch.as_tensor(rows, device=self.alpha.device)
-        return FrameBatch(
-            self.premultiplied[index].float() / 255,
-            self.alpha[index].float()[..., None] / 255,
-            self.valid[index].float()[..., None] / 255,
-        )
 
 
 @dataclass
@@ -106,7 +70,7 @@ class TrackedClip:
         height: int,
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
-    ) -> FrameSet:
+    ) -> FrameStore:
         """Read frames at width x height (area-averaged)."""
         progress = progress or Progress()
         planes = np.empty((len(numbers), height, width, 5), np.uint8)
@@ -116,15 +80,10 @@ class TrackedClip:
                 progress.check()
                 planes[row] = frame
                 progress.update("load", row + 1, len(numbers))
-        tensor = torch.from_numpy(planes).to(device)
         params = self.tracking.params(device)[torch.as_tensor(numbers, dtype=torch.long, device=device)]
-        return FrameSet(
-            list(numbers),
-            tensor[..., :3].contiguous(),
-            tensor[..., 3].contiguous(),
-            tensor[..., 4].contiguous(),
-            params,
-        )
+        store = FrameStore(len(numbers), height, width, params)
+        store.add(numbers, torch.from_numpy(planes), params)
+        return store
 
 
 def personal_head(tracking: Performance) -> HeadModel:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One person's performance on another person's avatar: where the head is held is the avatar's own clip's business.
+
+A network that learned from one clip has seen that clip's translations and head rotations only. Another clip's camera
+stands elsewhere and its person holds the head differently: its numbers would lie far outside. So a foreign performance
+is re-based: it moves about the place and the posture about which the avatar's own clip moved, and its camera with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
+from blendsplat.heads.model import HeadParams
+from blendsplat.heads.performance import Performance
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the avatar's own clip holds the head on average: translation [3] metres, rotation [3,3] (root times neck).
+    performance: the identity of that clip's performance (``performance_id``)."""
+
+    performance: str
+    translation: Tensor
+    rotation: Tensor
+
+    @classmethod
+    def of(cls, params: HeadParams, performance: str = "") -> Reference:
+        """Of the frames' parameters."""
+        rotations = head_rotations(params).detach().cpu()
+        return cls(performance, params.translation.detach().cpu().mean(0), mean_rotation(rotations))
+
+
+def performance_id(performance: Performance) -> str:
+    """16 hexadecimal digits: SHA-256 over the little-endian float32 bytes of expression, then translation."""
+    digest = hashlib.sha256(np.ascontiguousarray(performance.expression, "<f4").tobytes())
+    digest.update(np.ascontiguousarray(performance.translation, "<f4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def rebased(performance: Performance, reference: Reference, root_joint: Tensor) -> Performance:
+    """``performance`` carried to where the avatar's own clip is: one rigid motion of its whole world, camera included.
+
+    Afterwards the valid frames' mean translation and mean head rotation are the reference's, and the camera sees the
+    head as it did before. root_joint [3]: the avatar's own, about which the root turns.
+    """
+    params = performance.params()
+    valid = torch.as_tensor(performance.valid, dtype=torch.bool)
+    own = Reference.of(params[valid if bool(valid.any()) else torch.ones_like(valid)])
+    turn = reference.rotation.to(own.rotation) @ own.rotation.T
+    shifted = (params.translation - own.translation) @ turn.T + reference.translation.to(own.translation)
+    back = torch.eye(4)
+    back[:3, :3] = turn.T
+    back[:3, 3] = root_joint + own.translation - turn.T @ (root_joint + reference.translation.to(own.translation))
+    return replace(
+        performance, root_pose=matrix_to_rotvec(turn @ rotvec_to_matrix(params.root_pose)).numpy(),
+        translation=shifted.numpy(), viewmat=performance.viewmat @ back.numpy(),
+    )  # fmt: skip
+
+
+def head_rotations(params: HeadParams) -> Tensor:
+    """The head's rotation in the world [B,3,3]: root times neck."""
+    return rotvec_to_matrix(params.root_pose) @ rotvec_to_matrix(params.neck_pose)
+
+
+def mean_rotation(rotations: Tensor) -> Tensor:
+    """The rotation nearest to all of [B,3,3] (chordal mean: Hartley et al. 2013, section 5.3)."""
+    u, _, vt = torch.linalg.svd(rotations.double().mean(0))
+    sign = torch.diag(torch.tensor([1.0, 1.0, float(torch.linalg.det(u @ vt))], dtype=u.dtype))
+    return (u @ sign @ vt).to(rotations.dtype)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Presets: one TOML file per way to train, validated by its system's model, with unknown keys refused by name.
+
+The files lie in ``presets/`` of the source tree and, once installed, inside the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from blendsplat.errors import InputError
+from blendsplat.systems.registry import system_of
+from blendsplat.training.presets import Preset
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_FOLDERS = (_PACKAGE / "presets", _PACKAGE.parent.parent / "presets")
+DEFAULT_SYSTEM = "rgbavatar"  # of presets that name none
+
+
+def list_presets() -> list[Preset]:
+    """Every preset that ships with Blendsplat, in alphabetical order of the names."""
+    return [load_preset(path.stem) for path in sorted(_folder().glob("*.toml"))]
+
+
+def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Preset:
+    """A shipped preset by name, or a .toml file by path; ``overrides`` replace single values (strings are converted).
+
+    Raises InputError that names an unknown preset, key or value, and what is allowed instead.
+    """
+    path = _find(name_or_path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"The preset {path} cannot be read: {error}") from error
+    values.setdefault("name", path.stem)
+    return make_preset(values | dict(overrides or {}), str(path))
+
+
+def make_preset(values: dict[str, Any], source: str = "the preset") -> Preset:
+    """Validate plain values into the preset of their system (``system``; without it RGBAvatar's). Raises InputError."""
+    model = system_of(str(values.get("system", DEFAULT_SYSTEM))).preset
+    unknown = [key for key in values if key not in model.model_fields]
+    if unknown:
+        allowed = "Allowed keys: " + ", ".join(model.model_fields)
+        raise InputError(_unknown_key(unknown[0], source, model), detail=allowed)
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{source}: {key} = {first['input']!r} cannot be used: {first['msg']}.", str(error)) from error
+
+
+def _unknown_key(key: str, source: str, model: type[Preset]) -> str:
+    close = difflib.get_close_matches(key, model.model_fields, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{source}: the preset key {key!r} does not exist; {hint}Allowed keys: {', '.join(model.model_fields)}."
+
+
+def _folder() -> Path:
+    for folder in _FOLDERS:
+        if folder.is_dir():
+            return folder
+    raise InputError("The presets that ship with Blendsplat are missing; install it again.")
+
+
+def _find(name_or_path: str | Path) -> Path:
+    text = str(name_or_path)
+    if text.endswith(".toml") or "/" in text or "\\" in text:
+        path = Path(text)
+        if not path.is_file():
+            raise InputError(f"The preset file {path} does not exist.")
+        return path
+    path = _folder() / f"{text}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(item.stem for item in _folder().glob("*.toml")))
+        raise InputError(f"There is no preset {text!r}; choose one of: {names}, or give a path to a .toml file.")
+    return path

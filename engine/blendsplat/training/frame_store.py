@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training frames in memory: as many bytes as a frame has, 8 bit, at addresses that never change, on one device.
+
+A store has a fixed capacity. It is filled at once from a clip, or grows while a training runs; a full one goes on as a
+ring, whose newest frame takes the oldest one's row. What is computed once per frame is computed when frames arrive, by
+those who subscribed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from blendsplat.heads.model import HeadParams
+from blendsplat.splatting.image_loss import TargetFrames
+
+Arrival = Callable[[list[int]], None]
+
+
+@dataclass
+class FrameBatch:
+    """B frames: premultiplied [B,H,W,3] and alpha, valid [B,H,W,1] as floats in [0,1]."""
+
+    premultiplied: Tensor
+    alpha: Tensor
+    valid: Tensor
+
+    def target(self, backgrounds: Tensor) -> Tensor:
+        """The frames over backgrounds [B,3]: [B,H,W,3]."""
+        return torch.addcmul(self.premultiplied, 1 - self.alpha, backgrounds[:, None, None])
+
+
+class FrameStore:
+    """Room for C frames, ``len`` of them filled. premultiplied [C,H,W,3], alpha and valid [C,H,W], uint8; params: head
+    parameters with C rows (the shape has one); numbers: which frame of its clip each filled row holds."""
+
+    def __init__(self, capacity: int, height: int, width: int, params: HeadParams) -> None:
+        """params: of any frames of the same head; says how many values there are, and the device."""
+        device = params.expression.device
+        self.premultiplied = torch.zeros(capacity, height, width, 3, dtype=torch.uint8, device=device)
+        self.alpha = torch.zeros(capacity, height, width, dtype=torch.uint8, device=device)
+        self.valid = torch.zeros(capacity, height, width, dtype=torch.uint8, device=device)
+        self.params = HeadParams(**{f.name: _room(getattr(params, f.name), f.name, capacity) for f in fields(params)})
+        self.numbers: list[int] = []
+        self.targets = TargetFrames(self.premultiplied, self.alpha, self.valid)
+        self._arrived = 0
+        self._subscribers: list[Arrival] = []
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def capacity(self) -> int:
+        return len(self.alpha)
+
+    @property
+    def arrived(self) -> int:
+        """How many frames ever came; above ``capacity`` the oldest are gone."""
+        return self._arrived
+
+    def subscribe(self, function: Arrival) -> None:
+        """``function(rows)`` is called at once for the rows that are filled, and later for those that frames arrive in
+        (a row that held another frame before may be among them)."""
+        self._subscribers.append(function)
+        if len(self):
+            function(list(range(len(self))))
+
+    def add(self, numbers: Sequence[int], planes: Tensor, params: HeadParams) -> list[int]:
+        """Take in frames: planes [M,H,W,5] uint8 (premultiplied RGB, matte, valid weight) and their parameters [M]
+        -> the rows they lie in. Raises ValueError for more frames than there is room for, or of another size."""
+        if len(numbers) > self.capacity:
+            raise ValueError(f"numbers: {len(numbers)} frames at once are more than the store's {self.capacity}")
+        want = (len(numbers), *self.premultiplied.shape[1:3], 5)
+        if planes.shape != want or planes.dtype != torch.uint8:
+            raise ValueError(f"planes: expected uint8 {list(want)}, got {planes.dtype} {list(planes.shape)}")
+        rows = [(self._arrived + place) % self.capacity for place in range(len(numbers))]
+        index = torch.tensor(rows, dtype=torch.long, device=self.alpha.device)
+        planes = planes.to(self.alpha.device)
+        self.premultiplied[index], self.alpha[index], self.valid[index] = (
+            planes[..., :3],
+            planes[..., 3],
+            planes[..., 4],
+        )
+        for item in fields(params):
+            have, new = getattr(self.params, item.name), getattr(params, item.name)
+            if item.name == "shape":
+                have.copy_(new[:1])
+            else:
+                have[index] = new.to(have).expand(len(numbers), *new.shape[1:])
+        for row, number in zip(rows, numbers, strict=True):
+            if row < len(self.numbers):
+                self.numbers[row] = int(number)
+            else:
+                self.numbers.append(int(number))
+        self._arrived += len(numbers)
+        self.targets.refresh(rows)
+        for function in self._subscribers:
+            function(rows)
+        return rows
+
+    def to(self, device: torch.device | str) -> FrameStore:
+        """A copy of the filled rows on another device, with room for just them."""
+        params = self.params[list(range(len(self)))].to(device)
+        _, height, width = self.alpha.shape
+        store = FrameStore(len(self), height, width, params)
+        planes = [self.premultiplied, self.alpha[..., None], self.valid[..., None]]
+        store.add(self.numbers, torch.cat([plane[: len(self)] for plane in planes], -1), params)
+        return store
+
+    def batch(self, rows: Tensor | list[int]) -> FrameBatch:
+        """Some of the frames, by row (not by number)."""
+        index = torch.as_tensor(rows, device=self.alpha.device)
+        return FrameBatch(
+            self.premultiplied[index].float() / 255,
+            self.alpha[index].float()[..., None] / 255,
+            self.valid[index].float()[..., None] / 255,
+        )
+
+
+def _room(value: Tensor, name: str, capacity: int) -> Tensor:
+    """Zeros for ``capacity`` frames of a parameter."""
+    return value.new_zeros(1 if name == "shape" else capacity, *value.shape[1:])

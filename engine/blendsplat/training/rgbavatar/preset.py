@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RGBAvatar's preset: the avatar's size and its learning rates (section 7.3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from blendsplat.training.presets import Preset
+
+
+class RGBAvatarPreset(Preset):
+    """How an RGBAvatar is trained; the defaults are the paper's."""
+
+    system: Literal["rgbavatar"] = "rgbavatar"
+
+    # the avatar
+    uv_resolution: int = Field(256, ge=4, le=1024)
+    blendshapes: int = Field(20, ge=1, le=200)
+    mlp_width: int = Field(128, ge=1, le=1024)
+    standardise_features: bool = Field(False, description="bring the MLP's inputs to mean 0 and a common spread first")
+    initial_scale: float = Field(8e-4, gt=0, lt=0.1, description="metres")
+    texel_scale: float = Field(0.0, ge=0, le=10, description="start at so many widths of its texel; 0: initial_scale")
+    initial_opacity: float = Field(0.5, gt=0, lt=1)
+
+    # the run
+    blendshapes_after: int = Field(3000, ge=0)
+    color_init_images: int = Field(0, ge=0, description="colours may be initialised up to this image; 0: all the time")
+    drop_uninitialised: bool = True
+
+    # learning rates (Adam)
+    position_rate: float = Field(8e-4, ge=0)
+    position_rate_end: float = Field(8e-6, ge=0)
+    rate_end_factor: float = Field(1.0, gt=0, le=1, description="all other rates end at this part of themselves")
+    opacity_rate: float = Field(0.25, ge=0)
+    scale_rate: float = Field(0.025, ge=0)
+    rotation_rate: float = Field(0.005, ge=0)
+    color_rate: float = Field(0.0125, ge=0)
+    mlp_rate: float = Field(1e-3, ge=0)
+    basis_position_factor: float = Field(0.05, ge=0)
+    basis_rotation_factor: float = Field(0.5, ge=0)
+    basis_color_factor: float = Field(0.5, ge=0)
