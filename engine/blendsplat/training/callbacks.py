@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Callback:
-    """``run()`` before a step, from ``start`` images on and before ``end`` (None: for ever), once every ``every`` images
+    """``run()`` before a step, from ``start`` images on and before ``end`` (None: for ever), once in ``every`` images
     (None: one single time). A batch that jumps over several strides runs it once."""
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a tracked clip's folder to an avatar file, whichever system learns: progress, previews, checkpoints, cancelling."""
+"""From a tracked clip to an avatar file, whichever system learns: progress, previews, checkpoints, cancelling."""
 
 from __future__ import annotations
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames that lie still in memory: filled at once, growing, as a ring; every byte comes back as it came."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blendsplat.heads.model import HeadParams
+from blendsplat.training.frame_store import FrameStore
+from tiny_clip import tiny_head, tiny_tracking
+
+SIZE = (3, 5)
+
+
+def params(count: int) -> HeadParams:
+    return tiny_tracking(tiny_head(), count).params()
+
+
+def planes(numbers: list[int]) -> torch.Tensor:
+    """[M,3,5,5]: random bytes that the number decides."""
+    made = [np.random.default_rng(number).integers(0, 256, (*SIZE, 5), np.uint8) for number in numbers]
+    return torch.from_numpy(np.stack(made))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 7), st.lists(st.integers(1, 4), min_size=1, max_size=8))
+def test_the_newest_frames_are_there_whole(capacity: int, arrivals: list[int]) -> None:
+    every, store = params(64), FrameStore(capacity, *SIZE, params(1))
+    addresses = [t.data_ptr() for t in (store.premultiplied, store.alpha, store.valid, store.params.expression)]
+    heard: list[int] = []
+    store.subscribe(heard.extend)
+    came = 0
+    for count in arrivals:
+        numbers = list(range(came, came + min(count, capacity)))
+        store.add(numbers, planes(numbers), every[numbers])
+        came += len(numbers)
+    newest = list(range(max(0, came - capacity), came))
+    assert sorted(store.numbers) == newest and store.arrived == len(heard) == came
+    rows = [store.numbers.index(number) for number in newest]
+    assert rows == [number % capacity for number in newest]
+    batch = store.batch(rows)
+    torch.testing.assert_close(batch.premultiplied, planes(newest)[..., :3].float() / 255, rtol=0, atol=0)
+    torch.testing.assert_close(batch.alpha[..., 0], planes(newest)[..., 3].float() / 255, rtol=0, atol=0)
+    torch.testing.assert_close(batch.valid[..., 0], planes(newest)[..., 4].float() / 255, rtol=0, atol=0)
+    for name in ("expression", "neck_pose", "translation"):
+        assert torch.equal(getattr(store.params[rows], name), getattr(every[newest], name))
+    sums = planes(newest)[..., 4].sum((1, 2)).double() * 3 / 255
+    torch.testing.assert_close(store.targets.weight_sums[rows].double(), sums, rtol=1e-6, atol=1e-6)
+    assert addresses == [t.data_ptr() for t in (store.premultiplied, store.alpha, store.valid, store.params.expression)]
+
+
+def test_who_comes_late_hears_of_what_is_there() -> None:
+    store, heard = FrameStore(4, *SIZE, params(1)), []
+    store.add([7, 8], planes([7, 8]), params(2))
+    store.subscribe(heard.append)
+    store.add([9], planes([9]), params(1))
+    assert heard == [[0, 1], [2]]
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
+    store = FrameStore(2, *SIZE, params(1))
+    with pytest.raises(ValueError, match="3 frames at once"):
+        store.add([0, 1, 2], planes([0, 1, 2]), params(3))
+    with pytest.raises(ValueError, match="planes"):
+        store.add([0], planes([0])[:, :2], params(1))
+    with pytest.raises(ValueError, match="uint8"):
+        store.add([0], planes([0]).float(), params(1))
+    assert len(store) == store.arrived == 0 and not store.premultiplied.any()
