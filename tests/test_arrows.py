@@ -1,78 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the house's arrows (docs/design.md): every import of every file is looked at, those inside functions too."""
+"""Keeps the house's order (tests/support/rooms.py): every import of every file is looked at, those in functions too."""
 
 from __future__ import annotations
 
-import ast
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-ENGINE = ROOT / "engine" / "blendsplat"
-ADDON = ROOT / "blender_addon"
+from rooms import (
+    ADDON,
+    ADDON_FLOORS,
+    BEGIN,
+    END,
+    ENGINE,
+    ENGINE_FLOORS,
+    ROOT,
+    circles,
+    drawing,
+    files,
+    imports,
+    module_graph,
+    package_of,
+    room_graph,
+)
 
-# A room may use rooms of a lower rank. Some modules of tracking and training are ground that others stand on: what a
-# detector and a performance are, and how pictures are compared.
-RANKS = {
-    "errors": -1, "progress": 0, "files": 0, "folders": 0, "geometry": 0, "_kernels_cpu": 0, "_kernels_cuda": 0,
-    "splatting": 1, "tracking.landmarks": 1, "tracking.quiet": 1, "training.lpips": 1, "training.metrics": 1,
-    "heads": 2,
-    "tracking.result": 3,
-    "video": 4, "avatars": 4,
-    "tracking": 5, "training": 5,
-    "serving": 6, "demo": 6,
-    "bench": 7,
-    "commands": 8,
-    "cli": 9,
-    "__main__": 10,
-}  # fmt: skip
 BLENDER_MODULES = {
-    "bpy",
-    "bpy_extras",
-    "bmesh",
-    "mathutils",
-    "gpu",
-    "gpu_extras",
-    "blf",
-    "bl_ui",
-    "bl_operators",
-    "addon_utils",
-}
-
-
-def imports(path: Path, package: tuple[str, ...]) -> Iterator[str]:
-    """Absolute names of everything that a file imports, at the top or later; ``package`` is the file's own package."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(filter(None, (base, node.module or "")))
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if function in ("import_module", "__import__", "find_spec") and isinstance(node.args[0].value, str):
-                yield node.args[0].value
-
-
-def files(folder: Path) -> list[Path]:
-    found = sorted(folder.rglob("*.py"))
-    assert found, folder
-    return found
-
-
-def package_of(path: Path, folder: Path) -> tuple[str, ...]:
-    return (folder.name, *path.relative_to(folder).parent.parts)
-
-
-def room(module: str) -> str | None:
-    """The entry of RANKS that ``module`` (without "blendsplat.") belongs to: the longest that fits."""
-    parts = module.split(".")
-    return next((name for n in (2, 1) if (name := ".".join(parts[:n])) in RANKS), None)
+    "bpy", "bpy_extras", "bmesh", "mathutils", "gpu", "gpu_extras", "blf", "bl_ui", "bl_operators", "addon_utils",
+}  # fmt: skip
+PROGRAMS = pytest.mark.parametrize(
+    ("folder", "floors"), [(ENGINE, ENGINE_FLOORS), (ADDON, ADDON_FLOORS)], ids=["engine", "addon"]
+)
 
 
 def test_no_torch_and_no_engine_in_the_addon() -> None:
@@ -88,23 +48,36 @@ def test_no_blender_in_the_engine() -> None:
             assert name.split(".")[0] not in BLENDER_MODULES | {ADDON.name}, f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_arrows_of_the_engine_point_down() -> None:
-    wrong = []
-    for path in files(ENGINE):
-        own = ".".join(path.relative_to(ENGINE).with_suffix("").parts).removesuffix(".__init__")
-        if own == "__init__":
-            continue
-        mine = room(own)
-        assert mine is not None, f"{path.relative_to(ROOT)} is a room that RANKS does not know"
-        for name in imports(path, package_of(path, ENGINE)):
-            if not name.startswith("blendsplat."):
-                continue
-            theirs = room(name.removeprefix("blendsplat."))
-            same_room = theirs is not None and theirs.split(".")[0] == mine.split(".")[0]
-            # tracking's ground stones must not lean on the rest of tracking
-            if theirs is not None and RANKS[theirs] >= RANKS[mine] and not (same_room and RANKS[theirs] == RANKS[mine]):
-                wrong.append(f"{own} imports {name}")
+@PROGRAMS
+def test_arrows_point_down(folder: Path, floors: tuple[tuple[str, ...], ...]) -> None:
+    """A room uses rooms of lower floors only."""
+    floor_of = {room: number for number, floor in enumerate(floors) for room in floor}
+    graph = room_graph(folder, floors)
+    wrong = [f"{a} uses {b}" for a, others in graph.items() for b in others if floor_of[b] >= floor_of[a]]
     assert not wrong, wrong
+
+
+@PROGRAMS
+def test_no_modules_import_each_other(folder: Path, floors: tuple[tuple[str, ...], ...]) -> None:
+    assert not circles(module_graph(folder))
+
+
+@PROGRAMS
+def test_every_floor_is_lived_on(folder: Path, floors: tuple[tuple[str, ...], ...]) -> None:
+    """A room that is gone must leave the list."""
+    compiled = {"_kernels_cpu", "_kernels_cuda"}
+    assert {room for floor in floors for room in floor} - compiled == set(room_graph(folder, floors))
+
+
+def test_the_picture_is_the_houses() -> None:
+    """docs/design.md shows the rooms as they are. BLENDSPLAT_DRAW=1 draws them anew."""
+    page = ROOT / "docs" / "design.md"
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    shown, after = rest.split(END)
+    if os.environ.get("BLENDSPLAT_DRAW"):
+        page.write_text(f"{before}{BEGIN}\n{drawing()}\n{END}{after}", encoding="utf-8")
+        return
+    assert shown.strip() == drawing(), "run BLENDSPLAT_DRAW=1 pytest tests/test_arrows.py and look at docs/design.md"
 
 
 def test_the_kernels_know_nothing_of_torch() -> None:
@@ -131,3 +104,21 @@ def test_the_check_sees_lazy_and_relative_imports(tmp_path: Path) -> None:
         "def f():\n    import torch.nn\n    from . import a\n    from ..b import c\n    __import__('bpy')\n"
     )
     assert list(imports(source, ("top", "sub"))) == ["torch.nn", "top.sub.a", "top.b.c", "bpy"]
+
+
+def test_the_check_sees_circles_and_names_of_modules(tmp_path: Path) -> None:
+    package = tmp_path / "top"
+    for name, text in {
+        "__init__.py": "VERSION = 1\n",
+        "a/__init__.py": "",
+        "a/one.py": "from top.a.two import thing\n",
+        "a/two.py": "def later():\n    from . import three\n",
+        "a/three.py": "from .. import VERSION\nfrom top.a import one\n",
+        "b.py": "import top.a.one\n",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    graph = module_graph(package)
+    assert graph["a.three"] == {"", "a.one"} and graph["b"] == {"a.one"}
+    assert circles(graph) == [["a.one", "a.three", "a.two"]]
+    assert room_graph(package, (("__init__",), ("a",), ("b",)))["b"] == {"a"}

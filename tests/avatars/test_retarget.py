@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another clip's performance on an avatar: re-based it looks the same to its camera and stays within what was learned."""
+"""Another clip's performance on an avatar: re-based it looks the same to its camera, within what was learned."""
 
 from __future__ import annotations
 

@@ -52,15 +52,16 @@ def render_performance(
     height: int,
     background: Sequence[float] | None = None,
     device: torch.device | str = "cpu",
+    rows: slice = slice(None),
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (rgba float32 [H,W,4] premultiplied, depth float32 [H,W] in metres, 0 where nothing is) for every frame.
 
     The performance brings pose, expression and camera; the face is the avatar's. Another clip's performance is re-based
     to the avatar's own and held to what training showed. background: RGB in [0,1] composited behind it, alpha then 1.
-    Raises InputError when the performance was tracked with another head.
+    rows: only these frames. Raises InputError when the performance was tracked with another head.
     """
     own = avatar.owns(performance)
-    performance = avatar.adopted(performance)
+    performance = avatar.adopted(performance).select(rows)
     params, frames = performance.params(device), performance.frame_count
     K = torch.as_tensor(performance.K, dtype=torch.float32, device=device)
     K = fitted_intrinsics(K, (performance.width, performance.height), (width, height))
