@@ -15,6 +15,7 @@ from blendsplat.evaluation.avatar import evaluate_avatar
 from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar, make_preset, read_avatar, train_avatar
 from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint
+from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
 from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
 from blendsplat.training.scoring import score_frames
@@ -269,3 +270,32 @@ def test_fitting_the_exposure_recovers_the_clip_from_a_flickering_camera(tiny_cl
             trainer.step()
         scores[fit] = np.mean([row["psnr"] for row in score_frames(trainer.finished_avatar(), scored)])
     assert scores[True] > scores[False] + 0.8, scores  # 1.2 to 2.2 dB, by seed and rounding
+
+
+def test_frames_arrive_while_it_trains_and_the_oldest_go(tiny_clip: Path) -> None:
+    """A store with room for six of twelve frames: what is computed per frame is that of the frames that lie in it, no
+    address changes, and what is trained on is what has arrived."""
+    tracked = TrackedClip.open(tiny_clip)
+    source = tracked.load(list(range(12)), 32, 32)
+    planes = torch.cat([source.premultiplied, source.alpha[..., None], source.valid[..., None]], -1)
+    data = FrameStore(6, 32, 32, source.params)
+    data.add(range(4), planes[:4], source.params[[0, 1, 2, 3]])
+    preset = small(sampler="online", online_images_per_frame=2, online_local_pool=3, fit_exposure=True)
+    trainer = RGBAvatarTrainer(tracked.head, tracked.camera(32), data, preset)
+    addresses = [trainer.features.data_ptr(), trainer.inputs.data_ptr(), trainer.surfaces.vertices.data_ptr()]
+    losses = [float(trainer.step().loss)]
+    assert set(trainer.sampler.local + trainer.sampler.long_term) == {0, 1, 2, 3}
+    for number in range(4, 12):
+        trainer.exposure.values.data[number % 6] = 5.0
+        data.add([number], planes[[number]], source.params[[number]])
+        assert not trainer.exposure.values[number % 6].any(), "nothing is known of the new frame's exposure"
+        losses.append(float(trainer.step().loss))
+    everything = RGBAvatarTrainer(tracked.head, tracked.camera(32), source, preset)
+    everything.avatar.feature_origin.copy_(trainer.avatar.feature_origin)
+    for row, number in enumerate(data.numbers):
+        torch.testing.assert_close(trainer.features[row], everything.avatar.features(source.params[[number]])[0])
+        torch.testing.assert_close(trainer.surfaces.vertices[row], everything.surfaces.vertices[number])
+    assert sorted(data.numbers) == [6, 7, 8, 9, 10, 11] and np.isfinite(losses).all()
+    assert addresses == [trainer.features.data_ptr(), trainer.inputs.data_ptr(), trainer.surfaces.vertices.data_ptr()]
+    pools = trainer.sampler.local + trainer.sampler.long_term
+    assert sorted(pools) == [0, 1, 2, 3, 4, 5], "each row once, though each was two frames"

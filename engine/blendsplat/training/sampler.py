@@ -22,6 +22,9 @@ class Sampler(Protocol):
     def observe(self, frame: int) -> None:
         """A frame has arrived (streaming samplers; others ignore it)."""
 
+    def forget(self, frame: int) -> None:
+        """A frame is gone: another one takes its number."""
+
     @property
     def ready(self) -> bool:
         """Whether enough frames are known to train on."""
@@ -53,6 +56,9 @@ class OfflineSampler:
 
     def observe(self, frame: int) -> None:
         """All frames are known from the start."""
+
+    def forget(self, frame: int) -> None:
+        """All frames stay."""
 
     def next_batch(self, size: int) -> list[int]:
         batch: list[int] = []
@@ -104,6 +110,11 @@ class OnlineSampler:
         self.local.append(frame)
         if len(self.local) > self._local_size:
             self._remember(self.local.pop(0))
+
+    def forget(self, frame: int) -> None:
+        for pool in (self.local, self.long_term):
+            if frame in pool:
+                pool.remove(frame)
 
     def _remember(self, frame: int) -> None:
         """Reservoir sampling: after n frames each of them is kept with probability size / n."""

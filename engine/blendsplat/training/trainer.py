@@ -175,8 +175,10 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
         if self.preset.sampler == "offline":
             return
         due = OnlineSampler.FIRST + int(self.images / self.preset.online_images_per_frame)
-        while self._shown < min(due, len(self.data)):
-            self.sampler.observe(self._shown)
+        while self._shown < min(due, self.data.arrived):
+            row = self._shown % self.data.capacity
+            self.sampler.forget(row)  # in a ring, which was another frame before
+            self.sampler.observe(row)
             self._shown += 1
 
 
