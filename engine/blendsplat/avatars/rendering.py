@@ -74,7 +74,7 @@ def render_performance(
     animation = avatar.animation(batch, bounded=not own)
     raster = make_pass(batch, avatar.gaussian_count, width, height, viewmat.device)
     for start in range(0, frames, batch):
-        shown = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last one is padded
+        shown = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last is padded
         g = animation(params[shown])
         raster.forward(g.means, g.quats, g.scales, g.opacities, g.colors, *cameras, behind)
         while _lost_some(raster):
