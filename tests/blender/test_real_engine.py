@@ -37,7 +37,9 @@ def engine_python() -> str:
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
     """The engine from this tree where it was compiled here, else the installed one."""
-    paths = [str(HERE)] + ([str(ENGINE)] if list((ENGINE / "blendsplat").glob("_kernels_cpu*")) else [])
+    paths = [str(HERE), str(HERE.parent / "support")] + (
+        [str(ENGINE)] if list((ENGINE / "blendsplat").glob("_kernels_cpu*")) else []
+    )
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
@@ -87,16 +89,40 @@ def test_the_frame_is_the_engines_own(stage, reference, tmp_path):
     with np.load(reference / "reference.npz") as data:
         rows, rgba = data["rows"], data["rgba"]
     assert bpy.ops.blendsplat.engine_check() == {"FINISHED"}
-    stage.render.film_transparent, stage.render.dither_intensity = True, 0
-    stage.render.image_settings.file_format, stage.render.image_settings.color_mode = "PNG", "RGBA"
-    stage.render.image_settings.color_depth = "16"
+    compare_frames(stage, rows, rgba, tmp_path)
+
+
+def test_an_avatar_of_a_system_that_blender_does_not_know(real, engine_python, environment, tmp_path):
+    """The toy system of tests/support: its avatar comes in without learned keys, follows its head, and renders as the
+    engine renders it; nothing in the add-on names it."""
+    words = [engine_python, str(HERE / "make_toy.py"), str(tmp_path)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    real.blendsplat.avatar_file = str(tmp_path / "toy.avatar.npz")
+    real.blendsplat.performance = str(tmp_path / "clip" / "tracking.npz")
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    (carrier,) = [item for item in real.objects if item.blendsplat.kind == "AVATAR"]
+    assert carrier.data.shape_keys is None or len(carrier.data.shape_keys.key_blocks) == 1
+    with np.load(tmp_path / "toy.npz") as data:
+        rows, rgba = data["rows"], data["rgba"]
+    real.render.resolution_x = real.render.resolution_y = rgba.shape[1]
+    real.render.resolution_percentage = 100
+    compare_frames(real, rows, rgba, tmp_path)
+
+
+def compare_frames(scene, rows, rgba, folder: Path) -> None:
+    """Blender's frames of the performance's ``rows`` are the engine's ``rgba`` [F,H,W,4], premultiplied."""
+    scene.render.film_transparent, scene.render.dither_intensity = True, 0
+    scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGBA"
+    scene.render.image_settings.color_depth = "16"
+    height, width = rgba.shape[1:3]
     for row, want in zip(rows, rgba, strict=True):
-        stage.frame_set(1 + int(row))
-        stage.render.filepath = str(tmp_path / f"{row}.png")
+        scene.frame_set(1 + int(row))
+        scene.render.filepath = str(folder / f"{row}.png")
         bpy.ops.render.render(write_still=True)
-        image = bpy.data.images.load(stage.render.filepath)
+        image = bpy.data.images.load(scene.render.filepath)
         image.colorspace_settings.name = "Non-Color"
-        have = np.array(image.pixels[:], np.float32).reshape(160, 160, 4)[::-1]
+        have = np.array(image.pixels[:], np.float32).reshape(height, width, 4)[::-1]
         assert have[..., 3].max() > 0.9
         np.testing.assert_allclose(have[..., 3], want[..., 3], atol=4e-3)
         shown = have[..., :3] * have[..., 3:]
