@@ -81,7 +81,7 @@ def image_loss_into(
     if not batch or not height or not width:
         return
     launch, scratch = launch_on(device), _workspace(device)
-    sums, floats = launch.kernels.image_loss_sizes(batch, height, width, launch.queue[0])
+    sums, floats = launch.image_loss_sizes(batch, height, width)
     loss = launch.kernels.ImageLoss(
         batch, width, height, address(image), address(frames.premultiplied), address(frames.alpha),
         address(frames.valid), address(frames.weight_sums), address(rows), address(backgrounds), l1_weight, ssim_weight,
