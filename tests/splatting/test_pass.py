@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blendsplat.splatting import rasterize_gaussians
-from blendsplat.splatting.backend import cpu_backend, make_pass
+from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.scene import Gradients
 
 from .scenes import random_scene
@@ -37,17 +37,7 @@ def autograd(scene, grads, gaussians=None):
     return [out.detach() for out in outputs], [leaf.grad for leaf in leaves]
 
 
-@pytest.fixture(params=["avx512", "avx2", "generic", "scalar"])
-def instruction_set(request):
-    kernels = cpu_backend().kernels
-    before = kernels.instruction_set()
-    if not kernels.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    kernels.use_instruction_set(before)
-
-
-def test_equals_the_autograd_function(instruction_set):
+def test_equals_the_autograd_function(raster_set):
     scene = random_scene(images=3, gaussians=75, width=37, height=22, seed=60)
     grads = plane_gradients(scene)
     raster = pass_for(scene)
@@ -63,7 +53,7 @@ def test_equals_the_autograd_function(instruction_set):
 
 @pytest.mark.parametrize("shared", [(2,), (3,), (2, 3)])
 @pytest.mark.parametrize("gaussians", [1, 75])
-def test_shared_scales_and_opacities_are_expanded_and_summed(instruction_set, shared, gaussians):
+def test_shared_scales_and_opacities_are_expanded_and_summed(raster_set, shared, gaussians):
     scene = random_scene(images=4, gaussians=gaussians, width=37, height=22, seed=61)
     given = [t[:1].contiguous() if i in shared else t for i, t in enumerate(scene.gaussians)]
     grads = plane_gradients(scene)

@@ -26,7 +26,7 @@ from blendsplat.splatting.buffers import (
 )
 from blendsplat.splatting.interface import check_interface
 from blendsplat.splatting.passes import BufferedPass
-from blendsplat.splatting.scene import Gradients, Scene
+from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 _MAX_PARTS = 32
 _FIXED_ITEMS = 8
@@ -182,12 +182,7 @@ class CpuBackend:
         return image, alpha, depth
 
     def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        grads: tuple[Tensor | None, ...],
-        buffers: BufferProvider,
-        need_background: bool,
+        self, scene: Scene, bins: Bins, grads: PlaneGradients, buffers: BufferProvider, need_background: bool
     ) -> tuple[Gradients, Tensor | None]:
         view, kernels, scratch = self.view(scene), self.kernels, self.workspace
         images, gaussians = scene.images, scene.count

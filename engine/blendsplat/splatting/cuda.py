@@ -26,7 +26,7 @@ from blendsplat.splatting.buffers import (
 )
 from blendsplat.splatting.interface import check_interface
 from blendsplat.splatting.passes import BufferedPass
-from blendsplat.splatting.scene import Gradients, Scene
+from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 Project = Callable[[Any, int, Any], None]  # kernels.project, or another that fills the same buffers
 
@@ -171,12 +171,7 @@ class CudaBackend:
         return self.kernels.Kept(*(address(t) for t in bins.kept or (None, None, None)))
 
     def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        grads: tuple[Tensor | None, ...],
-        buffers: BufferProvider,
-        need_background: bool,
+        self, scene: Scene, bins: Bins, grads: PlaneGradients, buffers: BufferProvider, need_background: bool
     ) -> tuple[Gradients, Tensor | None]:
         view, kernels, take = self.view(scene), self.kernels, buffers.take
         rows = take("rows", (scene.images * scene.count, kernels.GRADIENT_SIZE), torch.float32)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.splatting.buffers import Bins, BufferProvider
-from blendsplat.splatting.scene import Gradients, Scene
+from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 
 class Rasterizer(Protocol):
@@ -31,12 +31,7 @@ class Rasterizer(Protocol):
         """
 
     def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        grads: tuple[Tensor | None, ...],
-        buffers: BufferProvider,
-        need_background: bool,
+        self, scene: Scene, bins: Bins, grads: PlaneGradients, buffers: BufferProvider, need_background: bool
     ) -> tuple[Gradients, Tensor | None]:
         """Gradients of the Gaussians and, where asked for, of the backgrounds [B,3], from those of the planes."""
 

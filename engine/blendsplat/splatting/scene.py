@@ -51,6 +51,10 @@ class Gradients(NamedTuple):
     colors: Tensor
 
 
+# Of the planes that are drawn, each shaped like its plane or None: image, alpha, depth; of surfels normals too.
+PlaneGradients = tuple[Tensor | None, ...]
+
+
 @dataclass(frozen=True)
 class Cameras:
     """B pinhole cameras whose images have one size."""

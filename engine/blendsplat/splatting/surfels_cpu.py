@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blendsplat.splatting.buffers import Bins, BufferProvider, address, gradient_buffers, plane_buffers
 from blendsplat.splatting.cpu import CpuBackend
-from blendsplat.splatting.scene import Gradients, Scene
+from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 
 class CpuSurfels:
@@ -38,12 +38,7 @@ class CpuSurfels:
         return planes
 
     def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        grads: tuple[Tensor | None, ...],
-        buffers: BufferProvider,
-        need_background: bool,
+        self, scene: Scene, bins: Bins, grads: PlaneGradients, buffers: BufferProvider, need_background: bool
     ) -> tuple[Gradients, Tensor | None]:
         backend, kernels = self._backend, self._backend.kernels
         view, scratch, images = backend.view(scene), backend.workspace.take, scene.images

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blendsplat.splatting.buffers import Bins, BufferProvider, address, check_entries, gradient_buffers, plane_buffers
 from blendsplat.splatting.cuda import CudaBackend
-from blendsplat.splatting.scene import Gradients, Scene
+from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 
 class CudaSurfels:
@@ -52,12 +52,7 @@ class CudaSurfels:
         return planes
 
     def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        grads: tuple[Tensor | None, ...],
-        buffers: BufferProvider,
-        need_background: bool,
+        self, scene: Scene, bins: Bins, grads: PlaneGradients, buffers: BufferProvider, need_background: bool
     ) -> tuple[Gradients, Tensor | None]:
         backend, take = self._backend, buffers.take
         view = backend.view(scene)
