@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real avatar for the benchmarks: the user's file, or one trained for seconds on the builtin head's own performance.
 
-The demo's performance is drawn without video and without tracking, so that nothing but the trainer is in the way.
+The performance is synthetic, drawn without video and without tracking: nothing but the trainer is in the way.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def scene_of(gaussians: Gaussians, camera: TrainingCamera) -> Scene:
 
 
 def _performance(avatar: Avatar) -> Performance:
-    """The demo's performance as if it had been tracked with the avatar's head, before its own camera."""
+    """The synthetic performance as if it had been tracked with the avatar's head, before its own camera."""
     params, camera = talking_performance(avatar.head, FRAMES, FPS), avatar.camera
     arrays = {
         name: getattr(params, name).cpu().numpy()
