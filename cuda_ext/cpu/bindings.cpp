@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Python module blendsplat._kernels_cpu: raw addresses and sizes in, nothing out but numbers. It knows neither
-// torch nor numpy; blendsplat/splatting/backend.py owns the buffers and checks them.
+// torch nor numpy; blendsplat/splatting/cpu.py owns the buffers, and checks.py has checked what they hold.
 #include <pybind11/pybind11.h>
 
 #include <array>
@@ -24,7 +24,7 @@ Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float
   s.gaussians = gaussians;
   s.width = width;
   s.height = height;
-  s.threads = threads < 1 ? 1 : threads;
+  s.threads = at_least_one(threads);
   s.near_plane = near_plane;
   s.means = at<float>(means);
   s.quats = at<float>(quats);
@@ -44,9 +44,6 @@ Bins make_bins(uintptr_t records, uintptr_t offsets, uintptr_t entries) {
 
 }  // namespace
 
-// bindings_training.cpp
-void add_training(py::module_& m);
-
 PYBIND11_MODULE(_kernels_cpu, m) {
   using release = py::call_guard<py::gil_scoped_release>;
   m.attr("INTERFACE") = kInterface;
@@ -55,8 +52,8 @@ PYBIND11_MODULE(_kernels_cpu, m) {
   m.attr("MAX_SLABS") = kMaxSlabs;
   m.attr("BINNING_STATE_SIZE") = binning_state_size();
   m.attr("KEPT_SIZE") = kKeptSize;
-  m.attr("RECORD_SIZE") = 16;
-  m.attr("GRADIENT_SIZE") = 16;
+  m.attr("RECORD_SIZE") = static_cast<int>(generic::kRecordSize);
+  m.attr("GRADIENT_SIZE") = static_cast<int>(generic::kGradientSize);
   m.def("instruction_set", [] { return operations().name; });
   m.def("use_instruction_set", &use_operations);
 
@@ -111,7 +108,7 @@ PYBIND11_MODULE(_kernels_cpu, m) {
     Mesh mesh;
     static_cast<MeshArrays&>(mesh) = {images, vertices, faces, width, height, near_plane,
                                       at<float>(positions), at<int32_t>(indices), at<float>(viewmats), at<float>(Ks)};
-    mesh.threads = threads < 1 ? 1 : threads;
+    mesh.threads = at_least_one(threads);
     mesh.face_ids = at<int32_t>(face_ids);
     mesh.barycentrics = at<float>(barycentrics);
     mesh.depth = at<float>(depth);

@@ -4,13 +4,15 @@
 
 #include <pybind11/pybind11.h>
 
+#include "blendsplat/bindings.h"
 #include "dispatch.h"
 
 namespace blendsplat {
 
-template <class T>
-T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
+// The number of threads that a caller asks for.
+inline int at_least_one(int threads) { return threads < 1 ? 1 : threads; }
 
+void add_training(pybind11::module_& m);
 void add_surfels(pybind11::module_& m);
 void add_transformer(pybind11::module_& m);
 

@@ -251,7 +251,7 @@ constexpr float kLog2[5] = {-2.512854814529419f, 4.070091247558594f, -2.12067532
 BS_FN Mask finite(const Lanes& a) { return (a - a) == Lanes(0.0f); }
 
 // 2^x for x <= 0 (alpha's exponent): x rounded to a whole number, a polynomial of degree 5 for the rest, fitted to
-// minimal relative error. Below 2^-100 the result is 2^-100: far under kAlphaMin. Error: at most 2e-7 relative
+// minimal relative error. Below 2^-100 the result is 2^-100: far under kAlphaMin. Error: at most 2.5e-7 relative
 // (tests/kernels checks it).
 BS_FN Lanes exponential2(const Lanes& x) {
   const Lanes bounded = maximum(x, Lanes(-100.0f));

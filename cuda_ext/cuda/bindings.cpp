@@ -3,6 +3,7 @@
 // neither torch nor numpy; blendsplat/splatting/cuda.py owns the buffers.
 #include <pybind11/pybind11.h>
 
+#include "blendsplat/bindings.h"
 #include "blendsplat/interface.h"
 #include "operations.h"
 #if defined(BLENDSPLAT_EMULATION)
@@ -13,12 +14,10 @@
 #endif
 
 namespace py = pybind11;
+using blendsplat::at;
 using namespace blendsplat::cuda;
 
 namespace {
-
-template <class T>
-T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
 Scene make_scene(int64_t images, int64_t gaussians, int width, int height, float near_plane, int device, uintptr_t stream,
                  uintptr_t means, uintptr_t quats, uintptr_t scales, uintptr_t opacities, uintptr_t colors,
@@ -59,8 +58,8 @@ Kept make_kept(uintptr_t finals, uintptr_t lasts, uintptr_t states) { return {at
 
 }  // namespace
 
+// bindings_surfels.cpp, bindings_training.cpp
 void add_surfels(py::module_& m);
-// bindings_training.cpp
 void add_training(py::module_& m);
 
 PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
@@ -74,17 +73,18 @@ PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
   m.attr("GRADIENT_SIZE") = static_cast<int>(blendsplat::BLENDSPLAT_TARGET::kGradientSize);
   m.attr("TILE_PIXELS") = kTilePixels;
   m.attr("STATE_FLOATS") = kStateFloats;
-  py::class_<Scene>(m, "Scene").def(
+  // Local to the module: the emulated one, which has the same classes, may be loaded beside it.
+  py::class_<Scene>(m, "Scene", py::module_local()).def(
       py::init(&make_scene), py::arg("images"), py::arg("gaussians"), py::arg("width"), py::arg("height"),
       py::arg("near_plane"), py::arg("device"), py::arg("stream"), py::arg("means"), py::arg("quats"), py::arg("scales"),
       py::arg("opacities"), py::arg("colors"), py::arg("viewmats"), py::arg("Ks"),
       py::arg("shared_scales"), py::arg("shared_opacities"));
 
-  py::class_<BinScratch>(m, "BinScratch").def(
+  py::class_<BinScratch>(m, "BinScratch", py::module_local()).def(
       py::init(&make_scratch), py::arg("tile_counts"), py::arg("depth_keys"), py::arg("sorted_depth_keys"), py::arg("indices"),
       py::arg("order"), py::arg("sums"), py::arg("capacity"), py::arg("tile_keys"), py::arg("sorted_tile_keys"),
       py::arg("unsorted_entries"), py::arg("temporary"), py::arg("temporary_size"));
-  py::class_<Kept>(m, "Kept").def(py::init(&make_kept), py::arg("finals"), py::arg("lasts"), py::arg("states"));
+  py::class_<Kept>(m, "Kept", py::module_local()).def(py::init(&make_kept), py::arg("finals"), py::arg("lasts"), py::arg("states"));
 
   add_surfels(m);
   m.def("bin_temporary_size", &bin_temporary_size);

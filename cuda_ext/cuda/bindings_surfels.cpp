@@ -2,15 +2,14 @@
 // The surfel and mesh operations of the Python module, as in bindings.cpp.
 #include <pybind11/pybind11.h>
 
+#include "blendsplat/bindings.h"
 #include "surfel_operations.h"
 
 namespace py = pybind11;
+using blendsplat::at;
 using namespace blendsplat::cuda;
 
 namespace {
-
-template <class T>
-T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
 Bins make_bins(uintptr_t surfels, uintptr_t ranges, uintptr_t entries) { return {at<float>(surfels), at<int32_t>(ranges), at<uint32_t>(entries)}; }
 

@@ -12,9 +12,6 @@ using namespace blendsplat;
 
 namespace {
 
-template <class T>
-T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
-
 cuda::Queue queue(int device, uintptr_t stream) { return {device, at<CUstream_st>(stream)}; }
 
 }  // namespace

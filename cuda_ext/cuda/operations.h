@@ -36,7 +36,7 @@ struct Scene : SceneArrays {
   int64_t tiles() const { return static_cast<int64_t>(tile_columns()) * tile_rows(); }
 };
 
-// Scratch of binning. Counts, keys and sums are [B,N] or, the last four, of `capacity` entries.
+// Scratch of binning. Arrays are [B,N] before the capacity, [capacity] behind it.
 struct BinScratch {
   int32_t* tile_counts;                            // tiles that each Gaussian touches
   uint64_t *depth_keys, *sorted_depth_keys;        // image << 32 | bits of the depth

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_a_performance_of_another_head_is_refused() -> None:
 def test_ply_renders_as_the_avatar_does(tmp_path: Path) -> None:
     head = tiny_head()
     gaussians = tiny_avatar(head).drive(tiny_tracking(head, 3).params()[[2]]).detach()
-    gaussians.colors = gaussians.colors.clamp(0, 1)
+    gaussians = replace(gaussians, colors=gaussians.colors.clamp(0, 1))
     count = export_ply(tmp_path / "frame.ply", gaussians)
     assert count == gaussians.means.shape[1]
     camera = tiny_camera()

@@ -10,7 +10,7 @@ from torch import Tensor
 from blendsplat.bench.peers import table, torch_tiles
 from blendsplat.bench.peers.lists import Renderer
 from blendsplat.bench.plan import Plan
-from blendsplat.bench.scene import BenchScene
+from blendsplat.splatting.scene import Scene
 
 
 def test_plain_torch_is_right() -> None:
@@ -24,7 +24,7 @@ def test_warp_is_right() -> None:
     assert table.oracle_error(warp_tiles.make) < 2e-5
 
 
-def wrong(scene: BenchScene) -> Renderer:
+def wrong(scene: Scene) -> Renderer:
     """Plain PyTorch with a tenth of the scales' gradient lost."""
     right = torch_tiles.make(scene)
 
@@ -35,7 +35,7 @@ def wrong(scene: BenchScene) -> Renderer:
     return render
 
 
-def without_colors(scene: BenchScene) -> Renderer:
+def without_colors(scene: Scene) -> Renderer:
     right = torch_tiles.make(scene)
     return lambda parameters: right([*parameters[:4], parameters[4].detach()])
 

@@ -187,7 +187,7 @@ def test_one_bad_picture_does_not_stop_the_others(astronaut: Image.Image, head: 
 
 
 class Scattering:
-    """A detector whose mouth jumps about between looks, as real ones do where a hand lies over it."""
+    """A detector whose mouth jumps about between crops, as real ones do where a hand lies over it."""
 
     name = "scattering"
 
@@ -206,10 +206,10 @@ class Scattering:
 
 
 @pytest.mark.parametrize(("jump", "warned"), [(0.0, False), (40.0, True)])
-def test_a_mouth_that_the_looks_disagree_on_is_told(
+def test_a_mouth_that_the_crops_disagree_on_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float, warned: bool
 ) -> None:
-    monkeypatch.setattr("blendsplat.photographs.photograph.LOOKS", ((0.0, 1.0),) * 4)  # this detector sees no pictures
+    monkeypatch.setattr("blendsplat.photographs.photograph.CROPS", ((0.0, 1.0),) * 4)  # this detector sees no pictures
     Image.new("RGB", (512, 512), (128, 128, 128)).save(tmp_path / "a.png")
     face = np.zeros((LANDMARK_COUNT, 3), np.float32)
     truth = make_truth(make_head(), 1, size=512, fov=27)

@@ -13,7 +13,7 @@ from scipy.special import sph_harm_y
 from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
-from blendsplat.photographs.photometric_refinement import _light, _Scene, cut_look, harmonics, refine_on_pixels
+from blendsplat.photographs.photometric_refinement import _light, _Scene, cut_out, harmonics, refine_on_pixels
 from blendsplat.splatting.mesh_layers import render_mesh
 from blendsplat.tracking.metrics import rigid_alignment
 from synthetic_head import make_truth
@@ -59,8 +59,8 @@ def test_shading_brings_the_shape_nearer_and_leaves_the_landmarks(head: HeadMode
     truth = truth_of(head)
     image, matte, points = photographed(head, truth)
     start = replace(truth, shape=0.5 * truth.shape)
-    look = cut_look(image, matte, 1.0, points, truth.K)
-    found = refine_on_pixels([start], [look], head)[0]
+    cutout = cut_out(image, matte, 1.0, points, truth.K)
+    found = refine_on_pixels([start], [cutout], head)[0]
     assert distance_mm(found, truth, head) < 0.85 * distance_mm(start, truth, head)
     assert np.isfinite(found.shape).all() and found.translation.shape == start.translation.shape
 
@@ -69,7 +69,7 @@ def test_a_black_picture_and_an_empty_matte_do_no_harm(head: HeadModel) -> None:
     truth = truth_of(head)
     image, matte, points = photographed(head, truth)
     for dark, mask in ((np.zeros_like(image), matte), (image, np.zeros_like(matte))):
-        found = refine_on_pixels([truth], [cut_look(dark, mask, 1.0, points, truth.K)], head)[0]
+        found = refine_on_pixels([truth], [cut_out(dark, mask, 1.0, points, truth.K)], head)[0]
         assert np.isfinite(found.shape).all() and np.isfinite(found.translation).all()
         assert distance_mm(found, truth, head) < 2.5
 
@@ -100,7 +100,7 @@ def test_the_harmonics_span_what_spherical_harmonics_do() -> None:
 def test_the_cost_falls_towards_the_truth(head: HeadModel) -> None:
     truth = truth_of(head)
     image, matte, points = photographed(head, truth)
-    scene = _Scene(head, [truth], [cut_look(image, matte, 1.0, points, truth.K)])
+    scene = _Scene(head, [truth], [cut_out(image, matte, 1.0, points, truth.K)])
     with torch.no_grad():
         costs = [float(scene.cost(replace(truth, shape=part * truth.shape).params())) for part in (0.0, 0.5, 1.0)]
     assert costs[0] > costs[1] > costs[2]

@@ -11,17 +11,28 @@ import torch
 
 from blendsplat.splatting.backend import cpu_backend
 
-from .kernels import ALL_KERNELS, Kernels, choose_kernels
+from .kernels import ALL_KERNELS, CPU_SETS, Kernels, choose_kernels
+
+
+def use_set(name: str) -> Iterator[str]:
+    """That compiled set for one test, if this processor has it."""
+    kernels = cpu_backend().kernels
+    before = kernels.instruction_set()
+    if not kernels.use_instruction_set(name):
+        pytest.skip(f"this processor or build has no {name}")
+    yield name
+    kernels.use_instruction_set(before)
 
 
 @pytest.fixture(params=["avx512", "avx2", "generic"])
-def instruction_set(request):
-    kernels = cpu_backend().kernels
-    before = kernels.instruction_set()
-    if not kernels.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    kernels.use_instruction_set(before)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from use_set(request.param)
+
+
+@pytest.fixture(params=CPU_SETS)
+def raster_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The sets that rasterize: besides those above "scalar", which does what a GPU thread does."""
+    yield from use_set(request.param)
 
 
 @pytest.fixture

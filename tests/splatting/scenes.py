@@ -10,6 +10,7 @@ from torch import Tensor
 
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.reference import rasterize_reference
+from blendsplat.splatting.scene import Cameras, Gaussians, Scene
 
 CHANNELS = {"image": 3, "alpha": 1, "depth": 1, "normals": 3}
 NAMES = ("means", "quats", "scales", "opacities", "colors", "backgrounds")
@@ -23,6 +24,11 @@ class SceneData:
     width: int
     height: int
     backgrounds: Tensor
+
+    def of(self, gaussians: list[Tensor] | None = None, background: bool = True, near_plane: float = 0.01) -> Scene:
+        """As a pass takes it; with other Gaussians if they are given."""
+        cameras = Cameras(self.viewmats, self.Ks, self.width, self.height, near_plane)
+        return Scene(Gaussians(*(gaussians or self.gaussians)), cameras, self.backgrounds if background else None)
 
     def cast(self, device: str) -> SceneData:
         gaussians = [t.to(device) for t in self.gaussians]

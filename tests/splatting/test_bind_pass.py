@@ -11,7 +11,7 @@ import torch
 from tests.splatting.test_bind import problem
 
 from blendsplat.splatting.bind import BindParameters, BindPass, blend_and_bind_reference
-from blendsplat.splatting.buffers import Gradients
+from blendsplat.splatting.scene import Gradients
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 SIZES = ((1, 1, 1), (2, 63, 20), (3, 64, 2), (5, 65, 1), (8, 15, 7), (9, 130, 3), (10, 70, 20), (23, 17, 4))
@@ -45,7 +45,7 @@ def oracle(parameters, weights, carrier, grads):
 def run(bind, parameters, weights, carrier, grads):
     bind.forward(parameters, weights, carrier)
     bind.backward(grads)
-    return [bind.means, bind.quats, bind.scales, bind.opacities, bind.colors], bind.grads, bind.grad_weights
+    return list(bind.gaussians.tensors()), bind.grads, bind.grad_weights
 
 
 def assert_close(got, want, tolerance=1e-5):
@@ -123,7 +123,7 @@ def test_activations_at_their_ends():
     parameters = parameters._replace(log_scales=values[:, None].repeat(1, 3), opacity_logits=values)
     bind = BindPass(1, count, 1, "cpu")
     bind.forward(parameters, weights, carrier)
-    scales, opacities = bind.scales[0, :, 0], bind.opacities[0]
+    scales, opacities = bind.gaussians.scales[0, :, 0], bind.gaussians.opacities[0]
     torch.testing.assert_close(scales[1:9].double(), values[1:9].double().exp(), rtol=1e-6, atol=5e-38)
     assert scales[[0, 11]].max() < 1e-37 and scales[[9, 10]].min() > 1e38 and scales[:12].isfinite().all()
     torch.testing.assert_close(opacities[:12].double(), values[:12].double().sigmoid(), rtol=1e-6, atol=1e-37)

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from blendsplat.errors import BlendsplatError
-from blendsplat.splatting import adam as optimise
+from blendsplat.splatting import adam as adam_module
 from blendsplat.splatting import cuda as cuda_module
 from blendsplat.splatting import gaussian_pixel_weights
 from blendsplat.splatting import gaussians as rasterizer_module
 from blendsplat.splatting.adam import FusedAdam
-from blendsplat.splatting.cuda import CudaBackend
-from blendsplat.splatting.launch import Launch
+from blendsplat.splatting.buffers import FreshBuffers
+from blendsplat.splatting.cuda import CudaBackend, CudaLaunch
 
 from .kernels import EMULATED
 from .scenes import compare_with_reference, random_scene, render
@@ -64,9 +64,7 @@ def emulation(monkeypatch):
 
 def make_pass(emulation, scene):
     images, gaussians = scene.gaussians[0].shape[:2]
-    return emulation.backend.make_pass(
-        images, gaussians, scene.width, scene.height, torch.device("cpu"), near_plane=0.01
-    )
+    return emulation.backend.make_pass(images, gaussians, scene.width, scene.height, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("seed", [IN_ORDER, REVERSED, 1, 2])
@@ -113,6 +111,11 @@ def test_nothing_is_kept_without_a_gradient(emulation):
     scene.gaussians[0].requires_grad_()
     for a, b in zip(expected, render(scene), strict=True):
         assert torch.equal(a, b.detach())
+    buffers = FreshBuffers("cpu")
+    bins = emulation.backend.bin(scene.of(), buffers)
+    for keep, count in ((False, 0), (True, 3)):
+        emulation.backend.blend_forward(scene.of(), bins, buffers, keep_for_backward=keep)
+        assert len(bins.kept) == count
 
 
 def test_pixel_weights_agree_with_the_cpu_backend(emulation, monkeypatch):
@@ -134,7 +137,7 @@ def test_pass_weighs_pixels_as_the_function_does_and_not_at_all_after_an_overflo
     images, mask = torch.rand(2, scene.height, scene.width, 3), torch.rand(2, scene.height, scene.width) > 0.3
     expected = gaussian_pixel_weights(*scene.gaussians[:4], scene.viewmats, scene.Ks, images, mask, 0.05)
     raster = make_pass(emulation, scene)
-    arguments = (*scene.gaussians, scene.viewmats, scene.Ks, images, mask, 0.05)
+    arguments = (scene.of(), images, mask, 0.05)
     assert expected[0].any()
     for got, want in zip(raster.pixel_weights(*arguments), expected, strict=True):
         assert torch.equal(got, want)
@@ -232,8 +235,8 @@ def test_overflow_is_seen_a_step_later_and_redone(emulation, monkeypatch):
 def test_overflow_takes_the_optimisers_step_away(emulation, monkeypatch):
     """Until there is more room no step changes a bit of parameters, moments and counts; then the next one does."""
     monkeypatch.setattr(cuda_module, "LEAST_CAPACITY", 1)
-    monkeypatch.setattr(optimise, "launch_on", lambda device: Launch(emulation, device))
-    monkeypatch.setattr(optimise, "address", cuda_module.address)
+    monkeypatch.setattr(adam_module, "launch_on", lambda device: CudaLaunch(emulation, device))
+    monkeypatch.setattr(adam_module, "address", cuda_module.address)
     small = random_scene(images=2, gaussians=200, width=64, height=48, seed=63, size=0.02)
     large = random_scene(images=2, gaussians=200, width=64, height=48, seed=63, size=0.3)
     raster, grads = make_pass(emulation, small), plane_gradients(large)

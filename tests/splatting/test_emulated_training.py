@@ -10,13 +10,10 @@ import torch
 from tests.splatting import test_adam, test_bind_pass, test_image_loss, test_tangent_frames
 from tests.splatting.kernels import EMULATED
 
-from blendsplat.splatting import adam as optimise
-from blendsplat.splatting import bind as fused
-from blendsplat.splatting import image_loss as photometric
-from blendsplat.splatting import tangent_frames as surface
+from blendsplat.splatting import adam, bind, image_loss, tangent_frames
 from blendsplat.splatting.adam import FusedAdam, adam_reference
 from blendsplat.splatting.bind import BindPass
-from blendsplat.splatting.launch import Launch
+from blendsplat.splatting.cuda import CudaLaunch
 
 emulated = pytest.importorskip(EMULATED, reason="this build has no emulated CUDA kernels (BLENDSPLAT_EMULATION)")
 
@@ -38,10 +35,10 @@ class NanWorkspace:
 
 @pytest.fixture(autouse=True, params=[0, -1, 1], ids=["in order", "reversed", "shuffled"])
 def _emulated_kernels(request, monkeypatch):
-    for module in (fused, optimise, photometric, surface):
-        monkeypatch.setattr(module, "launch_on", lambda device: Launch(emulated, device))
+    for module in (adam, bind, image_loss, tangent_frames):
+        monkeypatch.setattr(module, "launch_on", lambda device: CudaLaunch(emulated, device))
         monkeypatch.setattr(module, "address", watched_address)
-    monkeypatch.setattr(photometric, "_workspace", lambda device: NanWorkspace())
+    monkeypatch.setattr(image_loss, "_workspace", lambda device: NanWorkspace())
     emulated.forget()
     emulated.configure(seed=request.param, check=True)
     yield
@@ -68,14 +65,14 @@ def test_bind_writes_all_its_buffers():
 
 @pytest.mark.parametrize("weights", test_image_loss.WEIGHTS, ids=str)
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 33), (5, 50)], ids=str)
-def test_image_loss(size, weights):
+def test_loss_of_images(size, weights):
     arguments = test_image_loss.problem(3, 2, *size)
     test_image_loss.assert_same(
         test_image_loss.fused(*arguments, *weights), test_image_loss.oracle(*arguments, *weights)
     )
 
 
-def test_image_loss_without_a_pixel_that_counts():
+def test_loss_of_images_without_a_pixel_that_counts():
     test_image_loss.test_no_pixel_counts_at_all()
 
 
@@ -86,15 +83,17 @@ def test_fused_adam():
     ours = [torch.randn(shape, generator=g) for shape in shapes]
     oracle = [t.double() for t in ours]
     moments = [(torch.zeros_like(t), torch.zeros_like(t)) for t in oracle]
-    adam = FusedAdam(ours)
-    adam.rates.copy_(torch.logspace(-4, -1, len(shapes)))
+    optimiser = FusedAdam(ours)
+    optimiser.rates.copy_(torch.logspace(-4, -1, len(shapes)))
     for step in range(3):
         grads = [torch.randn(shape, generator=g) if (i + step) % 3 else None for i, shape in enumerate(shapes)]
-        adam.step(grads)
+        optimiser.step(grads)
         for i, grad in enumerate(grads):
             if grad is not None and grad.numel():
-                adam_reference(oracle[i], grad.double(), *moments[i], int(adam.steps[i]), float(adam.rates[i]))
-    assert adam.steps.tolist() == [2 if t.numel() else 0 for t in ours]
+                adam_reference(
+                    oracle[i], grad.double(), *moments[i], int(optimiser.steps[i]), float(optimiser.rates[i])
+                )
+    assert optimiser.steps.tolist() == [2 if t.numel() else 0 for t in ours]
     for got, want in zip(ours, oracle, strict=True):
         torch.testing.assert_close(got.double(), want, rtol=1e-6, atol=1e-6)
 

@@ -8,25 +8,13 @@ import torch
 
 from blendsplat.errors import BlendsplatError
 from blendsplat.splatting import gaussian_pixel_weights, rasterize_gaussians
-from blendsplat.splatting.backend import cpu_backend
 from blendsplat.splatting.reference import rasterize_reference
 
 from .scenes import compare_with_reference, random_scene, render
 
 
-@pytest.fixture(params=["avx512", "avx2", "generic", "scalar"])
-def instruction_set(request):
-    """Each compiled set that this processor has, restored afterwards; "scalar" is what a GPU thread does."""
-    kernels = cpu_backend().kernels
-    before = kernels.instruction_set()
-    if not kernels.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    kernels.use_instruction_set(before)
-
-
 @pytest.mark.parametrize("seed", range(3))
-def test_matches_reference(instruction_set, seed):
+def test_matches_reference(raster_set, seed):
     compare_with_reference(random_scene(seed=seed))
 
 
@@ -35,7 +23,7 @@ def test_sizes_that_are_no_multiple_of_the_tile(width, height):
     compare_with_reference(random_scene(images=2, gaussians=25, width=width, height=height, seed=5, size=0.4))
 
 
-def test_opaque_stack_stops_early(instruction_set):
+def test_opaque_stack_stops_early(raster_set):
     """Sixty large, nearly opaque Gaussians: every pixel reaches the stop, most of the stack is never seen."""
     scene = random_scene(gaussians=60, seed=7, size=0.8)
     scene.gaussians[3] = 0.9 + 0.2 * scene.gaussians[3]  # above 0.99 too: the clamp
@@ -93,7 +81,7 @@ def hostile_scene():
     return scene, [*list(range(bad + 3)), bad + 4, bad + 5]
 
 
-def test_bad_gaussians_are_skipped_with_zero_gradient(instruction_set):
+def test_bad_gaussians_are_skipped_with_zero_gradient(raster_set):
     scene, skipped = hostile_scene()
     leaves = [t.requires_grad_() for t in scene.gaussians]
     image, alpha, depth = render(scene)
@@ -117,7 +105,7 @@ def test_all_zero_parameters_draw_nothing():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_magnitude_is_survived(instruction_set, seed):
+def test_any_magnitude_is_survived(raster_set, seed):
     """Parameters over forty orders of magnitude: images and gradients of what float32 can hold stay finite."""
     scene = random_scene(images=1, gaussians=300, seed=50 + seed)
     g = torch.Generator().manual_seed(seed)

@@ -7,21 +7,19 @@ import pytest
 import torch
 
 from blendsplat.splatting import rasterize_gaussians
-from blendsplat.splatting.backend import cpu_backend, make_pass
-from blendsplat.splatting.buffers import Gradients
+from blendsplat.splatting.backend import make_pass
+from blendsplat.splatting.scene import Gradients
 
 from .scenes import random_scene
 
 
-def pass_for(scene, **options):
+def pass_for(scene):
     images, gaussians = scene.gaussians[0].shape[:2]
-    return make_pass(images, gaussians, scene.width, scene.height, "cpu", **options)
+    return make_pass(images, gaussians, scene.width, scene.height, "cpu")
 
 
-def forward(raster, scene, gaussians=None, backgrounds=True):
-    raster.forward(
-        *(gaussians or scene.gaussians), scene.viewmats, scene.Ks, scene.backgrounds if backgrounds else None
-    )
+def forward(raster, scene, gaussians=None, background=True):
+    raster.forward(scene.of(gaussians, background))
 
 
 def plane_gradients(scene, seed=0):
@@ -39,17 +37,7 @@ def autograd(scene, grads, gaussians=None):
     return [out.detach() for out in outputs], [leaf.grad for leaf in leaves]
 
 
-@pytest.fixture(params=["avx512", "avx2", "generic", "scalar"])
-def instruction_set(request):
-    kernels = cpu_backend().kernels
-    before = kernels.instruction_set()
-    if not kernels.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    kernels.use_instruction_set(before)
-
-
-def test_equals_the_autograd_function(instruction_set):
+def test_equals_the_autograd_function(raster_set):
     scene = random_scene(images=3, gaussians=75, width=37, height=22, seed=60)
     grads = plane_gradients(scene)
     raster = pass_for(scene)
@@ -65,7 +53,7 @@ def test_equals_the_autograd_function(instruction_set):
 
 @pytest.mark.parametrize("shared", [(2,), (3,), (2, 3)])
 @pytest.mark.parametrize("gaussians", [1, 75])
-def test_shared_scales_and_opacities_are_expanded_and_summed(instruction_set, shared, gaussians):
+def test_shared_scales_and_opacities_are_expanded_and_summed(raster_set, shared, gaussians):
     scene = random_scene(images=4, gaussians=gaussians, width=37, height=22, seed=61)
     given = [t[:1].contiguous() if i in shared else t for i, t in enumerate(scene.gaussians)]
     grads = plane_gradients(scene)
@@ -114,7 +102,7 @@ def test_passes_do_not_disturb_each_other():
 def test_without_background_and_gradient():
     scene = random_scene(images=1, gaussians=10)
     raster = pass_for(scene)
-    forward(raster, scene, backgrounds=False)
+    forward(raster, scene, background=False)
     expected = rasterize_gaussians(*scene.gaussians, scene.viewmats, scene.Ks, scene.width, scene.height)
     assert torch.equal(raster.image, expected[0])
     raster.backward(None)
@@ -124,7 +112,7 @@ def test_without_background_and_gradient():
 
 @pytest.mark.parametrize(("images", "gaussians"), [(0, 5), (2, 0), (1, 1)])
 def test_empty_and_tiny(images, gaussians):
-    scene = random_scene(images=max(images, 1), gaussians=gaussians)
+    scene = random_scene(images=max(images, 1), gaussians=gaussians, width=9, height=7)
     scene.gaussians = [t[:images] for t in scene.gaussians]
     scene.viewmats, scene.Ks, scene.backgrounds = (t[:images] for t in (scene.viewmats, scene.Ks, scene.backgrounds))
     raster = make_pass(images, gaussians, 9, 7, "cpu")
@@ -193,11 +181,35 @@ def test_backward_wants_a_forward_that_succeeded():
         raster.backward(torch.ones_like(raster.image))
 
 
+@pytest.mark.parametrize("near_plane", [0.0, -1.0, float("inf"), "near"])
+def test_a_near_plane_that_is_none_is_refused(near_plane):
+    scene = random_scene(images=1, gaussians=5)
+    with pytest.raises(ValueError, match="near_plane: expected"):
+        pass_for(scene).forward(scene.of(near_plane=near_plane))
+
+
+def test_the_near_plane_is_the_cameras():
+    scene = random_scene(images=2, gaussians=40)
+    raster = pass_for(scene)
+    raster.forward(scene.of(near_plane=2.0))
+    expected = rasterize_gaussians(
+        *scene.gaussians, scene.viewmats, scene.Ks, scene.width, scene.height, scene.backgrounds, near_plane=2.0
+    )
+    assert torch.equal(raster.image, expected[0])
+    forward(raster, scene)
+    assert not torch.equal(raster.image, expected[0])
+
+
+def test_images_of_another_size_than_the_passes_are_refused():
+    scene = random_scene(images=1, gaussians=5, width=8, height=6)
+    raster = make_pass(1, 5, 8, 7, "cpu")
+    with pytest.raises(ValueError, match=r"cameras: expected images of 8x7 pixels.*got 8x6"):
+        forward(raster, scene)
+
+
 @pytest.mark.parametrize("size", [(0, 5), (5, -1), (2.0, 5)])
 def test_pass_of_no_size_is_refused(size):
     with pytest.raises(ValueError, match=r"width|height"):
         make_pass(1, 1, *size, "cpu")
-    with pytest.raises(ValueError, match="near_plane"):
-        make_pass(1, 1, 4, 4, "cpu", near_plane=0.0)
     with pytest.raises(ValueError, match="device"):
         make_pass(1, 1, 4, 4, "meta")

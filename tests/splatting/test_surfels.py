@@ -10,26 +10,14 @@ import torch
 from torch.nn.functional import normalize
 
 from blendsplat.geometry import matrix_to_quat, quat_to_matrix
-from blendsplat.splatting.backend import cpu_backend
 from blendsplat.splatting.surfel_reference import rasterize_surfels_reference
 from blendsplat.splatting.surfels import rasterize_surfels
 
 from .surfel_scenes import compare_surfels, facing_surfels, hostile_surfels, random_surfels, render_surfels
 
 
-@pytest.fixture(params=["avx512", "avx2", "generic", "scalar"])
-def instruction_set(request):
-    """Each compiled set that this processor has, restored afterwards; "scalar" is what a GPU thread does."""
-    kernels = cpu_backend().kernels
-    before = kernels.instruction_set()
-    if not kernels.use_instruction_set(request.param):
-        pytest.skip(f"this processor or build has no {request.param}")
-    yield request.param
-    kernels.use_instruction_set(before)
-
-
 @pytest.mark.parametrize("seed", range(4))
-def test_matches_reference(instruction_set, seed):
+def test_matches_reference(raster_set, seed):
     compare_surfels(random_surfels(seed=seed))
 
 
@@ -38,14 +26,14 @@ def test_sizes_that_are_no_multiple_of_the_tile(width, height):
     compare_surfels(random_surfels(images=2, gaussians=25, width=width, height=height, seed=5, size=0.4))
 
 
-def test_large_discs_overlap_in_perspective(instruction_set):
+def test_large_discs_overlap_in_perspective(raster_set):
     """Discs as large as their distance: the perspective term matters, some reach behind the camera."""
     scene = random_surfels(gaussians=25, seed=6, size=2.0)
     scene.gaussians[3] = 0.5 * scene.gaussians[3]
     compare_surfels(scene, tolerance=3e-4)
 
 
-def test_small_discs_are_kept_by_the_low_pass(instruction_set):
+def test_small_discs_are_kept_by_the_low_pass(raster_set):
     """Far below a pixel, zero in one direction, zero in both: dots of the low-pass's size, gradients of their own."""
     scene = random_surfels(gaussians=40, seed=8)
     scales = scene.gaussians[2]
@@ -79,13 +67,13 @@ def grazing(angle: float):
 
 
 @pytest.mark.parametrize("angle", [80.0, 88.0, 89.5, 89.95])
-def test_grazing_discs(instruction_set, angle):
+def test_grazing_discs(raster_set, angle):
     """Almost edge-on: the depth across the disc varies by its whole size."""
     # Gradients grow as 1 / cos of an angle that float32 knows to 1e-7, and so do their errors.
     compare_surfels(grazing(angle), tolerance=3e-4 if angle < 89 else 5e-3)
 
 
-def test_edge_on_is_drawn_by_the_low_pass(instruction_set):
+def test_edge_on_is_drawn_by_the_low_pass(raster_set):
     scene = grazing(90.0)
     leaves = [t.requires_grad_() for t in scene.gaussians]
     outputs = render_surfels(scene)
@@ -94,14 +82,14 @@ def test_edge_on_is_drawn_by_the_low_pass(instruction_set):
     assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
 
 
-def test_opaque_stack_stops_early(instruction_set):
+def test_opaque_stack_stops_early(raster_set):
     scene = random_surfels(gaussians=60, seed=7, size=0.8)
     scene.gaussians[3] = 0.85 + 0.13 * scene.gaussians[3]  # two of 0.99 would end exactly at the stop's 1e-4
     compare_surfels(scene, tolerance=3e-4)
     assert (render_surfels(scene)[1] > 0.999).any()
 
 
-def test_clamped_alpha(instruction_set):
+def test_clamped_alpha(raster_set):
     scene = random_surfels(gaussians=20, seed=4)
     scene.gaussians[3][:, ::5] = 1.5
     scene.gaussians[3][:, 1::5] *= 0.5
@@ -114,7 +102,7 @@ def test_faint_surfels_are_cut_at_one_grey_level():
     compare_surfels(scene, tolerance=4e-4)
 
 
-def test_bad_surfels_are_skipped_with_zero_gradient(instruction_set):
+def test_bad_surfels_are_skipped_with_zero_gradient(raster_set):
     scene, skipped = hostile_surfels()
     leaves = [t.requires_grad_() for t in scene.gaussians]
     outputs = render_surfels(scene)
@@ -128,7 +116,7 @@ def test_bad_surfels_are_skipped_with_zero_gradient(instruction_set):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_magnitude_is_survived(instruction_set, seed):
+def test_any_magnitude_is_survived(raster_set, seed):
     """Parameters over forty orders of magnitude: images and gradients stay finite."""
     scene = random_surfels(images=1, gaussians=300, seed=50 + seed)
     g = torch.Generator().manual_seed(seed)
@@ -168,7 +156,7 @@ def test_a_disc_through_the_camera_plane_is_seen_only_in_front():
     assert (depth[0, 17:][seen] / alpha[0, 17:][seen] > 0.5).all()
 
 
-def test_the_near_plane_cuts_discs(instruction_set):
+def test_the_near_plane_cuts_discs(raster_set):
     """Not only discs whose means lie before it: of the others, the part that does."""
     scene = random_surfels(gaussians=12, seed=23, size=1.0)
     cameras = (scene.viewmats, scene.Ks, scene.width, scene.height)

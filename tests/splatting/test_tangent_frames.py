@@ -8,13 +8,13 @@ import torch
 
 from blendsplat.geometry import quat_to_matrix
 from blendsplat.heads.tangent_frames import tangent_frames_reference, uv_edges
-from blendsplat.splatting.tangent_frames import surface_frames_into
+from blendsplat.splatting.tangent_frames import fused_tangent_frames
 
 
 def frames_of(vertices, faces, edges):
     frames = torch.full((len(vertices), len(faces), 3, 3), torch.nan)
     quats = torch.full((len(vertices), len(faces), 4), torch.nan)
-    surface_frames_into(vertices, faces, edges, frames, quats)
+    fused_tangent_frames(vertices, faces, edges, frames, quats)
     return frames, quats
 
 

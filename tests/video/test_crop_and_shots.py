@@ -76,13 +76,13 @@ def test_tiles_cover_the_picture(share):
 
 
 def test_people_are_told_apart_by_place():
-    looks = [(t / 10, [box(100 + 5 * t, 100, 60), box(400, 100, 120)][:: 1 if t % 2 else -1]) for t in range(10)]
-    people = link_faces(looks)
+    samples = [(t / 10, [box(100 + 5 * t, 100, 60), box(400, 100, 120)][:: 1 if t % 2 else -1]) for t in range(10)]
+    people = link_faces(samples)
     assert len(people) == 2 and all(len(times) == 10 for times, _ in people)
     assert np.allclose(people[0][1][:, 0], 352)
 
 
-def test_where_the_face_is_between_the_looks():
+def test_where_the_face_is_between_the_pictures():
     look = Survey((0, 0, 10), np.array([0.0, 1.0]), np.stack([box(0, 0, 10), box(10, 0, 10)]), 2, False, 1.0)
     np.testing.assert_allclose(look.box_at(0.5), box(5, 0, 10))
     assert look.box_at(4.0) is None

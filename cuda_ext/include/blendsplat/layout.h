@@ -36,7 +36,7 @@ enum GradientSlot {
   kGradientSize = 16                     // padded to a cache line: neighbours in memory belong to different threads
 };
 
-// One pinhole camera, world to camera, OpenCV axes; built by the bindings from viewmat and K.
+// One pinhole camera, world to camera, OpenCV axes; make_camera builds it from viewmat and K.
 struct Camera {
   float rotation[9];
   float translation[3];

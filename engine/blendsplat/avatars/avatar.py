@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,9 @@ from blendsplat.avatars.retarget import Reference, performance_id, rebased
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance
+from blendsplat.splatting.scene import Gaussians
 
-
-@dataclass
-class Gaussians:
-    """World-space Gaussians of B frames: means [B,N,3] metres, quats [B,N,4] wxyz (any length), scales [B,N,3] metres,
-    opacities [B,N] in [0,1], colors [B,N,3] display-referred RGB, not below 0 (above 1 is possible)."""
-
-    means: Tensor
-    quats: Tensor
-    scales: Tensor
-    opacities: Tensor
-    colors: Tensor
-
-    def __getitem__(self, rows: slice) -> Gaussians:
-        """Some of the frames."""
-        return Gaussians(*(getattr(self, f.name)[rows] for f in fields(self)))
-
-    def detach(self) -> Gaussians:
-        return Gaussians(*(getattr(self, f.name).detach() for f in fields(self)))
+__all__ = ["Avatar", "Gaussians", "TrainingCamera"]
 
 
 @dataclass

@@ -13,7 +13,9 @@ from blendsplat.avatars.avatar import Avatar, Gaussians
 from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
 from blendsplat.splatting import rasterize_gaussians
-from blendsplat.splatting.backend import RasterPass, make_pass
+from blendsplat.splatting.backend import make_pass
+from blendsplat.splatting.protocols import RasterPass
+from blendsplat.splatting.scene import Cameras, Scene
 
 _FRAMES_A_BATCH = 8  # the blendshapes are read from memory once per batch
 _PIXELS_A_BATCH = 2**21
@@ -38,10 +40,8 @@ def render_gaussians(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rasterize B frames with one camera: viewmat [4,4], K [3,3] -> image [B,H,W,3], alpha, depth [B,H,W,1]."""
     batch = gaussians.means.shape[0]
-    return rasterize_gaussians(
-        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors,
-        viewmat.expand(batch, 4, 4), K.expand(batch, 3, 3), width, height, backgrounds,
-    )  # fmt: skip
+    cameras = viewmat.expand(batch, 4, 4), K.expand(batch, 3, 3)
+    return rasterize_gaussians(*gaussians.tensors(), *cameras, width, height, backgrounds)
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def render_performance(
     K = fitted_intrinsics(K, (performance.width, performance.height), (width, height))
     viewmat = torch.as_tensor(performance.viewmat, dtype=torch.float32, device=device)
     batch = max(1, min(_FRAMES_A_BATCH, frames, _PIXELS_A_BATCH // (width * height)))
-    cameras = viewmat.expand(batch, 4, 4).contiguous(), K.expand(batch, 3, 3).contiguous()
+    cameras = Cameras(viewmat.expand(batch, 4, 4).contiguous(), K.expand(batch, 3, 3).contiguous(), width, height)
     behind = None
     if background is not None:
         behind = torch.as_tensor(background, dtype=torch.float32, device=device).expand(batch, 3).contiguous()
@@ -75,10 +75,10 @@ def render_performance(
     raster = make_pass(batch, avatar.gaussian_count, width, height, viewmat.device)
     for start in range(0, frames, batch):
         shown = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last is padded
-        g = animation(params[shown])
-        raster.forward(g.means, g.quats, g.scales, g.opacities, g.colors, *cameras, behind)
+        scene = Scene(animation(params[shown]), cameras, behind)
+        raster.forward(scene)
         while _lost_some(raster):
-            raster.forward(g.means, g.quats, g.scales, g.opacities, g.colors, *cameras, behind)
+            raster.forward(scene)
         for frame in range(min(batch, frames - start)):
             yield _rgba(raster, frame, behind is not None), _depth(raster, frame)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface
 from blendsplat.splatting.bind import BindParameters, BindPass, Carrier
-from blendsplat.splatting.buffers import Gradients
+from blendsplat.splatting.scene import Gradients
 
 
 def bind_calls(
@@ -28,6 +28,5 @@ def bind_calls(
         bind.forward(parameters, weights, carrier)
 
     forward()
-    outputs = (bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
-    gradients = Gradients(*(torch.full_like(output, 1e-3) for output in outputs))
+    gradients = Gradients(*(torch.full_like(output, 1e-3) for output in bind.gaussians.tensors()))
     return forward, lambda: bind.backward(gradients)

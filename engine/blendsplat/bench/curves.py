@@ -6,7 +6,7 @@ from __future__ import annotations
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.render import measure
 from blendsplat.bench.report import Row, Table
-from blendsplat.bench.scene import head_scene
+from blendsplat.bench.scene import head_scene, label
 
 COUNTS = (10_000, 20_000, 60_000, 100_000, 200_000, 400_000)  # at 512x512
 SIZES = (128, 256, 512, 1024, 2048)  # of 60,000
@@ -29,5 +29,5 @@ def curves(plan: Plan) -> list[Table]:
     rows: list[Row] = []
     for point in points:
         scene = head_scene(*point)
-        rows += measure(widest, scene.label, scene, 1 / len(points))
+        rows += measure(widest, label(scene), scene, 1 / len(points))
     return [Table("curves", "Cost against size", NOTE, rows)]

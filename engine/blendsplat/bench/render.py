@@ -10,10 +10,11 @@ import torch
 from blendsplat.bench import floors
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
-from blendsplat.bench.scene import BenchScene, head_scene, work_of
+from blendsplat.bench.scene import head_scene, label, work_of
 from blendsplat.bench.subject import avatar_scene
 from blendsplat.bench.timing import graphed
 from blendsplat.splatting.backend import make_pass
+from blendsplat.splatting.scene import Scene
 
 # (Gaussians, image size) -> milliseconds to reach on two cores, forward and forward + backward
 TARGETS = {(60_000, 512): (10.0, 30.0), (15_000, 256): (3.0, 9.0)}
@@ -31,24 +32,24 @@ def render(plan: Plan) -> list[Table]:
     scenes = {}
     for count, size in sizes:
         scene = head_scene(count, size, plan.batch or 1)
-        scenes[f"head scene, {scene.label}"] = scene
+        scenes[f"head scene, {label(scene)}"] = scene
     name, scene = avatar_scene(plan)
-    scenes[f"{name}, {scene.label}"] = scene
+    scenes[f"{name}, {label(scene)}"] = scene
     rows: list[Row] = []
     for title, scene in scenes.items():
         rows += measure(plan, title, scene, 1 / len(scenes))
     return [Table("render", "Rasterizer", NOTE, rows)]
 
 
-def measure(plan: Plan, title: str, scene: BenchScene, share: float) -> list[Row]:
+def measure(plan: Plan, title: str, scene: Scene, share: float) -> list[Row]:
     """Two rows per number of threads."""
     scene = scene.to(plan.device)
     forward, both = calls(scene)
     runs = {"forward": graphed(forward, plan.device), "forward + backward": graphed(both, plan.device)}
     timings = plan.time(runs, share)
     pairs, images = work_of(scene).evaluated, scene.images
-    gaussians, pixels = scene.gaussians * images, scene.width * scene.height * images
-    targets = TARGETS.get((scene.gaussians, scene.width), (None, None)) if title.startswith("head scene") else ()
+    gaussians, pixels = scene.count * images, scene.width * scene.height * images
+    targets = TARGETS.get((scene.count, scene.width), (None, None)) if title.startswith("head scene") else ()
     rows = []
     for threads in plan.threads:
         ceilings = plan.ceilings(threads)
@@ -61,16 +62,14 @@ def measure(plan: Plan, title: str, scene: BenchScene, share: float) -> list[Row
     return rows
 
 
-def calls(scene: BenchScene) -> tuple[Callable[[], object], Callable[[], object]]:
+def calls(scene: Scene) -> tuple[Callable[[], object], Callable[[], object]]:
     """(render the scene, render it and compute the gradients of every parameter), in buffers that stay."""
-    device = scene.means.device
-    drawn = make_pass(scene.images, scene.gaussians, scene.width, scene.height, device)
+    drawn = make_pass(scene.images, scene.count, scene.width, scene.height, scene.device)
     generator = torch.Generator().manual_seed(1)
-    gradient = torch.randn(drawn.image.shape, generator=generator).to(device)
-    means, quats, scales, opacities, colors = scene.parameters
+    gradient = torch.randn(drawn.image.shape, generator=generator).to(scene.device)
 
     def forward() -> None:
-        drawn.forward(means, quats, scales, opacities, colors, scene.viewmats, scene.Ks)
+        drawn.forward(scene)
 
     def both() -> None:
         forward()

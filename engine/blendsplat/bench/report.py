@@ -125,8 +125,8 @@ def markdown_table(table: Table) -> str:
 
 def markdown_machine(report: Report) -> str:
     """The page's header: what it was measured on and with, and what the machine could do."""
-    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report.machine.items())
-    lines = [f"`{report.command}`", "", f"Machine: {told}.", ""]
+    described = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report.machine.items())
+    lines = [f"`{report.command}`", "", f"Machine: {described}.", ""]
     lines += [f"**{warning}**\n" for warning in report.warnings]
     names = ("threads", "memory GB/s", "multiply-adds G/s", "exponentials G/s", "pairs G/s", "pair gradients G/s")
     lines += [f"| {' | '.join(names)} |", "|" + " ---: |" * len(names)]

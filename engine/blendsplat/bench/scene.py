@@ -6,13 +6,14 @@ The counts are computed here in float64, apart from the kernels, so that floors 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from blendsplat.splatting.reference import ALPHA_MAX, ALPHA_MIN, STOP, project_reference
+from blendsplat.splatting.scene import Cameras, Gaussians, Scene
 
 SEED = 20240607
 RADII = np.array([0.09, 0.12, 0.10])  # metres: half width, height and depth of the head
@@ -23,46 +24,13 @@ REFERENCE_COUNT = 60_000
 EVALUATION_TILE = 4  # pixels: evaluating whole 4x4 blocks that an ellipse touches is the least a vector machine does
 
 
-@dataclass(frozen=True)
-class BenchScene:
-    """B images of N Gaussians each; tensors as blendsplat.splatting.rasterize_gaussians takes them."""
-
-    means: Tensor
-    quats: Tensor
-    scales: Tensor
-    opacities: Tensor
-    colors: Tensor
-    viewmats: Tensor
-    Ks: Tensor
-    width: int
-    height: int
-
-    @property
-    def images(self) -> int:
-        return self.means.shape[0]
-
-    @property
-    def gaussians(self) -> int:
-        return self.means.shape[1]
-
-    @property
-    def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        return self.means, self.quats, self.scales, self.opacities, self.colors
-
-    @property
-    def label(self) -> str:
-        batch = f", batch {self.images}" if self.images > 1 else ""
-        return f"{self.gaussians:,} at {self.width}x{self.height}{batch}"
-
-    def to(self, device: torch.device | str) -> BenchScene:
-        return replace(
-            self, means=self.means.to(device), quats=self.quats.to(device), scales=self.scales.to(device),
-            opacities=self.opacities.to(device), colors=self.colors.to(device), viewmats=self.viewmats.to(device),
-            Ks=self.Ks.to(device),
-        )  # fmt: skip
+def label(scene: Scene) -> str:
+    """A scene's size in words."""
+    batch = f", batch {scene.images}" if scene.images > 1 else ""
+    return f"{scene.count:,} at {scene.width}x{scene.height}{batch}"
 
 
-def head_scene(gaussians: int = 60_000, size: int = 512, images: int = 1) -> BenchScene:
+def head_scene(gaussians: int = 60_000, size: int = 512, images: int = 1) -> Scene:
     """Gaussians spread evenly over an ellipsoid of a head's size, flat along its normals, seen by one camera.
 
     Scales grow with sqrt(60,000 / N), so that the surface is covered alike. A batch holds the same head turned by a
@@ -92,10 +60,9 @@ def head_scene(gaussians: int = 60_000, size: int = 512, images: int = 1) -> Ben
         tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))
         return tensor.expand(images, *tensor.shape).contiguous()
 
-    return BenchScene(
-        batched(means), batched(_quats_of(axes)), batched(scales), batched(opacities), batched(colors),
-        viewmats, K.expand(images, 3, 3).contiguous(), size, size,
-    )  # fmt: skip
+    drawn = (means, _quats_of(axes), scales, opacities, colors)
+    cameras = Cameras(viewmats, K.expand(images, 3, 3).contiguous(), size, size)
+    return Scene(Gaussians(*(batched(values) for values in drawn)), cameras)
 
 
 @dataclass(frozen=True)
@@ -112,7 +79,7 @@ class Work:
         return self.blocks * EVALUATION_TILE**2
 
 
-def work_of(scene: BenchScene) -> Work:
+def work_of(scene: Scene) -> Work:
     """Count the scene's intersections."""
     counts = np.zeros(3, np.int64)
     for image in range(scene.images):
@@ -122,7 +89,7 @@ def work_of(scene: BenchScene) -> Work:
     return Work(*(int(count) for count in counts))
 
 
-def contributing_pairs(scene: BenchScene) -> int:
+def contributing_pairs(scene: Scene) -> int:
     """(Gaussian, pixel) pairs that change the picture: alpha of at least 1/255, and the pixel not yet full."""
     return sum(_contributing(_ellipses(scene, image), scene, image) for image in range(scene.images))
 
@@ -177,16 +144,15 @@ class _Ellipses:
     levels: np.ndarray  # [N]; negative: too faint to be seen
 
 
-def _ellipses(scene: BenchScene, image: int) -> _Ellipses:
-    tensors = (scene.means, scene.quats, scene.scales, scene.viewmats, scene.Ks)
-    means, quats, scales, viewmat, K = (t[image].cpu().double() for t in tensors)
+def _ellipses(scene: Scene, image: int) -> _Ellipses:
+    tensors = (*scene.gaussians.tensors(), scene.cameras.viewmats, scene.cameras.Ks)
+    means, quats, scales, opacities, _, viewmat, K = (t[image].cpu().double() for t in tensors)
     centres, covariances, z = project_reference(means, quats, scales, viewmat, K, scene.width, scene.height)
-    opacities = scene.opacities[image].cpu().double()
     levels = torch.where((z > 0) & (opacities > 0), 2 * (opacities.clamp_min(1e-30) / ALPHA_MIN).log(), -1.0)
     return _Ellipses(*(t.numpy() for t in (centres, covariances, covariances.inverse(), levels)))
 
 
-def _square_tiles(ellipses: _Ellipses, scene: BenchScene, tile: int) -> int:
+def _square_tiles(ellipses: _Ellipses, scene: Scene, tile: int) -> int:
     """Tiles under the square of half a side ceil(3 sigma), sigma as Kerbl et al. (2023) bound it from below."""
     middle = np.trace(ellipses.covariances, axis1=1, axis2=2) / 2
     larger = middle + np.sqrt(np.maximum(0.1, middle**2 - np.linalg.det(ellipses.covariances)))
@@ -197,7 +163,7 @@ def _square_tiles(ellipses: _Ellipses, scene: BenchScene, tile: int) -> int:
     return int((high - low).prod(1)[ellipses.levels >= 0].sum())
 
 
-def _exact_tiles(ellipses: _Ellipses, scene: BenchScene, tile: int) -> tuple[np.ndarray, np.ndarray]:
+def _exact_tiles(ellipses: _Ellipses, scene: Scene, tile: int) -> tuple[np.ndarray, np.ndarray]:
     """(Gaussian, tile corner in pixels [M,2]) of every tile that an ellipse touches."""
     grid = -(-np.array([scene.width, scene.height]) // tile)
     half = np.sqrt(np.maximum(ellipses.levels, 0)[:, None] * np.diagonal(ellipses.covariances, axis1=1, axis2=2))
@@ -228,9 +194,10 @@ def _touches(ellipses: _Ellipses, owner: np.ndarray, corner: np.ndarray, tile: i
     return inside | (lowest <= ellipses.levels[owner])
 
 
-def _contributing(ellipses: _Ellipses, scene: BenchScene, image: int) -> int:
+def _contributing(ellipses: _Ellipses, scene: Scene, image: int) -> int:
     owner, corner = _exact_tiles(ellipses, scene, EVALUATION_TILE)
-    z = (scene.means[image] @ scene.viewmats[image, 2, :3] + scene.viewmats[image, 2, 3]).cpu().numpy()
+    viewmat = scene.cameras.viewmats[image]
+    z = (scene.gaussians.means[image] @ viewmat[2, :3] + viewmat[2, 3]).cpu().numpy()
     order = np.lexsort((z[owner], corner[:, 0], corner[:, 1]))  # blocks one after the other, each front to back
     owner, corner = owner[order], corner[order]
     starts = np.flatnonzero(np.append(len(owner) > 0, (corner[1:] != corner[:-1]).any(1))[: len(owner)])

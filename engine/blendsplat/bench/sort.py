@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from blendsplat.bench import floors
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
-from blendsplat.bench.scene import head_scene, work_of
+from blendsplat.bench.scene import head_scene, label, work_of
 from blendsplat.splatting.backend import backend_for
-from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Scene
+from blendsplat.splatting.buffers import FreshBuffers
 
 NOTE = (
     "Milliseconds an image to project, cut into tiles and sort by (image, tile, depth). Floor: Gaussians read, "
@@ -27,12 +29,11 @@ def sort(plan: Plan) -> list[Table]:
         scene = head_scene(count, size, batch)
         work = work_of(scene)
         entries = work.blocks if plan.device.type == "cpu" else work.exact_tiles
-        moved = scene.to(plan.device)
-        view = Scene(*moved.parameters, moved.viewmats, moved.Ks, size, size, DEFAULT_NEAR_PLANE)
-        timings = plan.time({"bin": lambda view=view: backend.bin(view)}, 1 / len(batches))  # type: ignore[misc]
+        moved, buffers = scene.to(plan.device), FreshBuffers(plan.device)
+        timings = plan.time({"bin": partial(backend.bin, moved, buffers)}, 1 / len(batches))
         for threads in plan.threads:
             timing = timings["bin", threads].per(batch)
             floor = floors.sort(entries, count * batch, plan.ceilings(threads)) / batch
             rate = entries / batch / timing.median / 1e3
-            rows.append(row(scene.label, threads, timing, floor_ms=floor, extra={"M entries/s": rate}))
+            rows.append(row(label(scene), threads, timing, floor_ms=floor, extra={"M entries/s": rate}))
     return [Table("sort", "Projection and binning", NOTE, rows)]

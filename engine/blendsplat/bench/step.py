@@ -30,17 +30,17 @@ def step(plan: Plan) -> list[Table]:
         sizes = list(TARGETS) if plan.device.type == "cpu" else [(UV, SIZE)]
     rows: list[Row] = []
     for place, (uv, size) in enumerate(sizes):
-        rows += _measured(plan, uv, size, 1 / len(sizes), told=place == 0)
+        rows += _measured(plan, uv, size, 1 / len(sizes), with_memory=place == 0)
     return [Table("step", "Training step", NOTE, rows)]
 
 
-def _measured(plan: Plan, uv: int, size: int, share: float, told: bool) -> list[Row]:
-    """The whole step, then its parts, all in turn. told: whether the peak of memory is this step's."""
+def _measured(plan: Plan, uv: int, size: int, share: float, with_memory: bool) -> list[Row]:
+    """The whole step, then its parts, all in turn. with_memory: whether the peak is this step's."""
     trainer = new_trainer(Plan(plan.device, uv=uv, size=size, batch=plan.batch))
     batch = trainer.preset.batch
     for _ in range(WARM_STEPS):
         trainer.step()
-    memory = peak_memory(plan.device) if told else None
+    memory = peak_memory(plan.device) if with_memory else None
     scene = step_scene(trainer)
     least = sizes_of(trainer, scene).floors()
     parts = parts_of(trainer, scene, least)

@@ -14,11 +14,12 @@ from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.bench import floors
 from blendsplat.bench.binding import bind_calls
 from blendsplat.bench.machine import Ceilings
-from blendsplat.bench.scene import BenchScene, work_of
+from blendsplat.bench.scene import work_of
 from blendsplat.bench.subject import scene_of
 from blendsplat.splatting.adam import FusedAdam
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.image_loss import image_loss_into
+from blendsplat.splatting.scene import Gaussians, Scene
 from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
 
 
@@ -54,7 +55,7 @@ class Sizes:
         }
 
 
-def sizes_of(trainer: RGBAvatarTrainer, scene: BenchScene) -> Sizes:
+def sizes_of(trainer: RGBAvatarTrainer, scene: Scene) -> Sizes:
     """scene: what the rasterizer sees in one step."""
     avatar = trainer.avatar
     return Sizes(
@@ -63,15 +64,13 @@ def sizes_of(trainer: RGBAvatarTrainer, scene: BenchScene) -> Sizes:
     )  # fmt: skip
 
 
-def step_scene(trainer: RGBAvatarTrainer) -> BenchScene:
+def step_scene(trainer: RGBAvatarTrainer) -> Scene:
     """What the rasterizer sees in a step on the first frames."""
     avatar = trainer.avatar
     return scene_of(avatar.drive(trainer.data.params[_rows(trainer)]), avatar.camera)
 
 
-def parts_of(
-    trainer: RGBAvatarTrainer, scene: BenchScene, least: dict[str, Callable[[Ceilings], float]]
-) -> dict[str, Part]:
+def parts_of(trainer: RGBAvatarTrainer, scene: Scene, least: dict[str, Callable[[Ceilings], float]]) -> dict[str, Part]:
     """The parts in the order of the step."""
     avatar = copy.deepcopy(trainer.avatar)  # the whole step goes on changing its own
     rows, device = _rows(trainer), trainer.device
@@ -81,14 +80,14 @@ def parts_of(
     surface = avatar.surface(avatar.vertices(trainer.data.params[rows]))
     with torch.no_grad():
         weights = avatar.weights_of(features)
-    raster = make_pass(scene.images, scene.gaussians, scene.width, scene.height, device)
-    means, quats, scales, opacities, colors = scene.parameters
-    scales, opacities = scales[:1].contiguous(), opacities[:1].contiguous()
+    raster = make_pass(scene.images, scene.count, scene.width, scene.height, device)
+    means, quats, scales, opacities, colors = scene.gaussians.tensors()
+    gaussians = Gaussians(means, quats, scales[:1].contiguous(), opacities[:1].contiguous(), colors)
     backgrounds, grad_image = torch.rand(scene.images, 3).to(device), torch.zeros_like(raster.image)
     losses, squares = (torch.zeros(scene.images, device=device) for _ in range(2))
 
     def draw() -> None:
-        raster.forward(means, quats, scales, opacities, colors, scene.viewmats, scene.Ks, backgrounds)
+        raster.forward(Scene(gaussians, scene.cameras, backgrounds))
 
     def compare() -> None:
         image_loss_into(raster.image, frames, index, backgrounds, 1.0, 0.0, grad_image, losses, squares)

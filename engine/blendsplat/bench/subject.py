@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real avatar for the benchmarks: the user's file, or one trained for seconds on the builtin head's own performance.
 
-The demo's performance is drawn without video and without tracking, so that nothing but the trainer is in the way.
+The performance is synthetic, drawn without video and without tracking: nothing but the trainer is in the way.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
 from blendsplat.bench.plan import Plan
-from blendsplat.bench.scene import BenchScene
 from blendsplat.heads.builtin import appearance, builtin_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_head
+from blendsplat.splatting.scene import Cameras, Scene
 from blendsplat.synthetic.clip import DISTANCE, FIELD_OF_VIEW, FPS
 from blendsplat.synthetic.performance import talking_performance
 from blendsplat.systems import load_avatar, load_preset
@@ -94,7 +94,7 @@ def _trained_avatar(device: str, size: int, uv: int) -> tuple[str, Avatar, Perfo
     return f"avatar trained on {TRAINED_IMAGES} images", avatar, _performance(avatar)
 
 
-def avatar_scene(plan: Plan) -> tuple[str, BenchScene]:
+def avatar_scene(plan: Plan) -> tuple[str, Scene]:
     """(what it is, frames of the real avatar as a scene), at --batch and --size or as it was trained."""
     name, avatar, tracking = real_avatar(plan)
     images = plan.batch or 1
@@ -104,18 +104,18 @@ def avatar_scene(plan: Plan) -> tuple[str, BenchScene]:
     return name, scene_of(gaussians, avatar.camera)
 
 
-def scene_of(gaussians: Gaussians, camera: TrainingCamera) -> BenchScene:
+def scene_of(gaussians: Gaussians, camera: TrainingCamera) -> Scene:
     """Frames of an avatar as a scene."""
     images, bound = gaussians.means.shape[0], gaussians.detach()
-    return BenchScene(
-        bound.means, bound.quats, bound.scales.contiguous(), bound.opacities.contiguous(), bound.colors,
-        camera.viewmat.expand(images, 4, 4).contiguous(), camera.K.expand(images, 3, 3).contiguous(),
-        camera.width, camera.height,
-    )  # fmt: skip
+    views, intrinsics = camera.viewmat.expand(images, 4, 4).contiguous(), camera.K.expand(images, 3, 3).contiguous()
+    return Scene(
+        Gaussians(*(tensor.contiguous() for tensor in bound.tensors())),
+        Cameras(views, intrinsics, camera.width, camera.height),
+    )
 
 
 def _performance(avatar: Avatar) -> Performance:
-    """The demo's performance as if it had been tracked with the avatar's head, before its own camera."""
+    """The synthetic performance as if it had been tracked with the avatar's head, before its own camera."""
     params, camera = talking_performance(avatar.head, FRAMES, FPS), avatar.camera
     arrays = {
         name: getattr(params, name).cpu().numpy()

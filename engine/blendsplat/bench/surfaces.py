@@ -10,7 +10,7 @@ from torch import Tensor
 
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
-from blendsplat.bench.scene import head_scene
+from blendsplat.bench.scene import head_scene, label
 from blendsplat.heads.builtin import builtin_head
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.mesh import rasterize_mesh
@@ -37,8 +37,8 @@ def surfels(plan: Plan) -> list[Table]:
     """The head scene as surfels and as 3D Gaussians."""
     count, size, batch = plan.gaussians or 60_000, plan.size or 512, plan.batch or 1
     scene = head_scene(count, size, batch).to(plan.device)
-    means, quats, scales, opacities, colors = (x.requires_grad_() for x in scene.parameters)
-    cameras = (scene.viewmats, scene.Ks, size, size)
+    means, quats, scales, opacities, colors = (x.requires_grad_() for x in scene.gaussians.tensors())
+    cameras = (scene.cameras.viewmats, scene.cameras.Ks, size, size)
 
     def flat() -> tuple[Tensor, ...]:
         return rasterize_surfels(means, quats, scales[..., :2], opacities, colors, *cameras)
@@ -52,7 +52,7 @@ def surfels(plan: Plan) -> list[Table]:
         "3D Gaussians: forward": without_gradients(solid),
         "3D Gaussians: forward + backward": with_gradients(solid),
     }
-    return [Table("surfels", "Surfels", SURFELS, timed(plan, runs, f", {scene.label}", batch))]
+    return [Table("surfels", "Surfels", SURFELS, timed(plan, runs, f", {label(scene)}", batch))]
 
 
 def mesh(plan: Plan) -> list[Table]:

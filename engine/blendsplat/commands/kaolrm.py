@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of KaoLRM: its weights, data without a licence, and training on it."""
+"""The commands of KaoLRM: its weights, generated heads as training data, and training."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def described(model: type[Options], field: str) -> str:
 def run_command(
     doing: str, work: Callable[[Progress], dict[str, Any]], verbose: bool, as_json: bool, kept: str = ""
 ) -> dict[str, Any]:
-    """Run ``work`` and return its result; on failure tell it and exit. ``kept`` says what a cancelled run leaves."""
+    """Run ``work`` and return its result; on failure report it and exit. ``kept`` says what a cancelled run leaves."""
     console = Console(stderr=True)
     log = start_log("command", to_stderr=verbose)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main path on videos: how fast and how well each is imported, tracked, trained and reproduced."""
+"""Whole runs on videos: how fast and how well each is imported, tracked, trained on and reproduced."""
 
 from __future__ import annotations
 

@@ -67,13 +67,13 @@ def evaluate_fits(
     head = load_head(fits[0].head_source, progress=progress)
     rows: dict[str, dict[str, float]] = {}
     if truth is not None:
-        rows["mean face"] = judge(head, np.zeros(head.shape_count), truth)
+        rows["mean face"] = score_shape(head, np.zeros(head.shape_count), truth)
         for folder, fit in zip(folders, fits, strict=True):
-            rows[str(folder)] = judge(head, fit.shape, truth)
+            rows[str(folder)] = score_shape(head, fit.shape, truth)
     return {"rows": rows, "variance": variances(fits) if len(fits) > 1 else {}}
 
 
-def judge(head: HeadModel, shape: np.ndarray, scan: Scan) -> dict[str, float]:
+def score_shape(head: HeadModel, shape: np.ndarray, scan: Scan) -> dict[str, float]:
     """median_mm, mean_mm, std_mm of the scan-to-mesh distance, and chamfer_mm."""
     vertices, landmarks = neutral_mesh(head, shape)
     faces = head.faces.numpy()
@@ -93,17 +93,17 @@ def variances(fits: list[Performance]) -> dict[str, float]:
 def self_test(job: SelfTest | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """The shipped fit on generated people beside its two baselines.
 
-    -> {rows: {method: means of judge's figures and of the variances}, fitted, missed}. Rows: "mean face", "landmarks",
-    and the shipped regressor's where it is there.
+    -> {rows: {method: means of score_shape's figures and of the variances}, fitted, missed}. Rows: "mean face",
+    "landmarks", and the shipped regressor's where it is there.
     """
     job, progress = job or SelfTest(), progress or Progress()
     head = load_head("builtin")
-    judged = _Judged(head)
+    scores = _ScoreTable(head)
     for number in range(job.people):
         scan, pictures = _generated(head, job, number)
-        judged.person(scan, pictures, job.focal * job.size, progress)
+        scores.person(scan, pictures, job.focal * job.size, progress)
         progress.update("evaluate", number + 1, job.people)
-    return judged.as_json()
+    return scores.as_json()
 
 
 def evaluate_scan(
@@ -125,12 +125,12 @@ def evaluate_scan(
         pictures_to.mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(pictures):
             Image.fromarray(picture).save(pictures_to / f"{number:03d}.png")
-    judged = _Judged(load_head("builtin"))
-    judged.person(scan, pictures, job.focal * job.size, progress)
-    return judged.as_json()
+    scores = _ScoreTable(load_head("builtin"))
+    scores.person(scan, pictures, job.focal * job.size, progress)
+    return scores.as_json()
 
 
-class _Judged:
+class _ScoreTable:
     """The table of a test: for each person the mean face, the landmarks' fits and the shipped regressor's."""
 
     def __init__(self, head: HeadModel) -> None:
@@ -141,13 +141,13 @@ class _Judged:
 
     def person(self, scan: Scan, pictures: list[np.ndarray], focal: float, progress: Progress) -> None:
         """Fit pictures [H,W,3] uint8 of one person, taken with ``focal`` pixels, by every method."""
-        self.table["mean face"].append(judge(self.head, np.zeros(self.head.shape_count), scan))
+        self.table["mean face"].append(score_shape(self.head, np.zeros(self.head.shape_count), scan))
         for name, weights in self.methods.items():
             progress.check()
             fits = _fit_views(self.head, pictures, focal, weights)
             self.fitted, self.missed = self.fitted + len(fits), self.missed + len(pictures) - len(fits)
             spread = variances(fits) if len(fits) > 1 else {}
-            self.table[name] += [{**judge(self.head, fit.shape, scan), **spread} for fit in fits]
+            self.table[name] += [{**score_shape(self.head, fit.shape, scan), **spread} for fit in fits]
 
     def as_json(self) -> dict[str, Any]:
         rows = {name: _mean(rows) for name, rows in self.table.items() if rows}

@@ -51,7 +51,7 @@ class Performance:
     viewmat: np.ndarray  # [4,4]
     expression_names: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # landmark error, jitter, frames per second, ...
-    init: str = "landmarks"  # what told the fit of the face: the landmarks alone, or a regressor's name
+    init: str = "landmarks"  # what the fit started from: the landmarks alone, or a regressor's name
     notes: tuple[str, ...] = ()  # what the user should know
 
     @property

@@ -83,19 +83,19 @@ def take_portrait(
     head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int, light: float = 0.0
 ) -> Portrait:
     """Draw one frame of params (B = 1) at size x size pixels. light: the lamp's turn to the side, radians."""
-    shot = _shoot(head, params, viewmat, K, size)
-    normals = vertex_normals(shot.vertices, head.faces)[0].numpy()
-    seen, corners, weights = shot.seen, shot.corners, shot.weights
+    samples = _sample_head(head, params, viewmat, K, size)
+    normals = vertex_normals(samples.vertices, head.faces)[0].numpy()
+    seen, corners, weights = samples.seen, samples.corners, samples.weights
     rest = (head.template.numpy()[corners] * weights).sum(1)
     normal = _unit((normals[corners] * weights).sum(1))
-    to_camera = _unit(shot.eye - (shot.vertices[0].numpy()[corners] * weights).sum(1))
+    to_camera = _unit(samples.eye - (samples.vertices[0].numpy()[corners] * weights).sum(1))
     facing = (normal * to_camera).sum(1)
     albedo, is_eye = _paint(head, rest, corners, weights, Palette())
     colour = np.broadcast_to(np.array(_BACKDROP), (*seen.shape, 3)).copy()
     behind = facing < 0  # the inside of the skin, seen through a mouth that has no inside of its own
     lit = _shade(albedo, np.where(behind, -1, 1)[:, None] * normal, to_camera, is_eye, light)
     colour[seen] = np.where(behind[:, None], 0.5 * np.array(_INSIDE), lit)
-    return _develop(shot, colour.reshape(size, 2, size, 2, 3).mean((1, 3)), facing)
+    return _to_portrait(samples, colour.reshape(size, 2, size, 2, 3).mean((1, 3)), facing)
 
 
 def textured_portrait(texture: torch.Tensor) -> Renderer:
@@ -104,21 +104,21 @@ def textured_portrait(texture: torch.Tensor) -> Renderer:
     def draw(
         head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int, light: float = 0.0
     ) -> Portrait:
-        shot = _shoot(head, params, viewmat, K, size)
-        normals = vertex_normals(shot.vertices, head.faces)[0].numpy()
-        normal = _unit((normals[shot.corners] * shot.weights).sum(1))
-        to_camera = _unit(shot.eye - (shot.vertices[0].numpy()[shot.corners] * shot.weights).sum(1))
+        samples = _sample_head(head, params, viewmat, K, size)
+        normals = vertex_normals(samples.vertices, head.faces)[0].numpy()
+        normal = _unit((normals[samples.corners] * samples.weights).sum(1))
+        to_camera = _unit(samples.eye - (samples.vertices[0].numpy()[samples.corners] * samples.weights).sum(1))
         lamp = Light(direction=(_LIGHT[0] + float(np.tan(light)), _LIGHT[1], _LIGHT[2]))
         view, intrinsics = (torch.from_numpy(array.astype(np.float32))[None] for array in (viewmat, K))
-        rgba = render_head(head, shot.vertices, texture, view, intrinsics, size, size, light=lamp)[0].numpy()
+        rgba = render_head(head, samples.vertices, texture, view, intrinsics, size, size, light=lamp)[0].numpy()
         image = rgba[..., :3] + (1 - rgba[..., 3:]) * np.array(_BACKDROP)
-        return _develop(shot, image, (normal * to_camera).sum(1))
+        return _to_portrait(samples, image, (normal * to_camera).sum(1))
 
     return draw
 
 
 @dataclass
-class _Shot:
+class _Samples:
     """What a camera sees of a posed head, with 2 x 2 samples a pixel; the last four hold one row per covered sample."""
 
     vertices: torch.Tensor  # [1,V,3]
@@ -132,7 +132,7 @@ class _Shot:
     K: np.ndarray
 
 
-def _shoot(head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int) -> _Shot:
+def _sample_head(head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarray, size: int) -> _Samples:
     vertices = head(params)
     view, fine = (
         torch.from_numpy(array.astype(np.float32))[None] for array in (viewmat, K * np.array([[2.0], [2.0], [1.0]]))
@@ -142,15 +142,17 @@ def _shoot(head: HeadModel, params: HeadParams, viewmat: np.ndarray, K: np.ndarr
     seen = ids >= 0
     eye = -viewmat[:3, :3].T @ viewmat[:3, 3]
     corners = head.faces.numpy()[ids[seen]]
-    return _Shot(vertices, ids, barycentrics, seen, corners, barycentrics[seen][:, :, None], eye, viewmat, K)
+    return _Samples(vertices, ids, barycentrics, seen, corners, barycentrics[seen][:, :, None], eye, viewmat, K)
 
 
-def _develop(shot: _Shot, image: np.ndarray, facing: np.ndarray) -> Portrait:
-    facing_map = np.zeros(shot.seen.shape)
-    facing_map[shot.seen] = facing
+def _to_portrait(samples: _Samples, image: np.ndarray, facing: np.ndarray) -> Portrait:
+    facing_map = np.zeros(samples.seen.shape)
+    facing_map[samples.seen] = facing
     pick = (slice(0, None, 2), slice(0, None, 2))  # one of the four samples tells where the pixel lies
     colours = (image.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    return Portrait(colours, shot.ids[pick], shot.barycentrics[pick], facing_map[pick], shot.viewmat, shot.K)
+    return Portrait(
+        colours, samples.ids[pick], samples.barycentrics[pick], facing_map[pick], samples.viewmat, samples.K
+    )
 
 
 def painted_texture(head: HeadModel, palette: Palette, size: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from blendsplat.geometry import matrix_to_quat
-from blendsplat.splatting.tangent_frames import surface_frames_into
+from blendsplat.splatting.tangent_frames import fused_tangent_frames
 
 
 def tangent_frames(vertices: Tensor, faces: Tensor, uvs: Tensor, uv_faces: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ def tangent_frames(vertices: Tensor, faces: Tensor, uvs: Tensor, uv_faces: Tenso
 def tangent_frames_into(vertices: Tensor, faces: Tensor, edges: Tensor, frames: Tensor, quats: Tensor) -> None:
     """tangent_frames into given buffers, contiguous float32, without gradients; edges [F,4] of uv_edges."""
     if vertices.device.type in ("cpu", "cuda"):
-        surface_frames_into(vertices, faces, edges, frames, quats)
+        fused_tangent_frames(vertices, faces, edges, frames, quats)
     else:
         for target, value in zip((frames, quats), tangent_frames_reference(vertices, faces, edges), strict=True):
             target.copy_(value)

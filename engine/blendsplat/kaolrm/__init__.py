@@ -2,7 +2,7 @@
 """KaoLRM (Zhu et al. 2026): a large reconstruction model that regresses a parametric head from one image.
 
 ``load_model(directory)`` reads the user's weights; ``model.regress(images)`` gives shape, expression, pose, scale and
-translation. The modules: config, encoder, triplane, decoders, model (the network), folded (inference), weights (files).
+translation. The modules: config, encoder, triplane, decoders, model (the network), inference, weights (files).
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies in a folder of weights, told to a person: whose it is, for which head, whether a fit can use it.
+"""What lies in a folder of weights, in words: whose it is, for which head, whether a fit can use it.
 
 The command ``weights`` and the add-on's preferences show the same answer.
 """

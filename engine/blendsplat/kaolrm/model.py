@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole network: an image becomes a triplane, the triplane becomes a parametric head and Gaussians on its surface.
 
-``forward`` and its parts are what training uses; ``regress`` is inference and runs the folded network (folded.py).
+``forward`` and its parts are what training uses; ``regress`` is inference and runs the folded network (inference.py).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of MediaPipe's 478 face points is what, and how far each is to be believed.
+"""Which of MediaPipe's 478 face points is what, and with what confidence each is detected.
 
 Left and right are the person's. Indices are the face mesh's with irises: 468 skin points, then 2 x 5 iris points.
 """
@@ -198,7 +198,7 @@ LIP_PAIRS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (3
 
 
 def landmark_confidence() -> np.ndarray:
-    """How far each point is to be believed before anything is known of the frame: [478] weights around 1."""
+    """The confidence in each point before anything is known of the frame: [478] weights around 1."""
     weight = np.full(COUNT, 0.7, np.float32)
     weight[list(NEAR_OVAL)] = 0.3
     weight[list(OVAL)] = 0.1

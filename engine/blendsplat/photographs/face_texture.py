@@ -62,7 +62,7 @@ def project_texture(view: View, vertices: np.ndarray, head: HeadModel, size: int
     twins = _mirrored(head, posed)
     texels, triangles, weights = texture_texels(head.uvs, head.uv_faces, size)
     corners, weights = faces[triangles], weights[:, :, None]
-    own, seen = _look(view, posed, _mix(posed.points, corners, weights), _mix(posed.normals, corners, weights))
+    own, seen = _project(view, posed, _mix(posed.points, corners, weights), _mix(posed.normals, corners, weights))
     fill, shift = _spread_colours(view, posed, twins, head)
     colours = _mix(fill, corners, weights)
     apart = region_mask(head, *EYES, *INSIDE_MOUTH)[corners].all(1)
@@ -78,7 +78,7 @@ def _mirror_onto(
 ) -> None:  # fmt: skip
     """Lay what the other half shows over ``colours`` [P,3] of the ``wanted`` [P] texels."""
     corners, weights = corners[wanted], weights[wanted]
-    other, seen = _look(view, posed, _mix(twins.points, corners, weights), _mix(twins.normals, corners, weights))
+    other, seen = _project(view, posed, _mix(twins.points, corners, weights), _mix(twins.normals, corners, weights))
     other += _mix(shift, corners, weights)
     colours[wanted] += _soften(seen, texels[wanted], size) * (other - colours[wanted])
 
@@ -113,8 +113,8 @@ def _mix(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.nda
     return total
 
 
-def _look(view: View, posed: _Head, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [P,3] (0..255) that the photograph shows at points [P,3], and how far each is to be believed [P,1]."""
+def _project(view: View, posed: _Head, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [P,3] (0..255) that the photograph shows at points [P,3], and the trust in each [P,1]."""
     distance = np.linalg.norm(points, axis=1)
     lengths = np.maximum(np.linalg.norm(normals, axis=1) * distance, 1e-12)
     facing = -(points * normals).sum(1) / lengths
@@ -174,8 +174,8 @@ def _spread_colours(view: View, posed: _Head, twins: _Head, head: HeadModel) -> 
     """
     blur = max(1.0, 0.03 * view.K[0, 0] * 4 * posed.clearance / CLEARANCE / float(posed.points[:, 2].mean()))
     soft = View(_blurred(view, blur), view.matte, view.K)
-    own, seen = _look(soft, posed, posed.points, posed.normals)
-    other, seen_there = _look(soft, posed, twins.points, twins.normals)
+    own, seen = _project(soft, posed, posed.points, posed.normals)
+    other, seen_there = _project(soft, posed, twins.points, twins.normals)
     solve = _Spreader(head)
     shift = solve(own - other, seen * seen_there, np.zeros(3, np.float32))
     known = seen + (1 - seen) * seen_there

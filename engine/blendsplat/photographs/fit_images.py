@@ -2,7 +2,7 @@
 """From photographs to fitted heads: matte, regress, refine on the landmarks, camera of the whole photograph, files.
 
 The tracker's own solver refines; a photograph is a clip of one frame, and several of one person are a clip whose frames
-share the shape. Every result is a Tracking, so whatever plays a performance can use it.
+share the shape. Every result is a Performance, so whatever plays a performance can use it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import make_detector
 from blendsplat.photographs.fit_files import ImageFit, check_writable, save_fit
 from blendsplat.photographs.photograph import Face, Photograph, find_face, photograph_files, read_photograph
-from blendsplat.photographs.photometric_refinement import cut_look, refine_on_pixels
+from blendsplat.photographs.photometric_refinement import cut_out, refine_on_pixels
 from blendsplat.progress import Progress
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
@@ -88,23 +88,23 @@ def fit_images(
     folders = _folders(files, directory)
     check_writable(directory)
 
-    def tell(number: int, part: float, message: str) -> None:
+    def report(number: int, part: float, message: str) -> None:
         """Progress within a photograph, and the chance to cancel there."""
         progress.check()
         progress.update("fit image", number + part, len(files), message)
 
     def finish(group: list[_Seen]) -> None:
         last = len(done) + len(failed) if len(group) == 1 else len(files) - 1
-        tell(last, 0.3, f"{group[0].photograph.path.name}: fitting the head")
+        report(last, 0.3, f"{group[0].photograph.path.name}: fitting the head")
         for fit in _fit(group, head, regressor, options):
             folder = folders[fit.photograph.path]
-            tell(last, 0.6, f"{fit.photograph.path.name}: writing texture and overlay")
+            report(last, 0.6, f"{fit.photograph.path.name}: writing texture and overlay")
             save_fit(fit, head, folder)
             done.append(_told(fit, folder))
 
     with make_detector(options.detector, max_faces=4, moving=False) as detector:
         for number, path in enumerate(files):
-            tell(number, 0.0, f"{path.name}: looking for the face")
+            report(number, 0.0, f"{path.name}: looking for the face")
             try:
                 photograph = read_photograph(path)
                 face = find_face(photograph, detector)
@@ -190,10 +190,10 @@ def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, optio
 
 def _refined(fits: list[ImageFit], head: HeadModel) -> list[ImageFit]:
     """The fits after their pixels were looked at; as they were, with a warning, where that moved the landmarks away."""
-    looks = [
-        cut_look(fit.photograph.image, fit.matte, fit.photograph.scale, fit.face.points, fit.tracking.K) for fit in fits
+    cutouts = [
+        cut_out(fit.photograph.image, fit.matte, fit.photograph.scale, fit.face.points, fit.tracking.K) for fit in fits
     ]
-    moved = refine_on_pixels([fit.tracking for fit in fits], looks, head)
+    moved = refine_on_pixels([fit.tracking for fit in fits], cutouts, head)
     errors = [_landmark_error(tracking, head, fit.face) for tracking, fit in zip(moved, fits, strict=True)]
     before = [fit.tracking.figures["landmark_error"] for fit in fits]
     if not all(after <= allowed + PIXELS_MAY_MOVE for after, allowed in zip(errors, before, strict=True)):
@@ -220,7 +220,7 @@ def _border(seen: _Seen) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _own(whole: Performance, row: int, seen: _Seen, head: HeadModel, method: str) -> ImageFit:
-    """Row ``row`` of a group's Tracking in its photograph's own camera."""
+    """Row ``row`` of a group's Performance in its photograph's own camera."""
     photograph = seen.photograph
     K = np.diag([seen.focal, seen.focal, 1.0]).astype(np.float32)
     K[:2, 2] = _middle(photograph)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A photograph as a fit needs it: upright pixels, focal length, the face's landmarks and how far they can be believed.
+"""A photograph as a fit needs it: upright pixels, focal length, the face's landmarks and how certain they are.
 
-A detector has no honest score. Looking several times, at turned and scaled crops, tells: where it sees the face its
-answers agree, where it guesses (a hand over the mouth, a drawing) they scatter.
+The detector's own score says little. So it runs on several turned and scaled crops: where it sees the face its answers
+agree, where it guesses (a hand over the mouth, a drawing) they scatter.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from blendsplat.video.decode import Frame
 from blendsplat.video.images import IMAGE_SUFFIXES, list_images, natural_key, read_image, upright_size
 
 SMALLEST = 16  # pixels a side
-WORKED = 2048  # longer side of the copy that is looked at; the camera stays that of the whole photograph
+WORKED = 2048  # longer side of the copy that is worked on; the camera stays that of the whole photograph
 ENLARGED = 320  # tiny pictures are enlarged to this for the detector
-LOOK, LOOK_SIDE = 512, 1.9  # pixels of the crops looked at; their side in face heights
-LOOKS = ((0.0, 1.0), (-9.0, 1.12), (9.0, 0.92), (4.0, 1.25))  # turn in degrees, zoom
+CROP, CROP_SIDE = 512, 1.9  # pixels of the crops that are searched; their side in face heights
+CROPS = ((0.0, 1.0), (-9.0, 1.12), (9.0, 0.92), (4.0, 1.25))  # turn in degrees, zoom
 # Spread of a feature over the eyes' distance: from UNSURE it is hidden, from UNSTEADY where it is twice the usual
 # one. Seen on one portrait: mouth 0.005, under a painted patch of skin 0.012, of cloth 0.045.
 UNSURE, UNSTEADY = 0.025, 0.010
@@ -65,7 +65,7 @@ class Photograph:
 
 @dataclass
 class Face:
-    """points [478,2] in pixels of the original; spread [478]: how much the looks disagree, over the distance between
+    """points [478,2] in pixels of the original; spread [478]: how much the crops disagree, over the distance between
     the eyes; warnings: sentences on what should be doubted."""
 
     points: np.ndarray
@@ -150,7 +150,7 @@ def recorded_focal(path: Path) -> float | None:
 
 
 def find_face(photograph: Photograph, detector: LandmarkDetector) -> Face:
-    """The largest face, looked at several times. Raises NoFaceError."""
+    """The largest face, found in several crops. Raises NoFaceError."""
     grown = max(1.0, ENLARGED / max(photograph.image.shape[:2]))
     image = photograph.image
     if grown > 1:
@@ -159,10 +159,12 @@ def find_face(photograph: Photograph, detector: LandmarkDetector) -> Face:
     if not boxes:
         raise _no_face(photograph)
     box = max(boxes, key=box_size)
-    looks = [points for turn, zoom in LOOKS if (points := _look(image, box, turn, zoom, detector)) is not None]
-    if len(looks) < 2:
+    detections = [
+        points for turn, zoom in CROPS if (points := _detect_in_crop(image, box, turn, zoom, detector)) is not None
+    ]
+    if len(detections) < 2:
         raise _no_face(photograph)
-    stack = np.stack(looks)
+    stack = np.stack(detections)
     points = np.median(stack, 0)
     eyes = max(float(np.linalg.norm(points[list(pts.LEFT_IRIS)].mean(0) - points[list(pts.RIGHT_IRIS)].mean(0))), 1e-6)
     spread = np.linalg.norm(stack - points, axis=-1).mean(0) / eyes
@@ -180,7 +182,7 @@ def find_face(photograph: Photograph, detector: LandmarkDetector) -> Face:
 
 
 def hidden_features(spread: np.ndarray) -> list[str]:
-    """Names of FEATURES that the looks disagree on; spread [478] over the distance between the eyes."""
+    """Names of FEATURES that the crops disagree on; spread [478] over the distance between the eyes."""
     by_feature = {name: float(spread[list(rows)].mean()) for name, rows in FEATURES.items()}
     usual = float(np.median(list(by_feature.values())))
     return [name for name, value in by_feature.items() if value > UNSURE or value > max(UNSTEADY, 2 * usual)]
@@ -191,19 +193,19 @@ def photograph_scale(photograph: Photograph, grown: float) -> float:
     return 1 / (grown * photograph.scale)
 
 
-def _look(
+def _detect_in_crop(
     image: np.ndarray, box: np.ndarray, turn: float, zoom: float, detector: LandmarkDetector
 ) -> np.ndarray | None:
     """Landmarks [478,2] in ``image`` seen through one turned and zoomed crop around ``box``; None: not this face."""
     centre = (box[:2] + box[2:]) / 2
-    scale = zoom * LOOK / (LOOK_SIDE * box_size(box))
+    scale = zoom * CROP / (CROP_SIDE * box_size(box))
     matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, scale), np.float64)
-    matrix[:, 2] = matrix[:, 2] + LOOK / 2 - centre
+    matrix[:, 2] = matrix[:, 2] + CROP / 2 - centre
     shown = matrix.copy()
     # OpenCV counts pixels from their centres, we from their corners
     shown[:, 2] = matrix[:, 2] + matrix[:, :2].sum(1) / 2 - 0.5
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    crop = cv2.warpAffine(image, shown, (LOOK, LOOK), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(image, shown, (CROP, CROP), flags=how, borderMode=cv2.BORDER_REPLICATE)
     back = cv2.invertAffineTransform(matrix)
     found = [face.points[:, :2] @ back[:, :2].T + back[:, 2] for face in detector.detect_all(crop, 0.0)]
     boxes = [np.concatenate([points.min(0), points.max(0)]) for points in found]

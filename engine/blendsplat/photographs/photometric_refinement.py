@@ -35,7 +35,7 @@ COVERED = ("lips", "left_eyelids", "right_eyelids", "left_eyeball", "right_eyeba
 
 
 @dataclass
-class Look:
+class Cutout:
     """One photograph, cut: linear colours [S,S,3] over their mean on the face, matte [S,S], K [3,3] and the landmarks
     [478,2] in its pixels."""
 
@@ -45,7 +45,7 @@ class Look:
     points: Tensor
 
 
-def cut_look(image: np.ndarray, matte: np.ndarray, scale: float, points: np.ndarray, K: np.ndarray) -> Look:
+def cut_out(image: np.ndarray, matte: np.ndarray, scale: float, points: np.ndarray, K: np.ndarray) -> Cutout:
     """image [H,W,3] uint8 and matte [H,W] of a copy ``scale`` times the original, whose landmarks and K are given."""
     left, top, side = framing(points, SHARE)
     small = (left * scale, top * scale, side * scale)
@@ -55,16 +55,16 @@ def cut_look(image: np.ndarray, matte: np.ndarray, scale: float, points: np.ndar
     camera = np.array([[zoom, 0, -left * zoom], [0, zoom, -top * zoom], [0, 0, 1]]) @ K
     inner = linear[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4]
     tensors = (linear / max(float(inner.mean()), 1e-3), shown, camera, (points - [left, top]) * zoom)
-    return Look(*(torch.as_tensor(value, dtype=torch.float32) for value in tensors))
+    return Cutout(*(torch.as_tensor(value, dtype=torch.float32) for value in tensors))
 
 
-def refine_on_pixels(trackings: list[Performance], looks: list[Look], head: HeadModel) -> list[Performance]:
+def refine_on_pixels(trackings: list[Performance], cutouts: list[Cutout], head: HeadModel) -> list[Performance]:
     """Fits of one person's photographs (of one shape) -> the same after STEPS steps on all of them together."""
     start = _together(trackings)
     moves = {name: torch.zeros_like(getattr(start, name), requires_grad=True) for name in SPANS}  # in units of SPANS
     optimiser = torch.optim.Adam(list(moves.values()), RATE, betas=(0.8, 0.95))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS, RATE / 20)
-    scene = _Scene(head, trackings, looks)
+    scene = _Scene(head, trackings, cutouts)
     for _ in range(STEPS):
         optimiser.zero_grad()
         cost = scene.cost(_moved(start, moves, head)) + sum((move**2).sum() for move in moves.values())
@@ -101,14 +101,14 @@ def _written(tracking: Performance, found: HeadParams, row: int) -> Performance:
 class _Scene:
     """What stays the same over the steps."""
 
-    def __init__(self, head: HeadModel, trackings: list[Performance], looks: list[Look]) -> None:
+    def __init__(self, head: HeadModel, trackings: list[Performance], cutouts: list[Cutout]) -> None:
         self._head, self._neighbours = head, find_neighbours(head.faces)
         self._offsets = torch.as_tensor(trackings[0].vertex_offsets)
         self._views = torch.stack([torch.as_tensor(t.viewmat) for t in trackings])
-        self._Ks = torch.stack([look.K for look in looks])
-        self._points = torch.stack([look.points for look in looks])
-        self._colours = torch.stack([look.colours for look in looks])
-        self._matte = torch.stack([look.matte for look in looks])[..., None]
+        self._Ks = torch.stack([cutout.K for cutout in cutouts])
+        self._points = torch.stack([cutout.points for cutout in cutouts])
+        self._colours = torch.stack([cutout.colours for cutout in cutouts])
+        self._matte = torch.stack([cutout.matte for cutout in cutouts])[..., None]
         bare = region_mask(head, *BARE) & ~region_mask(head, *COVERED)
         self._bare = torch.as_tensor(bare, dtype=torch.float32)[:, None]
         eyes = (self._points[:, 468:473].mean(1) - self._points[:, 473:478].mean(1)).norm(dim=-1)

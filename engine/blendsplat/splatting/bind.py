@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from blendsplat.geometry import quat_multiply
-from blendsplat.splatting.buffers import Gradients, address
-from blendsplat.splatting.launch import Launch, check_buffer, launch_on
+from blendsplat.splatting.buffers import address
+from blendsplat.splatting.launch import check_buffer, launch_on
+from blendsplat.splatting.protocols import Launch
+from blendsplat.splatting.scene import Gaussians, Gradients
 
 SH_DC = 0.28209479177387814  # the constant spherical harmonic: rgb = max(0, SH_DC * feature + 0.5)
 _WIDTHS = (3, 4, 3)  # floats of a position, a quaternion, a colour
@@ -57,19 +59,19 @@ class BindParameters(NamedTuple):
 class BindPass:
     """RGBAvatar's equations 1 and 4 without autograd, in buffers made once: after the first call nothing is allocated.
 
-    ``means``, ``quats`` (not normalised), ``colors`` [B,N,*], ``scales`` [1,N,3] and ``opacities`` [1,N] are written by
-    ``forward``; ``grads``, by parameter name, and ``grad_weights`` [B,K] by ``backward``.
+    ``gaussians`` (quats not normalised, scales [1,N,3] and opacities [1,N]) are written by ``forward``; ``grads``, by
+    parameter name, and ``grad_weights`` [B,K] by ``backward``.
     """
 
     def __init__(self, images: int, gaussians: int, blendshapes: int, device: torch.device | str) -> None:
         self._launch = launch_on(torch.device(device))
-        self._images, self._gaussians, self._blendshapes = images, gaussians, blendshapes
+        self._images, self._count, self._blendshapes = images, gaussians, blendshapes
 
         def empty(*shape: int) -> Tensor:
             return torch.empty(shape, device=device)
 
-        self.means, self.quats, self.colors = (empty(images, gaussians, width) for width in _WIDTHS)
-        self.scales, self.opacities = empty(1, gaussians, 3), empty(1, gaussians)
+        means, quats, colors = (empty(images, gaussians, width) for width in _WIDTHS)
+        self.gaussians = Gaussians(means, quats, empty(1, gaussians, 3), empty(1, gaussians), colors)
         self.grads: dict[str, Tensor] = {}
         self.grad_weights: Tensor | None = None
         self._scratch: Tensor | None = None
@@ -94,15 +96,14 @@ class BindPass:
         without weights they are those of the base: no entries for the blendshapes, and grad_weights is None."""
         if self._view is None:
             raise ValueError("backward: there was no forward pass yet")
-        outputs = Gradients(self.means, self.quats, self.scales, self.opacities, self.colors)
-        for name, output in outputs._asdict().items():
-            check_buffer(f"grads.{name}", getattr(grads, name), output.shape, self._launch.device)
+        for name, grad, output in zip(Gradients._fields, grads, self.gaussians.tensors(), strict=True):
+            check_buffer(f"grads.{name}", grad, output.shape, self._launch.device)
         self._make_gradients()
         self.grads = self._every_grad if self._blended else self._base_grads
         self.grad_weights = self._weight_grads if self._blended else None
         by = self._every_grad
         arguments = self._launch.kernels.BindBackward(
-            _addresses(grads.means, grads.quats, grads.colors, grads.scales, grads.opacities), self._outputs(),
+            _bound_addresses(grads), self._outputs(),
             _addresses(by["positions"], by["quats"], by["colors"]),
             _addresses(by["delta_positions"], by["delta_quats"], by["delta_colors"]),
             *_addresses(by["log_scales"], by["opacity_logits"], self._weight_grads, self._scratch),
@@ -110,28 +111,33 @@ class BindPass:
         self._launch.kernels.bind_backward(self._view, arguments, *self._launch.queue)
 
     def _outputs(self) -> list[int]:
-        return _addresses(self.means, self.quats, self.colors, self.scales, self.opacities)
+        return _bound_addresses(self.gaussians)
 
     def _make_gradients(self) -> None:
         """Buffers that only training needs."""
         if self._scratch is not None:
             return
         device, kernels = self._launch.device, self._launch.kernels
-        shapes = _parameter_shapes(self._gaussians, self._blendshapes)
+        shapes = _parameter_shapes(self._count, self._blendshapes)
         self._every_grad = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
         self._base_grads = {name: grad for name, grad in self._every_grad.items() if not name.startswith("delta_")}
         self._weight_grads = torch.empty(self._images, self._blendshapes, device=device)
-        floats = kernels.bind_scratch(self._images, self._gaussians, self._blendshapes)
+        floats = kernels.bind_scratch(self._images, self._count, self._blendshapes)
         self._scratch = torch.empty(floats, device=device)
 
     def _check(self, parameters: BindParameters, weights: Tensor | None, carrier: Carrier) -> None:
         device = self._launch.device
-        for name, shape in _parameter_shapes(self._gaussians, self._blendshapes).items():
+        for name, shape in _parameter_shapes(self._count, self._blendshapes).items():
             check_buffer(name, getattr(parameters, name), shape, device)
         if weights is not None:
             check_buffer("weights", weights, (self._images, self._blendshapes), device)
         _, _, previous = self._keep if self._keep else (None, None, None)
-        _check_carrier(carrier, self._images, self._gaussians, device, carrier is previous)
+        _check_carrier(carrier, self._images, self._count, device, carrier is previous)
+
+
+def _bound_addresses(g: Gaussians | Gradients) -> list[int]:
+    """In the kernels' order (BoundSlot in cuda_ext/include/blendsplat/bindings.h)."""
+    return _addresses(g.means, g.quats, g.colors, g.scales, g.opacities)
 
 
 def _addresses(*tensors: Tensor | None) -> list[int]:

@@ -1,69 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the rasterizer and its backends hand to each other: the checked scene, the sorted bins, scratch that is reused.
+"""Where the rasterizers' tensors come from, made anew or used again, and the sorted bins that stages hand on.
 
-Backends know only addresses; these classes own the tensors behind them.
+Kernels know only addresses; these classes own the tensors behind them.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from blendsplat.errors import BlendsplatError, OutOfMemory
-
-DEFAULT_NEAR_PLANE = 0.01  # world units
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Validated, contiguous float32 inputs of one batch on one device."""
-
-    means: Tensor  # [B,N,3]
-    quats: Tensor  # [B,N,4]
-    scales: Tensor  # [B,N,3], or [1,N,3]: the same in every image
-    opacities: Tensor  # [B,N] or [1,N], likewise
-    colors: Tensor  # [B,N,3]
-    viewmats: Tensor  # [B,4,4]
-    Ks: Tensor  # [B,3,3]
-    width: int
-    height: int
-    near_plane: float
-
-    @property
-    def images(self) -> int:
-        return self.means.shape[0]
-
-    @property
-    def gaussians(self) -> int:
-        return self.means.shape[1]
-
-    @property
-    def shared_scales(self) -> bool:
-        return self.scales.shape[0] != self.images
-
-    @property
-    def shared_opacities(self) -> bool:
-        return self.opacities.shape[0] != self.images
-
-    def pixels(self, channels: int) -> Tensor:
-        """An uninitialised [B,H,W,channels] plane."""
-        return self.means.new_empty(self.images, self.height, self.width, channels)
-
-
-class Gradients(NamedTuple):
-    """Gradients of a scene's Gaussians, shaped like them: what the images share gets the sum over the images."""
-
-    means: Tensor
-    quats: Tensor
-    scales: Tensor
-    opacities: Tensor
-    colors: Tensor
+from blendsplat.splatting.scene import Gradients, Scene
 
 
 @dataclass
@@ -91,29 +43,49 @@ def check_entries(count: int, scene: Scene) -> None:
     """Raise BlendsplatError when the Gaussians of a batch touch more tiles than can be sorted."""
     if count > MAX_ENTRIES:
         raise BlendsplatError(
-            f"{scene.gaussians} Gaussians, {scene.images} images of {scene.width}x{scene.height}, touch {count} tiles; "
+            f"{scene.count} Gaussians, {scene.images} images of {scene.width}x{scene.height}, touch {count} tiles; "
             "they have grown gigantic. Lower the learning rate of the scales, or render fewer images at once."
         )
 
 
-Take = Callable[[str, tuple[int, ...], torch.dtype], Tensor]  # (name, shape, dtype) -> an uninitialised tensor
+class BufferProvider(Protocol):
+    """Where an operation gets the tensors that it leaves to its caller."""
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """An uninitialised tensor. Raises OutOfMemory saying how much it asked for."""
 
 
-def fresh_on(device: torch.device | str) -> Take:
-    """A Take that allocates on ``device``, for results that somebody keeps. It raises OutOfMemory saying how much it
-    asked for."""
+class FreshBuffers:
+    """A BufferProvider that allocates at every call, for results that somebody keeps."""
 
-    def take(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def __init__(self, device: torch.device | str) -> None:
+        self._device = device
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         try:
-            return torch.empty(shape, dtype=dtype, device=device)
+            return torch.empty(shape, dtype=dtype, device=self._device)
         except RuntimeError as error:  # what torch raises where its allocator finds no memory
             raise _shortage(name, math.prod(shape) * dtype.itemsize, error) from error
 
-    return take
+
+def plane_buffers(scene: Scene, buffers: BufferProvider) -> tuple[Tensor, Tensor, Tensor]:
+    """image [B,H,W,3], alpha and depth [B,H,W,1], uninitialised."""
+    size = (scene.images, scene.height, scene.width)
+    return (
+        buffers.take("image", (*size, 3), torch.float32),
+        buffers.take("alpha", (*size, 1), torch.float32),
+        buffers.take("depth", (*size, 1), torch.float32),
+    )
+
+
+def gradient_buffers(scene: Scene, buffers: BufferProvider) -> Gradients:
+    """Shaped like the scene's Gaussians, uninitialised."""
+    named = zip(Gradients._fields, scene.gaussians.tensors(), strict=True)
+    return Gradients(*(buffers.take(f"grad_{name}", tuple(like.shape), torch.float32) for name, like in named))
 
 
 def zeros(name: str, count: int) -> Tensor:
-    """Float32 zeros on the CPU; pages that nobody touches cost no memory. Raises OutOfMemory as ``fresh`` does."""
+    """Float32 zeros on the CPU; pages that nobody touches cost no memory. Raises OutOfMemory as FreshBuffers does."""
     try:
         return torch.zeros(count)
     except RuntimeError as error:
@@ -129,14 +101,11 @@ def _shortage(name: str, size: int, error: RuntimeError) -> OutOfMemory:
     )
 
 
-fresh = fresh_on(torch.device("cpu"))
-
-
 class Buffers:
-    """Growing buffers by name, so that a training step allocates nothing new."""
+    """A BufferProvider of growing buffers by name, so that a training step allocates nothing new."""
 
     def __init__(self, device: torch.device | str = "cpu", spare: float = 0.25) -> None:
-        self._device, self._spare = device, spare
+        self._fresh, self._spare = FreshBuffers(device), spare
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -144,7 +113,7 @@ class Buffers:
         count = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
-            buffer = fresh_on(self._device)(name, (max(count + int(self._spare * count), 1),), dtype)
+            buffer = self._fresh.take(name, (max(count + int(self._spare * count), 1),), dtype)
             self._buffers[name] = buffer
         return buffer[:count].view(shape)
 

@@ -9,7 +9,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Scene
+from blendsplat.splatting.scene import Cameras, Gaussians, Scene
 
 MAX_SIZE = 32768  # pixels along one side
 
@@ -63,27 +63,31 @@ def checked_near_plane(near_plane: float) -> float:
     return float(near_plane)
 
 
-def checked_scene(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmats: Tensor, Ks: Tensor,
-    width: int, height: int, near_plane: float, sharing: bool = False, axes: int = 3,
-) -> Scene:  # fmt: skip
-    """The rasterizer's input, scales [B,N,axes]; ``sharing`` also takes scales [1,N,axes] and opacities [1,N] that all
-    images share."""
+def checked_scene(scene: Scene, sharing: bool = False, axes: int = 3) -> Scene:
+    """What a backend may rely on, scales [B,N,axes]; ``sharing`` also takes scales [1,N,axes] and opacities [1,N] that
+    all images share."""
+    given, cameras = scene.gaussians, scene.cameras
+    means = given.means
     if not isinstance(means, Tensor) or means.dim() != 3 or means.shape[-1] != 3:
         got = list(means.shape) if isinstance(means, Tensor) else type(means).__name__
         raise ValueError(f"means: expected a float32 tensor of shape [B,N,3], got {got}")
-    images, gaussians = means.shape[:2]
-    checked_size(width, height)
-    near_plane = checked_near_plane(near_plane)
+    images, count = means.shape[:2]
+    checked_size(cameras.width, cameras.height)
+    near_plane = checked_near_plane(cameras.near_plane)
     device = means.device
 
     def sets(value: Tensor) -> int:
         return 1 if sharing and isinstance(value, Tensor) and value.dim() and value.shape[0] == 1 else images
 
-    means = checked("means", means, (images, gaussians, 3), device)
-    quats = checked("quats", quats, (images, gaussians, 4), device)
-    scales = checked("scales", scales, (sets(scales), gaussians, axes), device)
-    opacities = checked("opacities", opacities, (sets(opacities), gaussians), device)
-    colors = checked("colors", colors, (images, gaussians, 3), device)
-    viewmats, Ks = checked_cameras(viewmats, Ks, images, device)
-    return Scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
+    gaussians = Gaussians(
+        checked("means", means, (images, count, 3), device),
+        checked("quats", given.quats, (images, count, 4), device),
+        checked("scales", given.scales, (sets(given.scales), count, axes), device),
+        checked("opacities", given.opacities, (sets(given.opacities), count), device),
+        checked("colors", given.colors, (images, count, 3), device),
+    )
+    viewmats, Ks = checked_cameras(cameras.viewmats, cameras.Ks, images, device)
+    backgrounds = scene.backgrounds
+    if backgrounds is not None:
+        backgrounds = checked("backgrounds", backgrounds, (images, 3), device)
+    return Scene(gaussians, Cameras(viewmats, Ks, cameras.width, cameras.height, near_plane), backgrounds)

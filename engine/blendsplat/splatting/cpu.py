@@ -7,14 +7,26 @@ It allocates what the kernels read and write; the kernels know only addresses.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Bins, Gradients, Scene, Take, Workspace, address, check_entries, fresh, zeros
+from blendsplat.splatting.buffers import (
+    Bins,
+    BufferProvider,
+    Workspace,
+    address,
+    check_entries,
+    gradient_buffers,
+    plane_buffers,
+    zeros,
+)
+from blendsplat.splatting.interface import check_interface
 from blendsplat.splatting.passes import BufferedPass
+from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 _MAX_PARTS = 32
 _FIXED_ITEMS = 8
@@ -60,10 +72,28 @@ class _Scratch(Workspace):
         return self._rows[:count].view(shape), float(self._stamp)
 
 
+@dataclass(frozen=True)
+class CpuLaunch:
+    """The fused operations on torch's number of threads."""
+
+    kernels: Any
+    device: torch.device
+
+    @property
+    def queue(self) -> tuple[int]:
+        """(threads,)"""
+        return (torch.get_num_threads(),)
+
+    def image_loss_sizes(self, images: int, height: int, width: int) -> tuple[int, int]:
+        sums, rows = self.kernels.image_loss_sizes(images, height, width, torch.get_num_threads())
+        return sums, rows
+
+
 class CpuBackend:
     """Threads + vector instructions (AVX-512, AVX2 or what the compiler finds), chosen at run time."""
 
     def __init__(self, module: ModuleType) -> None:
+        check_interface(module)
         self.kernels: Any = module
         self.workspace = _Scratch()
 
@@ -72,16 +102,17 @@ class CpuBackend:
         """ "avx512", "avx2" or "generic"."""
         return str(self.kernels.instruction_set())
 
-    def make_pass(
-        self, images: int, gaussians: int, width: int, height: int, device: torch.device, near_plane: float
-    ) -> BufferedPass:
-        return BufferedPass(self, images, gaussians, width, height, device, near_plane)
+    def make_pass(self, images: int, gaussians: int, width: int, height: int, device: torch.device) -> BufferedPass:
+        return BufferedPass(self, images, gaussians, width, height, device)
+
+    def launch(self, device: torch.device) -> CpuLaunch:
+        return CpuLaunch(self.kernels, device)
 
     def view(self, scene: Scene) -> Any:
+        cameras = scene.cameras
         return self.kernels.Scene(
-            scene.images, scene.gaussians, scene.width, scene.height, scene.near_plane, torch.get_num_threads(),
-            address(scene.means), address(scene.quats), address(scene.scales), address(scene.opacities),
-            address(scene.colors), address(scene.viewmats), address(scene.Ks),
+            scene.images, scene.count, cameras.width, cameras.height, cameras.near_plane, torch.get_num_threads(),
+            *(address(tensor) for tensor in (*scene.gaussians.tensors(), cameras.viewmats, cameras.Ks)),
             scene.shared_scales, scene.shared_opacities,
         )  # fmt: skip
 
@@ -99,21 +130,20 @@ class CpuBackend:
     def _tile_rows(self, scene: Scene) -> int:
         return -(-scene.height // int(self.kernels.TILE_SIZE))
 
-    def bin(self, scene: Scene, take: Take = fresh) -> Bins:
-        """Project, and sort by (image, tile, depth). What stays comes from ``take``, scratch is the backend's."""
-        records = take("records", (scene.images, scene.gaussians, self.kernels.RECORD_SIZE), torch.float32)
-        return self._bin(scene, records, None, take)
+    def bin(self, scene: Scene, buffers: BufferProvider) -> Bins:
+        records = buffers.take("records", (scene.images, scene.count, self.kernels.RECORD_SIZE), torch.float32)
+        return self._bin(scene, records, None, buffers)
 
-    def sort(self, scene: Scene, records: Tensor, tile_bounds: Tensor, take: Take = fresh) -> Bins:
-        """The tiles' lists of records [B,N,16] that are projected already, with tile_bounds [B,N] int32."""
-        return self._bin(scene, records, tile_bounds, take)
+    def sort(self, scene: Scene, records: Tensor, tile_bounds: Tensor, buffers: BufferProvider) -> Bins:
+        """The tiles' lists of records [B,N,RECORD_SIZE] that are projected already, with tile_bounds [B,N] int32."""
+        return self._bin(scene, records, tile_bounds, buffers)
 
-    def _bin(self, scene: Scene, records: Tensor, tile_bounds: Tensor | None, take: Take) -> Bins:
+    def _bin(self, scene: Scene, records: Tensor, tile_bounds: Tensor | None, buffers: BufferProvider) -> Bins:
         view, kernels, scratch = self.view(scene), self.kernels, self.workspace
-        images, gaussians = scene.images, scene.gaussians
+        images, gaussians = scene.images, scene.count
         tiles = self._tile_rows(scene) * -(-scene.width // kernels.TILE_SIZE)
         slots, slabs = _shares(images, gaussians, torch.get_num_threads(), kernels.MAX_SLABS)
-        offsets = take("offsets", (images, tiles + 1), torch.int64)
+        offsets = buffers.take("offsets", (images, tiles + 1), torch.int64)
         fixed = (
             slots,
             slabs,
@@ -126,7 +156,7 @@ class CpuBackend:
         room = scratch.room
         while True:  # once, except where there is more to draw than ever before
             pairs = scratch.take("pairs", (slots, room.pairs), torch.int64)
-            entries = take("entries", (images, room.entries), torch.int32)
+            entries = buffers.take("entries", (images, room.entries), torch.int32)
             needed_pairs, needed_entries, longest = kernels.bin(
                 view,
                 kernels.Binning(
@@ -141,45 +171,30 @@ class CpuBackend:
             room = room.grown(needed_pairs, needed_entries)
 
     def blend_forward(
-        self, scene: Scene, bins: Bins, backgrounds: Tensor | None, take: Take = fresh
+        self, scene: Scene, bins: Bins, buffers: BufferProvider, keep_for_backward: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        plane = (scene.images, scene.height, scene.width)
-        image, alpha, depth = (
-            take(name, (*plane, channels), torch.float32)
-            for name, channels in (("image", 3), ("alpha", 1), ("depth", 1))
-        )
+        """Keeps nothing: ``backward`` composites again."""
+        image, alpha, depth = plane_buffers(scene, buffers)
         self.kernels.blend_forward(
             self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
-            address(backgrounds), address(image), address(alpha), address(depth),
+            address(scene.backgrounds), address(image), address(alpha), address(depth),
         )  # fmt: skip
         return image, alpha, depth
 
     def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        backgrounds: Tensor | None,
-        grads: tuple[Tensor | None, ...],
-        need_background: bool,
-        take: Take = fresh,
+        self, scene: Scene, bins: Bins, grads: PlaneGradients, buffers: BufferProvider, need_background: bool
     ) -> tuple[Gradients, Tensor | None]:
         view, kernels, scratch = self.view(scene), self.kernels, self.workspace
-        images, gaussians = scene.images, scene.gaussians
+        images, gaussians = scene.images, scene.count
         parts, threads, room = self.parts(images), torch.get_num_threads(), bins.longest + 1
         rows, stamp = scratch.stamped_rows((parts, images, gaussians, kernels.GRADIENT_SIZE))
         bands = scratch.take("bands", (images, self._tile_rows(scene)), torch.int32)
         kept = scratch.take("kept", (threads, room, kernels.KEPT_SIZE), torch.float32)
         kept_entries = scratch.take("kept_entries", (threads, room), torch.int32)
         background = torch.empty(parts, images, 3) if need_background else None
-        inputs = (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)
-        out = Gradients(
-            *(
-                take(f"grad_{name}", tuple(tensor.shape), torch.float32)
-                for name, tensor in zip(Gradients._fields, inputs, strict=True)
-            )
-        )
+        out = gradient_buffers(scene, buffers)
         kernels.backward(
-            view, address(bins.records), address(bins.offsets), address(bins.entries), address(backgrounds),
+            view, address(bins.records), address(bins.offsets), address(bins.entries), address(scene.backgrounds),
             *(address(grad) for grad in grads), kernels.Rows(address(rows), parts, stamp, address(bands)),
             address(background), bins.longest, address(kept), address(kept_entries), *(address(t) for t in out),
         )  # fmt: skip
@@ -188,7 +203,7 @@ class CpuBackend:
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         parts = self.parts(scene.images)
         bands = self.workspace.take("bands", (scene.images, self._tile_rows(scene)), torch.int32)
-        sums = torch.zeros(parts, scene.images, scene.gaussians, 4)
+        sums = torch.zeros(parts, scene.images, scene.count, 4)
         self.kernels.pixel_weights(
             self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
             address(targets), address(mask), threshold, parts, address(bands), address(sums),

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differentiable rasterizer of 3D Gaussians: a batch of different Gaussians, each seen by its own camera.
 
-Checks what it is given, hands contiguous buffers to the backend of their device, and ties the kernels into autograd.
+Checks what it is given and hands it to the backend of its device.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from blendsplat.splatting.autograd import rasterize
 from blendsplat.splatting.backend import backend_for
-from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Scene
+from blendsplat.splatting.buffers import FreshBuffers
 from blendsplat.splatting.checks import checked, checked_scene
+from blendsplat.splatting.scene import DEFAULT_NEAR_PLANE, Cameras, Gaussians, Scene
 
 
 def rasterize_gaussians(
@@ -41,12 +41,11 @@ def rasterize_gaussians(
     Gradients flow to everything but the cameras. Gaussians that are not finite, have a zero quaternion, lie before the
     near plane or outside the image are skipped and get gradient zero. Raises ValueError naming the wrong argument.
     """
-    scene = checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
-    if backgrounds is not None:
-        backgrounds = checked("backgrounds", backgrounds, (scene.images, 3), scene.means.device)
-    arguments = scene.means, scene.quats, scene.scales, scene.opacities, scene.colors
-    result: tuple[Tensor, Tensor, Tensor] = _Rasterize.apply(*arguments, backgrounds, scene)
-    return result
+    gaussians = Gaussians(means, quats, scales, opacities, colors)
+    cameras = Cameras(viewmats, Ks, width, height, near_plane)
+    scene = checked_scene(Scene(gaussians, cameras, backgrounds))
+    image, alpha, depth = rasterize(scene, backend_for(scene.device))
+    return image, alpha, depth
 
 
 def gaussian_pixel_weights(
@@ -73,43 +72,13 @@ def gaussian_pixel_weights(
     height, width = images.shape[1:3]
     with torch.no_grad():
         colors = torch.zeros_like(means) if isinstance(means, Tensor) else means
-        scene = checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane)
-        device = scene.means.device
+        gaussians = Gaussians(means, quats, scales, opacities, colors)
+        scene = checked_scene(Scene(gaussians, Cameras(viewmats, Ks, width, height, near_plane)))
+        device = scene.device
         images = checked("images", images, (scene.images, height, width, 3), device)
         if mask is None:
             mask = torch.ones(scene.images, height, width, dtype=torch.bool, device=device)
         mask = checked("mask", mask, (scene.images, height, width), device, torch.bool)
         backend = backend_for(device)
-        sums = backend.pixel_weights(scene, backend.bin(scene), images, mask, threshold)
+        sums = backend.pixel_weights(scene, backend.bin(scene, FreshBuffers(device)), images, mask, threshold)
     return sums[:, 0], sums[:, 1:]
-
-
-class _Rasterize(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor,
-        backgrounds: Tensor | None, scene: Scene,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        backend = backend_for(means.device)
-        bins = backend.bin(scene)
-        outputs = backend.blend_forward(scene, bins, backgrounds)
-        given = (means, quats, scales, opacities, colors, scene.viewmats, scene.Ks)
-        ctx.save_for_backward(*given, backgrounds, *bins.tensors())
-        ctx.view = (scene.width, scene.height, scene.near_plane)
-        ctx.longest = bins.longest
-        ctx.set_materialize_grads(False)
-        return outputs
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if all(grad is None for grad in grads):
-            return (None,) * 7
-        given, backgrounds, kept = ctx.saved_tensors[:7], ctx.saved_tensors[7], ctx.saved_tensors[8:]
-        bins = Bins.from_tensors(*kept, longest=ctx.longest)
-        scene = Scene(*given, *ctx.view)
-        contiguous = tuple(None if grad is None else grad.contiguous() for grad in grads)
-        out, background = backend_for(scene.means.device).backward(
-            scene, bins, backgrounds, contiguous, ctx.needs_input_grad[5]
-        )
-        return *out, background, None

@@ -64,8 +64,9 @@ def image_loss_into(
 
     Writes losses [B] = l1_weight mean|x - y| + ssim_weight (1 - SSIM), means over pixels weighted by ``valid``;
     grad_image [B,H,W,3], the gradient of losses.mean(); and mean_squares [B], whose -10 log10 is the PSNR. SSIM as in
-    training.metrics (Wang et al. 2004, 11x11 Gaussian window, zero padding; pixels of weight 0 are black in both).
-    On the CPU a row that is no frame raises ValueError; on a GPU the caller answers for it (reading it would wait).
+    image_metrics.psnr_ssim (Wang et al. 2004, 11x11 Gaussian window, zero padding; pixels of weight 0 are black in
+    both). On the CPU a row that is no frame raises ValueError; on a GPU the caller answers for it (reading it would
+    wait).
     """
     batch = len(image)
     height, width = frames.size
@@ -81,7 +82,7 @@ def image_loss_into(
     if not batch or not height or not width:
         return
     launch, scratch = launch_on(device), _workspace(device)
-    sums, floats = launch.kernels.image_loss_sizes(batch, height, width, launch.queue[0])
+    sums, floats = launch.image_loss_sizes(batch, height, width)
     loss = launch.kernels.ImageLoss(
         batch, width, height, address(image), address(frames.premultiplied), address(frames.alpha),
         address(frames.valid), address(frames.weight_sums), address(rows), address(backgrounds), l1_weight, ssim_weight,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from blendsplat.splatting.backend import backend_for
-from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE
 from blendsplat.splatting.checks import checked, checked_cameras, checked_size
+from blendsplat.splatting.scene import DEFAULT_NEAR_PLANE
 
 
 @torch.no_grad()

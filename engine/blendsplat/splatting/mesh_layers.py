@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from blendsplat.geometry import vertex_normals
-from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE
 from blendsplat.splatting.mesh import rasterize_mesh
+from blendsplat.splatting.scene import DEFAULT_NEAR_PLANE
 from blendsplat.splatting.silhouettes import Neighbours, antialias, project_vertices
 
 

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differentiable rasterizer of surfels, flat Gaussian discs that lie on surfaces: colour, coverage, depth and normals.
 
-What blendsplat.splatting.gaussians is to 3D Gaussian splatting, this is to 2D: checks, the backend, autograd.
+What blendsplat.splatting.gaussians is to 3D Gaussian splatting, this is to 2D.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import torch
 from torch import Tensor
 
+from blendsplat.splatting.autograd import rasterize
 from blendsplat.splatting.backend import cpu_backend, cuda_backend
-from blendsplat.splatting.buffers import DEFAULT_NEAR_PLANE, Bins, Gradients, Scene
-from blendsplat.splatting.checks import checked, checked_scene
+from blendsplat.splatting.checks import checked_scene
+from blendsplat.splatting.protocols import Rasterizer
+from blendsplat.splatting.scene import DEFAULT_NEAR_PLANE, Cameras, Gaussians, Scene
 from blendsplat.splatting.surfels_cpu import CpuSurfels
 from blendsplat.splatting.surfels_cuda import CudaSurfels
 
@@ -50,62 +50,17 @@ def rasterize_surfels(
     zero quaternion, lie before the near plane or outside the image are skipped and get gradient zero. Raises ValueError
     naming the wrong argument.
     """
-    scene = checked_scene(means, quats, scales, opacities, colors, viewmats, Ks, width, height, near_plane, axes=2)
-    if backgrounds is not None:
-        backgrounds = checked("backgrounds", backgrounds, (scene.images, 3), scene.means.device)
-    arguments = scene.means, scene.quats, scene.scales, scene.opacities, scene.colors
-    result: tuple[Tensor, Tensor, Tensor, Tensor] = _Rasterize.apply(*arguments, backgrounds, scene)
-    return result
+    surfels = Gaussians(means, quats, scales, opacities, colors)
+    cameras = Cameras(viewmats, Ks, width, height, near_plane)
+    scene = checked_scene(Scene(surfels, cameras, backgrounds), axes=2)
+    image, alpha, depth, normals = rasterize(scene, surfel_backend(scene.device))
+    return image, alpha, depth, normals
 
 
-class SurfelBackend(Protocol):
-    """What a device offers for surfels; Bins.records are surfel records."""
-
-    def bin(self, scene: Scene) -> Bins: ...
-
-    def blend_forward(self, scene: Scene, bins: Bins, backgrounds: Tensor | None) -> tuple[Tensor, ...]: ...
-
-    def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        backgrounds: Tensor | None,
-        grads: tuple[Tensor | None, ...],
-        need_background: bool,
-    ) -> tuple[Gradients, Tensor | None]: ...
-
-
-def surfel_backend(device: torch.device) -> SurfelBackend:
+def surfel_backend(device: torch.device) -> Rasterizer:
+    """The surfels of a tensor's device. Raises ValueError for devices other than cpu and cuda."""
     if device.type == "cpu":
         return CpuSurfels(cpu_backend())
     if device.type == "cuda":
         return CudaSurfels(cuda_backend())
     raise ValueError(f"device: expected cpu or cuda tensors, got {device}")
-
-
-class _Rasterize(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor,
-        backgrounds: Tensor | None, scene: Scene,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        backend = surfel_backend(means.device)
-        bins = backend.bin(scene)
-        outputs = backend.blend_forward(scene, bins, backgrounds)
-        ctx.save_for_backward(means, quats, scales, opacities, colors, backgrounds, *bins.tensors())
-        ctx.camera = (scene.viewmats, scene.Ks, scene.width, scene.height, scene.near_plane)
-        ctx.longest = bins.longest
-        ctx.set_materialize_grads(False)
-        return outputs
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        if all(grad is None for grad in grads):
-            return (None,) * 7
-        bins = Bins.from_tensors(*ctx.saved_tensors[6:], longest=ctx.longest)
-        scene = Scene(*ctx.saved_tensors[:5], *ctx.camera)
-        contiguous = tuple(None if grad is None else grad.contiguous() for grad in grads)
-        backend = surfel_backend(scene.means.device)
-        out, background = backend.backward(scene, bins, ctx.saved_tensors[5], contiguous, ctx.needs_input_grad[5])
-        return *out, background, None

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blendsplat.splatting.buffers import Bins, Gradients, Scene, address, check_entries, fresh_on
+from blendsplat.splatting.buffers import Bins, BufferProvider, address, check_entries, gradient_buffers, plane_buffers
 from blendsplat.splatting.cuda import CudaBackend
+from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 
 class CudaSurfels:
@@ -19,22 +20,26 @@ class CudaSurfels:
     def __init__(self, backend: CudaBackend) -> None:
         self._backend = backend
 
-    def bin(self, scene: Scene) -> Bins:
-        backend, take = self._backend, fresh_on(scene.means.device)
-        surfels = take("surfels", (scene.images, scene.gaussians, backend.kernels.RECORD_SIZE), torch.float32)
+    def bin(self, scene: Scene, buffers: BufferProvider) -> Bins:
+        backend, take = self._backend, buffers.take
+        surfels = take("surfels", (scene.images, scene.count, backend.kernels.RECORD_SIZE), torch.float32)
 
         def project(view: Any, records: int, scratch: Any) -> None:
             backend.kernels.surfel_project(view, address(surfels), records, scratch)
 
-        ordered = backend.sort_gaussians(scene, take, project)
+        ordered = backend.sort_gaussians(scene, buffers, project)
         total = ordered.entries()
         check_entries(total, scene)
-        bins = backend.fill_bins(scene, ordered, total, take)
+        bins = backend.fill_bins(scene, ordered, total, buffers)
         return Bins(surfels, bins.offsets, bins.entries)
 
-    def blend_forward(self, scene: Scene, bins: Bins, backgrounds: Tensor | None) -> tuple[Tensor, ...]:
-        backend, take = self._backend, fresh_on(scene.means.device)
-        planes = tuple(scene.pixels(channels) for channels in (3, 1, 1, 3))
+    def blend_forward(
+        self, scene: Scene, bins: Bins, buffers: BufferProvider, keep_for_backward: bool
+    ) -> tuple[Tensor, ...]:
+        """Keeps what ``backward`` needs in any case: the kernel writes it."""
+        backend, take = self._backend, buffers.take
+        normals = buffers.take("normals", (scene.images, scene.height, scene.width, 3), torch.float32)
+        planes = (*plane_buffers(scene, buffers), normals)
         tiles = bins.offsets.numel() // 2
         bins.kept = (
             take("transmittance", (tiles, backend.kernels.TILE_PIXELS), torch.float32),
@@ -42,28 +47,22 @@ class CudaSurfels:
         )
         backend.kernels.surfel_forward(
             backend.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
-            address(backgrounds), *(address(plane) for plane in planes), *(address(kept) for kept in bins.kept),
+            address(scene.backgrounds), *(address(plane) for plane in planes), *(address(kept) for kept in bins.kept),
         )  # fmt: skip
         return planes
 
     def backward(
-        self,
-        scene: Scene,
-        bins: Bins,
-        backgrounds: Tensor | None,
-        grads: tuple[Tensor | None, ...],
-        need_background: bool,
+        self, scene: Scene, bins: Bins, grads: PlaneGradients, buffers: BufferProvider, need_background: bool
     ) -> tuple[Gradients, Tensor | None]:
-        backend, take = self._backend, fresh_on(scene.means.device)
+        backend, take = self._backend, buffers.take
         view = backend.view(scene)
-        rows = take("rows", (scene.images, scene.gaussians, backend.kernels.GRADIENT_SIZE), torch.float32)
+        rows = take("rows", (scene.images, scene.count, backend.kernels.GRADIENT_SIZE), torch.float32)
         background = take("background", (scene.images, 3), torch.float32) if need_background else None
         backend.kernels.surfel_backward(
-            view, address(bins.records), address(bins.offsets), address(bins.entries), address(backgrounds),
+            view, address(bins.records), address(bins.offsets), address(bins.entries), address(scene.backgrounds),
             *(address(grad) for grad in grads), *(address(kept) for kept in bins.kept), address(rows),
             address(background),
         )  # fmt: skip
-        surfels = (scene.means, scene.quats, scene.scales, scene.opacities, scene.colors)
-        out = Gradients(*(torch.empty_like(tensor) for tensor in surfels))
+        out = gradient_buffers(scene, buffers)
         backend.kernels.surfel_project_backward(view, address(rows), *(address(tensor) for tensor in out))
         return out, background

@@ -13,8 +13,8 @@ from blendsplat.splatting.buffers import address
 from blendsplat.splatting.launch import check_buffer, launch_on
 
 
-def surface_frames_into(vertices: Tensor, faces: Tensor, uv_edges: Tensor, frames: Tensor, quats: Tensor) -> None:
-    """Vertices [B,V,3], faces [F,3] int64, uv_edges [F,4] (heads.frames.uv_edges) -> frames [B,F,3,3], quats [B,F,4].
+def fused_tangent_frames(vertices: Tensor, faces: Tensor, uv_edges: Tensor, frames: Tensor, quats: Tensor) -> None:
+    """Vertices [B,V,3], faces [F,3] int64, uv_edges [F,4] (of heads.tangent_frames) -> frames [B,F,3,3], quats [B,F,4].
 
     Raises ValueError for a tensor of another shape, dtype, device or layout; on the CPU also for a face that names no
     vertex.

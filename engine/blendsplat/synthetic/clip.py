@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's video: the builtin head, talking, in front of a wall and over a shirt, encoded as any phone would.
+"""Clips with a known truth: a head, talking, in front of a wall and over a shirt, encoded as any phone would.
 
-The parameters it was rendered from are the truth that the tracker is later scored against.
+The demo's is of the builtin head. The parameters a clip was rendered from are what the tracker is scored against.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A talking performance for a head with ARKit-named expressions: speech, blinks, gaze, brows, smiles and head turns.
 
-Everything is a smooth function of time and a seed, so the demo's clip has a known truth to score a tracker on.
+Everything is a smooth function of time and a seed, so a clip of it has a known truth to score a tracker on.
 """
 
 from __future__ import annotations

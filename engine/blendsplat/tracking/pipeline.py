@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracking of an imported clip's folder, from its landmarks to everything that training and Blender read.
 
-The fit itself lives in ``fit``; here is what touches the disk: landmarks in, tracking.npz, camera.json, the maps of
+The fit itself is fitting/fit.py's; here is what touches the disk: landmarks in, tracking.npz, camera.json, the maps of
 valid pixels and the overlay video out.
 """
 

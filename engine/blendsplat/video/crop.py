@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A quick look over the clip, and from it one fixed square around the head: who is followed, how far the head moves.
+"""A quick survey of the clip, and from it one fixed square around the head: who is followed, how far the head moves.
 
 One square for the whole clip, because a moving crop would move the camera that tracking solves for.
 """
@@ -20,27 +20,27 @@ from blendsplat.video.decode import Frame, Source
 
 Crop = tuple[int, int, int]  # x, y, size in pixels of the upright picture
 
-SAMPLES = 48  # pictures looked at
+SAMPLES = 48  # pictures searched for faces
 HEAD_SIDE = 2.3  # side of the square in face heights (face mesh box: hair line to chin); holds hair and neck
 _REACH = 1.05  # how far the head and its hair reach from the face's centre, in face heights
 _LIFT = 0.06  # the head's centre above the face's centre, in face heights: hair is taller than the wanted neck
-_LONGEST = 1280  # pixels; larger pictures are shrunk for the look
+_LONGEST = 1280  # pixels; larger pictures are shrunk for the search
 _WIDE = 1.25  # longer side over shorter from which a picture is searched in squares, too
 _SAME_SIZE = 0.5  # log of the ratio of the sizes
-_TILED_LOOKS = 12  # how many pictures without a face are searched again in small squares
+_TILED_PICTURES = 12  # how many pictures without a face are searched again in small squares
 _ALPHA_USED = 0.01  # share of see-through pixels from which a file's alpha is taken for a matte
 
 
 @dataclass
 class Survey:
-    """What the quick look found. boxes [S,4] at times [S]: the followed face in the upright picture's pixels."""
+    """What the survey found. boxes [S,4] at times [S]: the followed face in the upright picture's pixels."""
 
     crop: Crop
     times: np.ndarray
     boxes: np.ndarray
     most_faces: int
     alpha_used: bool
-    spacing: float  # seconds between the looks
+    spacing: float  # seconds between the pictures
     notes: list[str] = field(default_factory=list)
 
     def box_at(self, time: float) -> np.ndarray | None:
@@ -67,19 +67,19 @@ def survey(
         crop = clamp_crop(crop, source.width, source.height, notes)
     with make_detector(bundle, max_faces=4, moving=False) as detector:
         find = FaceFinder(detector, crop)
-        looks, alpha_used = [], False
+        samples, alpha_used = [], False
         for frame in source.frames(start, end, every=spacing):
             progress.check()
-            looks.append((frame.timestamp, find(frame)))
+            samples.append((frame.timestamp, find(frame)))
             alpha_used = alpha_used or _uses_alpha(frame.alpha)
-            progress.update("find head", min(len(looks), SAMPLES), SAMPLES)
-    people = link_faces(looks)
-    if not looks or not people:
+            progress.update("find head", min(len(samples), SAMPLES), SAMPLES)
+    people = link_faces(samples)
+    if not samples or not people:
         where = "in the chosen crop" if crop is not None else f"in {source.path}"
         raise NoFaceError(
             f"No face was found {where}: the face must be seen from the front, well lit, and not too small."
         )
-    most = max(len(faces) for _, faces in looks)
+    most = max(len(faces) for _, faces in samples)
     times, boxes = people[0] if most > 1 else _merge_returns(people)
     if most > 1:
         notes.append(f"Up to {most} faces are in the picture; the larger one is followed.")
@@ -97,8 +97,8 @@ class FaceFinder:
 
     def __init__(self, detector: LandmarkDetector, crop: Crop | None) -> None:
         self._detector, self._crop = detector, crop
-        self._lucky: list[Crop] = []
-        self._tiled_looks = 0
+        self._face_tiles: list[Crop] = []
+        self._tiled_pictures = 0
 
     def __call__(self, frame: Frame) -> list[np.ndarray]:
         height, width = frame.image.shape[:2]
@@ -107,14 +107,14 @@ class FaceFinder:
         if max(w, h) > _WIDE * min(w, h):
             for tile in tiles(x, y, w, h, 1.0):
                 _add_new(found, self._search(frame, *tile))
-        for tile in self._lucky if not found else ():
+        for tile in self._face_tiles if not found else ():
             _add_new(found, self._search(frame, *tile))
-        if not found and self._tiled_looks < _TILED_LOOKS:
-            self._tiled_looks += 1
+        if not found and self._tiled_pictures < _TILED_PICTURES:
+            self._tiled_pictures += 1
             for tile in (*tiles(x, y, w, h, 0.6), *tiles(x, y, w, h, 0.4)):
                 _add_new(found, self._search(frame, *tile))
                 if found:
-                    self._lucky.append(tile)
+                    self._face_tiles.append(tile)
                     break
         return found
 
@@ -147,7 +147,7 @@ def tiles(x: int, y: int, width: int, height: int, share: float) -> list[Crop]:
 
 
 def _merge_returns(people: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The first person's looks, with those of "others" of about the same size: one who left and returned elsewhere."""
+    """The first person's boxes, with those of "others" of about the same size: one who left and returned elsewhere."""
     times, boxes = people[0]
     size = np.median([box_size(box) for box in boxes])
     for more_times, more in people[1:]:
@@ -157,10 +157,10 @@ def _merge_returns(people: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndar
     return times[order], boxes[order]
 
 
-def link_faces(looks: list[tuple[float, list[np.ndarray]]]) -> list[tuple[np.ndarray, np.ndarray]]:
+def link_faces(samples: list[tuple[float, list[np.ndarray]]]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Link boxes over time into people: (times [S], boxes [S,4]) each, the one with the most picture area first."""
     people: list[list[tuple[float, np.ndarray]]] = []
-    for time, boxes in looks:
+    for time, boxes in samples:
         free = list(people)
         for box in sorted(boxes, key=box_size, reverse=True):
             best = min(free, key=lambda person: box_distance(person[-1][1], box), default=None)

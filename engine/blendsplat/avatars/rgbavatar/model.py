@@ -301,7 +301,7 @@ class Animation:
         surface.vertices.copy_(avatar.vertices(params))
         tangent_frames_into(surface.vertices, self._faces, self._uv_edges, surface.frames, surface.quats)
         bind.forward(self._parameters, avatar.weights(params, bounded=self._bounded), self._carrier)
-        return Gaussians(bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
+        return bind.gaussians
 
 
 def gaussian_axis(name: str) -> int | None:

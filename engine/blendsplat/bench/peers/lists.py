@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blendsplat.bench.scene import BenchScene
 from blendsplat.splatting.reference import project_reference
+from blendsplat.splatting.scene import Scene
 
 TILE = 16
 
@@ -34,11 +34,11 @@ class Lists(NamedTuple):
     entries: Tensor
 
 
-def project(parameters: list[Tensor], scene: BenchScene) -> tuple[Projected, Lists]:
+def project(parameters: list[Tensor], scene: Scene) -> tuple[Projected, Lists]:
     """The first image's Gaussians and their tiles by the square of three sigma."""
     means, quats, scales, opacities, colors = parameters
     centres, covariances, z = project_reference(
-        means, quats, scales, scene.viewmats[0], scene.Ks[0], scene.width, scene.height
+        means, quats, scales, scene.cameras.viewmats[0], scene.cameras.Ks[0], scene.width, scene.height
     )
     xx, xy, yy = covariances[:, 0, 0], covariances[:, 0, 1], covariances[:, 1, 1]
     determinant = xx * yy - xy * xy
@@ -50,7 +50,7 @@ def project(parameters: list[Tensor], scene: BenchScene) -> tuple[Projected, Lis
     return Projected(centres, conics, opacities, colors), lists
 
 
-def _lists(centres: Tensor, half: Tensor, z: Tensor, scene: BenchScene) -> Lists:
+def _lists(centres: Tensor, half: Tensor, z: Tensor, scene: Scene) -> Lists:
     grid = torch.tensor([-(-scene.width // TILE), -(-scene.height // TILE)])
     low = ((centres - half[:, None]) / TILE).floor().long().clamp_min(0).minimum(grid)
     high = ((centres + half[:, None]) / TILE).ceil().long().clamp_min(0).minimum(grid)

@@ -14,9 +14,10 @@ from blendsplat.bench.peers.lists import Renderer
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.render import calls
 from blendsplat.bench.report import Row, Table, row
-from blendsplat.bench.scene import BenchScene, head_scene
+from blendsplat.bench.scene import head_scene, label
 from blendsplat.bench.timing import Timing
 from blendsplat.splatting.reference import rasterize_reference
+from blendsplat.splatting.scene import Scene
 
 MODULES = ("torch_tiles", "warp_tiles")
 OURS = "Blendsplat"
@@ -42,17 +43,17 @@ def peers(plan: Plan) -> list[Table]:
     return [Table("peers", "Other rasterizers", NOTE + _skipped(missing), rows)]
 
 
-def oracle_error(make: Callable[[BenchScene], Renderer]) -> float:
+def oracle_error(make: Callable[[Scene], Renderer]) -> float:
     """The worst relative error of a peer's picture and gradients on a small scene."""
     scene = head_scene(*CHECKED)
     gradient = torch.randn(scene.height, scene.width, 3, generator=torch.Generator().manual_seed(2))
-    leaves = [t[0].clone().requires_grad_() for t in scene.parameters]
+    leaves = [t[0].clone().requires_grad_() for t in scene.gaussians.tensors()]
     image = make(scene)(leaves)
     image.backward(gradient)
-    exact = [t.double().requires_grad_() for t in scene.parameters]
+    exact = [t.double().requires_grad_() for t in scene.gaussians.tensors()]
     means, quats, scales, opacities, colors = exact
     wanted = rasterize_reference(
-        means, quats, scales, opacities, colors, scene.viewmats, scene.Ks, scene.width, scene.height
+        means, quats, scales, opacities, colors, scene.cameras.viewmats, scene.cameras.Ks, scene.width, scene.height
     )[0][0]
     wanted.backward(gradient.double())
     pairs = [(image, wanted), *((leaf.grad, want.grad) for leaf, want in zip(leaves, exact, strict=True))]
@@ -66,7 +67,7 @@ def _relative(got: Tensor | None, want: Tensor | None) -> float:
 
 
 def _compared(
-    plan: Plan, scene: BenchScene, makers: dict[str, Callable[[BenchScene], Renderer]], errors: dict[str, float],
+    plan: Plan, scene: Scene, makers: dict[str, Callable[[Scene], Renderer]], errors: dict[str, float],
     share: float,
 ) -> list[Row]:  # fmt: skip
     runs = dict(zip((f"{OURS}: forward", f"{OURS}: forward + backward"), calls(scene), strict=True))
@@ -82,7 +83,7 @@ def _compared(
             extra: dict[str, float | str | None] = {"times ours": _cost(timing, threads) / _cost(ours, threads)}
             if name in errors:
                 extra["error"] = f"{errors[name]:.1e}" + (" WRONG" if errors[name] > WRONG else "")
-            rows.append(row(f"{scene.label}, {title}", threads, timing, extra=extra))
+            rows.append(row(f"{label(scene)}, {title}", threads, timing, extra=extra))
     return rows
 
 
@@ -91,8 +92,8 @@ def _cost(timing: Timing, threads: int) -> float:
     return timing.processor if threads == 1 else timing.median
 
 
-def _peer_calls(render: Renderer, scene: BenchScene) -> tuple[Callable[[], object], Callable[[], object]]:
-    leaves = [t[0].clone().requires_grad_() for t in scene.parameters]
+def _peer_calls(render: Renderer, scene: Scene) -> tuple[Callable[[], object], Callable[[], object]]:
+    leaves = [t[0].clone().requires_grad_() for t in scene.gaussians.tensors()]
     gradient = torch.randn(scene.height, scene.width, 3, generator=torch.Generator().manual_seed(1))
 
     def forward() -> None:
@@ -107,9 +108,9 @@ def _peer_calls(render: Renderer, scene: BenchScene) -> tuple[Callable[[], objec
     return forward, both
 
 
-def _installed() -> tuple[dict[str, Callable[[BenchScene], Renderer]], list[str]]:
+def _installed() -> tuple[dict[str, Callable[[Scene], Renderer]], list[str]]:
     """(peers that can be imported, names of the packages that the others lack)."""
-    makers: dict[str, Callable[[BenchScene], Renderer]] = {}
+    makers: dict[str, Callable[[Scene], Renderer]] = {}
     missing = []
     for module in MODULES:
         try:

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from blendsplat.bench.peers.lists import TILE, Projected, Renderer, project
-from blendsplat.bench.scene import BenchScene
 from blendsplat.splatting.reference import ALPHA_MAX, ALPHA_MIN, STOP
+from blendsplat.splatting.scene import Scene
 
 NAME = "plain PyTorch, tile loop"
 
 
-def make(scene: BenchScene) -> Renderer:
+def make(scene: Scene) -> Renderer:
     """A renderer of the scene's first image."""
 
     def render(parameters: list[Tensor]) -> Tensor:

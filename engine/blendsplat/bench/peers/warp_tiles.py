@@ -15,8 +15,8 @@ import warp as wp
 from torch import Tensor
 
 from blendsplat.bench.peers.lists import TILE, Lists, Projected, Renderer, project
-from blendsplat.bench.scene import BenchScene
 from blendsplat.splatting.reference import ALPHA_MAX, ALPHA_MIN, STOP
+from blendsplat.splatting.scene import Scene
 
 NAME = "NVIDIA Warp, CPU target"
 
@@ -125,7 +125,7 @@ class _Blend(torch.autograd.Function):
         return None, None, None, *out
 
 
-def make(scene: BenchScene) -> Renderer:
+def make(scene: Scene) -> Renderer:
     """A renderer of the scene's first image."""
     wp.config.log_level = wp.LOG_WARNING  # it would print into the JSON
     wp.init()

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.avatar import Gaussians
 from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.bind import BindPass
+from blendsplat.splatting.scene import Cameras, Gaussians, Scene
 from blendsplat.training.graph import GraphedStep
 from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.parameters import Parameters
@@ -48,8 +48,8 @@ class TrainingStep:
         self.loss, self._parameters, self._clip, self._avatar = loss, parameters, clip, avatar
         self._rows, self._backgrounds = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, 3)
         self._rates = torch.zeros(len(parameters.names))
-        self._viewmats = camera.viewmat.expand(batch, 4, 4).contiguous()
-        self._Ks = camera.K.expand(batch, 3, 3).contiguous()
+        views, intrinsics = camera.viewmat.expand(batch, 4, 4).contiguous(), camera.K.expand(batch, 3, 3).contiguous()
+        self._cameras = Cameras(views, intrinsics, camera.width, camera.height)
         self._features = clip.features.new_zeros(batch, clip.features.shape[1])
         self._surface = Surface.empty(avatar.head, batch)
         self._carrier, self._gaussians = avatar.carrier(self._surface), avatar.bind_parameters()
@@ -86,15 +86,13 @@ class TrainingStep:
             torch.index_select(self._clip.features, 0, rows, out=self._features)
             weights = self._mlp.forward(self._features)
         bind.forward(self._gaussians, weights, self._carrier)
-        return Gaussians(bind.means, bind.quats, bind.scales, bind.opacities, bind.colors)
+        return bind.gaussians
 
     @torch.no_grad()
     def pixel_weights(self, blended: bool, images: Tensor, mask: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
         """splatting.gaussian_pixel_weights of the batch in the inputs, in the step's buffers: nothing waits."""
-        g = self.gaussians(blended)
-        return self._raster.pixel_weights(
-            g.means, g.quats, g.scales, g.opacities, g.colors, self._viewmats, self._Ks, images, mask, threshold
-        )
+        scene = Scene(self.gaussians(blended), self._cameras)
+        return self._raster.pixel_weights(scene, images, mask, threshold)
 
     def run(self, stage: Stage) -> bool:
         """Train on the batch that lies in the inputs. False when a GPU's buffers were too small for this batch or one
@@ -107,10 +105,8 @@ class TrainingStep:
 
     @torch.no_grad()
     def _work(self, stage: Stage) -> None:
-        g, raster, bind = self.gaussians(stage.blended), self._raster, self._bind
-        raster.forward(
-            g.means, g.quats, g.scales, g.opacities, g.colors, self._viewmats, self._Ks, self.loss.composited
-        )
+        raster, bind = self._raster, self._bind
+        raster.forward(Scene(self.gaussians(stage.blended), self._cameras, self.loss.composited))
         raster.backward(*self.loss(raster.image, raster.alpha, stage.perceptual))
         assert raster.grads is not None  # backward has just filled them
         bind.backward(raster.grads)
