@@ -11,7 +11,7 @@ import typer
 
 from blendsplat.commands.runner import AsJson, Device, Verbose, described, options_of, report, run_command, run_job
 from blendsplat.errors import InputError
-from blendsplat.jobs.kinds import avatar_name
+from blendsplat.jobs.avatar_work import avatar_name
 from blendsplat.jobs.options import (
     EvaluateOptions,
     ExportOptions,

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from blendsplat.jobs.eta import EtaClock
 from blendsplat.progress import Progress
-from blendsplat.serving.queue import EtaClock
 
 _LINE_SECONDS = 10.0
 

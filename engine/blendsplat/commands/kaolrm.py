@@ -5,25 +5,41 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from blendsplat.commands.runner import AsJson, Device, Verbose, print_json, report, run_command
+from blendsplat.commands.avatar import parse_settings
+from blendsplat.commands.runner import (
+    AsJson,
+    Device,
+    Verbose,
+    default_of,
+    described,
+    print_json,
+    report,
+    run_command,
+    run_job,
+)
+from blendsplat.jobs.options import GenerateHeadsOptions, TrainKaolrmOptions
 from blendsplat.progress import Progress
 
 
+def _option(model: type[GenerateHeadsOptions] | type[TrainKaolrmOptions], field: str, *names: str) -> Any:
+    return typer.Option(*names, help=described(model, field))
+
+
 def generate_heads(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the data set; continued if it exists.")],
-    people: Annotated[int, typer.Option(help="How many people.")] = 100,
-    views: Annotated[int, typer.Option(help="Views of each (the mono layout has one).")] = 32,
-    size: Annotated[int, typer.Option(help="Side of the images in pixels (the mono layout has 512).")] = 512,
-    head: Annotated[str, typer.Option(help="builtin, or the path of a FLAME or ICT-FaceKit file.")] = "builtin",
-    layout: Annotated[str, typer.Option(help="multi-view or mono.")] = "multi-view",
-    widest: Annotated[float, typer.Option(help="How far to the side the cameras go, degrees.")] = 90.0,
-    focal: Annotated[float, typer.Option(help="Focal length over image size; above 1: portraits from afar.")] = 0.75,
-    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    output: Annotated[Path, _option(GenerateHeadsOptions, "directory", "--output", "-o")],
+    people: Annotated[int, _option(GenerateHeadsOptions, "people")] = default_of(GenerateHeadsOptions, "people"),
+    views: Annotated[int, _option(GenerateHeadsOptions, "views")] = default_of(GenerateHeadsOptions, "views"),
+    size: Annotated[int, _option(GenerateHeadsOptions, "size")] = default_of(GenerateHeadsOptions, "size"),
+    head: Annotated[str, _option(GenerateHeadsOptions, "head")] = default_of(GenerateHeadsOptions, "head"),
+    layout: Annotated[str, _option(GenerateHeadsOptions, "layout")] = default_of(GenerateHeadsOptions, "layout"),
+    widest: Annotated[float, _option(GenerateHeadsOptions, "widest")] = default_of(GenerateHeadsOptions, "widest"),
+    focal: Annotated[float, _option(GenerateHeadsOptions, "focal")] = default_of(GenerateHeadsOptions, "focal"),
+    seed: Annotated[int, _option(GenerateHeadsOptions, "seed")] = default_of(GenerateHeadsOptions, "seed"),
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -32,29 +48,28 @@ def generate_heads(
     \b
     blendsplat generate-heads -o heads/ --people 1000 --views 8 --size 224
     """
-    from blendsplat.heads import load_head
-    from blendsplat.kaolrm.training.generate import Generation, generate
-
-    def work(progress: Progress) -> dict[str, Any]:
-        job = Generation(people, views, size, seed, layout, widest, focal)
-        return {"rendered": generate(load_head(head), output, job, progress), "output": str(output)}
-
-    result = run_command("rendering", work, verbose, as_json, f"What is finished lies in {output}; run it again.")
+    values = {
+        "directory": output, "people": people, "views": views, "size": size, "head": head, "layout": layout,
+        "widest": widest, "focal": focal, "seed": seed,
+    }  # fmt: skip
+    kept = f"What is finished lies in {output}; run it again."
+    result = run_command(
+        "rendering", lambda progress: run_job("generate_heads", values, progress), verbose, as_json, kept
+    )
     report(result, as_json, f"Rendered {result['rendered']} people into {output}.")
 
 
 def train_kaolrm(
-    data: Annotated[Path, typer.Argument(help="A data set in KaoLRM's multi-view or monocular layout.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights; continued if it exists.")],
-    preset: Annotated[
-        str, typer.Option(help="small: from generate-heads' parameters; multi-view, mono: as published; or a .toml.")
-    ] = "small",
-    start: Annotated[
-        str | None, typer.Option("--from", help="Weights to start from: a folder or a name of `blendsplat weights`.")
+    data: Annotated[Path, typer.Argument(help=described(TrainKaolrmOptions, "data"))],
+    output: Annotated[Path, _option(TrainKaolrmOptions, "output", "--output", "-o")],
+    preset: Annotated[str, _option(TrainKaolrmOptions, "preset")] = default_of(TrainKaolrmOptions, "preset"),
+    start: Annotated[str | None, _option(TrainKaolrmOptions, "start", "--from")] = None,
+    stage: Annotated[int | None, _option(TrainKaolrmOptions, "stage")] = None,
+    head: Annotated[str, _option(TrainKaolrmOptions, "head")] = default_of(TrainKaolrmOptions, "head"),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
     ] = None,
-    stage: Annotated[int | None, typer.Option(min=1, max=2, help="Only this stage of the published training.")] = None,
-    head: Annotated[str, typer.Option(help="builtin, or a FLAME or ICT file; left out: the preset's.")] = "",
-    setting: Annotated[list[str], typer.Option("--set", help="key=value, instead of the preset's.")] = [],  # noqa: B006
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -66,38 +81,27 @@ def train_kaolrm(
     blendsplat train-kaolrm heads/ -o weights/ --preset multi-view --from openlrm-mix-base-1.1 --head flame2023.pkl
     accelerate launch -m blendsplat train-kaolrm heads/ -o weights/ --preset multi-view
     """
-    from dataclasses import asdict
-
-    from blendsplat.commands.avatar import parse_settings
-    from blendsplat.errors import InputError
-    from blendsplat.jobs.devices import resolve_device
-    from blendsplat.kaolrm.training.fit_closed_form import solve_truth
-    from blendsplat.kaolrm.training.presets import SolvePreset, TruthPreset, load_preset
-    from blendsplat.kaolrm.training.train_published import train_stages
-    from blendsplat.kaolrm.training.train_supervised import train_truth
+    values = {
+        "data": data, "output": output, "preset": preset, "start": start, "stage": stage, "head": head,
+        "overrides": parse_settings(settings or []), "device": device,
+    }  # fmt: skip
 
     def work(progress: Progress) -> dict[str, Any]:
-        chosen, where = load_preset(preset, parse_settings(setting)), resolve_device(device)
-        if not isinstance(chosen, TruthPreset | SolvePreset):
-            return asdict(train_stages(data, chosen, output, progress, where, head, start, _stage(stage)))
-        if start or stage or head:
-            raise InputError(f"The preset {preset} knows no --from, --stage and --head; choose multi-view or mono.")
-        if isinstance(chosen, SolvePreset):
-            return asdict(solve_truth(data, chosen, output, progress))
-        return asdict(train_truth(data, chosen, output, progress, where))
+        return run_job("train_kaolrm", values, progress)
 
     result = run_command("training", work, verbose, as_json, f"The weights so far lie in {output}.")
     if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
         return
     if "error_mm" in result:
-        summary = f"Held-out faces {result['error_mm']:.2f} mm (mean face {result['mean_face_mm']:.2f})."
+        summary = f"Held-out faces {_number(result['error_mm'])} mm (mean face {_number(result['mean_face_mm'])})."
     else:
-        summary = f"Held-out landmarks {result['landmark_pixels']:.2f} px, pictures {result['psnr']:.2f} dB."
+        summary = f"Held-out landmarks {_number(result['landmark_pixels'])} px, pictures {_number(result['psnr'])} dB."
     report(result, as_json, *result.get("left_out", ()), summary)
 
 
-def _stage(number: int | None) -> Literal[1, 2] | None:
-    return 1 if number == 1 else 2 if number == 2 else None
+def _number(value: float | None) -> str:
+    """A figure of a score; one that is not finite comes as None."""
+    return "?" if value is None else f"{value:.2f}"
 
 
 def weights(

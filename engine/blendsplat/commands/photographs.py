@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that make a head from photographs."""
+"""The commands that make a head from photographs, export it and judge it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from typing import Annotated, Any
 
 import typer
 
-from blendsplat.commands.runner import AsJson, Device, Verbose, described, report, run_command, run_job
-from blendsplat.jobs.options import ExportHeadOptions, FitImageOptions
+from blendsplat.commands.runner import (
+    AsJson,
+    Device,
+    Verbose,
+    default_of,
+    described,
+    report,
+    run_command,
+    run_job,
+)
+from blendsplat.jobs.options import EvaluateFitOptions, ExportHeadOptions, FitImageOptions
 
 
 def _option(field: str, *names: str) -> Any:
     return typer.Option(*names, help=described(FitImageOptions, field))
+
+
+def _judging(field: str, *names: str) -> Any:
+    return typer.Option(*names, help=described(EvaluateFitOptions, field))
 
 
 def fit_image(
@@ -54,21 +67,17 @@ def fit_image(
 
 
 def evaluate_fit(
-    fits: Annotated[list[Path] | None, typer.Argument(help="Folders that fit-image wrote, all of one person.")] = None,
-    scan: Annotated[Path | None, typer.Option(help="A scan of the person: .obj, .ply or .glb.")] = None,
-    landmarks: Annotated[
-        Path | None, typer.Option(help="Its seven landmarks, a line x y z each: eyes' corners, nose, mouth's corners.")
-    ] = None,
-    unit: Annotated[float | None, typer.Option(min=1e-9, help="Metres a unit of the scan; none: guessed.")] = None,
-    render_scan: Annotated[
-        Path | None, typer.Option(help="Photograph this scan from many sides and judge the fit itself on it.")
-    ] = None,
-    texture: Annotated[Path | None, typer.Option(help="Its colour map, where the file has none.")] = None,
-    views: Annotated[int, typer.Option(min=2, max=1000, help="How many photographs of it.")] = 32,
-    pictures: Annotated[Path | None, typer.Option(help="Folder in which to keep them.")] = None,
-    self_test: Annotated[bool, typer.Option("--self-test", help="Judge the fit itself on generated people.")] = False,
-    people: Annotated[int, typer.Option(min=1, max=1000, help="How many of them.")] = 3,
-    seed: Annotated[int | None, typer.Option(help="Which ones.")] = None,
+    fits: Annotated[list[Path] | None, typer.Argument(help=described(EvaluateFitOptions, "fits"))] = None,
+    scan: Annotated[Path | None, _judging("scan")] = None,
+    landmarks: Annotated[Path | None, _judging("landmarks")] = None,
+    unit: Annotated[float | None, _judging("unit")] = None,
+    render_scan: Annotated[Path | None, _judging("render_scan")] = None,
+    texture: Annotated[Path | None, _judging("texture")] = None,
+    views: Annotated[int, _judging("views")] = default_of(EvaluateFitOptions, "views"),
+    pictures: Annotated[Path | None, _judging("pictures")] = None,
+    self_test: Annotated[bool, _judging("self_test", "--self-test")] = False,
+    people: Annotated[int, _judging("people")] = default_of(EvaluateFitOptions, "people"),
+    seed: Annotated[int | None, _judging("seed")] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -79,23 +88,14 @@ def evaluate_fit(
     blendsplat evaluate-fit --render-scan scan.glb --texture scan.jpg --views 32
     blendsplat evaluate-fit --self-test
     """
-    from dataclasses import replace
-
-    from blendsplat.evaluation import fits as rooms
-    from blendsplat.progress import Progress
-
-    def work(progress: Progress) -> dict[str, Any]:
-        if self_test:
-            job = rooms.SelfTest(people=people)
-            return rooms.self_test(job if seed is None else replace(job, seed=seed), progress)
-        if render_scan is not None:
-            job_of_scan = rooms.ScanViews(views=views)
-            return rooms.evaluate_scan(render_scan, texture, landmarks, unit, job_of_scan, pictures, progress)
-        return rooms.evaluate_fits(list(fits or ()), scan, landmarks, unit, progress)
-
-    result = run_command("evaluating", work, verbose, as_json)
+    values = {
+        "fits": fits, "scan": scan, "landmarks": landmarks, "unit": unit, "render_scan": render_scan,
+        "texture": texture, "views": views, "pictures": pictures, "self_test": self_test, "people": people,
+        "seed": seed,
+    }  # fmt: skip
+    result = run_command("evaluating", lambda progress: run_job("evaluate_fit", values, progress), verbose, as_json)
     lines = [
-        f"{name}: " + "  ".join(f"{key} {value:.3g}" for key, value in row.items())
+        f"{name}: " + "  ".join(f"{key} {value:.3g}" for key, value in row.items() if value is not None)
         for name, row in [*result["rows"].items(), ("variance over views", result.get("variance", {}))]
         if row
     ]

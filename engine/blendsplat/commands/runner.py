@@ -37,6 +37,11 @@ def described(model: type[Options], field: str) -> str:
     return model.model_fields[field].description or ""
 
 
+def default_of(model: type[Options], field: str) -> Any:
+    """An option's default, so that its help shows it."""
+    return model.model_fields[field].default
+
+
 def run_command(
     doing: str, work: Callable[[Progress], dict[str, Any]], verbose: bool, as_json: bool, kept: str = ""
 ) -> dict[str, Any]:

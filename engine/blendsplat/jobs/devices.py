@@ -11,6 +11,8 @@ from typing import Any
 
 from blendsplat.errors import BlendsplatError, InputError
 
+_torch_threads: int | None = None  # torch's own choice, known when it is first loaded
+
 
 def kernels() -> dict[str, bool]:
     """Which compiled kernel modules can be used here."""
@@ -39,10 +41,22 @@ def resolve_device(device: str) -> str:
 
 def import_torch() -> Any:
     """Raises BlendsplatError where it cannot be loaded."""
+    global _torch_threads
     try:
-        return importlib.import_module("torch")
+        torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
         raise BlendsplatError(f"PyTorch cannot be loaded ({error}); install the engine again.", repr(error)) from error
+    _torch_threads = _torch_threads or torch.get_num_threads()
+    return torch
+
+
+def use_all_threads() -> None:
+    """Let torch compute on as many processors in this thread as the process may use; nothing while it is not loaded.
+
+    A thread otherwise keeps for ever what any other had set when it first computed: during a fit, a single one.
+    """
+    if _torch_threads:
+        import_torch().set_num_threads(_torch_threads)
 
 
 def _has_cuda() -> bool:

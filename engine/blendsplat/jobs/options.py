@@ -113,6 +113,28 @@ class ExportHeadOptions(Options):
     )
 
 
+class EvaluateFitOptions(Options):
+    """Measure fitted heads against a scan and among each other, or the fit itself on a scan or on generated people."""
+
+    fits: list[AnyPath] = Field(default_factory=list, description="folders that fit-image wrote, all of one person")
+    scan: AnyPath | None = Field(None, description="a scan of the person: .obj, .ply or .glb")
+    landmarks: AnyPath | None = Field(
+        None, description="its seven landmarks, a line x y z each: eyes' corners, nose, mouth's corners"
+    )
+    unit: float | None = Field(
+        None, ge=1e-9, allow_inf_nan=False, description="metres a unit of the scan; none: guessed"
+    )
+    render_scan: AnyPath | None = Field(
+        None, description="photograph this scan from many sides and judge the fit itself on it"
+    )
+    texture: AnyPath | None = Field(None, description="its colour map, where the file has none")
+    views: int = Field(32, ge=2, le=1000, description="how many photographs of it")
+    pictures: AnyPath | None = Field(None, description="folder in which to keep them")
+    self_test: bool = Field(False, description="judge the fit itself on generated people")
+    people: int = Field(3, ge=1, le=1000, description="how many of them")
+    seed: int | None = Field(None, ge=0, description="which ones")
+
+
 class RecordingOptions(Options):
     """Take over what another tracker made: VHAP's export, or metrical-tracker's folder."""
 
@@ -177,12 +199,50 @@ class ExportOptions(Options):
     device: Device = "auto"
 
 
+class GenerateHeadsOptions(Options):
+    """Render random people who do not exist, with known parameters, in the layouts that KaoLRM trains on."""
+
+    directory: AnyPath = Field(description="folder for the data set; continued if it exists")
+    people: int = Field(100, ge=1, description="how many people")
+    views: int = Field(32, ge=1, description="views of each (the mono layout has one)")
+    size: int = Field(512, ge=16, description="side of the images in pixels (the mono layout has 512)")
+    head: str = Field(
+        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
+    )
+    layout: Literal["multi-view", "mono"] = Field("multi-view", description="multi-view or mono")
+    widest: float = Field(90.0, gt=0, le=90, description="how far to the side the cameras go, degrees")
+    focal: float = Field(
+        0.75, gt=0, allow_inf_nan=False, description="focal length over image size; above 1: portraits from afar"
+    )
+    seed: int = Field(0, ge=0, description="another seed, other people")
+
+
+class TrainKaolrmOptions(Options):
+    """Train a KaoLRM on pictures of heads; continues from the checkpoint in its folder when there is one."""
+
+    data: AnyPath = Field(description="a data set in KaoLRM's multi-view or monocular layout")
+    output: AnyPath = Field(description="folder for the weights; continued if it exists")
+    preset: str = Field(
+        "small",
+        min_length=1,
+        description="small: from generate-heads' parameters; multi-view, mono: as published; or a .toml file",
+    )
+    start: str | None = Field(
+        None, min_length=1, description="weights to start from: a folder or a name of `blendsplat weights`"
+    )
+    stage: Literal[1, 2] | None = Field(None, description="only this stage of the published training")
+    head: str = Field("", description="builtin, or a FLAME or ICT file; left out: the preset's")
+    overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
+    device: Device = "auto"
+
+
 class SelftestOptions(Options):
     """A diagnostic job that only counts: does progress arrive, does cancel work, what happens when an engine dies."""
 
     seconds: float = Field(1.0, ge=0, le=3600, description="how long it lasts")
     steps: int = Field(20, ge=1, le=100_000, description="how many times it reports")
     preview: bool = Field(False, description="also send preview images")
+    echo: bool = Field(False, description="also send back, at every step, the frames that came in")
     noise: str = Field(
         "", max_length=10_000, description="written to standard output at every step, as a careless library would"
     )

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work that makes an avatar and judges it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from blendsplat.jobs import options as opt
+from blendsplat.jobs.clip_work import need_tracking
+from blendsplat.jobs.devices import resolve_device
+from blendsplat.jobs.json_values import plain
+from blendsplat.progress import Progress
+
+
+def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
+    """-> {avatar, checkpoint, images, seconds, gaussians, figures, notes}."""
+    from blendsplat.systems import load_preset, train_avatar
+
+    need_tracking(options.directory)
+    output = avatar_name(options.output)
+    preset = load_preset(options.preset, options.overrides)
+    result = train_avatar(options.directory, preset, output, progress, resolve_device(options.device))
+    return {**plain(result), "avatar": str(output)}
+
+
+def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, Any]:
+    """-> what evaluate_avatar measures."""
+    from blendsplat.evaluation.avatar import evaluate_avatar
+
+    need_tracking(options.directory)
+    device = resolve_device(options.device)
+    return plain(evaluate_avatar(options.avatar, options.directory, options.lpips, device, progress=progress))
+
+
+def avatar_name(output: Path) -> Path:
+    """``output`` with the avatar file's ending."""
+    if output.name.lower().endswith(".avatar.npz"):
+        return output
+    stem = output.name[: -len(".npz")] if output.suffix.lower() == ".npz" else output.name
+    return output.with_name(stem + ".avatar.npz")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work on clip folders: import a video, track the head in it, exchange tracked clips with other trackers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from blendsplat.errors import InputError
+from blendsplat.jobs import options as opt
+from blendsplat.jobs.devices import resolve_device
+from blendsplat.jobs.json_values import plain
+from blendsplat.progress import Progress
+
+
+def run_import(options: opt.ImportOptions, progress: Progress) -> dict[str, Any]:
+    """-> {directory, frames, width, height, fps}."""
+    from blendsplat.video import ClipOptions, import_clip
+
+    matte = options.matte if options.matte in ("auto", "alpha", "none") else Path(options.matte)
+    chosen = ClipOptions(
+        start=options.start, end=options.end, crop=options.crop, size=options.size, matte=matte, fps=options.fps,
+        detector=options.landmarker, overwrite=options.overwrite,
+    )  # fmt: skip
+    clip = import_clip(options.video, options.directory, chosen, progress)
+    return {
+        "directory": str(options.directory), "frames": clip.frame_count, "width": clip.width, "height": clip.height,
+        "fps": float(clip.fps),
+    }  # fmt: skip
+
+
+def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
+    """-> {directory, head, init, frames, valid, figures, notes}."""
+    from blendsplat.tracking import TrackOptions, track_clip
+
+    need_clip(options.directory)
+    chosen = TrackOptions(
+        head=options.head, device=resolve_device(options.device), detector=options.landmarker, init=options.init,
+        weights=options.weights,
+    )  # fmt: skip
+    tracking = track_clip(options.directory, chosen, progress)
+    return {
+        "directory": str(options.directory), "head": tracking.head, "init": tracking.init,
+        "frames": tracking.frame_count, "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+        "notes": list(tracking.notes),
+    }  # fmt: skip
+
+
+def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
+    """-> {directory, head, frames, valid, figures}, as for track."""
+    from blendsplat.exchange.importing import import_recording
+
+    clip, tracking = import_recording(
+        options.source, options.directory, options.head, options.fps, options.overwrite, progress
+    )
+    return {
+        "directory": str(options.directory), "head": tracking.head, "frames": clip.frame_count,
+        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+    }  # fmt: skip
+
+
+def run_vhap(options: opt.VhapOptions, progress: Progress) -> dict[str, Any]:
+    """-> {output}."""
+    from blendsplat.exchange.importing import export_vhap
+
+    need_tracking(options.directory)
+    export_vhap(options.directory, options.output, progress)
+    return {"output": str(options.output)}
+
+
+def need_clip(directory: Path) -> None:
+    """Raise InputError unless ``directory`` is a clip folder."""
+    if not (directory / "clip.json").is_file():
+        raise InputError(f"{directory} is not a clip folder (it holds no clip.json); import a video into it first.")
+
+
+def need_tracking(directory: Path) -> None:
+    """Raise InputError unless ``directory`` is a tracked clip folder."""
+    need_clip(directory)
+    if not (directory / "tracking.npz").is_file():
+        raise InputError(f"The clip in {directory} is not tracked yet (it holds no tracking.npz); track it first.")

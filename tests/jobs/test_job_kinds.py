@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinds of jobs: both sides can start each, and the results are what JSON can carry."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import blendsplat.commands
+from blendsplat.errors import InputError
+from blendsplat.jobs.avatar_work import avatar_name
+from blendsplat.jobs.eta import EtaClock
+from blendsplat.jobs.json_values import plain
+from blendsplat.jobs.kinds import KINDS, lanes
+from blendsplat.jobs.options import ABSOLUTE, validated
+from blendsplat.progress import Progress
+
+
+def run(kind: str, **values: Any) -> dict[str, Any]:
+    """As the server would."""
+    return KINDS[kind].run(validated(KINDS[kind].options, values, kind, ABSOLUTE), Progress())
+
+
+def test_every_kind_has_a_command() -> None:
+    folder = Path(blendsplat.commands.__file__).parent
+    source = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+    started = set(re.findall(r'run_job\("(\w+)"', source))
+    assert started == {name for name in KINDS if not name.startswith("selftest")}
+
+
+def test_trainings_have_a_lane_of_their_own() -> None:
+    training = {"train", "train_kaolrm", "generate_heads", "selftest_train"}
+    assert {name for name, lane in lanes().items() if lane == "train"} == training
+    assert set(lanes().values()) == {"train", "work"} and set(lanes()) == set(KINDS)
+
+
+@pytest.mark.slow
+def test_generated_heads_train_a_network(tmp_path: Path, tiny_kaolrm_preset: Path) -> None:
+    heads, weights = tmp_path / "heads", tmp_path / "weights"
+    made = run("generate_heads", directory=str(heads), people=3, views=2, size=56, focal=4.0, widest=60)
+    assert made == {"rendered": 3, "output": str(heads)}
+    assert run("generate_heads", directory=str(heads), people=3, views=2, size=56, focal=4.0)["rendered"] == 0
+    score = run("train_kaolrm", data=str(heads), output=str(weights), preset=str(tiny_kaolrm_preset), device="cpu")
+    assert score["output"] == str(weights) and score["error_mm"] > 0 and (weights / "model.safetensors").is_file()
+    with pytest.raises(InputError, match="knows no --from"):
+        run("train_kaolrm", data=str(heads), output=str(weights), preset=str(tiny_kaolrm_preset), stage=1)
+
+
+def test_fits_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def judge(*given: Any) -> dict[str, Any]:
+        asked.append(given)
+        return {"rows": {"mean face": {"mean_mm": np.float64(1.5), "chamfer_mm": math.nan}}}
+
+    for name in ("evaluate_fits", "evaluate_scan", "self_test"):
+        monkeypatch.setattr(f"blendsplat.evaluation.fits.{name}", judge)
+    folder, scan = str(tmp_path / "fit"), str(tmp_path / "scan.obj")
+    judged = run("evaluate_fit", fits=[folder], scan=scan)
+    assert judged == {"rows": {"mean face": {"mean_mm": 1.5, "chamfer_mm": None}}}
+    assert asked[-1][:2] == ([Path(folder)], Path(scan))
+    run("evaluate_fit", render_scan=scan, views=3)
+    assert asked[-1][0] == Path(scan) and asked[-1][4].views == 3
+    run("evaluate_fit", self_test=True, people=2, seed=7)
+    assert (asked[-1][0].people, asked[-1][0].seed) == (2, 7)
+
+
+def test_eta() -> None:
+    now = [0.0]
+    clock = EtaClock(lambda: now[0])
+    assert clock.estimate("a", 500, 1000) is None  # resumed: what was done before tells nothing of the speed
+    now[0] = 10.0
+    assert clock.estimate("a", 600, 1000) == pytest.approx(40)
+    assert clock.estimate("b", 0, 10) is None
+    now[0] = 11.0
+    assert clock.estimate("b", 5, 10) == pytest.approx(1)
+    assert clock.estimate("b", 10, 10) == pytest.approx(0)
+
+
+def test_avatar_name() -> None:
+    for given, want in (
+        ("a", "a.avatar.npz"),
+        ("a.npz", "a.avatar.npz"),
+        ("v1.2", "v1.2.avatar.npz"),
+        ("a.avatar.npz", "a.avatar.npz"),
+    ):
+        assert avatar_name(Path("x") / given) == Path("x") / want
+
+
+def test_plain_values() -> None:
+    mixed = {1: np.float32(2), "p": Path("x"), "n": math.nan, "a": np.arange(2), "t": (np.bool_(True), None)}
+    assert plain(mixed) == {"1": 2.0, "p": "x", "n": None, "a": [0, 1], "t": [True, None]}
