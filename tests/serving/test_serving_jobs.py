@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from blendsplat.jobs import kinds
 from blendsplat.jobs.kinds import JobKind
 from blendsplat.jobs.options import SelftestOptions
 from blendsplat.progress import Progress
+from blendsplat.serving.protocol import MAX_JSON_BYTES
 from engine_client import LocalServer
 
 
@@ -93,6 +95,35 @@ def test_a_preview_is_copied(server: LocalServer, monkeypatch: pytest.MonkeyPatc
     job = server.start("selftest")
     server.finished(job)
     assert server.notes("job.preview", job)[0].arrays["image"].min() == 7
+
+
+def test_a_slow_reader_gets_the_newest_preview(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads while twelve are made: one fills the pipe, and of those behind it only the last is kept."""
+
+    def run(options: SelftestOptions, progress: Progress) -> dict[str, Any]:
+        for number in range(12):
+            progress.preview(np.full((256, 256, 3), number, np.uint8))
+            time.sleep(0.11)
+        made.set()
+        return {}
+
+    made = threading.Event()
+    fake(monkeypatch, run)
+    job = server.start("selftest")
+    assert made.wait(30)
+    assert server.finished(job)["state"] == "done"
+    assert [m.arrays["image"][0, 0, 0] for m in server.notes("job.preview", job)] == [0, 11]
+    assert server.seen[-1].body["method"] == "job.finished"
+
+
+def test_a_result_that_is_too_large_fails_the_job_not_the_lane(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch, lambda options, progress: {"text": "x" * MAX_JSON_BYTES})
+    ended = server.finished(job := server.start("selftest"))
+    assert ended["state"] == "failed" and "larger than the protocol allows" in ended["error"]["message"]
+    assert {"job": job, "state": "failed"}.items() <= server.call("job.list")["jobs"][0].items()
+    assert server.finished(server.start("selftest"))["state"] == "failed"
 
 
 def test_notifications_get_no_answer(server: LocalServer) -> None:

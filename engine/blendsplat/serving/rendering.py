@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that carry arrays: one rasterized image for Blender's render engine, and a tracked head's rig.
-
-Everything that arrives is checked before a kernel sees an address.
-"""
+"""What Blender shows: one rasterized image for its render engine, a tracked head's rig, an avatar's header."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from pydantic import Field
 from blendsplat.errors import InputError
 from blendsplat.jobs.devices import resolve_device
 from blendsplat.jobs.options import AnyPath, Device, Options
+from blendsplat.serving.arrays import Arrays, Shape, checked_floats
 
-Arrays = dict[str, np.ndarray]
-_SHAPES: dict[str, tuple[int | None, ...]] = {
-    "means": (None, 3), "quats": (None, 4), "scales": (None, 3), "opacities": (None,), "colors": (None, 3),
+_SHAPES: dict[str, Shape] = {
+    "means": ("N", 3), "quats": ("N", 4), "scales": ("N", 3), "opacities": ("N",), "colors": ("N", 3),
     "viewmat": (4, 4), "K": (3, 3),
 }  # fmt: skip
 _OUTPUTS = {"image": 3, "alpha": 1, "depth": 1}
@@ -55,7 +52,9 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
     width, height = request.width, request.height
     if width * height > _MAX_PIXELS:
         raise InputError(f"An image of {width} x {height} pixels is too large for one answer; render it in parts.")
-    checked = checked_gaussians(arrays)
+    checked = checked_floats("render.gaussians", arrays, _SHAPES)
+    if not (checked["K"][0, 0] > 0 and checked["K"][1, 1] > 0):
+        raise InputError("The attachment 'K' needs focal lengths above zero.")
     if not len(checked["means"]):
         return {name: np.zeros((height, width, channels), np.float32) for name, channels in _OUTPUTS.items()}
     import torch
@@ -69,32 +68,6 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
     with torch.inference_mode():
         outputs = rasterize_gaussians(means, quats, scales, opacities, colors, viewmats, Ks, width, height)
     return {name: tensor[0].cpu().numpy() for name, tensor in zip(_OUTPUTS, outputs, strict=True)}
-
-
-def checked_gaussians(arrays: Arrays) -> Arrays:
-    """The arrays as float32, C-order. Raises InputError that names the array at fault."""
-    missing = [name for name in _SHAPES if name not in arrays]
-    if missing:
-        raise InputError(f"render.gaussians needs the attachments {', '.join(missing)}.")
-    unknown = [name for name in arrays if name not in _SHAPES]
-    if unknown:
-        raise InputError(f"render.gaussians knows no attachment {unknown[0]!r}; known are {', '.join(_SHAPES)}.")
-    count = len(arrays["means"]) if arrays["means"].ndim else 0
-    checked = {}
-    for name, shape in _SHAPES.items():
-        array = arrays[name]
-        want = tuple(count if size is None else size for size in shape)
-        if array.shape != want:
-            raise InputError(f"The attachment {name!r} has shape {list(array.shape)} instead of {list(want)}.")
-        if array.dtype.kind != "f":
-            raise InputError(f"The attachment {name!r} has dtype {array.dtype} instead of float32.")
-        with np.errstate(over="ignore"):
-            checked[name] = np.ascontiguousarray(array, np.float32)
-        if not np.isfinite(checked[name]).all():
-            raise InputError(f"The attachment {name!r} holds values that are not finite.")
-    if not (checked["K"][0, 0] > 0 and checked["K"][1, 1] > 0):
-        raise InputError("The attachment 'K' needs focal lengths above zero.")
-    return checked
 
 
 def describe_avatar(request: PathRequest) -> dict[str, Any]:

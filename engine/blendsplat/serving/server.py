@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine's process: reads requests, answers them, runs jobs, and ends when the other side does.
 
-Four threads: one reads (and answers what is quick, so pings and cancels never wait), one renders, one runs jobs, one
-writes. The main thread only waits for the end.
+Threads: one reads (and answers what is quick, so pings and cancels never wait), one writes, one for each method that
+takes longer (interactive.py) and one for each lane of jobs (queue.py). The main thread only waits for the end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -19,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from pydantic import Field
 
 from blendsplat.errors import InputError
@@ -27,8 +25,12 @@ from blendsplat.jobs.failures import describe_failure
 from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.logs import start_log
 from blendsplat.jobs.options import ABSOLUTE, Options, validated
+from blendsplat.progress import Frame
 from blendsplat.serving import rendering
+from blendsplat.serving.arrays import Arrays
 from blendsplat.serving.connection import Outbox, take_standard_streams
+from blendsplat.serving.interactive import InteractiveLane
+from blendsplat.serving.priority import Priority
 from blendsplat.serving.protocol import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -44,11 +46,11 @@ from blendsplat.serving.system import describe_engine
 
 _log = logging.getLogger(__name__)
 
-_Slow = Callable[[Any, rendering.Arrays], tuple[dict[str, Any], rendering.Arrays]]
+_Quick = Callable[[Any, Arrays], dict[str, Any]]
+_Slow = Callable[[Any, Arrays], tuple[dict[str, Any], Arrays]]
 EXIT_END, EXIT_PROTOCOL = 0, 65
 CHECKPOINT_SECONDS = 30.0  # how long a cancelled job may take to keep what it has
 _FLUSH_SECONDS = 2.0
-_WAITING_RENDERS = 16
 
 
 class HelloRequest(Options):
@@ -71,6 +73,13 @@ class JobRequest(Options):
     job: str
 
 
+class FrameRequest(Options):
+    """Parameters of ``job.frame``; the attachments go to the job as they are."""
+
+    job: str
+    info: dict[str, Any] = Field(default_factory=dict)
+
+
 class WeightsRequest(Options):
     """Parameters of ``weights.describe``."""
 
@@ -90,12 +99,13 @@ class Server:
         self._ended = threading.Event()
         self._exit_code = EXIT_END
         self._outbox = Outbox(sink, on_broken=lambda: self.end("the other side closed its end", EXIT_END))
-        self._jobs = JobQueue(self._notify, self._log_path)
-        self._renders: queue.Queue[Callable[[], None]] = queue.Queue(_WAITING_RENDERS)
-        self._quick: dict[str, tuple[type[Options], Callable[[Any], dict[str, Any]]]] = {
-            "ping": (NoParameters, lambda _: {"time": time.time(), "jobs": self._jobs.active()}),
-            "job.cancel": (JobRequest, lambda request: {"state": self._jobs.cancel(request.job)}),
-            "job.list": (NoParameters, lambda _: {"jobs": self._jobs.listed()}),
+        self._jobs = JobQueue(self._outbox, priority := Priority(), self._log_path)
+        self._interactive = InteractiveLane(priority)
+        self._quick: dict[str, tuple[type[Options], _Quick]] = {
+            "ping": (NoParameters, lambda *_: {"time": time.time(), "jobs": self._jobs.active()}),
+            "job.cancel": (JobRequest, lambda request, _: {"state": self._jobs.cancel(request.job)}),
+            "job.frame": (FrameRequest, self._take_frame),
+            "job.list": (NoParameters, lambda *_: {"jobs": self._jobs.listed()}),
         }
         self._slow: dict[str, tuple[type[Options], _Slow]] = {
             "hello": (HelloRequest, lambda request, _: (self._hello(request), {})),
@@ -110,12 +120,11 @@ class Server:
 
     def run(self) -> int:
         """Serve until the input ends, ``shutdown``, or ``end``; returns the exit code. Jobs have kept what they had."""
-        for target, name in ((self._read, "reader"), (self._render, "renderer")):
-            threading.Thread(target=target, name=name, daemon=True).start()
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
         while not self._ended.wait(0.5):  # a time-out, because Windows delivers no signal to an endless wait
             pass
         if not self._jobs.close(CHECKPOINT_SECONDS):
-            _log.warning("a job did not stop within %s seconds", CHECKPOINT_SECONDS)
+            _log.warning("not every job stopped within %s seconds", CHECKPOINT_SECONDS)
         self._outbox.close(_FLUSH_SECONDS)
         return self._exit_code
 
@@ -162,9 +171,9 @@ class Server:
                 self.end("shutdown was asked for", EXIT_END)
             elif method in self._quick:
                 model, act = self._quick[method]
-                self._answer(identity, act(self._validated(model, params, method)))
+                self._answer(identity, act(self._validated(model, params, method), message.arrays))
             elif method in self._slow:
-                self._queue_slow(identity, method, params, message.arrays)
+                self._submit_slow(identity, method, params, message.arrays)
             else:
                 sentence = f"This engine knows no method {method[:100]!r}; update it, or the add-on."
                 raise MessageError(sentence, METHOD_NOT_FOUND)
@@ -191,7 +200,11 @@ class Server:
             _log.warning("%s speaks protocol %s, we %s", request.client[:100], request.protocol, PROTOCOL_VERSION)
         return describe_engine(self._log_path)
 
-    def _queue_slow(self, identity: Any, method: str, params: dict[str, Any], arrays: rendering.Arrays) -> None:
+    def _take_frame(self, request: FrameRequest, arrays: Arrays) -> dict[str, Any]:
+        accepted, waiting = self._jobs.give_frame(request.job, Frame(request.info, arrays))
+        return {"accepted": accepted, "waiting": waiting}
+
+    def _submit_slow(self, identity: Any, method: str, params: dict[str, Any], arrays: Arrays) -> None:
         model, act = self._slow[method]
         request = self._validated(model, params, method)
 
@@ -201,18 +214,9 @@ class Server:
             except Exception as error:
                 self._answer_error(identity, error)
 
-        try:
-            self._renders.put_nowait(work)
-        except queue.Full:
-            raise InputError(
-                f"The engine has {_WAITING_RENDERS} unanswered requests; wait for an answer first."
-            ) from None
+        self._interactive.submit(method, work)
 
-    def _render(self) -> None:
-        while True:
-            self._renders.get()()
-
-    def _answer(self, identity: Any, result: dict[str, Any], arrays: rendering.Arrays | None = None) -> None:
+    def _answer(self, identity: Any, result: dict[str, Any], arrays: Arrays | None = None) -> None:
         if identity is not None:
             self._outbox.post({"jsonrpc": "2.0", "id": identity, "result": result}, arrays)
 
@@ -227,11 +231,6 @@ class Server:
         elif isinstance(error, InputError):
             described["code"] = INVALID_PARAMS
         self._outbox.post({"jsonrpc": "2.0", "id": identity, "error": described})
-
-    def _notify(
-        self, method: str, params: dict[str, Any], arrays: dict[str, np.ndarray] | None = None, droppable: bool = False
-    ) -> None:
-        self._outbox.post({"jsonrpc": "2.0", "method": method, "params": params}, arrays, droppable)
 
 
 def _describe_weights(request: WeightsRequest) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import blendsplat
 from blendsplat.jobs.devices import devices, import_torch, kernels
+from blendsplat.jobs.kinds import lanes
 from blendsplat.serving.protocol import PROTOCOL_VERSION
 
 HEADS = (
@@ -21,7 +22,10 @@ HEADS = (
 
 
 def describe_engine(log: str | None) -> dict[str, Any]:
-    """Versions, devices, kernels, presets, heads. Raises BlendsplatError when torch cannot be imported."""
+    """Versions, devices, kernels, presets, heads, lanes of job kinds.
+
+    Raises BlendsplatError when torch cannot be imported.
+    """
     return {
         "protocol": PROTOCOL_VERSION,
         "version": blendsplat.__version__,
@@ -32,6 +36,7 @@ def describe_engine(log: str | None) -> dict[str, Any]:
         "log": log,
         "presets": presets(),
         "heads": list(HEADS),
+        "lanes": lanes(),
     }
 
 
