@@ -26,7 +26,7 @@ from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.logs import start_log
 from blendsplat.jobs.options import ABSOLUTE, Options, validated
 from blendsplat.progress import Frame
-from blendsplat.serving import rendering
+from blendsplat.serving import driving, rendering
 from blendsplat.serving.arrays import Arrays
 from blendsplat.serving.connection import Outbox, take_standard_streams
 from blendsplat.serving.interactive import InteractiveLane
@@ -110,6 +110,7 @@ class Server:
         self._slow: dict[str, tuple[type[Options], _Slow]] = {
             "hello": (HelloRequest, lambda request, _: (self._hello(request), {})),
             "avatar.describe": (rendering.PathRequest, lambda request, _: (rendering.describe_avatar(request), {})),
+            "avatar.drive": (driving.DriveRequest, lambda request, arrays: ({}, driving.drive_avatar(request, arrays))),
             "head.rig": (rendering.RigRequest, lambda request, _: rendering.head_rig(request)),
             "weights.describe": (WeightsRequest, lambda request, _: (_describe_weights(request), {})),
             "render.gaussians": (

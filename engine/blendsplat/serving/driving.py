@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``avatar.drive``: an avatar's Gaussians for head parameters that the client holds, whichever system learned it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blendsplat.errors import InputError
+from blendsplat.jobs.devices import resolve_device
+from blendsplat.jobs.options import AnyPath, Device, Options
+from blendsplat.serving.arrays import Arrays, Shape, checked_floats
+from blendsplat.serving.protocol import MAX_ATTACHMENT_BYTES
+
+if TYPE_CHECKING:
+    from blendsplat.avatars.avatar import Avatar
+
+_SHAPES: dict[str, Shape] = {
+    "expression": ("B", "E"), "root_pose": ("B", 3), "neck_pose": ("B", 3), "jaw_pose": ("B", 3),
+    "eyes_pose": ("B", 2, 3), "eyelids": ("B", 2), "translation": ("B", 3),
+}  # fmt: skip
+_BYTES_A_GAUSSIAN = 4 * (3 + 4 + 3 + 1 + 3)
+_KEPT_AVATARS = 4
+
+
+class DriveRequest(Options):
+    """Parameters of ``avatar.drive``. bounded: what the avatar was never shown is held back, as in Avatar.drive."""
+
+    path: AnyPath
+    device: Device = "auto"
+    bounded: bool = False
+
+
+class AvatarCache:
+    """The avatars that were used last, loaded; a file that has changed is loaded again."""
+
+    def __init__(self, load: Callable[[Path, str], Avatar]) -> None:
+        """load(path, device)."""
+        self._load = load
+        self._kept: dict[tuple[str, str], tuple[tuple[int, int], Avatar]] = {}  # the last one was used last
+        self._lock = threading.Lock()
+
+    def get(self, path: Path, device: str) -> Avatar:
+        """The avatar in ``path`` as it is now; raises what ``load`` does."""
+        try:
+            status = path.stat()
+        except OSError:
+            return self._load(path, device)  # which says what is wrong with it
+        state, key = (status.st_mtime_ns, status.st_size), (str(path), device)
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            avatar = kept[1] if kept is not None and kept[0] == state else self._load(path, device)
+            self._kept[key] = state, avatar
+            while len(self._kept) > _KEPT_AVATARS:
+                del self._kept[next(iter(self._kept))]
+        return avatar
+
+
+def _load(path: Path, device: str) -> Avatar:
+    from blendsplat.systems import load_avatar
+
+    return load_avatar(path, device=device)
+
+
+_avatars = AvatarCache(_load)
+
+
+def drive_avatar(request: DriveRequest, arrays: Arrays) -> Arrays:
+    """Head parameters of B frames (as HeadParams, without shape) -> the avatar's world-space Gaussians: means [B,N,3],
+    quats [B,N,4], scales [B,N,3], opacities [B,N], colors [B,N,3], float32.
+
+    Raises InputError for missing, wrongly shaped or non-finite arrays and for answers above the protocol's size.
+    """
+    params = checked_floats("avatar.drive", arrays, _SHAPES)
+    frames = len(params["expression"])
+    if not frames:
+        raise InputError("avatar.drive needs at least one frame; the attachments are empty.")
+    device = resolve_device(request.device)
+    avatar = _avatars.get(request.path, device)
+    if frames * avatar.gaussian_count * _BYTES_A_GAUSSIAN > MAX_ATTACHMENT_BYTES:
+        raise InputError(
+            f"{avatar.gaussian_count} Gaussians in {frames} frames are too many for one answer; ask for fewer frames."
+        )
+    return _driven(avatar, params, frames, device, request.bounded)
+
+
+def _driven(avatar: Avatar, params: Arrays, frames: int, device: str, bounded: bool) -> Arrays:
+    import torch
+
+    from blendsplat.heads.model import HeadParams
+
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in params.items()}
+    with torch.inference_mode():
+        gaussians = avatar.drive(HeadParams(shape=torch.zeros(1, 0, device=device), **tensors), bounded=bounded)
+    return {item.name: _rows(getattr(gaussians, item.name).cpu().numpy(), frames) for item in fields(gaussians)}
+
+
+def _rows(array: np.ndarray, frames: int) -> np.ndarray:
+    """[1,N,...] or [B,N,...] -> [B,N,...]: what is the same in all frames may come in one row."""
+    return np.broadcast_to(array, (frames, *array.shape[1:]))
