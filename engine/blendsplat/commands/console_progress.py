@@ -63,7 +63,7 @@ class BarProgress(ConsoleProgress):
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
 
     def __enter__(self) -> BarProgress:
         self._bars.start()
@@ -83,8 +83,8 @@ class BarProgress(ConsoleProgress):
         is_note = bool(message) and (begins or done >= total)
         if shown := "  ".join(filter(None, (describe_figures(figures), "" if is_note else message))):
             self._bars.update(self._tasks[stage], figures=escape(shown))
-        if is_note and message not in self._told:
-            self._told.add(message)
+        if is_note and message not in self._noted:
+            self._noted.add(message)
             self._console.print(message, style="dim", markup=False, highlight=False)
 
 
@@ -96,7 +96,7 @@ class LineProgress(ConsoleProgress):
         self._console = console
         self._shown = ("", False)  # stage, was it complete
         self._printed = -math.inf
-        self._said = ""
+        self._message = ""
         self._eta = EtaClock()
 
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
@@ -104,10 +104,10 @@ class LineProgress(ConsoleProgress):
         left = figures.get("eta_s", self._eta.estimate(stage, done, total))
         complete = total > 0 and done >= total
         known = (stage, complete) == self._shown
-        news = complete and message and message != self._said
+        news = complete and message and message != self._message
         if known and not news and (complete or now - self._printed < _LINE_SECONDS):
             return
-        self._shown, self._printed, self._said = (stage, complete), now, message
+        self._shown, self._printed, self._message = (stage, complete), now, message
         parts = [
             f"{stage}: {done:g} of {total:g}",
             describe_figures(figures),

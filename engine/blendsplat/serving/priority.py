@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that Blender waits for go before jobs: the processor is one, and a frame is worth more now than a step."""
+"""Requests that Blender waits for go before jobs, which compute on the same processor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PAUSE_SECONDS = 0.25  # the longest that one check of a job waits, so that a str
 
 
 class Priority:
-    """Counts the requests that are not answered yet; jobs rest while there are any."""
+    """Counts the requests that are not answered yet; jobs pause while there are any."""
 
     def __init__(self) -> None:
         self._unanswered = 0

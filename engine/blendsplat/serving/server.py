@@ -153,7 +153,7 @@ class Server:
             _log.error("%s", error)
             self._answer_error(None, error, INVALID_REQUEST)
             self.end("the protocol is broken", EXIT_PROTOCOL)
-        except Exception as error:  # the reader is the engine's life: say why it stopped
+        except Exception as error:  # without its reader the engine has to end; say why
             _log.exception("the reader failed")
             self.end(repr(error), EXIT_PROTOCOL)
 
