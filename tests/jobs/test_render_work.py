@@ -3,12 +3,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from blendsplat.avatars.ply import read_ply
+from blendsplat.avatars.retarget import Reference, performance_id
 from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
-from blendsplat.jobs.render_work import frames_of, parse_background, performance_fps, to_straight8
+from blendsplat.jobs.options import ExportOptions, RenderOptions
+from blendsplat.jobs.render_work import (
+    frame_range,
+    parse_background,
+    performance_fps,
+    run_export,
+    run_render,
+    to_straight8,
+)
+from blendsplat.progress import Progress
+from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
 
 
 def test_backgrounds() -> None:
@@ -42,11 +58,32 @@ def performance(frames: int, fps: float = 25.0) -> Performance:
 
 def test_frames_of_a_performance() -> None:
     whole = performance(10, 30.0)
-    part = frames_of(whole, 4, 3)
-    assert part.frame_count == 3 and part.expression[:, 0].tolist() == [4, 5, 6]
-    assert frames_of(whole, 8, None).frame_count == 2
-    assert frames_of(whole, 8, 100).frame_count == 2
+    assert frame_range(whole, 4, 3) == slice(4, 7)
+    assert frame_range(whole, 8, None) == frame_range(whole, 8, 100) == slice(8, 10)
     assert performance_fps(whole) == pytest.approx(30.0)
-    assert performance_fps(frames_of(whole, 0, 1)) == 25.0
+    assert performance_fps(whole.select(frame_range(whole, 0, 1))) == 25.0
     with pytest.raises(InputError, match=r"10 frames \(0 to 9\)"):
-        frames_of(whole, 10, 1)
+        frame_range(whole, 10, 1)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["own clip", "another clip"])
+def test_a_part_of_a_performance_is_as_in_the_whole(foreign: bool, tmp_path: Path) -> None:
+    """Whose performance it is, and about what it moves, the whole says, whatever part is rendered or exported."""
+    own, avatar = tiny_tracking(tiny_head(), 12), tiny_avatar(tiny_head())
+    avatar.reference = replace(Reference.of(own.params()), performance=performance_id(own))
+    features = avatar.features(own.params())
+    avatar.feature_range = torch.stack([features.amin(0), features.amax(0)])
+    avatar.save(tmp_path / "a.avatar.npz")
+    played = replace(own, expression=1.5 * own.expression, neck_pose=own.neck_pose + np.float32(0.1))
+    (played if foreign else own).save(tmp_path / "tracking.npz")
+    shared = {"avatar": tmp_path / "a.avatar.npz", "performance": tmp_path / "tracking.npz", "width": 24, "height": 24}
+    run_render(RenderOptions(output=tmp_path / "whole", **shared), Progress())
+    run_render(RenderOptions(output=tmp_path / "part", first=8, count=2, **shared), Progress())
+    for name in ("000008.png", "000009.png"):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    del shared["width"], shared["height"]
+    run_export(ExportOptions(output=tmp_path / "a.ply", frame=8, **shared), Progress())
+    adopted = avatar.adopted(played) if foreign else own
+    with torch.no_grad():
+        want = avatar.drive(adopted.select([8]).params(), bounded=foreign)
+    torch.testing.assert_close(read_ply(tmp_path / "a.ply").means, want.means, atol=1e-5, rtol=0)

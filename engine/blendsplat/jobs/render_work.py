@@ -34,10 +34,10 @@ def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]
     is_video = suffix in _VIDEO_SUFFIXES
     background = parse_background(options.background, is_video)
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
-    performance = frames_of(performance, options.first, options.count)
+    rows = frame_range(performance, options.first, options.count)
     width, height = options.width or performance.width, options.height or performance.height
     begin = time.monotonic()
-    frames = _rendered(avatar, performance, width, height, background, device, progress)
+    frames = _rendered(avatar, performance, rows, width, height, background, device, progress)
     if is_video:
         from blendsplat.video import write_mp4
 
@@ -45,7 +45,7 @@ def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]
     else:
         _write_pngs(options.output, frames, options.first)
     return {
-        "output": str(options.output), "frames": performance.frame_count, "width": width, "height": height,
+        "output": str(options.output), "frames": rows.stop - rows.start, "width": width, "height": height,
         "seconds": time.monotonic() - begin,
     }  # fmt: skip
 
@@ -56,7 +56,9 @@ def run_export(options: opt.ExportOptions, progress: Progress) -> dict[str, Any]
 
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
     progress.update("export", 0, 1)
-    gaussians = avatar.drive(frames_of(performance, options.frame, 1).params(device))
+    rows = frame_range(performance, options.frame, 1)
+    played = avatar.adopted(performance).select(rows)  # as a whole first: where it moves about, all frames say
+    gaussians = avatar.drive(played.params(device), bounded=not avatar.owns(performance))
     written = export_ply(options.output, gaussians, y_down=options.y_down)
     progress.update("export", 1, 1)
     return {"output": str(options.output), "gaussians": written}
@@ -91,12 +93,12 @@ def _parse_color(text: str) -> tuple[float, ...] | None:
         return None
 
 
-def frames_of(performance: Performance, first: int, count: int | None) -> Performance:
-    """Frames first .. first + count of a performance. Raises InputError when there are none."""
+def frame_range(performance: Performance, first: int, count: int | None) -> slice:
+    """Frames first .. first + count of a performance, as far as it has them. Raises InputError when there are none."""
     frames = performance.frame_count
     if first >= frames:
         raise InputError(f"The performance has {frames} frames (0 to {frames - 1}); frame {first} does not exist.")
-    return performance.select(slice(first, None if count is None else first + count))
+    return slice(first, frames if count is None else min(first + count, frames))
 
 
 def performance_fps(performance: Performance) -> float:
@@ -119,18 +121,18 @@ def to_straight8(rgba: np.ndarray) -> np.ndarray:
 
 
 def _rendered(
-    avatar: Avatar, performance: Performance, width: int, height: int, background: Color | None, device: str,
-    progress: Progress,
+    avatar: Avatar, performance: Performance, rows: slice, width: int, height: int, background: Color | None,
+    device: str, progress: Progress,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Rendered RGBA frames, with progress and previews."""
     from blendsplat.avatars.rendering import render_performance
 
-    total = performance.frame_count
-    for index, (rgba, _) in enumerate(render_performance(avatar, performance, width, height, background, device)):
+    frames = render_performance(avatar, performance, width, height, background, device, rows)
+    for index, (rgba, _) in enumerate(frames):
         progress.check()
         progress.preview(to_rgb8(rgba))
         yield rgba
-        progress.update("render", index + 1, total)
+        progress.update("render", index + 1, rows.stop - rows.start)
 
 
 def _write_pngs(folder: Path, frames: Iterable[np.ndarray], first: int) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rgbavatar.model import RGBAvatar, features_of_colors
@@ -27,12 +28,11 @@ def new_avatar(
     head: HeadModel, camera: TrainingCamera, preset: RGBAvatarPreset, params: HeadParams, name: str
 ) -> RGBAvatar:
     """The avatar before training (section 3.2). params: the training frames, for the features' origin and spread."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(preset.seed)
-        avatar = RGBAvatar.on_head(
-            head, preset.uv_resolution, camera, blendshapes=preset.blendshapes,
-            hidden=(preset.mlp_width, preset.mlp_width), name=name,
-        )  # fmt: skip
+    avatar = RGBAvatar.on_head(
+        head, preset.uv_resolution, camera, blendshapes=preset.blendshapes,
+        hidden=(preset.mlp_width, preset.mlp_width), name=name,
+    )  # fmt: skip
+    initialise_mlp(avatar.mlp, torch.Generator().manual_seed(preset.seed))
     with torch.no_grad():
         avatar.log_scales.copy_(initial_scales(avatar, preset).log()[:, None].expand(-1, 3))
         avatar.opacity_logits.fill_(float(np.log(preset.initial_opacity / (1 - preset.initial_opacity))))
@@ -42,6 +42,17 @@ def new_avatar(
             avatar.feature_shift.copy_(features.mean(0))
             avatar.feature_scale.copy_(1 / part_spread(features, avatar.layout))
     return avatar
+
+
+@torch.no_grad()
+def initialise_mlp(layers: nn.ModuleList, generator: torch.Generator) -> None:
+    """As torch initialises linear layers (uniform within one over the root of the inputs), but from a generator of our
+    own: the global one is shared with whatever else the process does."""
+    for layer in layers:
+        assert isinstance(layer, nn.Linear)
+        nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+        bound = 1 / math.sqrt(layer.in_features)
+        layer.bias.uniform_(-bound, bound, generator=generator)
 
 
 def initial_scales(avatar: RGBAvatar, preset: RGBAvatarPreset) -> Tensor:
