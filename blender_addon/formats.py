@@ -6,6 +6,7 @@ Pickles are never loaded, versions and shapes are checked, and what is wrong is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -207,6 +208,14 @@ def _names(given: Any, count: int, what: str) -> tuple[str, ...]:
     return names if len(names) == count else tuple(f"{what} {index + 1:02d}" for index in range(count))
 
 
+def head_model_id(rig: Rig) -> str:
+    """16 hexadecimal digits, equal for heads whose expressions mean the same: the engine's HeadModel.model_id, from the
+    faces and the expressions in whole micrometres."""
+    digest = hashlib.sha256(np.ascontiguousarray(rig.faces, "<i4").tobytes())
+    digest.update(np.rint(np.asarray(rig.expression_directions, np.float64) * 1e6).astype("<i4").tobytes())
+    return digest.hexdigest()[:16]
+
+
 def read_fit(folder: Path | str) -> Fit:
     """Read and check a folder that fit-image wrote. Raises FileError."""
     folder = Path(folder)
@@ -243,8 +252,8 @@ def read_performance(path: Path | str) -> Performance:
 
 
 def write_performance(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write a tracking.npz of one frame, whole or not at all. meta: head, head_source, width, height,
-    expression_names; arrays as in the file, rotations also as matrices."""
+    """Write a tracking.npz of one frame, whole or not at all. meta: head, head_source, head_model, head_family, width,
+    height, expression_names; arrays as in the file, rotations also as matrices."""
     whole = {"timestamps": np.zeros(1), "valid": np.ones(1, bool)}
     for name, values in arrays.items():
         rotation = name.endswith("_pose") and values.shape[-2:] == (3, 3)

@@ -23,6 +23,7 @@ from ..client.link import EngineError, LinkError
 from . import head_rig, keyframes, matched_camera, photo_material, photo_projection
 
 _CUSTOM = "blendsplat_fit"
+_HEADER = ("head", "head_source", "head_model", "head_family", "width", "height")  # of the fit's tracking.npz
 _APART = 0.4  # metres between the heads of different people
 _MATCHED = 1e-4  # a camera this near to what it was matched to was not moved
 
@@ -151,7 +152,7 @@ def _new_head(context: bpy.types.Context, fit: formats.Fit, rig: formats.Rig) ->
     if taken:
         head.blendsplat.rig.location.x = max(taken) + _APART
     wanted = [*rig.expression_names, *(head_rig.identity_key(name) for name in rig.shape_names)]
-    meta = {key: fit.performance.meta.get(key) for key in ("head", "head_source", "width", "height")}
+    meta = {key: fit.performance.meta[key] for key in _HEADER if key in fit.performance.meta}
     meta |= {name: fit.performance.arrays[name].tolist() for name in ("K", "viewmat")}
     meta["expression_names"] = list(rig.expression_names)
     offsets = fit.performance.arrays["vertex_offsets"].astype("<f4")

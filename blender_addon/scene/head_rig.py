@@ -15,7 +15,7 @@ import string
 import bpy
 import numpy as np
 
-from ..formats import Performance, Rig
+from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
 from . import keyframes
 from .weight_network import HeadState
@@ -76,6 +76,26 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarr
     armature.blendsplat.kind = "RIG"
     _store_joints(head, rig, driven=fitted is not None)
     return head
+
+
+def check_performance(head: bpy.types.Object, performance: Performance) -> None:
+    """Raise FileError naming both heads unless the performance is of a head of this model: by the model's id where both
+    say it (older files and scenes do not), else by counts and the expressions' names."""
+    mine, meta = head[_CUSTOM], performance.meta
+    model, theirs = str(mine.get("model", "")), str(meta.get("head_model", ""))
+    names, other_names = json.loads(mine["expressions"]), list(meta.get("expression_names") or [])
+    if model and theirs:
+        same = model == theirs
+    else:
+        vertices = int(mine.get("vertices", 0)) or len(head.data.vertices)
+        counts = len(performance.vertex_offsets), performance.expression.shape[1]
+        same = counts == (vertices, len(names)) and other_names in ([], names)
+    if not same:
+        raise FileError(
+            f"{performance.path} was tracked with the head {meta.get('head')!r} ({performance.expression.shape[1]} "
+            f"expressions, model {theirs[:8] or 'unknown'}), and {head.name!r} is another ({len(names)} expressions, "
+            f"model {model[:8] or 'unknown'}): track that clip with this avatar's head model."
+        )
 
 
 def apply_performance(head: bpy.types.Object, performance: Performance, start: float, fps: float) -> np.ndarray:
@@ -332,12 +352,14 @@ def _pivot(item: bpy.types.PoseBone) -> np.ndarray:
 
 
 def _store_joints(head: bpy.types.Object, rig: Rig, *, driven: bool) -> None:
-    """What applying a performance needs later: the names, and how expressions move the joints (FLAME; where drivers do
-    that already, nothing)."""
+    """What applying a performance needs later: the names, which model's head it is, and how expressions move the
+    joints (FLAME; where drivers do that already, nothing)."""
     moves = rig.joint_expression_directions.astype("<f4")
     head[_CUSTOM] = {
         "expressions": json.dumps(list(rig.expression_names), ensure_ascii=False),
         "identity": json.dumps(list(rig.shape_names), ensure_ascii=False),
+        "model": head_model_id(rig),
+        "vertices": len(rig.template),
         "joint_moves": moves.tobytes() if np.abs(moves).max(initial=0.0) > 1e-7 and not driven else b"",
     }
 

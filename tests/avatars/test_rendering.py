@@ -14,6 +14,9 @@ from blendsplat.avatars.avatar import Gaussians
 from blendsplat.avatars.ply import export_ply, read_ply
 from blendsplat.avatars.rendering import fitted_intrinsics, render_gaussians, render_performance
 from blendsplat.errors import InputError
+from blendsplat.jobs.render_work import run_export, run_render
+from blendsplat.jobs.options import ExportOptions, RenderOptions
+from blendsplat.progress import Progress
 from tiny_clip import tiny_avatar, tiny_camera, tiny_head, tiny_tracking
 
 
@@ -51,10 +54,28 @@ def test_another_aspect_keeps_pixels_square_and_the_head_centred() -> None:
 
 
 def test_a_performance_of_another_head_is_refused() -> None:
-    tracking = tiny_tracking(tiny_head(), 2)
-    tracking.head = "flame2023"
+    """Of equal counts: what its expressions do tells it apart, not its name."""
+    head = tiny_head()
+    other = replace(head, name="flame2023", expression_directions=head.expression_directions.flip(0))
     with pytest.raises(InputError, match="flame2023"):
-        next(render_performance(tiny_avatar(tiny_head()), tracking, 8, 8))
+        next(render_performance(tiny_avatar(head), tiny_tracking(other, 2), 8, 8))
+    next(render_performance(tiny_avatar(head), replace(tiny_tracking(head, 2), head="my_file"), 8, 8))
+
+
+@pytest.mark.parametrize(("run", "output"), [(run_export, "a.ply"), (run_render, "pictures")])
+def test_the_commands_refuse_another_head_of_equal_counts(tmp_path: Path, run, output: str) -> None:
+    head = tiny_head()
+    other = replace(head, name="flame2023", expression_directions=head.expression_directions.flip(0))
+    tiny_avatar(head).save(tmp_path / "tiny.avatar.npz")
+    tiny_tracking(other, 2).save(tmp_path / "tracking.npz")
+    given = {"avatar": tmp_path / "tiny.avatar.npz", "performance": tmp_path / "tracking.npz", "device": "cpu"}
+    options = (ExportOptions if run is run_export else RenderOptions)(output=tmp_path / output, **given)
+    with pytest.raises(InputError, match=r"'flame2023'.*'tiny'"):
+        run(options, Progress())
+    assert not (tmp_path / output).exists()
+    tiny_tracking(head, 2).save(tmp_path / "tracking.npz")
+    run(options, Progress())
+    assert (tmp_path / output).exists()
 
 
 def test_ply_renders_as_the_avatar_does(tmp_path: Path) -> None:

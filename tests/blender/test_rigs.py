@@ -44,6 +44,14 @@ def test_head_follows_the_head_model(scene, tmp_path):
         assert np.abs(evaluated_positions(head) - want).max() < 1e-5
 
 
+def test_the_models_id_is_the_engines():
+    """tests/heads/test_families.py has the same number."""
+    rig = formats.rig_from(*synthetic.grid_head(), "grid")
+    rig.faces = np.array([[0, 1, 2], [2, 1, 3]])
+    rig.expression_directions = (np.arange(24).reshape(2, 4, 3) * 1.5e-6 - 1e-5).astype(np.float32)
+    assert formats.head_model_id(rig) == "0edcd38e44ad4615"
+
+
 def test_gaussians_follow_the_triangle_frames(scene, avatar, tmp_path):
     carrier, file = avatar
     performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))

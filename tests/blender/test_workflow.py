@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 import pytest
 import synthetic
-from blender_addon import preferences
+from blender_addon import formats, preferences
 from blender_addon.client import jobs, session
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, head_rig, keyframes
@@ -299,6 +299,26 @@ def test_a_performance_of_another_head_is_refused(scene, engine, video, tmp_path
     scene.blendsplat.performance = str(tmp_path / "other.npz")
     with pytest.raises(RuntimeError, match="9 expressions"):
         bpy.ops.blendsplat.apply_performance()
+
+
+def test_a_performance_of_another_head_of_equal_counts_is_refused(scene, engine, video, tmp_path):
+    """FLAME 2020 and 2023 count alike: what their expressions do tells them apart, where the file says it."""
+    work(scene)
+    head = next(item for item in scene.objects if item.blendsplat.kind == "AVATAR").blendsplat.head
+    rig = formats.rig_from(*synthetic.grid_head(), "grid")
+    meta = {"format": "blendsplat-tracking", "version": 1, "width": 8, "height": 8, "head": "flame2023",
+            "expression_names": list(synthetic.EXPRESSIONS)}  # fmt: skip
+
+    def apply(**said) -> set[str]:
+        path = synthetic.write(tmp_path / "one.npz", meta | said, synthetic.performance_arrays())
+        scene.blendsplat.performance = str(path)
+        return bpy.ops.blendsplat.apply_performance()
+
+    assert apply(head_model=formats.head_model_id(rig)) == {"FINISHED"}
+    with pytest.raises(RuntimeError, match=f"flame2023.*{head.name}"):
+        apply(head_model="0123456789abcdef")
+    with pytest.raises(RuntimeError, match="unknown"):  # an older file: only the names differ
+        apply(expression_names=["a", "b", "c"])
 
 
 @pytest.mark.parametrize(

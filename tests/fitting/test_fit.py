@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -199,7 +201,7 @@ def test_offsets_catch_what_the_basis_lacks(head, truth):
     bump = torch.exp(-((head.template - head.landmarks_of(head.template[None])[0, 4]) ** 2).sum(1) / (2 * 0.02**2))
     bump[-24:] = 0
     template[:, 2] += 0.008 * bump
-    other = HeadModel(**{**vars(head), "template": template})
+    other = replace(head, template=template)
     pixels = landmarks_of(other, truth)
     without, having = fitted(head, truth, pixels, offsets=False), fitted(head, truth, pixels)
     assert having.figures["landmark_error"] < 0.9 * without.figures["landmark_error"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -64,9 +66,7 @@ def test_matte_finds_a_skull_that_no_landmark_shows():
     narrow = head.shape_directions.clone()
     narrow[0] = 0
     narrow[0, -24:, 0] = -0.25 * head.template[-24:, 0]  # shape 0 narrows what carries no landmark
-    head = HeadModel(
-        **{**vars(head), "shape_directions": narrow, "regions": {**head.regions, "neck": np.arange(478, 502)}}
-    )
+    head = replace(head, shape_directions=narrow, regions={**head.regions, "neck": np.arange(478, 502)})
     truth = make_truth(head, 24, fov=24)
     truth.shape[:] = 0
     truth.shape[0] = 2.0

@@ -210,6 +210,7 @@ def make_truth(
         K=K,
         viewmat=viewmat,
         expression_names=head.expression_names,
+        head_model=head.model_id,
     )
 
 

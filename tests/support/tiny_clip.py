@@ -66,6 +66,7 @@ def tiny_tracking(head: HeadModel, frames: int, size: int = SIZE, seed: int = 0)
         root_pose=zeros, neck_pose=(0.15 * np.sin(time * [1.0, 1.7, 0.6])).astype(np.float32), jaw_pose=zeros,
         eyes_pose=np.zeros((frames, 2, 3), np.float32), eyelids=np.zeros((frames, 2), np.float32), translation=zeros,
         K=camera.K.numpy(), viewmat=camera.viewmat.numpy(), expression_names=head.expression_names,
+        head_model=head.model_id, head_family=head.family,
     )  # fmt: skip
 
 

@@ -21,4 +21,4 @@ def tiny_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def tiny_head_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """load_head("tiny") gives the tiny head."""
-    monkeypatch.setattr("blendsplat.training.tracked_clip.load_head", lambda source, **_: tiny_head())
+    monkeypatch.setattr("blendsplat.heads.load.load_head", lambda source, **_: tiny_head())

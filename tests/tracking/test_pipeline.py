@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ FRAMES, SIZE = 12, 256
 def head() -> HeadModel:
     head = make_head()
     vertices = np.arange(502)
-    return HeadModel(**{**vars(head), "regions": {**head.regions, "scalp": vertices[:30], "neck": vertices[478:]}})
+    return replace(head, regions={**head.regions, "scalp": vertices[:30], "neck": vertices[478:]})
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_folders_that_cannot_be_trained_on(tiny_clip: Path, tmp_path: Path, monk
     shutil.copy(tmp_path / "short" / "tracking.npz", copy)
     with pytest.raises(FormatError, match="16 images but 3 tracked"):
         TrackedClip.open(copy)
-    monkeypatch.setattr("blendsplat.training.tracked_clip.load_head", lambda source, **_: tiny_head(rows=7))
+    monkeypatch.setattr("blendsplat.heads.load.load_head", lambda source, **_: tiny_head(rows=7))
     with pytest.raises(InputError, match="track the clip again"):
         TrackedClip.open(tiny_clip)
 

@@ -124,6 +124,8 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
 def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, performance: formats.Performance) -> int:
     """Key head and blendshapes; returns the number of frames. Raises FileError when the heads do not match."""
     head = carrier.blendsplat.head
+    if head is not None:
+        head_rig.check_performance(head, performance)
     expressions = avatar_rig.driver_of(carrier).expression_count
     if performance.expression.shape[1] != expressions:
         raise formats.FileError(

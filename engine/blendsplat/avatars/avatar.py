@@ -15,7 +15,7 @@ from torch import Tensor
 from blendsplat.avatars.retarget import Reference, performance_id, rebased
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, check_same_head
 from blendsplat.splatting.scene import Gaussians
 
 __all__ = ["Avatar", "Gaussians", "TrainingCamera"]
@@ -76,11 +76,7 @@ class Avatar(ABC):
 
     def check_performance(self, performance: Performance) -> None:
         """Raise InputError when the performance was tracked with another head."""
-        if self.head.name != performance.head:
-            raise InputError(
-                f"The avatar {self.name!r} was trained on the head {self.head.name!r} but the performance was tracked "
-                f"with {performance.head!r}; track it again with the avatar's head."
-            )
+        check_same_head(self.head, performance)
 
     def owns(self, performance: Performance) -> bool:
         """Whether this is the performance of the avatar's own clip, or the avatar's file is too old to know."""

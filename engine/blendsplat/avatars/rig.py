@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from blendsplat.errors import InputError
+from blendsplat.heads.families import family_of_vertices
 from blendsplat.heads.model import HeadModel
 
 _FLOATS = (
@@ -38,5 +39,6 @@ def head_of_rig(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> HeadMode
         joint_shape_directions=torch.zeros(0, 5, 3),
         expression_names=tuple(meta["expression_names"]),
         expression_range=(float(low), float(high)),
+        family=family_of_vertices(len(tensors["template"])),
         **tensors,
     )

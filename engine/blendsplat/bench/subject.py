@@ -126,5 +126,6 @@ def _performance(avatar: Avatar) -> Performance:
         timestamps=np.arange(FRAMES) / FPS, valid=np.ones(FRAMES, bool), shape=np.zeros(0, np.float32),
         vertex_offsets=np.zeros((avatar.head.vertex_count, 3), np.float32),
         K=camera.K.cpu().numpy(), viewmat=camera.viewmat.cpu().numpy(),
-        expression_names=avatar.head.expression_names, **arrays,
+        expression_names=avatar.head.expression_names, head_model=avatar.head.model_id,
+        head_family=avatar.head.family, **arrays,
     )  # fmt: skip

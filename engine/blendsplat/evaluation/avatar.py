@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from blendsplat.errors import InputError
+from blendsplat.heads.performance import check_same_head
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar
@@ -37,11 +38,7 @@ def evaluate_avatar(
     """
     avatar = load_avatar(avatar_path, device)
     tracked = TrackedClip.open(directory)
-    if avatar.head.name != tracked.tracking.head:
-        raise InputError(
-            f"{avatar_path} was trained on the head {avatar.head.name!r} but {directory} was tracked with "
-            f"{tracked.tracking.head!r}; track the clip again with the avatar's head."
-        )
+    check_same_head(avatar.head, tracked.tracking)
     if holdout is None:
         holdout = float(getattr(avatar, "training_record", {}).get("holdout", 0.3))
     _, held_out = tracked.split(holdout)

@@ -17,9 +17,9 @@ from PIL import Image
 from blendsplat.errors import InputError, NoFaceError
 from blendsplat.evaluation.scan_metrics import chamfer, figures, neutral_mesh, scan_to_mesh, view_variance
 from blendsplat.evaluation.scans import Scan, read_scan
-from blendsplat.heads.load import load_head
+from blendsplat.heads.load import load_head, load_head_of
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, describe_head, same_head
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.progress import Progress
 
@@ -62,9 +62,13 @@ def evaluate_fits(
         raise InputError("One fit alone cannot be judged: give a scan with landmarks, or several fits of one person.")
     truth = None if scan is None else read_scan(scan, landmarks, unit)
     fits = [Performance.load(folder) for folder in folders]
-    if len({(fit.head, fit.head_source, len(fit.shape)) for fit in fits}) > 1:
-        raise InputError("The fits are of different heads; fit all photographs with one head.")
-    head = load_head(fits[0].head_source, progress=progress)
+    head = load_head_of(fits[0], landmarks=True, progress=progress)
+    for folder, fit in zip(folders, fits, strict=True):
+        if not same_head(head, fit) or len(fit.shape) != head.shape_count:
+            raise InputError(
+                f"The fits are of different heads: {folders[0]} of {head.name!r} ({describe_head(head)}), {folder} of "
+                f"{fit.head!r} ({describe_head(fit)}). Fit all photographs with one head."
+            )
     rows: dict[str, dict[str, float]] = {}
     if truth is not None:
         rows["mean face"] = score_shape(head, np.zeros(head.shape_count), truth)

@@ -17,8 +17,9 @@ from blendsplat.errors import FormatError, InputError, VideoError
 from blendsplat.exchange.readers import Recording, read_metrical_tracker, read_vhap
 from blendsplat.files import write_json
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
+from blendsplat.heads.families import FLAME
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, describe_head
 from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.images import read_image
@@ -125,6 +126,7 @@ def to_tracking(
         eyelids=recording.eyelids.astype(np.float32), translation=translation,
         K=(recording.K[0] * _pixel_scale(recording, width, height)).astype(np.float32),
         viewmat=recording.viewmats[0].astype(np.float32), expression_names=head.expression_names,
+        head_model=head.model_id, head_family=head.family,
     )  # fmt: skip
 
 
@@ -165,8 +167,11 @@ def export_vhap(directory: Path | str, output: Path | str, progress: Progress | 
     """
     clip, tracking, output = Clip.open(directory), Performance.load(directory), Path(output)
     progress = progress or Progress()
-    if not tracking.head.lower().startswith("flame"):
-        raise InputError(f"The clip was tracked with the head {tracking.head!r}; VHAP's format holds FLAME heads only.")
+    if tracking.family != FLAME:
+        raise InputError(
+            f"The clip was tracked with the head {tracking.head!r} ({describe_head(tracking)}); VHAP's format holds "
+            "FLAME heads only."
+        )
     if output.exists() and any(output.iterdir()):
         raise InputError(f"{output} is not empty; choose another folder for the export.")
     for folder in ("images", "fg_masks", "flame_param"):

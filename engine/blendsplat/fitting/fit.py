@@ -396,6 +396,8 @@ def _result(
         K=K,
         viewmat=viewmat,
         expression_names=tuple(head.expression_names),
+        head_model=head.model_id,
+        head_family=head.family,
         figures={
             "landmark_error": float(errors.mean()),  # of the distance between the eyes
             "landmark_error_worst": float(errors.max()),

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 import torch
 
 from blendsplat.errors import BlendsplatError, FormatError
+from blendsplat.heads.families import FLAME
 from blendsplat.heads.flame_regions import geometric_regions, neck_ring, regions_from_masks
 from blendsplat.heads.foreign_files import load_npy, load_pickle
 from blendsplat.heads.model import PARENTS, HeadModel
@@ -227,6 +228,7 @@ def _assemble(
         skin_weights=_tensor(arrays.weights),
         regions=regions,
         shape_names=tuple(f"shape{i:03d}" for i in range(identities)),
+        family=FLAME,
     )
 
 

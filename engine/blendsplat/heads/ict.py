@@ -18,6 +18,7 @@ import torch
 
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads.closest_point import closest_on_mesh
+from blendsplat.heads.families import ICT
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.obj import read_obj
 from blendsplat.heads.topology import boundary_loops, connected_components, triangulate_quads
@@ -205,6 +206,7 @@ def _build(arrays: IctArrays) -> HeadModel:
         regions=regions,
         expression_range=(0.0, 1.0),
         shape_names=tuple(f"identity{i:03d}" for i in range(len(identities))),
+        family=ICT,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
+from blendsplat.heads.performance import Performance, describe_head, same_head
 from blendsplat.progress import Progress
 
 _KINDS = "'builtin', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
@@ -28,6 +29,22 @@ def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress 
     )  # needs splatting and the detector; heads alone need neither
 
     return replace(head, landmarks=cached_embedding(head, progress))
+
+
+def load_head_of(performance: Performance, *, landmarks: bool = False, progress: Progress | None = None) -> HeadModel:
+    """The head that a performance was tracked with, from where it lay then.
+
+    Raises as load_head, and InputError when another head lies there now.
+    """
+    head = load_head(performance.head_source, landmarks=landmarks, progress=progress)
+    fits = len(performance.vertex_offsets) == head.vertex_count and len(performance.shape) == head.shape_count
+    if not fits or not same_head(head, performance):
+        raise InputError(
+            f"The head {performance.head!r} ({describe_head(performance)}) was tracked, and {performance.head_source} "
+            f"is another one now, {head.name!r} ({describe_head(head)}); track the clip "
+            "again, or fit the photograph again."
+        )
+    return head
 
 
 def _read(source: str | Path) -> HeadModel:

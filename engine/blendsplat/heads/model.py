@@ -9,6 +9,7 @@ person's left is +x. Loaders in this package fill the arrays; nothing else diffe
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from blendsplat.errors import InputError
 from blendsplat.geometry import rotvec_to_matrix
+from blendsplat.heads.families import model_id
 
 JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
 PARENTS = (-1, 0, 1, 1, 1)
@@ -68,7 +70,7 @@ class LandmarkEmbedding:
 class HeadModel:
     """A head's arrays (float32 unless said; V vertices, F faces, S shape, E expression, J = 5 joints)."""
 
-    name: str  # "builtin", "flame2023_Open", "ict", ...
+    name: str  # for people: "builtin", "flame2023_Open", "ict", ...; what a head is, family and model_id say
     template: Tensor  # [V,3]
     faces: Tensor  # [F,3] int64, counter-clockwise seen from outside
     uvs: Tensor  # [T,2] in [0,1]
@@ -86,6 +88,12 @@ class HeadModel:
     landmarks: LandmarkEmbedding | None = None
     expression_range: tuple[float, float] = (-3.0, 3.0)  # (0, 1) for heads whose expressions are blendshapes
     shape_names: tuple[str, ...] = ()
+    family: str = ""  # "builtin", "flame", "ict"; "": unknown
+
+    @cached_property
+    def model_id(self) -> str:
+        """16 hexadecimal digits: equal for heads whose expressions mean the same (personalised or not)."""
+        return model_id(self.faces.cpu().numpy(), self.expression_directions.detach().double().cpu().numpy())
 
     @property
     def vertex_count(self) -> int:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from blendsplat.errors import FormatError
+from blendsplat.errors import FormatError, InputError
 from blendsplat.files import read_npz, write_npz
+from blendsplat.heads.families import family_of_vertices
 from blendsplat.heads.model import HeadModel, HeadParams
 
 FORMAT = "blendsplat-tracking"
@@ -53,10 +54,17 @@ class Performance:
     figures: dict[str, float] = field(default_factory=dict)  # landmark error, jitter, frames per second, ...
     init: str = "landmarks"  # what the fit started from: the landmarks alone, or a regressor's name
     notes: tuple[str, ...] = ()  # what the user should know
+    head_model: str = ""  # HeadModel.model_id; "": unknown, in older files
+    head_family: str = ""  # HeadModel.family
 
     @property
     def frame_count(self) -> int:
         return len(self.timestamps)
+
+    @property
+    def family(self) -> str:
+        """The head's family, where the file does not say it told from the head's number of vertices."""
+        return self.head_family or family_of_vertices(len(self.vertex_offsets))
 
     def params(self, device: torch.device | str = "cpu") -> HeadParams:
         """As HeadParams of F frames (shape has one row)."""
@@ -79,6 +87,7 @@ class Performance:
             "format": FORMAT, "version": VERSION, "head": self.head, "head_source": self.head_source,
             "width": self.width, "height": self.height, "expression_names": list(self.expression_names),
             "figures": self.figures, "init": self.init, "notes": list(self.notes),
+            "head_model": self.head_model, "head_family": self.head_family,
         }  # fmt: skip
         write_npz(path, meta, {name: getattr(self, name) for name in (*_PER_FRAME, *_PER_CLIP)})
 
@@ -105,11 +114,42 @@ class Performance:
                 head=str(meta["head"]), head_source=str(meta["head_source"]), width=int(meta["width"]),
                 height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
                 figures=dict(meta["figures"]), init=str(meta.get("init", "landmarks")),
-                notes=tuple(map(str, meta.get("notes", ()))),
+                notes=tuple(map(str, meta.get("notes", ()))), head_model=str(meta.get("head_model", "")),
+                head_family=str(meta.get("head_family", "")),
                 **{name: arrays[name] for name in (*_PER_FRAME, *_PER_CLIP)},
             )  # fmt: skip
         except KeyError as error:
             raise FormatError(f"{path} lacks {error} in its header; track the clip again.") from error
+
+
+def same_head(head: HeadModel, performance: Performance) -> bool:
+    """Whether ``performance`` moves heads of the model that ``head``, personalised or not, is of: by the model's id
+    where the performance knows it, else by counts and the expressions' names."""
+    if performance.head_model:
+        return performance.head_model == head.model_id
+    names = performance.expression_names
+    counts = len(performance.vertex_offsets), performance.expression.shape[1]
+    return counts == (head.vertex_count, head.expression_count) and names in ((), head.expression_names)
+
+
+def check_same_head(head: HeadModel, performance: Performance) -> None:
+    """Raise InputError naming both heads unless same_head."""
+    if not same_head(head, performance):
+        theirs = f"{performance.head!r} ({describe_head(performance)})"
+        raise InputError(
+            f"The performance was tracked with the head {theirs}, which is another than {head.name!r} "
+            f"({describe_head(head)}): their expressions differ. Track it again with {head.name!r}."
+        )
+
+
+def describe_head(of: HeadModel | Performance) -> str:
+    """What tells a head from another of the same name: its family, size and model."""
+    if isinstance(of, HeadModel):
+        family, vertices, expressions, model = of.family, of.vertex_count, of.expression_count, of.model_id
+    else:
+        vertices, expressions = len(of.vertex_offsets), of.expression.shape[1]
+        family, model = of.family, of.head_model or "unknown"
+    return f"{family and family + ', '}{vertices} vertices, {expressions} expressions, model {model[:8]}"
 
 
 def head_vertices(tracking: Performance, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:

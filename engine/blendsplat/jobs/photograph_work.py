@@ -26,12 +26,12 @@ def run_fit_image(options: opt.FitImageOptions, progress: Progress) -> dict[str,
 
 def run_export_head(options: opt.ExportHeadOptions, progress: Progress) -> dict[str, Any]:
     """-> {output, vertices, faces, shape_keys, joints}."""
-    from blendsplat.heads.load import load_head
+    from blendsplat.heads.load import load_head_of
     from blendsplat.heads.performance import Performance
     from blendsplat.photographs.export_head import export_head
 
     tracking = Performance.load(options.performance or options.fit)
-    head = load_head(tracking.head_source, landmarks=False, progress=progress)
+    head = load_head_of(tracking, progress=progress)
     folder = options.fit if options.fit.is_dir() else options.fit.parent
     texture = folder / "texture.png" if (folder / "texture.png").is_file() else None
     return {"output": str(options.output), **export_head(tracking, head, options.output, texture)}

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from blendsplat.errors import FormatError
+from blendsplat.errors import FormatError, InputError
+from blendsplat.heads.families import BUILTIN, FLAME, ICT
 from blendsplat.kaolrm.conventions import BOX_FACE, PORTRAIT_FACE
+
+if TYPE_CHECKING:
+    from blendsplat.heads.model import HeadModel
 
 Count = Annotated[int, Field(ge=1, le=65536)]
 
@@ -47,7 +51,8 @@ class Config(BaseModel):
     encoder_grid: Count = Field(default=37, description="patches a side that the position embedding was trained for")
     image_size: Count = Field(default=224, description="pixels a side that the model was trained for")
 
-    head: str = Field(default="flame", description="the parametric head that the coefficients belong to")
+    head: str = Field(default="flame", description="the family of heads (or the head) that the coefficients belong to")
+    head_model: str = Field(default="", description="HeadModel.model_id of the very head; empty: any of the family")
     shape_count: Count = 100
     expression_count: Count = 50
     flame_widths: tuple[Count, Count, Count] = Field(default=(2048, 1024, 512), description="of the FLAME decoder")
@@ -96,6 +101,27 @@ class Config(BaseModel):
     def parameter_count(self) -> int:
         """Numbers that the FLAME decoder gives: shape, expression, global rotation, jaw, scale, translation."""
         return self.shape_count + self.expression_count + 6 + 1 + 3
+
+    def fits_head(self, head: HeadModel) -> bool:
+        """Whether the coefficients can move ``head``: of the same model or else family, with as many or more."""
+        if self.head_model:
+            same = self.head_model == head.model_id
+        elif self.head in (BUILTIN, FLAME, ICT):
+            same = self.head == head.family
+        else:
+            same = head.name.startswith(self.head)  # a head of no family, by its file's name
+        return same and self.shape_count <= head.shape_count and self.expression_count <= head.expression_count
+
+    def check_head(self, head: HeadModel, whose: str) -> None:
+        """Raise InputError naming both heads unless fits_head. ``whose`` begins the sentence: "The weights x"."""
+        if not self.fits_head(head):
+            model = f", model {self.head_model[:8]}" if self.head_model else ""
+            counts = f"{self.shape_count} shape and {self.expression_count} expression parameters{model}"
+            theirs = f"{head.shape_count} and {head.expression_count}, model {head.model_id[:8]}"
+            raise InputError(
+                f"{whose} are for the head {self.head!r} ({counts}), not for {head.name!r} "
+                f"({head.family or 'unknown family'}, {theirs}); choose that head, or other weights."
+            )
 
     def as_json(self) -> dict[str, object]:
         """What config.json holds: the released keys always, the others where they differ from their defaults."""

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import torch
 
-from blendsplat.errors import InputError
 from blendsplat.fitting.face_prior import FacePrior, Regressor
+from blendsplat.heads.families import BUILTIN
 from blendsplat.heads.model import HeadModel
 from blendsplat.kaolrm.weight_catalogue import DEFAULT, find_shipped
 
@@ -25,12 +25,7 @@ class KaoRegressor:
 
         self._model = load_model(weights, device)
         config = self._model.config
-        fits = config.shape_count <= head.shape_count and config.expression_count <= head.expression_count
-        if not head.name.startswith(config.head) or not fits:
-            raise InputError(
-                f"The weights {Path(weights).name} are for the head {config.head!r}, not for {head.name!r}; choose "
-                "that head, other weights, or 'none'."
-            )
+        config.check_head(head, f"The weights {Path(weights).name}")
         self.name = f"kaolrm:{Path(weights).name}"
         self.face_share = config.framing_share
         self.step = 0.0 if config.tokens <= QUICK else SLOW_STEP
@@ -54,7 +49,7 @@ def make_regressor(weights: str | Path, head: HeadModel, device: str = "cpu") ->
     if str(weights) == "none":
         return None
     if str(weights) == "auto":
-        if head.name != "builtin" or not find_shipped().is_dir():
+        if head.family != BUILTIN or not find_shipped().is_dir():
             return None
         weights = DEFAULT
     return KaoRegressor(weights, head, device)

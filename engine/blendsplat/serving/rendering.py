@@ -86,15 +86,11 @@ def head_rig(request: RigRequest) -> tuple[dict[str, Any], Arrays]:
     import torch
 
     from blendsplat.avatars.rig import rig_arrays
-    from blendsplat.heads import load_head
+    from blendsplat.heads.load import load_head_of
     from blendsplat.heads.performance import Performance
 
     tracking = Performance.load(Path(request.directory))
-    head = load_head(tracking.head_source, landmarks=False)
-    if tracking.shape.shape[0] != head.shape_count or tracking.vertex_offsets.shape[0] != head.vertex_count:
-        raise InputError(
-            f"{request.directory} was tracked with another head than today's {tracking.head!r}; track it again."
-        )
+    head = load_head_of(tracking)
     offsets = torch.from_numpy(tracking.vertex_offsets).float()
     shape = torch.from_numpy(tracking.shape).float()
     described: dict[str, Any] = {

@@ -105,5 +105,5 @@ def truth_of(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.nda
         vertex_offsets=np.zeros((head.vertex_count, 3), np.float32), expression=rows(params.expression),
         root_pose=rows(params.root_pose), neck_pose=rows(params.neck_pose), jaw_pose=rows(params.jaw_pose),
         eyes_pose=rows(params.eyes_pose), eyelids=rows(params.eyelids), translation=rows(params.translation),
-        K=K, viewmat=viewmat, expression_names=head.expression_names,
+        K=K, viewmat=viewmat, expression_names=head.expression_names, head_model=head.model_id, head_family=head.family,
     )  # fmt: skip

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from blendsplat.geometry import vertex_normals
 from blendsplat.heads.builtin.appearance import Look, paint_head
+from blendsplat.heads.families import BUILTIN
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.portrait import Palette, painted_texture
 from blendsplat.heads.render import Light, Props
@@ -52,7 +53,7 @@ def random_person(head: HeadModel, rng: Rng, texture_size: int = 512) -> Person:
     params = random_params(head, rng)
     vertices = head(params)[0]
     look = random_look(rng)
-    if head.name == "builtin":
+    if head.family == BUILTIN:
         texture = torch.from_numpy(paint_head(look, texture_size))
     else:
         texture = painted_texture(head, Palette(look.skin, look.lips, look.hair, look.eyes), texture_size)

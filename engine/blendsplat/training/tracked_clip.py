@@ -19,7 +19,7 @@ from PIL import Image
 from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rendering import fitted_intrinsics
 from blendsplat.errors import FormatError, InputError
-from blendsplat.heads import load_head
+from blendsplat.heads.load import load_head_of
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
@@ -87,14 +87,9 @@ class TrackedClip:
 
 
 def personal_head(tracking: Performance) -> HeadModel:
-    """The tracked person's head: shape and offsets built in."""
-    head = load_head(tracking.head_source, landmarks=False)
-    if head.vertex_count != len(tracking.vertex_offsets) or head.shape_count != len(tracking.shape):
-        raise InputError(
-            f"The clip was tracked with the head {tracking.head!r}, and {tracking.head_source} is another one now; "
-            "track the clip again."
-        )
-    return head.personalise(torch.as_tensor(tracking.shape), torch.as_tensor(tracking.vertex_offsets), tracking.head)
+    """The tracked person's head: shape and offsets built in. Raises as load_head_of."""
+    shape, offsets = torch.as_tensor(tracking.shape), torch.as_tensor(tracking.vertex_offsets)
+    return load_head_of(tracking).personalise(shape, offsets, tracking.head)
 
 
 def split_frames(valid: np.ndarray, holdout: float) -> tuple[list[int], list[int]]:

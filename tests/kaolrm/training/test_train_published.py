@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -185,6 +186,18 @@ def test_damaged_checkpoints_and_other_presets_are_refused(balls, tmp_path):
         trainer_on(balls).restore(tmp_path / CHECKPOINT)
     with pytest.raises(InputError, match="float16"):
         trainer_on(balls, precision="float16")
+
+
+def test_the_networks_head_is_told_by_its_arrays(balls):
+    """A FLAME file may have any name; another model of the family is refused once the network knows its own."""
+    few = preset(model={"head": "flame"})
+    head = replace(builtin(), name="generic_model", family="flame")
+    model = StageTrainer(balls, few, head, network(few)).model
+    assert model.config.head_model == head.model_id
+    other = replace(head, name="flame2023", expression_directions=head.expression_directions.flip(0))
+    for refused in (other, replace(head, name="flame2023", family="")):
+        with pytest.raises(InputError, match=r"'flame'.*'flame2023'"):
+            StageTrainer(balls, few, refused, model if refused is other else network(few))
 
 
 def test_training_starts_from_openlrm_and_from_kaolrm(tmp_path):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,14 @@ def test_another_presets_checkpoint_is_refused(folder, tmp_path):
     other = TruthTrainer(folder, preset(model=TINY | {"transformer_dim": 8}))
     with pytest.raises(InputError, match="another preset"):
         other.restore(tmp_path / CHECKPOINT)
+
+
+def test_people_of_another_head_are_refused(folder, head):
+    data = GeneratedViews(folder, 64)
+    data.check_head(head)
+    other = replace(head, name="flame2023", expression_directions=head.expression_directions.flip(0))
+    with pytest.raises(InputError, match=r"'builtin'.*'flame2023'"):
+        data.check_head(other)
 
 
 def test_damaged_people_are_named_and_left_out(head, tmp_path):

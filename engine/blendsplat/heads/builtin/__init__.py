@@ -31,6 +31,7 @@ from blendsplat.heads.builtin.mesh import Mesh
 from blendsplat.heads.builtin.relief import MOUTH_X, MOUTH_Y
 from blendsplat.heads.builtin.rig import pose_directions, skin_weights
 from blendsplat.heads.builtin.skin import hair_mask, neutral_mesh
+from blendsplat.heads.families import BUILTIN
 from blendsplat.heads.model import HeadModel
 
 __all__ = ["ARKIT_JOINTS", "builtin_head"]
@@ -65,6 +66,7 @@ def builtin_head() -> HeadModel:
         regions=_regions(mesh),
         expression_range=(0.0, 1.0),
         shape_names=shape_names,
+        family=BUILTIN,
     )
 
 

@@ -33,6 +33,8 @@ def solve_truth(
     held out. Raises InputError when there are too few people, or the sizes cannot be solved."""
     progress, config = progress or Progress(), preset.model
     data = GeneratedViews(directory, config.image_size, config.framing_share)
+    head = load_head(config.head)
+    data.check_head(head)
     border = len(data.people) - preset.held_out
     if border < 1:
         raise InputError(f"{directory} holds {len(data.people)} people and {preset.held_out} are held out.")
@@ -49,7 +51,7 @@ def solve_truth(
         progress.update("read", start + len(images), len(views))
     solve(model, torch.cat(edges), torch.cat(targets), preset.strength)
     save_model(output, model, torch.float16)
-    return score_of(model, data, data.views(border, None, preset.widest), load_head(config.head), preset.seed)
+    return score_of(model, data, data.views(border, None, preset.widest), head, preset.seed)
 
 
 def solve(model: KaoLRM, edges: Tensor, targets: Tensor, strength: float) -> None:

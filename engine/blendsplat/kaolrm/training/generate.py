@@ -201,7 +201,7 @@ def _write_truth(path: Path, head: HeadModel, person: Person, views: Views) -> N
     }  # fmt: skip
     write_npz(
         path,
-        {"format": TRUTH, "version": TRUTH_VERSION, "head": head.name},
+        {"format": TRUTH, "version": TRUTH_VERSION, "head": head.name, "head_model": head.model_id},
         {name: value.numpy().astype(np.float32) for name, value in arrays.items()},
     )
 

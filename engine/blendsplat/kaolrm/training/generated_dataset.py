@@ -16,6 +16,7 @@ from torch import Tensor
 from blendsplat.errors import FormatError, InputError
 from blendsplat.files import read_npz
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
+from blendsplat.heads.model import HeadModel
 from blendsplat.kaolrm.conventions import DISTANCE, FOCAL, PORTRAIT_FACE, canonical_viewmat, intrinsics
 from blendsplat.kaolrm.training.augment import (
     ZOOM,
@@ -57,15 +58,29 @@ class GeneratedViews:
         self.notes: list[str] = []
         self.people: list[Path] = []
         self._truths: list[dict[str, np.ndarray]] = []
+        self._heads: list[tuple[str, str]] = []  # name and model of everyone's head; of older data "" and ""
         for folder in sorted(path.parent for path in self.directory.glob("*/truth.npz")):
             try:
-                truth = read_npz(folder / "truth.npz", TRUTH, TRUTH_VERSION)[1]
+                meta, truth = read_npz(folder / "truth.npz", TRUTH, TRUTH_VERSION)
                 self._truths.append({"focal": np.array(FOCAL, np.float32)} | truth)
+                self._heads.append((str(meta.get("head", "")), str(meta.get("head_model", ""))))
                 self.people.append(folder)
             except FormatError as error:
                 self.notes.append(f"{folder.name} is left out: {error}")
         if not self.people:
             raise InputError(f"{self.directory} holds no generated people; make them with generate-heads.")
+
+    def check_head(self, head: HeadModel) -> None:
+        """Raise InputError naming the first person whose coefficients are of another head."""
+        for folder, truth, (name, model) in zip(self.people, self._truths, self._heads, strict=True):
+            counts = len(truth["shape"]), len(truth["expression"])
+            same = not model or model == head.model_id
+            if not same or counts != (head.shape_count, head.expression_count):
+                raise InputError(
+                    f"{folder} was generated with the head {name!r} ({counts[0]} shape and {counts[1]} expression "
+                    f"parameters, model {model[:8] or 'unknown'}), not with {head.name!r} ({head.shape_count} and "
+                    f"{head.expression_count}, model {head.model_id[:8]}); generate people with that head."
+                )
 
     def views(self, first: int = 0, last: int | None = None, widest: float = 90.0) -> list[SourceView]:
         """The views of the people first .. last - 1 from cameras up to ``widest`` degrees to the side."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from blendsplat.errors import BlendsplatError, InputError
 from blendsplat.heads import load_head
+from blendsplat.heads.families import BUILTIN
 from blendsplat.heads.model import HeadModel
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import psnr
@@ -44,8 +45,8 @@ MOST_SKIPPED = 50  # steps in a row without finite gradients: it does not come b
 _FROZEN = ("encoder.", "transformer.", "pos_embed", "upsampler.")
 # parts of a network that OpenLRM's weights do not decide
 _NOT_OPENLRM = (
-    "head", "shape_count", "expression_count", "flame_widths", "flame_gate_reduction", "token_gate", "gaussian_width",
-    "focal",
+    "head", "head_model", "shape_count", "expression_count", "flame_widths", "flame_gate_reduction", "token_gate",
+    "gaussian_width", "focal",
 )  # fmt: skip
 
 
@@ -69,8 +70,9 @@ class StageTrainer:
         """stage: only that one (1 ends after stage I, 2 begins with stage II)."""
         self.preset, self.stage, config = preset, stage, model.config
         self.where = where or OneDevice("cpu", preset.precision)
-        if not head.name.startswith(config.head):
-            raise InputError(f"The network is for the head {config.head!r}, not for {head.name!r}; set model.head.")
+        config.check_head(head, "The network's coefficients")
+        if not config.head_model and config.head != BUILTIN:  # the family's other models have other coefficients
+            model.config = config.model_copy(update={"head_model": head.model_id})
         self.data = HeadData(directory, Sizes(config.image_size, preset.render_size, preset.side_views, config.focal))
         self.people = len(self.data) - preset.held_out
         if self.people < 1:

@@ -68,7 +68,9 @@ class TruthTrainer:
         self.held_out = self.data.views(border, None, preset.widest)
         torch.manual_seed(preset.seed)
         self.model = KaoLRM(preset.model).to(self.device)
-        self.head = load_head(preset.model.head).to(self.device)
+        head = load_head(preset.model.head)
+        self.data.check_head(head)
+        self.head = head.to(self.device)
         self.images = 0
         step = max(1, len(self.training) // _STATISTICS_OF)
         mean, spread = coefficient_statistics([self.data.item(view)[1] for view in self.training[::step]])
