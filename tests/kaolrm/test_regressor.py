@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KaoLRM as a fit's regressor: which heads its weights are for."""
+"""KaoLRM as a fit's regressor: which heads its weights are for, and what the network gets to see."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
-from blendsplat.kaolrm import save_model
-from blendsplat.kaolrm.regressor import make_regressor
+from blendsplat.kaolrm import load_model, prepare_cutout, save_model
+from blendsplat.kaolrm.preprocess import on_white
+from blendsplat.kaolrm.regressor import KaoRegressor, make_regressor
 from synthetic_head import make_head
 from tiny_kaolrm import tiny
 
@@ -39,3 +43,31 @@ def test_weights_that_know_their_model_refuse_the_familys_others(tmp_path: Path)
 
 def test_the_shipped_weights_are_offered_to_the_builtin_family_alone() -> None:
     assert make_regressor("auto", flame_of_any_name()) is None
+
+
+def seen_by(regressor: KaoRegressor, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """What the network reads of ``pictures``."""
+    seen: list[torch.Tensor] = []
+    regress = regressor._model.regress
+    monkeypatch.setattr(regressor._model, "regress", lambda images: seen.append(images) or regress(images))
+    regressor.many(pictures)
+    return torch.cat(seen)
+
+
+def test_published_weights_read_what_the_published_inference_prepares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "w", tiny())
+    cutouts = np.random.default_rng(0).integers(0, 256, (2, 90, 90, 4), np.uint8)
+    seen = seen_by(KaoRegressor(tmp_path / "w", flame_of_any_name()), [on_white(rgba) for rgba in cutouts], monkeypatch)
+    assert torch.equal(seen, torch.stack([prepare_cutout(rgba, 56) for rgba in cutouts]))
+
+
+def test_the_small_default_reads_area_averages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its published figures belong to this preparation."""
+    assert load_model().config.resize == "area"
+    picture = np.random.default_rng(0).random((448, 448, 3), np.float32)
+    regressor = make_regressor("auto", replace(make_head(shapes=80, expressions=57), family="builtin"))
+    assert isinstance(regressor, KaoRegressor)
+    want = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(seen_by(regressor, [picture], monkeypatch)[0].permute(1, 2, 0), want.clip(0, 1))

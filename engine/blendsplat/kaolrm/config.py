@@ -19,6 +19,7 @@ from blendsplat.kaolrm.conventions import BOX_FACE, PORTRAIT_FACE
 if TYPE_CHECKING:
     from blendsplat.heads.model import HeadModel
 
+Resize = Literal["bicubic", "area"]  # see preprocess.prepare_picture
 Count = Annotated[int, Field(ge=1, le=65536)]
 
 # width, layers, heads of the DINOv2 encoders with registers; giant has another kind of MLP and is not used by any LRM
@@ -50,6 +51,8 @@ class Config(BaseModel):
     encoder_stem: bool = Field(default=False, description="patches read by convolutions: for small encoders")
     encoder_grid: Count = Field(default=37, description="patches a side that the position embedding was trained for")
     image_size: Count = Field(default=224, description="pixels a side that the model was trained for")
+
+    resize: Resize = Field(default="bicubic", description="how pictures come to image_size; bicubic: as published")
 
     head: str = Field(default="flame", description="the family of heads (or the head) that the coefficients belong to")
     head_model: str = Field(default="", description="HeadModel.model_id of the very head; empty: any of the family")

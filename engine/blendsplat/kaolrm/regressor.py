@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
@@ -34,9 +33,10 @@ class KaoRegressor:
         return self.many([picture])[0]
 
     def many(self, pictures: list[np.ndarray]) -> list[FacePrior]:
-        size = self._model.config.image_size
-        small = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).clip(0, 1) for picture in pictures]
-        images = torch.from_numpy(np.stack(small).astype(np.float32)).permute(0, 3, 1, 2).contiguous()
+        from blendsplat.kaolrm.preprocess import prepare_picture
+
+        config = self._model.config
+        images = torch.stack([prepare_picture(picture, config.image_size, config.resize) for picture in pictures])
         seen = {name: value.cpu().numpy() for name, value in self._model.regress(images).items()}
         return [
             FacePrior(seen["shape"][row], seen["expression"][row : row + 1], seen["pose"][row : row + 1, 3:])
