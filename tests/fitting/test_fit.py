@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blendsplat.errors import InputError, NoFaceError
-from blendsplat.fitting.fit import FitOptions, fit_clip, nearest_valid
+from blendsplat.fitting.clip_performance import nearest_valid
+from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices

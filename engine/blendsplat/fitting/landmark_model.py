@@ -17,7 +17,18 @@ from torch import Tensor
 
 from blendsplat.errors import InputError
 from blendsplat.geometry import rotvec_to_matrix, skew_matrix
-from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.model import (
+    JAW_JOINT,
+    JOINTS,
+    LEFT_EYE_JOINT,
+    NECK_JOINT,
+    PARENTS,
+    POSE_FEATURES,
+    RIGHT_EYE_JOINT,
+    ROOT_JOINT,
+    HeadModel,
+    HeadParams,
+)
 
 NECK, TRANSLATION, JAW, EYES, EYELIDS, EXPRESSION = (
     slice(0, 3),
@@ -27,7 +38,13 @@ NECK, TRANSLATION, JAW, EYES, EYELIDS, EXPRESSION = (
     slice(13, 15),
     slice(15, None),
 )
-FIXED_PARAMETERS = 15
+DEPTH = TRANSLATION.stop - 1  # the unknown along the camera's axis
+BLENDED = slice(EYELIDS.start, None)  # what moves points linearly: the coefficients of LandmarkModel.directions
+LIDS = EYELIDS.stop - EYELIDS.start
+FIXED_PARAMETERS = EXPRESSION.start
+_TURNING = (NECK_JOINT, JAW_JOINT, LEFT_EYE_JOINT, RIGHT_EYE_JOINT)  # the order of the rotations' derivatives
+_NECK_TURN, _JAW_TURN = slice(0, 3), slice(3, 6)
+_EYE_TURNS = [6, 7, 9, 10]  # pitch and yaw of the left eye, then of the right: their rolls, 8 and 11, do not exist
 
 
 @dataclass
@@ -50,7 +67,7 @@ class LandmarkModel:
 
     @property
     def parameter_count(self) -> int:
-        return 13 + self.directions.shape[-1]
+        return BLENDED.start + self.directions.shape[-1]
 
     def shaped(self, shape: Tensor) -> LandmarkModel:
         """The model with shape [S] built in (S stays, so that it can be moved further)."""
@@ -112,7 +129,8 @@ def restrict_to_points(
     normals = torch.linalg.cross(triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0])
     shape_count = head.shape_count if shape_count is None else min(shape_count, head.shape_count)
     blend = torch.cat([head.eyelid_directions, head.expression_directions])
-    joint_blend = torch.cat([head.joint_expression_directions.new_zeros(2, 5, 3), head.joint_expression_directions])
+    still = head.joint_expression_directions.new_zeros(LIDS, len(JOINTS), 3)
+    joint_blend = torch.cat([still, head.joint_expression_directions])
     return LandmarkModel(
         points=at(head.template),
         directions=at(blend).permute(1, 2, 0).contiguous(),
@@ -169,13 +187,13 @@ def _pose(model: LandmarkModel, unknowns: Tensor, root: Tensor) -> _Pose:
     eyes = torch.nn.functional.pad(unknowns[:, EYES].reshape(batch, 2, 2), (0, 1))
     rotvecs = torch.cat([unknowns[:, None, NECK], unknowns[:, None, JAW], eyes], 1)
     local = rotvec_to_matrix(torch.cat([root.expand(batch, 1, 3), rotvecs], 1))
-    rest = model.joints + torch.einsum("jkc,bc->bjk", model.joint_directions, unknowns[:, 13:])
-    world, origins = [local[:, 0]], [rest[:, 0]]
-    for joint in range(1, 5):
-        parent = min(joint - 1, 1)
+    rest = model.joints + torch.einsum("jkc,bc->bjk", model.joint_directions, unknowns[:, BLENDED])
+    world, origins = [local[:, ROOT_JOINT]], [rest[:, ROOT_JOINT]]
+    for joint in _TURNING:
+        parent = PARENTS[joint]
         world.append(world[parent] @ local[:, joint])
         origins.append(origins[parent] + (world[parent] @ (rest[:, joint] - rest[:, parent])[..., None])[..., 0])
-    jacobians = torch.cat([torch.zeros_like(local[:, :1]), _left_jacobian(rotvecs)], 1)
+    jacobians = torch.cat([torch.zeros_like(local[:, :NECK_JOINT]), _left_jacobian(rotvecs)], 1)
     return _Pose(torch.stack(world, 1), torch.stack(origins, 1), rest, local, jacobians)
 
 
@@ -188,9 +206,10 @@ def landmark_positions(model: LandmarkModel, unknowns: Tensor, root: Tensor) -> 
 
 def _shaped_points(model: LandmarkModel, unknowns: Tensor, pose: _Pose) -> Tensor:
     count = model.points.shape[0]
-    shaped = unknowns[:, 13:] @ model.directions.reshape(count * 3, -1).T
-    feature = (pose.matrices[:, 1:] - torch.eye(3, dtype=unknowns.dtype)).reshape(-1, 36)
-    return model.points + (shaped + feature @ model.pose_directions.reshape(36, -1)).reshape(-1, count, 3)
+    shaped = unknowns[:, BLENDED] @ model.directions.reshape(count * 3, -1).T
+    feature = (pose.matrices[:, NECK_JOINT:] - torch.eye(3, dtype=unknowns.dtype)).reshape(-1, POSE_FEATURES)
+    corrected = feature @ model.pose_directions.reshape(POSE_FEATURES, -1)
+    return model.points + (shaped + corrected).reshape(-1, count, 3)
 
 
 def _skinned(model: LandmarkModel, pose: _Pose, shaped: Tensor) -> Tensor:
@@ -222,24 +241,23 @@ def project_with_jacobian(
         -2,
     )  # [B,L,2,3]: d(pixel) / d(point)
 
-    blend = (model.skin_weights @ pose.rotations.reshape(-1, 5, 9)).unflatten(-1, (3, 3))  # [B,L,3,3]
+    blend = (model.skin_weights @ pose.rotations.flatten(-2)).unflatten(-1, (3, 3))  # [B,L,3,3]
     pixel_of_shaped = to_pixel @ blend  # [B,L,2,3]: d(pixel) / d(point of the rest head)
     correctives = model.pose_directions.permute(1, 2, 0)  # [L,3,36]
     linear = _per_landmark(pixel_of_shaped, torch.cat([correctives, model.directions], -1))
-    coefficients = linear[..., 36:]
-    rotations = _rotation_jacobian(model, pose, shares, to_pixel, linear[..., :36])
+    coefficients = linear[..., POSE_FEATURES:]
+    rotations = _rotation_jacobian(model, pose, shares, to_pixel, linear[..., :POSE_FEATURES])
     by_clip = None
     moving_joints = bool(model.joint_directions.any())
     if with_shape or moving_joints:
         carried = _joint_carry(model, pose, to_pixel).transpose(2, 3).flatten(-2)  # [B,L,2,15]
     if moving_joints:
-        coefficients = coefficients + carried @ model.joint_directions.reshape(15, -1)
+        coefficients = coefficients + carried @ model.joint_directions.flatten(0, 1)
     if with_shape:
-        shape = _per_landmark(pixel_of_shaped, model.shape_directions) + carried @ model.joint_shape_directions.reshape(
-            15, -1
-        )
+        by_joints = carried @ model.joint_shape_directions.flatten(0, 1)
+        shape = _per_landmark(pixel_of_shaped, model.shape_directions) + by_joints
         by_clip = torch.cat([shape, offset[..., None]], -1)
-    neck, jaw, eyes = rotations[..., :3], rotations[..., 3:6], rotations[..., [6, 7, 9, 10]]
+    neck, jaw, eyes = rotations[..., _NECK_TURN], rotations[..., _JAW_TURN], rotations[..., _EYE_TURNS]
     return offset + centre, torch.cat([neck, to_pixel, jaw, eyes, coefficients], -1), by_clip
 
 
@@ -254,14 +272,14 @@ def _joint_carry(model: LandmarkModel, pose: _Pose, to_pixel: Tensor) -> Tensor:
     """d(pixel) / d(rest joint) [B,L,5,2,3]: moving a joint of the rest head moves what turns about it."""
     weights, rotations = model.skin_weights, pose.rotations
     identity = torch.eye(3, dtype=weights.dtype)
-    head = weights[:, 1:].sum(1)
+    head = weights[:, NECK_JOINT:].sum(1)
     carry = []
-    for joint in range(5):
-        if joint == 0:
-            matrix = (identity - rotations[:, 0])[:, None].expand(-1, weights.shape[0], -1, -1)
+    for joint, above in enumerate(PARENTS):
+        if joint == ROOT_JOINT:
+            matrix = (identity - rotations[:, ROOT_JOINT])[:, None].expand(-1, weights.shape[0], -1, -1)
         else:
-            parent = rotations[:, min(joint - 1, 1)]
-            share = head if joint == 1 else weights[:, joint]
+            parent = rotations[:, above]
+            share = head if joint == NECK_JOINT else weights[:, joint]
             matrix = share[None, :, None, None] * (parent - rotations[:, joint])[:, None]
         carry.append(to_pixel @ matrix)
     return torch.stack(carry, 2)
@@ -275,10 +293,10 @@ def _rotation_jacobian(
     by_correctives [B,L,2,36]: d(pixel) / d(entries of the local rotations), through the pose correctives.
     """
     columns = []
-    for joint in range(1, 5):
-        parent = pose.rotations[:, min(joint - 1, 1)]
-        if joint == 1:
-            weight, lever = model.skin_weights[:, 1:].sum(1), shares[:, :, 1:].sum(2)
+    for turn, joint in enumerate(_TURNING):
+        parent = pose.rotations[:, PARENTS[joint]]
+        if joint == NECK_JOINT:  # carries jaw and eyes with it
+            weight, lever = model.skin_weights[:, NECK_JOINT:].sum(1), shares[:, :, NECK_JOINT:].sum(2)
         else:
             weight, lever = model.skin_weights[:, joint], shares[:, :, joint]
         lever = lever - weight[None, :, None] * pose.origins[:, None, joint]
@@ -287,7 +305,7 @@ def _rotation_jacobian(
             parent @ pose.jacobians[:, joint]
         )
         change = _rotation_change(pose.matrices[:, joint]) @ pose.jacobians[:, joint]
-        corrected = by_correctives[..., 9 * (joint - 1) : 9 * joint].flatten(1, 2) @ change
+        corrected = by_correctives[..., 9 * turn : 9 * (turn + 1)].flatten(1, 2) @ change
         columns.append(turned + corrected)
     return torch.cat(columns, -1).unflatten(1, (-1, 2))
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from blendsplat.fitting.landmark_model import TRANSLATION
+from blendsplat.fitting.landmark_model import DEPTH
 from blendsplat.fitting.solver import ClipSystem, Problem, damped_step, free_unknowns, linearise_clip
-
-DEPTH = TRANSLATION.stop - 1
 
 
 @dataclass

@@ -21,7 +21,7 @@ from blendsplat.fitting.landmark_model import (
     restrict_to_vertices,
 )
 from blendsplat.fitting.vertex_offsets import OffsetBasis, with_pushes
-from blendsplat.heads.model import HeadModel
+from blendsplat.heads.model import LEFT_EYE_JOINT, RIGHT_EYE_JOINT, HeadModel
 from blendsplat.landmarks import points as pts
 
 POINTS = 64  # of the border, of one picture
@@ -33,6 +33,7 @@ REGIONS = ("face", "left_ear", "right_ear", "neck")
 NOISE, ALIKE = 0.05, 5.0  # error of a border over the eyes' distance; neighbouring points err alike
 STRIP, REACH = 0.06, 0.4  # beside a border point, and to and fro, where its vertex is looked for
 CAUCHY = 2.0
+_BROWS, _CHIN = (70, 300), 152  # detected points: the middles of both brows, and the chin's lowest
 
 
 @dataclass
@@ -115,7 +116,7 @@ def _beside_the_face(points: np.ndarray, normals: np.ndarray, face: np.ndarray) 
     down = np.array([-across[1], across[0]])
     height = points @ down
     near = np.linalg.norm(points[:, None] - face[None, list(pts.OVAL)], axis=-1).min(1) < FARTHEST * EYES_APART
-    level = (height > face[[70, 300]].mean(0) @ down) & (height < face[152] @ down)
+    level = (height > face[list(_BROWS)].mean(0) @ down) & (height < face[_CHIN] @ down)
     good: np.ndarray = near & level & (np.abs(normals @ across) > 0.35)
     return good
 
@@ -198,7 +199,7 @@ def make_border_term(
 def _on_the_sides(head: HeadModel, vertices: np.ndarray) -> np.ndarray:
     """[N] bool: of the given vertices those that can lie on the border of a face seen from before it: its sides."""
     rest = head.template.numpy()[vertices]
-    eyes = float((head.joints[3] - head.joints[4]).norm())
+    eyes = float((head.joints[LEFT_EYE_JOINT] - head.joints[RIGHT_EYE_JOINT]).norm())
     sides: np.ndarray = np.abs(rest[:, 0]) > 0.45 * eyes
     return sides
 

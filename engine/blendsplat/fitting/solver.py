@@ -14,7 +14,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from blendsplat.fitting.landmark_model import EXPRESSION, EYELIDS, EYES, JAW, LandmarkModel, project_with_jacobian
+from blendsplat.fitting.landmark_model import (
+    EXPRESSION,
+    EYELIDS,
+    EYES,
+    JAW,
+    LIDS,
+    LandmarkModel,
+    project_with_jacobian,
+)
 from blendsplat.landmarks import points as pts
 
 NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the distance between the eyes
@@ -69,9 +77,8 @@ class Problem:
     def pose_only(self) -> Problem:
         """The same problem of neutral faces: P = 15 unknowns, without the expression."""
         few = EXPRESSION.start
-        model = replace(
-            self.model, directions=self.model.directions[..., :2], joint_directions=self.model.joint_directions[..., :2]
-        )
+        directions, joints = self.model.directions[..., :LIDS], self.model.joint_directions[..., :LIDS]
+        model = replace(self.model, directions=directions, joint_directions=joints)
         return replace(
             self, model=model, precision=self.precision[:few, :few], mean=self.mean[:, :few], lower=self.lower[:few],
             upper=self.upper[:few],

@@ -19,7 +19,14 @@ from blendsplat.errors import BlendsplatError, FormatError
 from blendsplat.heads.families import FLAME
 from blendsplat.heads.flame_regions import geometric_regions, neck_ring, regions_from_masks
 from blendsplat.heads.foreign_files import load_npy, load_pickle
-from blendsplat.heads.model import PARENTS, HeadModel
+from blendsplat.heads.model import (
+    JAW_JOINT,
+    LEFT_EYE_JOINT,
+    NECK_JOINT,
+    PARENTS,
+    RIGHT_EYE_JOINT,
+    HeadModel,
+)
 from blendsplat.heads.obj import read_obj
 from blendsplat.heads.teeth import Mouth, Teeth, find_mouth, make_teeth, mouth_of_landmarks
 from blendsplat.heads.topology import triangulate_quads
@@ -115,7 +122,7 @@ def _eyeballs(arrays: FlameArrays, path: Path) -> dict[str, np.ndarray]:
     """Eyeballs are what the eye joints carry."""
     eyes = {
         name: np.flatnonzero(arrays.weights[:, joint] > 0.5)
-        for joint, name in ((3, "left_eyeball"), (4, "right_eyeball"))
+        for joint, name in ((LEFT_EYE_JOINT, "left_eyeball"), (RIGHT_EYE_JOINT, "right_eyeball"))
     }
     if any(len(vertices) == 0 for vertices in eyes.values()):
         raise FormatError(f"{path} has no vertices that follow its eye joints; this is not a FLAME head model.")
@@ -134,8 +141,10 @@ def _beside(path: Path, patterns: tuple[str, ...], read: Any) -> Any:
 
 
 def _mouth(arrays: FlameArrays, path: Path, joints: np.ndarray, skin: np.ndarray, masks: Any) -> Mouth:
-    unit = float(np.linalg.norm(joints[3] - joints[4]))
-    mouth = find_mouth(arrays.vertices, arrays.weights[:, 2], skin, unit, float(joints[3:, 1].mean()))
+    unit = float(np.linalg.norm(joints[LEFT_EYE_JOINT] - joints[RIGHT_EYE_JOINT]))
+    mouth = find_mouth(
+        arrays.vertices, arrays.weights[:, JAW_JOINT], skin, unit, float(joints[LEFT_EYE_JOINT:, 1].mean())
+    )
     if isinstance(masks, dict) and "lips" in masks:
         lips = np.asarray(masks["lips"]).astype(np.int64).ravel()
         if len(lips) and 0 <= lips.min() <= lips.max() < len(arrays.vertices):
@@ -243,8 +252,8 @@ def _with_teeth(head: HeadModel, teeth: Teeth, mouth: Mouth) -> HeadModel:
     shapes = head.shape_directions[:, lips].mean(1, keepdim=True) if len(lips) else head.shape_directions[:, :1] * 0
     half = extra // 2
     weights = torch.zeros(extra, 5)
-    weights[:half, 1] = 1
-    weights[half:, 2] = 1
+    weights[:half, NECK_JOINT] = 1
+    weights[half:, JAW_JOINT] = 1
 
     def still(directions: torch.Tensor) -> torch.Tensor:
         return torch.cat([directions, directions.new_zeros(len(directions), extra, 3)], 1)

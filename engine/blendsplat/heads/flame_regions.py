@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from blendsplat.heads.model import JAW_JOINT, LEFT_EYE_JOINT, RIGHT_EYE_JOINT
 from blendsplat.heads.teeth import Mouth
 from blendsplat.heads.topology import boundary_loops
 
@@ -44,8 +45,8 @@ def regions_from_masks(masks: dict[str, Any], vertices: np.ndarray, joints: np.n
         if name in masks:
             indices = np.unique(np.asarray(masks[name]).astype(np.int64))
             found[name] = indices[(indices >= 0) & (indices < len(vertices))]
-    unit = np.linalg.norm(joints[3] - joints[4])
-    for side, joint in (("left", 3), ("right", 4)):
+    unit = np.linalg.norm(joints[LEFT_EYE_JOINT] - joints[RIGHT_EYE_JOINT])
+    for side, joint in (("left", LEFT_EYE_JOINT), ("right", RIGHT_EYE_JOINT)):
         around = found.pop(f"{side}_eye_region", None)
         if around is not None:
             lids = around[np.linalg.norm(vertices[around] - joints[joint], axis=1) < 0.30 * unit]
@@ -57,17 +58,17 @@ def geometric_regions(
     vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray, mouth: Mouth
 ) -> dict[str, np.ndarray]:
     """Every region but eyeballs and neck ring, from vertices [V,3], skinning weights [V,5] and joints [5,3]."""
-    unit = float(np.linalg.norm(joints[3] - joints[4]))
-    centre = (joints[3] + joints[4]) / 2
+    unit = float(np.linalg.norm(joints[LEFT_EYE_JOINT] - joints[RIGHT_EYE_JOINT]))
+    centre = (joints[LEFT_EYE_JOINT] + joints[RIGHT_EYE_JOINT]) / 2
     x, y, z = ((vertices - centre) / unit).T
-    skin = weights[:, 3:].sum(1) < 0.5
+    skin = weights[:, LEFT_EYE_JOINT:].sum(1) < 0.5
     above_ears = skin & (y > 0.9) & (y < 1.3)
     skull = np.abs(x[above_ears]).max() if above_ears.any() else np.abs(x[skin]).max()
     ears = skin & (np.abs(x) > 1.03 * skull) & (y > -1.1) & (y < 0.2) & (z < -0.4)
     ear_depth = z[ears].mean() if ears.any() else -1.3
     chin = (mouth.middle[1] - centre[1]) / unit - 0.72
     # the border between head and neck rises towards the nape like a collar
-    neck = skin & (y < chin - 0.1 + 0.35 * np.clip(-0.2 - z, 0, 2.5)) & (weights[:, 2] < 0.5)
+    neck = skin & (y < chin - 0.1 + 0.35 * np.clip(-0.2 - z, 0, 2.5)) & (weights[:, JAW_JOINT] < 0.5)
     behind = (z < ear_depth + 0.1) | (y > 1.25 + 0.25 * np.clip(z + 0.6, -2, 1))
     scalp = skin & behind & ~neck & ~ears
     lips = np.zeros(len(vertices), bool)
@@ -84,7 +85,7 @@ def geometric_regions(
         "left_ear": ears & (x > 0),
         "right_ear": ears & (x < 0),
     }
-    for side, joint in (("left", 3), ("right", 4)):
+    for side, joint in (("left", LEFT_EYE_JOINT), ("right", RIGHT_EYE_JOINT)):
         distance = np.linalg.norm(vertices - joints[joint], axis=1) / unit
         masks[f"{side}_eyelids"] = skin & (distance < 0.30)
     return {name: np.flatnonzero(mask) for name, mask in masks.items()}

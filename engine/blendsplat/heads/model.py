@@ -22,6 +22,8 @@ from blendsplat.heads.families import model_id
 
 JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
 PARENTS = (-1, 0, 1, 1, 1)
+ROOT_JOINT, NECK_JOINT, JAW_JOINT, LEFT_EYE_JOINT, RIGHT_EYE_JOINT = range(len(JOINTS))
+POSE_FEATURES = 9 * (len(JOINTS) - 1)  # entries of R - I of the joints that pose correctives hear of: all but the root
 
 
 @dataclass

@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from blendsplat.geometry import vertex_normals
-from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.model import LEFT_EYE_JOINT, RIGHT_EYE_JOINT, HeadModel, HeadParams
 from blendsplat.heads.render import Light, render_head
 from blendsplat.heads.uv import rasterize_uv_faces
 from blendsplat.splatting import rasterize_mesh
@@ -66,13 +66,13 @@ def look_at(target: np.ndarray, distance: float, yaw: float, pitch: float) -> np
 
 def eye_distance(head: HeadModel) -> float:
     """Metres between the centres of the eyeballs: the unit in which faces are measured."""
-    return float((head.joints[3] - head.joints[4]).norm())
+    return float((head.joints[LEFT_EYE_JOINT] - head.joints[RIGHT_EYE_JOINT]).norm())
 
 
 def portrait_camera(head: HeadModel, yaw: float, pitch: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(viewmat [4,4], K [3,3]) of a camera 1 m or so before the face; the eyes are a sixth of the picture apart."""
     unit = eye_distance(head)
-    target = head.joints[3:5].mean(0).double().numpy() + unit * np.array([0.0, -0.35, -0.3])
+    target = head.joints[LEFT_EYE_JOINT:].mean(0).double().numpy() + unit * np.array([0.0, -0.35, -0.3])
     distance = 15 * unit
     focal = EYES_APART * size * distance / unit
     K = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
@@ -217,7 +217,7 @@ def _paint_brows(
         inside = np.clip((half - np.abs(up - line)) / 0.02 + 0.5, 0, 1)
         ends = np.clip((across + 0.32) / 0.06, 0, 1) * np.clip((0.42 - across) / 0.1, 0, 1)
         strength = np.maximum(strength, inside * ends)
-    strength = 0.8 * strength * on_face * (rest[:, 2] > head.joints[3, 2].item())
+    strength = 0.8 * strength * on_face * (rest[:, 2] > head.joints[LEFT_EYE_JOINT, 2].item())
     return albedo * (1 - strength[:, None]) + np.array(palette.hair) * strength[:, None]
 
 
@@ -227,7 +227,7 @@ def _paint_eyes(
     """Iris (29 degrees seen from the eyeball's centre, as in people), dark rim, pupil; returns also who is eyeball."""
     albedo = albedo.copy()
     is_eye = np.zeros(len(rest), bool)
-    for joint, name in ((3, "left_eyeball"), (4, "right_eyeball")):
+    for joint, name in ((LEFT_EYE_JOINT, "left_eyeball"), (RIGHT_EYE_JOINT, "right_eyeball")):
         mine = region_mask(head, name)[corners].all(1)
         is_eye |= mine
         away = np.degrees(np.arccos(_unit(rest[mine] - head.joints[joint].numpy())[:, 2].clip(-1, 1)))

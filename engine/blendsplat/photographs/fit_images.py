@@ -33,7 +33,7 @@ from blendsplat.progress import Progress
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
 # With a regressor's reading the shape is held less; 0.12 to 0.9 were tried on generated people. For the bias see
-# fit.SHARED_BIAS.
+# fit_options.SHARED_BIAS.
 REGRESSED_SIGMA, REGRESSED_BIAS = 0.9, 3.0
 PIXELS_MAY_MOVE = 0.005  # of the eyes' distance: by how much pixels may worsen the mean landmark error
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed

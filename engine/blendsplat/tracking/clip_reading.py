@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from blendsplat.fitting import initial_poses as prepare
 from blendsplat.fitting.face_crop import cut_square, framing, uprighted
 from blendsplat.fitting.face_prior import FacePrior, Regressor
+from blendsplat.fitting.initial_poses import segments_of, shot_cuts
 from blendsplat.landmarks import points as pts
 from blendsplat.progress import Progress
 from blendsplat.video import Clip
@@ -43,8 +43,8 @@ def read_clip(
     eyes = eye_distances(points)
     starts = np.zeros(len(found), bool)
     starts[np.asarray(clip.info.shots, int)] = True
-    cuts = starts | prepare.shot_cuts(points[..., :2], found, eyes)
-    runs = prepare.segments_of(found, cuts, clip.timestamps)
+    cuts = starts | shot_cuts(points[..., :2], found, eyes)
+    runs = segments_of(found, cuts, clip.timestamps)
     frames = frames_to_read(runs, clip.timestamps, regressor.step)
     seen: list[FacePrior] = []
     with_matte = _matting(clip)
