@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from blendsplat.errors import FormatError, InputError, UnsafeFileError, VideoError
-from blendsplat.exchange.importing import export_vhap, import_recording
+from blendsplat.exchange.recording import export_vhap, import_recording
 from blendsplat.geometry import project_points, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from blendsplat.errors import FormatError, InputError, VideoError
-from blendsplat.exchange.readers import Recording, read_metrical_tracker, read_vhap
+from blendsplat.exchange.vhap import Recording, read_metrical_tracker, read_vhap
 from blendsplat.files import write_json
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.families import FLAME
