@@ -1,76 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings that other trackers made (VHAP, metrical-tracker) as clip + tracking; and a tracked clip as VHAP's export.
+"""A foreign recording, of whatever format, as clip + performance.
 
-Both describe FLAME with a camera per frame; here the camera stands still and the head moves, as everywhere else.
+All describe FLAME with a camera per frame; here the camera stands still and the head moves, as everywhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from blendsplat.errors import FormatError, InputError, VideoError
-from blendsplat.exchange.vhap import Recording, read_metrical_tracker, read_vhap
+from blendsplat.exchange.format import Recording
 from blendsplat.files import write_json
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
-from blendsplat.heads.families import FLAME
-from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance, describe_head
+from blendsplat.heads.families import FLAME_VERTICES
+from blendsplat.heads.model import NECK_JOINT, ROOT_JOINT, HeadModel
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.images import read_image
 from blendsplat.video.staging import staging
 
 
-def import_recording(
-    source: Path | str,
-    directory: Path | str,
-    head: str | Path | HeadModel,
-    fps: float = 25.0,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> tuple[Clip, Performance]:
-    """Copy a recording into a clip's folder, with tracking.npz and camera.json. head: the FLAME it was made with.
+def write_recording(
+    recording: Recording, source: Path, directory: Path, head: HeadModel, head_source: str, fps: float,
+    overwrite: bool, progress: Progress,
+) -> tuple[Clip, Performance]:  # fmt: skip
+    """Copy the recording of ``source`` into a clip's folder, with tracking.npz and camera.json.
 
-    Raises FormatError (no such recording, damaged), InputError (another head, a folder in use), UnsafeFileError.
+    Raises FormatError, VideoError (damaged pictures), InputError (another head, a folder in use).
     """
-    source, directory, progress = Path(source), Path(directory), progress or Progress()
-    recording = _read(source)
-    model, head_source = (head, head.name) if isinstance(head, HeadModel) else (_load(head), str(head))
     with staging(directory, overwrite) as stage:
         width, height, has_mattes = _copy_pictures(recording, stage, progress)
-        tracking = to_tracking(recording, model, head_source, width, height, fps)
-        tracking.save(stage / "tracking.npz")
-        camera = {"width": width, "height": height, "K": tracking.K.tolist(), "viewmat": tracking.viewmat.tolist()}
+        performance = to_performance(recording, head, head_source, width, height, fps)
+        performance.save(stage / "tracking.npz")
+        camera = {"width": width, "height": height}
+        camera |= {"K": performance.K.tolist(), "viewmat": performance.viewmat.tolist()}
         write_json(stage / "camera.json", camera)
         info = ClipInfo(
             source=str(source.resolve()), source_size=(width, height), trim_start=0.0, trim_end=None,
             crop=(0, 0, max(width, height)), width=width, height=height, fps=fps,
-            timestamps=tracking.timestamps.tolist(), matte="external" if has_mattes else "none",
+            timestamps=performance.timestamps.tolist(), matte="external" if has_mattes else "none",
             notes=[f"Tracked by {recording.made_by}."],
         )  # fmt: skip
         write_info(stage, info)
-    return Clip.open(directory), tracking
-
-
-def _read(source: Path) -> Recording:
-    if (source / "transforms.json").is_file():
-        return read_vhap(source)
-    if (source / "checkpoint").is_dir():
-        return read_metrical_tracker(source)
-    raise FormatError(
-        f"{source} is neither VHAP's export (it has no transforms.json) nor metrical-tracker's folder (no checkpoint/)."
-    )
-
-
-def _load(head: str | Path) -> HeadModel:
-    from blendsplat.heads.load import load_head
-
-    return load_head(head, landmarks=False)
+    return Clip.open(directory), performance
 
 
 def _copy_pictures(recording: Recording, stage: Path, progress: Progress) -> tuple[int, int, bool]:
@@ -102,7 +79,7 @@ def _pictures(recording: Recording) -> Iterator[tuple[np.ndarray, np.ndarray | N
         yield pair[0], mask[0].max(-1) if mask is not None else pair[1]
 
 
-def to_tracking(
+def to_performance(
     recording: Recording, head: HeadModel, head_source: str, width: int, height: int, fps: float
 ) -> Performance:
     """The recording's numbers in our convention: the first frame's camera for all, the head's rotation on the neck.
@@ -121,7 +98,7 @@ def to_tracking(
     return Performance(
         head=head.name, head_source=head_source, width=width, height=height,
         timestamps=np.arange(frames) / fps, valid=np.ones(frames, bool), shape=shape,
-        vertex_offsets=_fit_offsets(recording.offsets, head.vertex_count), expression=expression, root_pose=root,
+        vertex_offsets=fit_offsets(recording.offsets, head.vertex_count), expression=expression, root_pose=root,
         neck_pose=neck, jaw_pose=recording.jaw.astype(np.float32), eyes_pose=recording.eyes.astype(np.float32),
         eyelids=recording.eyelids.astype(np.float32), translation=translation,
         K=(recording.K[0] * _pixel_scale(recording, width, height)).astype(np.float32),
@@ -145,7 +122,7 @@ def _on_the_neck(
         + np.einsum("s,sjc->jc", shape, head.joint_shape_directions.numpy())
         + np.einsum("fe,ejc->fjc", expression, head.joint_expression_directions.numpy())
     )
-    root_joint, neck_joint = joints[:, 0], joints[:, 1]
+    root_joint, neck_joint = joints[:, ROOT_JOINT], joints[:, NECK_JOINT]
     root, neck = _matrices(recording.root), _matrices(recording.neck)
     skull = rotate @ root @ neck
     place = np.einsum("fij,fj->fi", root, neck_joint - root_joint) + root_joint + recording.translation
@@ -159,97 +136,15 @@ def _on_the_neck(
     )
 
 
-def export_vhap(directory: Path | str, output: Path | str, progress: Progress | None = None) -> None:
-    """Write a tracked clip as VHAP's export (transforms*.json, images/, fg_masks/, flame_param/) into an empty folder.
-
-    The last 30 % of the frames are the test (and validation) split. Raises FormatError (no tracked clip), InputError
-    (the head is not FLAME; the folder is in use), StorageError.
-    """
-    clip, tracking, output = Clip.open(directory), Performance.load(directory), Path(output)
-    progress = progress or Progress()
-    if tracking.family != FLAME:
-        raise InputError(
-            f"The clip was tracked with the head {tracking.head!r} ({describe_head(tracking)}); VHAP's format holds "
-            "FLAME heads only."
-        )
-    if output.exists() and any(output.iterdir()):
-        raise InputError(f"{output} is not empty; choose another folder for the export.")
-    for folder in ("images", "fg_masks", "flame_param"):
-        (output / folder).mkdir(parents=True, exist_ok=True)
-    frames = []
-    for index in range(clip.frame_count):
-        progress.check()
-        frames.append(_vhap_frame(index, clip, tracking))
-        write_png(output / frames[-1]["file_path"], clip.image(index))
-        write_png(output / frames[-1]["fg_mask_path"], clip.matte(index))
-        np.savez(output / frames[-1]["flame_param_path"], **_vhap_parameters(tracking, index))
-        progress.update("export frames", index + 1, clip.frame_count)
-    np.savez(output / "canonical_flame_param.npz", **_vhap_canonical(tracking))
-    split = max(1, int(clip.frame_count * 0.7))
-    for name, part in (("_train", frames[:split]), ("_val", frames[split:]), ("_test", frames[split:]), ("", frames)):
-        write_json(output / f"transforms{name}.json", _vhap_index(part, tracking))
-
-
-def _vhap_frame(index: int, clip: Clip, tracking: Performance) -> dict[str, Any]:
-    opengl = np.linalg.inv(tracking.viewmat.astype(np.float64)) @ np.diag([1.0, -1.0, -1.0, 1.0])
-    return {
-        "timestep_index": index, "timestep_index_original": index, "timestep_id": f"{index:06d}", "camera_index": 0,
-        "camera_id": "0", **_vhap_camera(tracking), "transform_matrix": opengl.tolist(),
-        "file_path": f"images/{index:05d}_00.png", "fg_mask_path": f"fg_masks/{index:05d}_00.png",
-        "flame_param_path": f"flame_param/{index:05d}.npz",
-    }  # fmt: skip
-
-
-def _vhap_camera(tracking: Performance) -> dict[str, float]:
-    (fl_x, _, cx), (_, fl_y, cy) = tracking.K[:2].astype(np.float64).tolist()
-    angles = (
-        2 * float(np.arctan(size / (2 * focal))) for size, focal in ((tracking.width, fl_x), (tracking.height, fl_y))
-    )
-    camera = {"cx": cx, "cy": cy, "fl_x": fl_x, "fl_y": fl_y, "h": tracking.height, "w": tracking.width}
-    return {**camera, **dict(zip(("camera_angle_x", "camera_angle_y"), angles, strict=True))}
-
-
-def _vhap_index(frames: list[dict[str, Any]], tracking: Performance) -> dict[str, Any]:
-    times = [frame["timestep_index"] for frame in frames]
-    return {"frames": frames, **_vhap_camera(tracking), "timestep_indices": times, "camera_indices": [0]}
-
-
-def _vhap_parameters(tracking: Performance, index: int) -> dict[str, np.ndarray]:
-    row = slice(index, index + 1)
-    return {
-        "translation": tracking.translation[row],
-        "rotation": tracking.root_pose[row],
-        "neck_pose": tracking.neck_pose[row],
-        "jaw_pose": tracking.jaw_pose[row],
-        "eyes_pose": tracking.eyes_pose[row].reshape(1, 6),
-        "shape": tracking.shape,
-        "expr": tracking.expression[row],
-        "static_offset": _fit_offsets(tracking.vertex_offsets, _VHAP_VERTICES)[None],
-    }
-
-
-def _vhap_canonical(tracking: Performance) -> dict[str, np.ndarray]:
-    """The neutral head with the mouth a little open, as consumers of the format expect it."""
-    parameters = _vhap_parameters(tracking, 0)
-    keep = {"shape", "static_offset"}
-    canonical = {name: value if name in keep else np.zeros_like(value) for name, value in parameters.items()}
-    canonical["jaw_pose"] = np.array([[0.3, 0, 0]], np.float32)
-    return canonical
-
-
-_FLAME_VERTICES = 5023
-_VHAP_VERTICES = 5143  # FLAME's and 120 of VHAP's teeth
-
-
-def _fit_offsets(offsets: np.ndarray | None, vertices: int) -> np.ndarray:
+def fit_offsets(offsets: np.ndarray | None, vertices: int) -> np.ndarray:
     """Offsets [V',3] for a head of ``vertices``; teeth, which every program adds in its own way, get none."""
     fitted = np.zeros((vertices, 3), np.float32)
     if offsets is not None:
-        if min(len(offsets), vertices) < _FLAME_VERTICES and len(offsets) != vertices:
+        if min(len(offsets), vertices) < FLAME_VERTICES and len(offsets) != vertices:
             raise InputError(
                 f"The recording has {len(offsets)} vertices and the head {vertices}: choose the FLAME it was made with."
             )
-        shared = len(offsets) if len(offsets) == vertices else _FLAME_VERTICES
+        shared = len(offsets) if len(offsets) == vertices else FLAME_VERTICES
         fitted[:shared] = offsets[:shared]
     return fitted
 

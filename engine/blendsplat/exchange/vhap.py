@@ -1,46 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of other trackers as they are: VHAP's export, metrical-tracker's checkpoints; read without running code.
-
-What comes out keeps their conventions for the head (FLAME) but has OpenCV cameras and rotation vectors throughout.
-"""
+"""VHAP's export, read and written: transforms.json with a camera a frame, flame_param/*.npz, images/ and fg_masks/."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from blendsplat.errors import FormatError
-from blendsplat.geometry import matrix_to_rotvec
-from blendsplat.heads.torch_files import load_torch
-from blendsplat.video.images import list_images, natural_key
+from blendsplat.errors import FormatError, InputError, StorageError
+from blendsplat.exchange.format import Format, Recording, checked, parameter_rows
+from blendsplat.exchange.recording import fit_offsets
+from blendsplat.files import atomic_path, write_json
+from blendsplat.heads.families import FLAME
+from blendsplat.heads.performance import Performance, describe_head
+from blendsplat.progress import Progress
+from blendsplat.video.clip import Clip, write_png
 
+VERTICES = 5143  # FLAME's and 120 of VHAP's teeth
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-@dataclass
-class Recording:
-    """F frames of one FLAME head, float64. Rotations are rotvecs; root about the root joint, then translation."""
-
-    made_by: str
-    images: list[Path]  # F
-    masks: list[Path | None]  # F
-    shape: np.ndarray  # [S]
-    offsets: np.ndarray | None  # [V,3]
-    expression: np.ndarray  # [F,E]
-    root: np.ndarray  # [F,3]
-    neck: np.ndarray  # [F,3]
-    jaw: np.ndarray  # [F,3]
-    eyes: np.ndarray  # [F,2,3] left, right
-    eyelids: np.ndarray  # [F,2]
-    translation: np.ndarray  # [F,3]
-    K: np.ndarray  # [F,3,3]
-    viewmats: np.ndarray  # [F,4,4] world-to-camera, OpenCV axes
-    size: tuple[int, int] | None = None  # width, height that K refers to; None: the pictures'
+def is_vhap(folder: Path) -> bool:
+    """Whether ``folder`` is one."""
+    return (folder / "transforms.json").is_file()
 
 
 def read_vhap(folder: Path) -> Recording:
@@ -48,10 +32,12 @@ def read_vhap(folder: Path) -> Recording:
     index = folder / "transforms.json"
     try:
         entries = json.loads(index.read_text(encoding="utf-8"))["frames"]
+        if not entries:
+            raise FormatError(f"{index} names no frames; export it again.")
         camera = min(entry.get("camera_index", 0) for entry in entries)
         entries = [entry for entry in entries if entry.get("camera_index", 0) == camera]
         entries.sort(key=lambda entry: entry.get("timestep_index", 0))
-        parameters = [_vhap_parameters(folder / entry["flame_param_path"]) for entry in entries]
+        parameters = [_read_parameters(folder / entry["flame_param_path"]) for entry in entries]
         camera_to_world = np.array([entry["transform_matrix"] for entry in entries], dtype=np.float64)
         intrinsics = [[[e["fl_x"], 0, e["cx"]], [0, e["fl_y"], e["cy"]], [0, 0, 1]] for e in entries]
         recording = Recording(
@@ -60,105 +46,112 @@ def read_vhap(folder: Path) -> Recording:
             masks=[folder / entry["fg_mask_path"] if entry.get("fg_mask_path") else None for entry in entries],
             shape=parameters[0]["shape"].reshape(-1),
             offsets=parameters[0]["static_offset"].reshape(-1, 3) if "static_offset" in parameters[0] else None,
-            expression=_rows(parameters, "expr"),
-            root=_rows(parameters, "rotation", 3),
-            neck=_rows(parameters, "neck_pose", 3),
-            jaw=_rows(parameters, "jaw_pose", 3),
-            eyes=_rows(parameters, "eyes_pose", 6).reshape(-1, 2, 3),
+            expression=parameter_rows(parameters, "expr"),
+            root=parameter_rows(parameters, "rotation", 3),
+            neck=parameter_rows(parameters, "neck_pose", 3),
+            jaw=parameter_rows(parameters, "jaw_pose", 3),
+            eyes=parameter_rows(parameters, "eyes_pose", 6).reshape(-1, 2, 3),
             eyelids=np.zeros((len(entries), 2)),
-            translation=_rows(parameters, "translation", 3),
+            translation=parameter_rows(parameters, "translation", 3),
             K=np.array(intrinsics, dtype=np.float64),
             viewmats=np.linalg.inv(camera_to_world @ _OPENGL),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, np.linalg.LinAlgError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, np.linalg.LinAlgError) as error:
         raise FormatError(
             f"{index} or a file it names is damaged or not VHAP's export: {error}.", repr(error)
         ) from error
-    return _checked(recording, folder)
+    return checked(recording, folder)
 
 
-def read_metrical_tracker(folder: Path) -> Recording:
-    """metrical-tracker's folder: checkpoint/*.frame with images/ (or input/), paired in natural order.
-
-    Raises FormatError, and UnsafeFileError for a checkpoint that wants to run code.
-    """
-    paths = sorted((folder / "checkpoint").glob("*.frame"), key=lambda path: natural_key(path.name))
-    pictures = next((folder / name for name in ("images", "input") if (folder / name).is_dir()), None)
-    if not paths or pictures is None:
-        raise FormatError(f"{folder} lacks checkpoint/*.frame or the folder images/ (or input/) beside it.")
-    images = list_images(pictures)
-    if len(images) < len(paths):
-        raise FormatError(f"{folder} has {len(paths)} checkpoints but only {len(images)} pictures in {pictures.name}/.")
-    frames = [load_torch(path) for path in paths]
+def _read_parameters(path: Path) -> dict[str, np.ndarray]:
     try:
-        flame = [frame["flame"] for frame in frames]
-        eyes = _rows(flame, "eyes", 12).reshape(-1, 2, 6)
-        nothing = np.zeros((len(frames), 3))
-        recording = Recording(
-            made_by="metrical-tracker",
-            images=images[: len(paths)],
-            masks=[None] * len(paths),
-            shape=np.asarray(flame[0]["shape"], dtype=np.float64).reshape(-1),
-            offsets=None,
-            expression=_rows(flame, "exp"),
-            root=nothing,
-            neck=nothing.copy(),
-            jaw=_from_6d(_rows(flame, "jaw", 6)),
-            eyes=_from_6d(eyes),
-            eyelids=_rows(flame, "eyelids", 2),
-            translation=nothing.copy(),
-            K=np.stack([np.asarray(frame["opencv"]["K"], dtype=np.float64).reshape(3, 3) for frame in frames]),
-            viewmats=np.stack([_viewmat(frame["opencv"]) for frame in frames]),
-            size=_size(frames[0].get("img_size")),
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: np.asarray(archive[name], dtype=np.float64) for name in archive.files}
+    except Exception as error:  # zip, zlib and numpy each raise their own on damaged input
+        raise FormatError(f"{path} is missing or damaged; export it again.", repr(error)) from error
+
+
+def write_vhap(clip: Clip, performance: Performance, output: Path, progress: Progress) -> None:
+    """A clip tracked with FLAME as VHAP's export, into the empty folder ``output``.
+
+    The last 30 % of the frames are the test (and validation) split. Raises InputError (the head is not FLAME),
+    StorageError. The format has no eyelids: theirs are lost.
+    """
+    if performance.family != FLAME:
+        raise InputError(
+            f"The clip was tracked with the head {performance.head!r} ({describe_head(performance)}); VHAP's format "
+            "holds FLAME heads only."
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(
-            f"{paths[0].parent} does not hold metrical-tracker's checkpoints: {error}.", repr(error)
-        ) from error
-    return _checked(recording, folder)
+    canonical = _canonical(performance)  # raises for other sizes, before anything is written
+    try:
+        for folder in ("images", "fg_masks", "flame_param"):
+            (output / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"Could not make {output}: {error.strerror}. Choose another folder.", repr(error)) from error
+    frames = []
+    for index in range(clip.frame_count):
+        progress.check()
+        frames.append(_frame(index, performance))
+        write_png(output / frames[-1]["file_path"], clip.image(index))
+        write_png(output / frames[-1]["fg_mask_path"], clip.matte(index))
+        _write_npz(output / frames[-1]["flame_param_path"], _parameters_of(performance, index))
+        progress.update("export frames", index + 1, clip.frame_count)
+    _write_npz(output / "canonical_flame_param.npz", canonical)
+    split = max(1, int(clip.frame_count * 0.7))
+    for name, part in (("_train", frames[:split]), ("_val", frames[split:]), ("_test", frames[split:]), ("", frames)):
+        write_json(output / f"transforms{name}.json", _index(part, performance))
 
 
-def _vhap_parameters(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: np.asarray(archive[name], dtype=np.float64) for name in archive.files}
+def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
-def _rows(parameters: list[dict[str, Any]], name: str, columns: int | None = None) -> np.ndarray:
-    """The parameter of every frame, [F,columns]."""
-    rows = np.stack([np.asarray(values[name], dtype=np.float64).reshape(-1) for values in parameters])
-    if columns is not None and rows.shape[1] != columns:
-        raise ValueError(f"{name} has {rows.shape[1]} values instead of {columns}")
-    return rows
+def _frame(index: int, tracking: Performance) -> dict[str, Any]:
+    opengl = np.linalg.inv(tracking.viewmat.astype(np.float64)) @ np.diag([1.0, -1.0, -1.0, 1.0])
+    return {
+        "timestep_index": index, "timestep_index_original": index, "timestep_id": f"{index:06d}", "camera_index": 0,
+        "camera_id": "0", **_camera(tracking), "transform_matrix": opengl.tolist(),
+        "file_path": f"images/{index:05d}_00.png", "fg_mask_path": f"fg_masks/{index:05d}_00.png",
+        "flame_param_path": f"flame_param/{index:05d}.npz",
+    }  # fmt: skip
 
 
-def _viewmat(opencv: dict[str, Any]) -> np.ndarray:
-    viewmat = np.eye(4)
-    viewmat[:3, :3] = np.asarray(opencv["R"], dtype=np.float64).reshape(3, 3)
-    viewmat[:3, 3] = np.asarray(opencv["t"], dtype=np.float64).reshape(3)
-    return viewmat
+def _camera(tracking: Performance) -> dict[str, float]:
+    (fl_x, _, cx), (_, fl_y, cy) = tracking.K[:2].astype(np.float64).tolist()
+    angles = (
+        2 * float(np.arctan(size / (2 * focal))) for size, focal in ((tracking.width, fl_x), (tracking.height, fl_y))
+    )
+    camera = {"cx": cx, "cy": cy, "fl_x": fl_x, "fl_y": fl_y, "h": tracking.height, "w": tracking.width}
+    return {**camera, **dict(zip(("camera_angle_x", "camera_angle_y"), angles, strict=True))}
 
 
-def _size(img_size: Any) -> tuple[int, int] | None:
-    """metrical-tracker stores height, width."""
-    if img_size is None:
-        return None
-    height, width = np.asarray(img_size).reshape(-1)[:2]
-    return int(width), int(height)
+def _index(frames: list[dict[str, Any]], tracking: Performance) -> dict[str, Any]:
+    times = [frame["timestep_index"] for frame in frames]
+    return {"frames": frames, **_camera(tracking), "timestep_indices": times, "camera_indices": [0]}
 
 
-def _from_6d(values: np.ndarray) -> np.ndarray:
-    """Rotations as their first two rows [...,6], not quite orthonormal -> rotvecs [...,3] (Zhou et al. 2019)."""
-    first, second = values[..., :3], values[..., 3:]
-    x = first / np.linalg.norm(first, axis=-1, keepdims=True)
-    y = second - (x * second).sum(-1, keepdims=True) * x
-    y = y / np.linalg.norm(y, axis=-1, keepdims=True)
-    matrix = np.stack([x, y, np.cross(x, y)], -2)
-    return matrix_to_rotvec(torch.as_tensor(matrix, dtype=torch.float64)).numpy()
+def _parameters_of(tracking: Performance, index: int) -> dict[str, np.ndarray]:
+    row = slice(index, index + 1)
+    return {
+        "translation": tracking.translation[row],
+        "rotation": tracking.root_pose[row],
+        "neck_pose": tracking.neck_pose[row],
+        "jaw_pose": tracking.jaw_pose[row],
+        "eyes_pose": tracking.eyes_pose[row].reshape(1, 6),
+        "shape": tracking.shape,
+        "expr": tracking.expression[row],
+        "static_offset": fit_offsets(tracking.vertex_offsets, VERTICES)[None],
+    }
 
 
-def _checked(recording: Recording, folder: Path) -> Recording:
-    values = (recording.shape, recording.expression, recording.root, recording.neck, recording.jaw, recording.eyes)
-    cameras = (recording.translation, recording.K, recording.viewmats)
-    if not recording.images or not all(np.isfinite(value).all() for value in (*values, *cameras)):
-        raise FormatError(f"{folder} holds no frames, or values that are not finite.")
-    return recording
+def _canonical(tracking: Performance) -> dict[str, np.ndarray]:
+    """The neutral head with the mouth a little open, as consumers of the format expect it."""
+    parameters = _parameters_of(tracking, 0)
+    keep = {"shape", "static_offset"}
+    canonical = {name: value if name in keep else np.zeros_like(value) for name, value in parameters.items()}
+    canonical["jaw_pose"] = np.array([[0.3, 0, 0]], np.float32)
+    return canonical
+
+
+FORMAT = Format("vhap", "VHAP's export (it has transforms.json)", is_vhap, read_vhap, write_vhap)

@@ -48,7 +48,7 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
 
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, head, frames, valid, figures}, as for track."""
-    from blendsplat.exchange.recording import import_recording
+    from blendsplat.exchange.registry import import_recording
 
     clip, tracking = import_recording(
         options.source, options.directory, options.head, options.fps, options.overwrite, progress
@@ -61,10 +61,10 @@ def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str
 
 def run_vhap(options: opt.VhapOptions, progress: Progress) -> dict[str, Any]:
     """-> {output}."""
-    from blendsplat.exchange.recording import export_vhap
+    from blendsplat.exchange.registry import export_recording
 
     need_tracking(options.directory)
-    export_vhap(options.directory, options.output, progress)
+    export_recording("vhap", options.directory, options.output, progress)
     return {"output": str(options.output)}
 
 
