@@ -14,8 +14,8 @@ from blendsplat.avatars.avatar import Gaussians
 from blendsplat.avatars.ply import export_ply, read_ply
 from blendsplat.avatars.rendering import fitted_intrinsics, render_gaussians, render_performance
 from blendsplat.errors import InputError
-from blendsplat.jobs.render_work import run_export, run_render
 from blendsplat.jobs.options import ExportOptions, RenderOptions
+from blendsplat.jobs.render_work import run_export, run_render
 from blendsplat.progress import Progress
 from tiny_clip import tiny_avatar, tiny_camera, tiny_head, tiny_tracking
 

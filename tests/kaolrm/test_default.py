@@ -16,11 +16,11 @@ from blendsplat.heads import load_head
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.kaolrm import KaoLRM, load_model
 from blendsplat.kaolrm import weight_catalogue as catalogue
-from blendsplat.kaolrm.training.closed_form import read_edges, ridge, seed_edges, write_solution
-from blendsplat.kaolrm.training.fit_closed_form import solve_truth, unsplit
+from blendsplat.kaolrm.training.closed_form import edge_features, initialise_edges, ridge, write_decoder
+from blendsplat.kaolrm.training.fit_closed_form import fit_closed_form, unsplit
 from blendsplat.kaolrm.training.generate import Generation, generate
 from blendsplat.kaolrm.training.generated_dataset import GeneratedViews
-from blendsplat.kaolrm.training.presets import SolvePreset, load_preset
+from blendsplat.kaolrm.training.presets import ClosedFormPreset, load_preset
 from blendsplat.kaolrm.training.train_supervised import score_of
 from blendsplat.kaolrm.weight_catalogue import CATALOGUE, DEFAULT, find_shipped
 
@@ -67,13 +67,13 @@ def test_the_default_that_is_damaged_names_itself(tmp_path, monkeypatch):
         load_model()
 
 
-def test_the_seeded_planes_hold_oriented_edges():
+def test_the_initialised_planes_hold_oriented_edges():
     """A step from dark to bright along x is seen by the directions along x, at its own column, and by no other."""
     model = KaoLRM(load_preset("small").model).eval()
-    seed_edges(model)
+    initialise_edges(model)
     picture = torch.full((2, 3, 224, 224), 0.5)
     picture[1, :, :, 120:] = 0.8
-    planes = read_edges(model, picture).reshape(2, 3, 14, 2, 14, 2)
+    planes = edge_features(model, picture).reshape(2, 3, 14, 2, 14, 2)
     change = (planes[1] - planes[0]).permute(0, 2, 4, 1, 3).reshape(12, 14, 14)  # plane and slot: the direction
     assert change[0, 7, 7] > 0.5 and change[0, 7, 7] > 3 * change[0, 7, 2].abs() and change[6, 7, 7] < 0.2
 
@@ -84,18 +84,18 @@ def test_the_decoder_is_the_map_that_was_solved():
     features = torch.randn(400, 2352)
     targets = features[:, :count] * 0.3 + 0.01 * torch.randn(400, count)
     weight, bias = ridge(features, targets, 1e-3)
-    write_solution(model, weight, bias)
+    write_decoder(model, weight, bias)
     want = features @ weight + bias
     with torch.no_grad():
         assert (model.flame_decoder(features) - want).abs().max() < 1e-3 * want.abs().max()
     with pytest.raises(InputError, match="at least 294"):
         narrow = load_preset("small").model.model_copy(update={"flame_widths": (100, 320, 320)})
-        write_solution(KaoLRM(narrow), weight, bias)
+        write_decoder(KaoLRM(narrow), weight, bias)
 
 
 def test_solving_reads_every_picture_and_writes_what_load_model_reads(people, tmp_path):
-    preset = SolvePreset(method="solve", held_out=2, model=load_preset("small").model)
-    score = solve_truth(people, preset, tmp_path)
+    preset = ClosedFormPreset(method="solve", held_out=2, model=load_preset("small").model)
+    score = fit_closed_form(people, preset, tmp_path)
     assert np.isfinite([score.error_mm, score.wobble]).all()
     model = load_model(tmp_path)
     data = GeneratedViews(people, 224, model.config.framing_share)
@@ -111,7 +111,7 @@ def test_solving_reads_every_picture_and_writes_what_load_model_reads(people, tm
 
 def test_sizes_that_cannot_start_from_edges_are_refused():
     with pytest.raises(InputError, match="cannot start from edges"):
-        seed_edges(KaoLRM(load_preset("small").model.model_copy(update={"transformer_heads": 2})))
+        initialise_edges(KaoLRM(load_preset("small").model.model_copy(update={"transformer_heads": 2})))
 
 
 @pytest.mark.parametrize("degrees", [-25.0, 0.0, 12.0])

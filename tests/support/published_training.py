@@ -13,7 +13,7 @@ from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.portrait import look_at
 from blendsplat.kaolrm.conventions import blender_pose, canonical_viewmat, intrinsics
-from blendsplat.kaolrm.training.presets import StagesPreset
+from blendsplat.kaolrm.training.presets import PublishedPreset
 
 TINY = {
     "head": "builtin", "shape_count": 20, "expression_count": 10, "camera_embed_dim": 8, "transformer_dim": 16,
@@ -28,14 +28,14 @@ STAGE_2 = {
 }  # fmt: skip
 
 
-def preset(**values) -> StagesPreset:
+def preset(**values) -> PublishedPreset:
     """The published training with everything small."""
     small = {
         "method": "published", "epochs": 4, "stage_1_epochs": 2, "batch": 2, "side_views": 1, "render_size": 40,
         "points": 400, "rate": 3e-3, "warm_up_steps": 2, "held_out": 1, "stage_1": STAGE_1, "stage_2": STAGE_2,
         "model": TINY | values.pop("model", {}),
     }  # fmt: skip
-    return StagesPreset.model_validate(small | values)
+    return PublishedPreset.model_validate(small | values)
 
 
 @cache

@@ -22,7 +22,7 @@ from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.images import read_image
-from blendsplat.video.staging import staging
+from blendsplat.video.staged_folder import staging
 
 
 def write_recording(

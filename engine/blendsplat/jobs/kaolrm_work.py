@@ -25,24 +25,24 @@ def run_generate_heads(options: opt.GenerateHeadsOptions, progress: Progress) ->
 
 
 def run_train_kaolrm(options: opt.TrainKaolrmOptions, progress: Progress) -> dict[str, Any]:
-    """-> {output} and the held-out score: of train_truth and solve_truth in millimetres, of train_stages in pixels.
+    """-> {output} and the held-out score: of train_supervised and fit_closed_form in millimetres, of train_published in pixels.
 
     Raises InputError for what the preset's method does not know.
     """
-    from blendsplat.kaolrm.training.fit_closed_form import solve_truth
-    from blendsplat.kaolrm.training.presets import SolvePreset, StagesPreset, load_preset
-    from blendsplat.kaolrm.training.train_published import train_stages
-    from blendsplat.kaolrm.training.train_supervised import train_truth
+    from blendsplat.kaolrm.training.fit_closed_form import fit_closed_form
+    from blendsplat.kaolrm.training.presets import ClosedFormPreset, PublishedPreset, load_preset
+    from blendsplat.kaolrm.training.train_published import train_published
+    from blendsplat.kaolrm.training.train_supervised import train_supervised
 
     data, output = options.data, options.output
     preset, device = load_preset(options.preset, options.overrides), resolve_device(options.device)
     score: Any
-    if isinstance(preset, StagesPreset):
-        score = train_stages(data, preset, output, progress, device, options.head, options.start, options.stage)
+    if isinstance(preset, PublishedPreset):
+        score = train_published(data, preset, output, progress, device, options.head, options.start, options.stage)
     elif options.start or options.stage or options.head:
         raise InputError(f"The preset {options.preset} knows no --from, --stage and --head; choose multi-view or mono.")
-    elif isinstance(preset, SolvePreset):
-        score = solve_truth(data, preset, output, progress)
+    elif isinstance(preset, ClosedFormPreset):
+        score = fit_closed_form(data, preset, output, progress)
     else:
-        score = train_truth(data, preset, output, progress, device)
+        score = train_supervised(data, preset, output, progress, device)
     return {"output": str(output), **plain(score)}

@@ -100,7 +100,7 @@ def fit_images(
             folder = folders[fit.photograph.path]
             report(last, 0.6, f"{fit.photograph.path.name}: writing texture and overlay")
             save_fit(fit, head, folder)
-            done.append(_told(fit, folder))
+            done.append(_described(fit, folder))
 
     with make_detector(options.detector, max_faces=4, moving=False) as detector:
         for number, path in enumerate(files):
@@ -108,7 +108,7 @@ def fit_images(
             try:
                 photograph = read_photograph(path)
                 face = find_face(photograph, detector)
-                found = _look_at(photograph, face, regressor, options)
+                found = _crop_and_matte(photograph, face, regressor, options)
                 if options.same_person:
                     seen.append(found)
                 else:
@@ -125,7 +125,7 @@ def fit_images(
     return {"fits": done, "failed": [{"image": str(path), "sentence": error.sentence} for path, error in failed]}
 
 
-def _look_at(photograph: Photograph, face: Face, regressor: Regressor | None, options: ImageFitOptions) -> _Seen:
+def _crop_and_matte(photograph: Photograph, face: Face, regressor: Regressor | None, options: ImageFitOptions) -> _Seen:
     """Crop and matte the face, and let the regressor read it."""
     share = regressor.face_share if regressor else PORTRAIT_FACE
     left, top, side = (value * photograph.scale for value in framing(face.points, share))
@@ -286,7 +286,7 @@ def _folders(files: list[Path], directory: Path) -> dict[Path, Path]:
     return folders
 
 
-def _told(fit: ImageFit, folder: Path) -> dict[str, Any]:
+def _described(fit: ImageFit, folder: Path) -> dict[str, Any]:
     return {
         "image": str(fit.photograph.path), "directory": str(folder), "method": fit.method, "warnings": fit.warnings,
         "landmark_error": fit.tracking.figures["landmark_error"],

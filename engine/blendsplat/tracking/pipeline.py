@@ -30,7 +30,7 @@ from blendsplat.landmarks.detector import LANDMARK_COUNT, load_landmarks, make_d
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
-from blendsplat.tracking.clip_reading import ClipReading, read_clip
+from blendsplat.tracking.clip_prior import ClipReading, read_clip
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.video import Clip, write_mp4

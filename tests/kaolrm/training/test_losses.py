@@ -12,6 +12,7 @@ import torch
 from blendsplat.heads import load_head
 from blendsplat.kaolrm.conventions import canonical_viewmat, intrinsics
 from blendsplat.kaolrm.decoders import SurfaceGaussians
+from blendsplat.kaolrm.training.draw_head import draw_mesh, draw_surfels
 from blendsplat.kaolrm.training.losses import (
     alpha_loss,
     binding_losses,
@@ -20,7 +21,6 @@ from blendsplat.kaolrm.training.losses import (
     pixel_loss,
     regulariser,
 )
-from blendsplat.kaolrm.training.rendering import draw_mesh, draw_surfels
 
 SIZE = 32
 

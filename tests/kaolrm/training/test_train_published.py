@@ -26,8 +26,14 @@ from blendsplat.kaolrm.model import head_vertices
 from blendsplat.kaolrm.training.generate import Generation, generate
 from blendsplat.kaolrm.training.objective import weighted_sum
 from blendsplat.kaolrm.training.optimiser import CHECKPOINT, adamw, all_but_norms_and_biases
-from blendsplat.kaolrm.training.presets import LossWeights, SolvePreset, StagesPreset, TruthPreset, load_preset
-from blendsplat.kaolrm.training.train_published import MOST_SKIPPED, StageTrainer, network, train_stages
+from blendsplat.kaolrm.training.presets import (
+    ClosedFormPreset,
+    LossWeights,
+    PublishedPreset,
+    SupervisedPreset,
+    load_preset,
+)
+from blendsplat.kaolrm.training.train_published import MOST_SKIPPED, PublishedTrainer, network, train_published
 from blendsplat.kaolrm.weights import CONFIG, WEIGHTS, save_model
 from blendsplat.progress import Progress
 from published_training import STAGE_1, STAGE_2, TINY, builtin, preset, write_multi_view
@@ -58,7 +64,7 @@ def balls(tmp_path_factory):
 
 def trainer_on(folder, stage=None, **values):
     chosen = preset(**values)
-    return StageTrainer(folder, chosen, builtin(), network(chosen), stage)
+    return PublishedTrainer(folder, chosen, builtin(), network(chosen), stage)
 
 
 def terms_of(trainer, batch, weights):
@@ -130,10 +136,10 @@ def test_stopped_and_resumed_is_the_same_as_at_one_go(balls, tmp_path):
 
 def test_each_stage_alone_and_what_is_written(balls, tmp_path):
     chosen = preset()
-    first = train_stages(balls, chosen, tmp_path, head="builtin", stage=1)
+    first = train_published(balls, chosen, tmp_path, head="builtin", stage=1)
     assert first.stage == 1 and np.isfinite([first.landmark_pixels, first.psnr]).all()
     assert load_file(tmp_path / CHECKPOINT)["images"] == 6
-    second = train_stages(balls, chosen, tmp_path, head="builtin", stage=2)
+    second = train_published(balls, chosen, tmp_path, head="builtin", stage=2)
     assert second.stage == 2 and load_file(tmp_path / CHECKPOINT)["images"] == 12
     answer = load_model(tmp_path).regress(torch.rand(1, 3, 56, 56))
     assert answer["shape"].shape == (1, 20)
@@ -147,7 +153,7 @@ def test_a_cancelled_training_keeps_its_files(balls, tmp_path):
             self.cancelled = done >= 2
 
     with pytest.raises(Cancelled):
-        train_stages(balls, preset(), tmp_path, Impatient(), head="builtin")
+        train_published(balls, preset(), tmp_path, Impatient(), head="builtin")
     assert load_file(tmp_path / CHECKPOINT)["images"] == 2
     assert load_model(tmp_path).config.head == "builtin"
 
@@ -192,12 +198,12 @@ def test_the_networks_head_is_told_by_its_arrays(balls):
     """A FLAME file may have any name; another model of the family is refused once the network knows its own."""
     few = preset(model={"head": "flame"})
     head = replace(builtin(), name="generic_model", family="flame")
-    model = StageTrainer(balls, few, head, network(few)).model
+    model = PublishedTrainer(balls, few, head, network(few)).model
     assert model.config.head_model == head.model_id
     other = replace(head, name="flame2023", expression_directions=head.expression_directions.flip(0))
     for refused in (other, replace(head, name="flame2023", family="")):
         with pytest.raises(InputError, match=r"'flame'.*'flame2023'"):
-            StageTrainer(balls, few, refused, model if refused is other else network(few))
+            PublishedTrainer(balls, few, refused, model if refused is other else network(few))
 
 
 def test_training_starts_from_openlrm_and_from_kaolrm(tmp_path):
@@ -262,7 +268,7 @@ def test_a_frozen_transformer_stays_while_the_camera_embedder_learns(balls):
 
 def test_shipped_presets_hold_the_published_values(tmp_path):
     multi, mono = load_preset("multi-view"), load_preset("mono")
-    assert isinstance(multi, StagesPreset) and isinstance(mono, StagesPreset)
+    assert isinstance(multi, PublishedPreset) and isinstance(mono, PublishedPreset)
     assert multi.stage_1 == mono.stage_1 == LossWeights(**STAGE_1)
     assert multi.stage_2 == LossWeights(**STAGE_2)
     assert mono.stage_2 == LossWeights(**STAGE_2 | {"pixel": 0.1, "lpips": 0.1, "ssim": 0.1})
@@ -270,7 +276,7 @@ def test_shipped_presets_hold_the_published_values(tmp_path):
     assert (mono.epochs, mono.batch, mono.side_views, mono.model.focal) == (200, 32, 0, 4.0)
     assert (multi.rate, multi.weight_decay, multi.clip, multi.warm_up_steps) == (4e-4, 0.05, 1.0, 3000)
     assert load_preset("multi-view", {"stage_2.lpips": "0", "epochs": "7"}).stage_2.lpips == 0
-    assert isinstance(load_preset("small"), SolvePreset) and isinstance(load_preset("descent"), TruthPreset)
+    assert isinstance(load_preset("small"), ClosedFormPreset) and isinstance(load_preset("descent"), SupervisedPreset)
     for overrides, named in (
         ({"stage_2.lpipz": "1"}, "lpipz"),
         ({"method": "magic"}, "magic"),

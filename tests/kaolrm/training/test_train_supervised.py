@@ -19,9 +19,9 @@ from blendsplat.kaolrm.training.augment import SHIFT, ZOOM, turn_image, turned_c
 from blendsplat.kaolrm.training.generate import Generation, generate
 from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView
 from blendsplat.kaolrm.training.optimiser import CHECKPOINT, learning_rate, shuffled
-from blendsplat.kaolrm.training.parameter_loss import TruthLoss, aligned
-from blendsplat.kaolrm.training.presets import TruthPreset, load_preset
-from blendsplat.kaolrm.training.train_supervised import TruthTrainer, train_truth, wobble
+from blendsplat.kaolrm.training.parameter_loss import ParameterLoss, aligned
+from blendsplat.kaolrm.training.presets import SupervisedPreset, load_preset
+from blendsplat.kaolrm.training.train_supervised import SupervisedTrainer, train_supervised, wobble
 from blendsplat.kaolrm.triplane import plane_means
 from blendsplat.kaolrm.weights import load_model
 
@@ -54,7 +54,7 @@ def folder(tmp_path_factory, head):
 
 
 def preset(**values):
-    return TruthPreset.model_validate(
+    return SupervisedPreset.model_validate(
         {"images": 24, "batch": 4, "held_out": 1, "warm_up": 0, "rate": 3e-3, "model": TINY} | values
     )
 
@@ -91,18 +91,18 @@ def test_turning_the_camera_turns_picture_and_truth_alike(any_folder, head):
 
 
 def test_training_learns_and_saves_what_load_model_reads(folder, tmp_path):
-    trainer = TruthTrainer(folder, preset(images=10_000))
+    trainer = SupervisedTrainer(folder, preset(images=10_000))
     batch = trainer.data.batch(trainer.training)
     losses = [trainer.step(batch) for _ in range(150)]
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[20:30]), losses[::10]  # the first steps only find the mean
-    score = train_truth(folder, preset(), tmp_path)
+    score = train_supervised(folder, preset(), tmp_path)
     assert np.isfinite([score.error_mm, score.mean_face_mm, score.wobble]).all()
     model = load_model(tmp_path)
     assert model.regress(torch.rand(2, 3, SIZE, SIZE))["shape"].shape == (2, 80)
 
 
 def test_the_untrained_network_answers_with_the_mean(folder):
-    trainer = TruthTrainer(folder, preset())
+    trainer = SupervisedTrainer(folder, preset())
     answer = trainer.model.regress(torch.rand(1, 3, SIZE, SIZE))
     truths = [trainer.data.item(view)[1] for view in trainer.training]
     for name in COEFFICIENTS:
@@ -110,14 +110,14 @@ def test_the_untrained_network_answers_with_the_mean(folder):
 
 
 def test_stopped_and_resumed_is_the_same_as_at_one_go(folder, tmp_path):
-    whole = TruthTrainer(folder, preset())
+    whole = SupervisedTrainer(folder, preset())
     while whole.images < whole.total:
         whole.step(whole.batch(whole.images))
-    half = TruthTrainer(folder, preset())
+    half = SupervisedTrainer(folder, preset())
     while half.images < 12:
         half.step(half.batch(half.images))
     half.save_checkpoint(tmp_path / CHECKPOINT)
-    rest = TruthTrainer(folder, preset())
+    rest = SupervisedTrainer(folder, preset())
     rest.restore(tmp_path / CHECKPOINT)
     while rest.images < rest.total:
         rest.step(rest.batch(rest.images))
@@ -126,8 +126,8 @@ def test_stopped_and_resumed_is_the_same_as_at_one_go(folder, tmp_path):
 
 
 def test_another_presets_checkpoint_is_refused(folder, tmp_path):
-    TruthTrainer(folder, preset()).save_checkpoint(tmp_path / CHECKPOINT)
-    other = TruthTrainer(folder, preset(model=TINY | {"transformer_dim": 8}))
+    SupervisedTrainer(folder, preset()).save_checkpoint(tmp_path / CHECKPOINT)
+    other = SupervisedTrainer(folder, preset(model=TINY | {"transformer_dim": 8}))
     with pytest.raises(InputError, match="another preset"):
         other.restore(tmp_path / CHECKPOINT)
 
@@ -149,7 +149,7 @@ def test_damaged_people_are_named_and_left_out(head, tmp_path):
     with pytest.raises(FormatError, match=r"000\.png"):
         data.item(SourceView(0, 0))
     with pytest.raises(InputError, match="generate more"):
-        TruthTrainer(tmp_path, preset())
+        SupervisedTrainer(tmp_path, preset())
     with pytest.raises(InputError, match="generate-heads"):
         GeneratedViews(tmp_path / "nowhere")
 
@@ -193,9 +193,9 @@ def test_alignment_takes_out_motion_and_size_and_nothing_else():
 
 def test_the_loss_hears_of_shape_expression_and_jaw_apart_from_the_pose(folder, head):
     """Without ``world`` the head's place does not count; each of the three does, and zero is the truth alone."""
-    truth = TruthTrainer(folder, preset()).data.batch([SourceView(0, 0), SourceView(1, 1)]).coefficients
+    truth = SupervisedTrainer(folder, preset()).data.batch([SourceView(0, 0), SourceView(1, 1)]).coefficients
     spread = {name: torch.ones_like(value[0]) for name, value in truth.items()}
-    loss = TruthLoss(head, spread, 4.0, world=0.0, coefficient=0.0)
+    loss = ParameterLoss(head, spread, 4.0, world=0.0, coefficient=0.0)
     assert float(loss(truth, truth)) == 0
     moved = truth["pose"].clone()
     moved[:, :3] += 0.3
@@ -206,18 +206,18 @@ def test_the_loss_hears_of_shape_expression_and_jaw_apart_from_the_pose(folder, 
         assert float(loss({**truth, **wrong}, truth)) > 1e-4
 
 
-def test_a_woken_network_tells_pictures_apart(folder):
+def test_an_initialised_network_tells_pictures_apart(folder):
     """Every layer of the decoder passes differences on at their size, where torch's own start loses them."""
-    trainer = TruthTrainer(folder, preset())
+    trainer = SupervisedTrainer(folder, preset())
     pictures = trainer.data.batch(trainer.training).images
     spread = {}
-    for name, model in (("woken", trainer.model), ("torch's own", KaoLRM(preset().model))):
+    for name, model in (("initialised", trainer.model), ("torch's own", KaoLRM(preset().model))):
         with torch.no_grad():
             hidden = plane_means(model.upsampler, model.tokens(pictures), model.config.triplane_low_res)
             for layer in list(model.flame_decoder.decoder)[:-1]:
                 hidden = layer(hidden)
         spread[name] = float(hidden.std(0).mean())
-    assert spread["woken"] > 0.2 > 20 * spread["torch's own"], spread
+    assert spread["initialised"] > 0.2 > 20 * spread["torch's own"], spread
 
 
 def test_portraits_are_framed_as_the_fit_frames_them(folder, head):
@@ -241,7 +241,7 @@ def test_views_from_the_side_can_be_left_out(folder):
 
 def test_a_stem_of_convolutions_trains_and_is_read_back(folder, tmp_path):
     stem = TINY | {"encoder_stem": True}
-    train_truth(folder, preset(model=stem, images=8), tmp_path)
+    train_supervised(folder, preset(model=stem, images=8), tmp_path)
     assert load_model(tmp_path).regress(torch.rand(1, 3, SIZE, SIZE))["shape"].shape == (1, 80)
     with pytest.raises(ValueError, match="encoder_stem"):
         preset(model=stem | {"encoder_patch": 7, "encoder_grid": 8})

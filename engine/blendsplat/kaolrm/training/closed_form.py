@@ -30,7 +30,7 @@ LUMINANCE = (0.30, 0.59, 0.11)
 
 
 @torch.no_grad()
-def seed_edges(model: KaoLRM) -> None:
+def initialise_edges(model: KaoLRM) -> None:
     """Start an untrained ``model`` so that the planes' means are the picture's oriented edges, in place.
 
     Plane p's token of a cell reads, with head p, the four directions 4p .. 4p+3 summed over that cell. Raises
@@ -42,8 +42,8 @@ def seed_edges(model: KaoLRM) -> None:
     same = config.encoder_feat_dim == width and config.encoder_grid == config.triplane_low_res
     if not (config.encoder_stem and same and config.transformer_heads == PLANES and waves >= STEM_EDGES):
         raise InputError("These sizes of a KaoLRM cannot start from edges; see presets/kaolrm/small.toml.")
-    places = place_waves(config.encoder_grid, waves)  # [cells,waves]
-    _seed_encoder(model, places, waves)
+    places = cell_waves(config.encoder_grid, waves)  # [cells,waves]
+    _initialise_encoder(model, places, waves)
     model.pos_embed.zero_()
     cells = len(places)
     for plane in range(PLANES):
@@ -75,7 +75,7 @@ def seed_edges(model: KaoLRM) -> None:
     cast(Tensor, model.upsampler.bias).zero_()
 
 
-def _seed_encoder(model: KaoLRM, places: Tensor, waves: int) -> None:
+def _initialise_encoder(model: KaoLRM, places: Tensor, waves: int) -> None:
     vision = model.encoder.model
     edges, cells = (layer for layer in vision.patch_embed.proj.children() if isinstance(layer, nn.Conv2d))
     offset = torch.arange(5.0) - 2
@@ -100,13 +100,13 @@ def _seed_encoder(model: KaoLRM, places: Tensor, waves: int) -> None:
         block.ls2.gamma.fill_(FAINT)
 
 
-def place_waves(grid: int, width: int) -> Tensor:
+def cell_waves(grid: int, width: int) -> Tensor:
     """[grid*grid,width]: sines and cosines of each cell's row and column, of equal length everywhere."""
     rates = torch.linspace(0.5, grid / 3, width // 4) * 2 * torch.pi / grid
     return grid_waves(torch.arange(grid)[:, None] * rates, width)
 
 
-def read_edges(model: KaoLRM, images: Tensor) -> Tensor:
+def edge_features(model: KaoLRM, images: Tensor) -> Tensor:
     """Images [B,3,S,S] -> what the decoder reads of them [B,3*(2R)^2]."""
     with torch.inference_mode():
         tokens = model.folded().tokens(images)
@@ -114,7 +114,7 @@ def read_edges(model: KaoLRM, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def write_solution(model: KaoLRM, weight: Tensor, bias: Tensor) -> None:
+def write_decoder(model: KaoLRM, weight: Tensor, bias: Tensor) -> None:
     """Let the decoder be the linear map ``weight`` [F,C], ``bias`` [C] of what it reads.
 
     GELU(x) - GELU(-x) is x, so pairs of units pass a number on unchanged; the gate starts at halves. Raises InputError
@@ -123,7 +123,7 @@ def write_solution(model: KaoLRM, weight: Tensor, bias: Tensor) -> None:
     decoder, count = model.flame_decoder.decoder, weight.shape[1]
     first, second, third, last = layers = [cast(nn.Linear, decoder[place]) for place in (0, 2, 5, 7)]
     if min(layer.out_features for layer in layers[:3]) < 2 * count:
-        raise InputError(f"A solved decoder needs flame_widths of at least {2 * count}.")
+        raise InputError(f"This decoder needs flame_widths of at least {2 * count}.")
     gate = cast(nn.Linear, cast(ChannelGate, decoder[4]).fc[2])
     gate.weight.zero_()
     gate.bias.zero_()

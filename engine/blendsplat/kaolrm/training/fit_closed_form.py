@@ -16,9 +16,9 @@ from torch import Tensor
 from blendsplat.errors import InputError
 from blendsplat.heads import load_head
 from blendsplat.kaolrm.model import KaoLRM
-from blendsplat.kaolrm.training.closed_form import read_edges, ridge, seed_edges, write_solution
+from blendsplat.kaolrm.training.closed_form import edge_features, initialise_edges, ridge, write_decoder
 from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView
-from blendsplat.kaolrm.training.presets import SolvePreset
+from blendsplat.kaolrm.training.presets import ClosedFormPreset
 from blendsplat.kaolrm.training.train_supervised import Score, score_of
 from blendsplat.kaolrm.weights import save_model
 from blendsplat.progress import Progress
@@ -26,8 +26,8 @@ from blendsplat.progress import Progress
 _AT_ONCE = 40
 
 
-def solve_truth(
-    directory: Path | str, preset: SolvePreset, output: Path | str, progress: Progress | None = None
+def fit_closed_form(
+    directory: Path | str, preset: ClosedFormPreset, output: Path | str, progress: Progress | None = None
 ) -> Score:
     """Read every picture of the generated people in ``directory`` once and solve for the decoder -> the score on those
     held out. Raises InputError when there are too few people, or the sizes cannot be solved."""
@@ -40,24 +40,24 @@ def solve_truth(
         raise InputError(f"{directory} holds {len(data.people)} people and {preset.held_out} are held out.")
     torch.manual_seed(preset.seed)
     model = KaoLRM(config).eval()
-    seed_edges(model)
+    initialise_edges(model)
     views = data.views(0, border, preset.widest)
     edges, targets = [], []
     for start in range(0, len(views), _AT_ONCE):
         progress.check()
         images, truth = _pictures(data, views, range(start, min(start + _AT_ONCE, len(views))), preset)
-        edges.append(read_edges(model, images))
+        edges.append(edge_features(model, images))
         targets.append(truth)
         progress.update("read", start + len(images), len(views))
-    solve(model, torch.cat(edges), torch.cat(targets), preset.strength)
+    fit_decoder(model, torch.cat(edges), torch.cat(targets), preset.strength)
     save_model(output, model, torch.float16)
     return score_of(model, data, data.views(border, None, preset.widest), head, preset.seed)
 
 
-def solve(model: KaoLRM, edges: Tensor, targets: Tensor, strength: float) -> None:
+def fit_decoder(model: KaoLRM, edges: Tensor, targets: Tensor, strength: float) -> None:
     """Write into the decoder the ridge regression of coefficients [N,C] on what it reads of N pictures [N,F]."""
     weight, bias = ridge(edges, unsplit(targets, model), strength)
-    write_solution(model, weight, bias)
+    write_decoder(model, weight, bias)
 
 
 def unsplit(targets: Tensor, model: KaoLRM) -> Tensor:
@@ -69,7 +69,7 @@ def unsplit(targets: Tensor, model: KaoLRM) -> Tensor:
 
 
 def _pictures(
-    data: GeneratedViews, views: list[SourceView], rows: range, preset: SolvePreset
+    data: GeneratedViews, views: list[SourceView], rows: range, preset: ClosedFormPreset
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Images [B,3,S,S] and coefficients [B,C] of some views; one picture in ``faults`` has those of a photograph."""
     items = [

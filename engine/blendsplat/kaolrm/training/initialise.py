@@ -23,16 +23,16 @@ GENTLE = 0.2  # share that a layer adds to what passes through
 
 
 @torch.no_grad()
-def wake(model: KaoLRM, images: Tensor) -> None:
+def initialise_network(model: KaoLRM, images: Tensor) -> None:
     """Start an untrained ``model`` in place, looking at some dozens of images [B,3,S,S] of different heads."""
     config, vision = model.config, model.encoder.model
-    vision.pos_embed.copy_(place_waves(config.encoder_grid, config.encoder_feat_dim))
+    vision.pos_embed.copy_(patch_waves(config.encoder_grid, config.encoder_feat_dim))
     patches = vision.patch_embed.proj(images)
     _scale_output(vision.patch_embed.proj, patches.movedim(1, -1).flatten(0, 2))
     for block in (cast(Block, block) for block in vision.blocks):
         block.ls1.gamma.fill_(GENTLE)
         block.ls2.gamma.fill_(GENTLE)
-    means = plane_means(model.upsampler, _wake_transformer(model, model.encoder(images)), config.triplane_low_res)
+    means = plane_means(model.upsampler, _initialise_transformer(model, model.encoder(images)), config.triplane_low_res)
     for layer in list(model.flame_decoder.decoder)[:-1]:
         if isinstance(layer, nn.Linear):
             out = layer(means)
@@ -42,7 +42,7 @@ def wake(model: KaoLRM, images: Tensor) -> None:
         means = layer(means)
 
 
-def place_waves(grid: int, width: int) -> Tensor:
+def patch_waves(grid: int, width: int) -> Tensor:
     """[1,1+grid*grid,width]: sines and cosines of each patch's row and column; zero for the class token."""
     places = (torch.arange(grid) + 0.5) / grid * torch.pi
     angles = places[:, None] * torch.linspace(1, grid, max(1, width // 4)) / 2
@@ -58,11 +58,11 @@ def grid_waves(angles: Tensor, width: int) -> Tensor:
     return waves.flatten(0, 1)
 
 
-def _wake_transformer(model: KaoLRM, seen: Tensor) -> Tensor:
+def _initialise_transformer(model: KaoLRM, seen: Tensor) -> Tensor:
     """Image features [B,M,D] -> triplane tokens [B,N,C]. The first layer reads the picture, the others add to that."""
     config = model.config
     width, context = config.transformer_dim, config.encoder_feat_dim
-    waves = place_waves(config.triplane_low_res, context)[:, 1:].repeat(1, 3, 1)
+    waves = patch_waves(config.triplane_low_res, context)[:, 1:].repeat(1, 3, 1)
     common = min(width, context)
     model.pos_embed[..., :common] += waves[..., :common]
     camera = model.camera_embedder(source_camera().to(seen)[None].expand(len(seen), -1))

@@ -17,6 +17,7 @@ from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import ssim
 from blendsplat.kaolrm.decoders import exact
 from blendsplat.kaolrm.model import KaoLRM, head_vertices
+from blendsplat.kaolrm.training.draw_head import MeshView, SurfelImage, draw_mesh, draw_surfels
 from blendsplat.kaolrm.training.losses import (
     alpha_loss,
     binding_losses,
@@ -25,9 +26,8 @@ from blendsplat.kaolrm.training.losses import (
     pixel_loss,
     regulariser,
 )
-from blendsplat.kaolrm.training.presets import LossWeights, StagesPreset
+from blendsplat.kaolrm.training.presets import LossWeights, PublishedPreset
 from blendsplat.kaolrm.training.published_dataset import Views
-from blendsplat.kaolrm.training.rendering import MeshView, SurfelImage, draw_mesh, draw_surfels
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -35,7 +35,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 class Objective(nn.Module):
     """``model`` with what judges it; the head and the perceptual metric are no part of its parameters."""
 
-    def __init__(self, model: KaoLRM, head: HeadModel, preset: StagesPreset, lpips: Lpips | None = None) -> None:
+    def __init__(self, model: KaoLRM, head: HeadModel, preset: PublishedPreset, lpips: Lpips | None = None) -> None:
         super().__init__()
         self.model, self.preset = model, preset
         self.head, self._face, self._lpips = head, face_triangles(head), (lpips,)  # the tuple hides its buffers

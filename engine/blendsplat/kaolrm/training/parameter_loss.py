@@ -17,7 +17,7 @@ from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS
 
 
 @dataclass
-class TruthLoss:
+class ParameterLoss:
     """L1 distances of world vertices; of what the shape, and what expression and jaw, do to the head; and of
     coefficients measured in their own spread over the data. Of the person only the head counts, and the face in it
     twice; where the head is in the picture every fit finds again, so ``world`` may be small."""

@@ -20,7 +20,7 @@ class _Values(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TruthPreset(_Values):
+class SupervisedPreset(_Values):
     """Training on generated heads whose parameters are known. Everything is counted in images."""
 
     method: Literal["truth"] = "truth"
@@ -40,8 +40,8 @@ class TruthPreset(_Values):
     model: Config = Config()
 
 
-class SolvePreset(_Values):
-    """A KaoLRM solved for by least squares on generated heads whose parameters are known (solving.py)."""
+class ClosedFormPreset(_Values):
+    """A KaoLRM solved for by least squares on generated heads whose parameters are known (fit_closed_form.py)."""
 
     method: Literal["solve"]
     held_out: int = Field(80, ge=1, description="people at the end of the data that only judge")
@@ -71,7 +71,7 @@ class LossWeights(_Values):
         return any((self.alpha, self.pixel, self.lpips, self.ssim, self.depth, self.normal))
 
 
-class StagesPreset(_Values):
+class PublishedPreset(_Values):
     """The published training in two stages on pictures (KaoLRM, sections 3.4 and 4.2; the released configuration).
 
     The defaults are the multi-view values.
@@ -100,9 +100,9 @@ class StagesPreset(_Values):
     model: Config = Config()
 
 
-Preset = TruthPreset | SolvePreset | StagesPreset
-_METHODS: dict[str, type[TruthPreset] | type[SolvePreset] | type[StagesPreset]] = {
-    "solve": SolvePreset, "truth": TruthPreset, "published": StagesPreset,
+Preset = SupervisedPreset | ClosedFormPreset | PublishedPreset
+_METHODS: dict[str, type[SupervisedPreset] | type[ClosedFormPreset] | type[PublishedPreset]] = {
+    "solve": ClosedFormPreset, "truth": SupervisedPreset, "published": PublishedPreset,
 }  # fmt: skip
 
 

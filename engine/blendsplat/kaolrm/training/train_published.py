@@ -34,7 +34,7 @@ from blendsplat.kaolrm.training.optimiser import (
     save_checkpoint,
     shuffled,
 )
-from blendsplat.kaolrm.training.presets import LossWeights, StagesPreset
+from blendsplat.kaolrm.training.presets import LossWeights, PublishedPreset
 from blendsplat.kaolrm.training.published_dataset import HeadData, Sizes, Views
 from blendsplat.kaolrm.weight_catalogue import find_weights
 from blendsplat.kaolrm.weights import CONFIG, inspect_weights, load_model, load_openlrm, save_model
@@ -60,11 +60,11 @@ class StageScore:
     left_out: list[str]  # a sentence for everybody whose files are damaged
 
 
-class StageTrainer:
+class PublishedTrainer:
     """One training: the network, its optimiser and its place in the data. ``step`` trains one batch."""
 
     def __init__(
-        self, directory: Path | str, preset: StagesPreset, head: HeadModel, model: KaoLRM,
+        self, directory: Path | str, preset: PublishedPreset, head: HeadModel, model: KaoLRM,
         stage: Stage | None = None, where: Devices | None = None,
     ) -> None:  # fmt: skip
         """stage: only that one (1 ends after stage I, 2 begins with stage II)."""
@@ -168,8 +168,8 @@ class StageTrainer:
         self.images = max(images, self.images)  # stage 2 alone goes on from stage I's checkpoint
 
 
-def train_stages(
-    directory: Path | str, preset: StagesPreset, output: Path | str, progress: Progress | None = None,
+def train_published(
+    directory: Path | str, preset: PublishedPreset, output: Path | str, progress: Progress | None = None,
     device: torch.device | str = "cpu", head: str = "", start: Path | str | None = None, stage: Stage | None = None,
 ) -> StageScore:  # fmt: skip
     """Train on a folder in either published layout; ``output`` then holds what load_model reads.
@@ -181,26 +181,26 @@ def train_stages(
     where, output = devices(device, preset.precision, draws), Path(output)
     continued = (output / CHECKPOINT).is_file()
     model = network(preset, output if continued else start, continued)
-    trainer = StageTrainer(directory, preset, load_head(head or preset.model.head), model, stage, where)
+    trainer = PublishedTrainer(directory, preset, load_head(head or preset.model.head), model, stage, where)
     if continued:
         trainer.restore(output / CHECKPOINT)
         where.wait()  # nobody writes the file before everybody has read it
-    told = Progress() if where.rank else progress or Progress()
-    told.update("train", trainer.images, trainer.total, " ".join(_notes(trainer)))
+    shown = Progress() if where.rank else progress or Progress()
+    shown.update("train", trainer.images, trainer.total, " ".join(_notes(trainer)))
 
     def save() -> str:
         if where.rank:
             return ""  # the first process writes for all
         trainer.save_checkpoint(output / CHECKPOINT)
         save_model(output, trainer.model)
-        return _told(trainer.score())
+        return _summary(trainer.score())
 
-    run(trainer, told, preset.checkpoint_seconds, save, where.any)
+    run(trainer, shown, preset.checkpoint_seconds, save, where.any)
     where.wait()
     return trainer.score()
 
 
-def _notes(trainer: StageTrainer) -> list[str]:
+def _notes(trainer: PublishedTrainer) -> list[str]:
     """What the user should know before it begins."""
     left_out, preset = trainer.data.notes, trainer.preset
     notes = [f"{len(left_out)} people cannot be used; the first: {left_out[0]}"] if left_out else []
@@ -209,7 +209,7 @@ def _notes(trainer: StageTrainer) -> list[str]:
     return notes
 
 
-def network(preset: StagesPreset, start: Path | str | None = None, continued: bool = False) -> KaoLRM:
+def network(preset: PublishedPreset, start: Path | str | None = None, continued: bool = False) -> KaoLRM:
     """An untrained network of the preset's sizes, or one with the weights in ``start``: OpenLRM's, a KaoLRM's, or those
     of a training that goes on. Weights decide the sizes of their own parts, the preset those of the others."""
     torch.manual_seed(preset.seed)
@@ -225,5 +225,5 @@ def network(preset: StagesPreset, start: Path | str | None = None, continued: bo
     return load_openlrm(folder, **{name: getattr(preset.model, name) for name in _NOT_OPENLRM})[0]
 
 
-def _told(score: StageScore) -> str:
+def _summary(score: StageScore) -> str:
     return f"stage {score.stage}: held-out landmarks {score.landmark_pixels:.2f} px, pictures {score.psnr:.2f} dB"

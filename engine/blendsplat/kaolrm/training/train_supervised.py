@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teaches a KaoLRM from generated people whose parameters are known: how the small default that ships was made.
+"""Teaches a KaoLRM from generated people whose parameters are known, by gradient descent.
 
-Stops and continues at any time: the folder holds the best weights so far (what load_model reads) and a checkpoint.
+The default that ships is made by fit_closed_form instead. Stops and continues at any time: the folder holds the best
+weights so far (what load_model reads) and a checkpoint.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from blendsplat.heads import load_head
 from blendsplat.heads.model import HeadModel, part_of
 from blendsplat.kaolrm.model import KaoLRM
 from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView, TrueHeads
-from blendsplat.kaolrm.training.initialise import wake
+from blendsplat.kaolrm.training.initialise import initialise_network
 from blendsplat.kaolrm.training.loop import run
 from blendsplat.kaolrm.training.optimiser import (
     CHECKPOINT,
@@ -32,12 +33,12 @@ from blendsplat.kaolrm.training.optimiser import (
     save_checkpoint,
     shuffled,
 )
-from blendsplat.kaolrm.training.parameter_loss import TruthLoss, coefficient_statistics, face_error
-from blendsplat.kaolrm.training.presets import TruthPreset
+from blendsplat.kaolrm.training.parameter_loss import ParameterLoss, coefficient_statistics, face_error
+from blendsplat.kaolrm.training.presets import SupervisedPreset
 from blendsplat.kaolrm.weights import save_model
 from blendsplat.progress import Progress
 
-_STATISTICS_OF, _WAKING = 512, 96  # views that the data's mean, and the network's start, are taken from
+_STATISTICS_OF, _INITIALISED_ON = 512, 96  # views that the data's mean, and the network's start, are taken from
 
 _SCORED_AT_ONCE = 16
 _LOSS_STRIDE = 4  # vertices: one in so many says as much of a smooth surface
@@ -53,10 +54,10 @@ class Score:
     wobble: float
 
 
-class TruthTrainer:
+class SupervisedTrainer:
     """One training: the model, its optimiser and its place in the data. ``step`` trains one batch."""
 
-    def __init__(self, directory: Path | str, preset: TruthPreset, device: torch.device | str = "cpu") -> None:
+    def __init__(self, directory: Path | str, preset: SupervisedPreset, device: torch.device | str = "cpu") -> None:
         self.preset, self.device = preset, torch.device(device)
         self.data = GeneratedViews(directory, preset.model.image_size, preset.model.framing_share)
         if len(self.data.people) <= preset.held_out:
@@ -74,10 +75,10 @@ class TruthTrainer:
         self.images = 0
         step = max(1, len(self.training) // _STATISTICS_OF)
         mean, spread = coefficient_statistics([self.data.item(view)[1] for view in self.training[::step]])
-        wake(self.model, self._spread_images(_WAKING))
+        initialise_network(self.model, self._spread_images(_INITIALISED_ON))
         self._start_at(mean)
         few = part_of(self.head, torch.arange(0, self.head.vertex_count, _LOSS_STRIDE))
-        self.loss = TruthLoss(
+        self.loss = ParameterLoss(
             few, {name: value.to(self.device) for name, value in spread.items()}, preset.model.focal,
             preset.world, preset.displacement, preset.coefficient,
         )  # fmt: skip
@@ -168,8 +169,8 @@ def score_of(
     )
 
 
-def train_truth(
-    directory: Path | str, preset: TruthPreset, output: Path | str, progress: Progress | None = None,
+def train_supervised(
+    directory: Path | str, preset: SupervisedPreset, output: Path | str, progress: Progress | None = None,
     device: torch.device | str = "cpu",
 ) -> Score:  # fmt: skip
     """Train on the generated people in ``directory``; ``output`` then holds what load_model reads, in half precision.
@@ -177,21 +178,21 @@ def train_truth(
     Continues from the checkpoint in ``output``. Cancelling keeps both files.
     """
     progress, output = progress or Progress(), Path(output)
-    trainer = TruthTrainer(directory, preset, device)
+    trainer = SupervisedTrainer(directory, preset, device)
     if (output / CHECKPOINT).is_file():
         trainer.restore(output / CHECKPOINT)
     progress.update("train", trainer.images, preset.images, " ".join(trainer.data.notes[:1]))
-    run(trainer, progress, preset.checkpoint_seconds, lambda: _told(_save(trainer, output)))
+    run(trainer, progress, preset.checkpoint_seconds, lambda: _summary(_save(trainer, output)))
     return trainer.score()
 
 
-def _save(trainer: TruthTrainer, output: Path) -> Score:
+def _save(trainer: SupervisedTrainer, output: Path) -> Score:
     trainer.save_checkpoint(output / CHECKPOINT)
     save_model(output, trainer.model, torch.float16)
     return trainer.score()
 
 
-def _told(score: Score) -> str:
+def _summary(score: Score) -> str:
     return (
         f"held-out faces {score.error_mm:.2f} mm (mean face {score.mean_face_mm:.2f}), "
         f"wobble over views {score.wobble:.2f}"

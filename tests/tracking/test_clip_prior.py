@@ -23,7 +23,7 @@ from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import load_landmarks, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
-from blendsplat.tracking.clip_reading import between, frames_to_read, person_shape, read_clip, yaws
+from blendsplat.tracking.clip_prior import between, frames_to_read, person_shape, read_clip, yaws
 from blendsplat.video import Clip
 from blendsplat.video.clip import ClipInfo, write_info, write_png
 from synthetic_head import landmarks_of, make_head, make_truth

@@ -26,7 +26,7 @@ from blendsplat.video.images import open_source
 from blendsplat.video.matte import MaskFolder, Segmenter, refine_matte
 from blendsplat.video.prefetch import prefetch
 from blendsplat.video.shots import ShotFinder
-from blendsplat.video.staging import staging
+from blendsplat.video.staged_folder import staging
 
 log = logging.getLogger(__name__)
 
