@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from eye import eye
 from small_head import grid_sphere
 
 
@@ -102,6 +103,30 @@ def flame_arrays(seed: int = 0, identities: int = 6, expressions: int = 4) -> di
         "bs_style": "lbs",
         "bs_type": "lrotmin",
     }
+
+
+def flame_arrays_with_eyes(seed: int = 0) -> dict[str, Any]:
+    """flame_arrays with eyes before the ball instead: eyeballs behind lids that have a slit (eye.py)."""
+    arrays = flame_arrays(seed)
+    ball = 14 * 20
+    sides = [eye(np.array([x, 0.02, 0.13])) for x in (0.031, -0.031)]
+    vertices, faces = [arrays["v_template"][:ball]], [arrays["f"][(arrays["f"] < ball).all(1)].astype(np.int64)]
+    weights, joints = [arrays["weights"][:ball]], arrays["J_regressor"].toarray()[:, :ball]
+    for joint, (points, triangles, eyeball, _) in zip((3, 4), sides, strict=True):
+        start, carried = sum(map(len, vertices)), np.zeros((len(points), 5))
+        carried[:, 1] = 1
+        carried[eyeball] = np.eye(5)[joint]
+        joints = np.concatenate([joints, np.zeros((5, len(points)))], 1)
+        joints[joint, start + eyeball] = 1 / len(eyeball)
+        vertices, faces, weights = [*vertices, points], [*faces, triangles + start], [*weights, carried]
+    rng, count = np.random.default_rng(seed), joints.shape[1]
+    template = np.concatenate(vertices)
+    return arrays | {
+        "v_template": template, "f": np.concatenate(faces).astype(np.uint32), "weights": np.concatenate(weights),
+        "J_regressor": sp.csc_matrix(joints), "J": joints @ template,
+        "shapedirs": rng.normal(size=(count, 3, arrays["shapedirs"].shape[2])) * 0.002,
+        "posedirs": rng.normal(size=(count, 3, 36)) * 0.001,
+    }  # fmt: skip
 
 
 def write_flame(

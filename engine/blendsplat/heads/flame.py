@@ -2,7 +2,8 @@
 """FLAME (Li et al. 2017) from the user's own pickle: 2020, 2023 or 2023 Open, without chumpy and without running it.
 
 Beside the pickle may lie the template OBJ (texture coordinates), FLAME_masks.pkl (regions) and landmark_embedding.npy
-(the mouth's place); what is missing is computed from the geometry. Teeth are added as RGBAvatar does.
+(the mouth's place); what is missing is computed from the geometry. Teeth are added as RGBAvatar does, and lids that
+close, which FLAME lacks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import scipy.sparse as sp
 import torch
 
 from blendsplat.errors import BlendsplatError, FormatError
+from blendsplat.heads.eyelids import eyelid_directions
 from blendsplat.heads.families import FLAME
 from blendsplat.heads.flame_regions import geometric_regions, neck_ring, regions_from_masks
 from blendsplat.heads.foreign_files import load_npy, load_pickle
@@ -69,6 +71,8 @@ def load_flame(path: Path | str, identities: int = IDENTITIES, teeth: bool = Tru
     regions["neck_ring"] = neck_ring(arrays.faces, arrays.vertices)
     uvs, uv_faces = _texture_coordinates(arrays, path, regions)
     head = _assemble(path.stem, arrays, identities, uvs, uv_faces, regions)
+    lids = eyelid_directions(arrays.vertices, arrays.faces, (eyes["left_eyeball"], eyes["right_eyeball"]))
+    head.eyelid_directions = _tensor(lids)
     return _with_teeth(head, make_teeth(mouth), mouth) if teeth else head
 
 

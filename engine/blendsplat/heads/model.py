@@ -80,7 +80,7 @@ class HeadModel:
     shape_directions: Tensor  # [S,V,3]
     expression_directions: Tensor  # [E,V,3]
     expression_names: tuple[str, ...]  # E
-    eyelid_directions: Tensor  # [2,V,3]; zeros when the expressions hold the lids
+    eyelid_directions: Tensor  # [2,V,3] left, right; zeros when the expressions hold the lids
     pose_directions: Tensor  # [36,V,3]: for joints neck, jaw, eyes: the 9 entries of R - I, row-major
     joints: Tensor  # [5,3] of the template
     joint_shape_directions: Tensor  # [S,5,3]
