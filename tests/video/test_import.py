@@ -12,8 +12,7 @@ from PIL import Image
 
 from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError, StorageError, VideoError
 from blendsplat.landmarks.detector import load_landmarks
-from blendsplat.video import Clip, ClipOptions, import_clip
-from blendsplat.video import importing as importing_module
+from blendsplat.video import Clip, ClipOptions, clip_import, import_clip
 from video_files import encode_video, set_display_matrix
 
 SMALL = ClipOptions(size=192)
@@ -191,7 +190,7 @@ def test_an_existing_clip_is_safe_until_a_new_one_is_complete(video, tmp_path, r
         raise StorageError("Could not write: disk full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(importing_module, "write_png", full)
+        patch.setattr(clip_import, "write_png", full)
         with pytest.raises(StorageError):
             import_clip(video, directory, again)
     assert snapshot(directory) == before
