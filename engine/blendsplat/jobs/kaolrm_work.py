@@ -25,7 +25,7 @@ def run_generate_heads(options: opt.GenerateHeadsOptions, progress: Progress) ->
 
 
 def run_train_kaolrm(options: opt.TrainKaolrmOptions, progress: Progress) -> dict[str, Any]:
-    """-> {output} and the held-out score: of train_supervised and fit_closed_form in millimetres, of train_published in pixels.
+    """-> {output} and the held-out score: in pixels of train_published, of the two others in millimetres.
 
     Raises InputError for what the preset's method does not know.
     """
