@@ -103,7 +103,17 @@ class Config(BaseModel):
     @property
     def parameter_count(self) -> int:
         """Numbers that the FLAME decoder gives: shape, expression, global rotation, jaw, scale, translation."""
-        return self.shape_count + self.expression_count + 6 + 1 + 3
+        return sum(self.coefficient_sizes)
+
+    @property
+    def coefficient_sizes(self) -> tuple[int, int, int, int, int]:
+        """Of shape, expression, pose (global and jaw rotation vectors), scale, translation, in the decoder's order."""
+        return self.shape_count, self.expression_count, 6, 1, 3
+
+    @property
+    def scale_column(self) -> int:
+        """Where the scale lies among the FLAME decoder's numbers."""
+        return sum(self.coefficient_sizes[:3])
 
     def fits_head(self, head: HeadModel) -> bool:
         """Whether the coefficients can move ``head``: of the same model or else family, with as many or more."""

@@ -87,7 +87,7 @@ class FlameDecoder(nn.Module):
         nn.init.normal_(last.weight, std=1e-3)
         nn.init.zeros_(last.bias)
         with torch.no_grad():
-            last.bias[config.shape_count + config.expression_count + 6] = _before_softplus(_TYPICAL_SCALE, config)
+            last.bias[config.scale_column] = _before_softplus(_TYPICAL_SCALE, config)
 
 
 def _before_softplus(size: float, config: Config) -> float:
@@ -98,8 +98,7 @@ def _before_softplus(size: float, config: Config) -> float:
 def split_coefficients(raw: Tensor, config: Config) -> dict[str, Tensor]:
     """Raw [B,S+E+10] -> shape [B,S], expression [B,E], pose [B,6] (global and jaw rotation vectors, radians),
     scale [B,1] (at least 0.1), translation [B,3]."""
-    sizes = (config.shape_count, config.expression_count, 6, 1, 3)
-    shape, expression, pose, scale, translation = raw.split(sizes, -1)
+    shape, expression, pose, scale, translation = raw.split(config.coefficient_sizes, -1)
     return {
         "shape": shape,
         "expression": expression,

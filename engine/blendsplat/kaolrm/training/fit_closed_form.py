@@ -62,7 +62,7 @@ def fit_decoder(model: KaoLRM, edges: Tensor, targets: Tensor, strength: float) 
 
 def unsplit(targets: Tensor, model: KaoLRM) -> Tensor:
     """Coefficients [N,C] as the decoder gives them before split_coefficients: the scale before its softplus."""
-    place = model.config.shape_count + model.config.expression_count + 6
+    place = model.config.scale_column
     raw = targets.clone()
     raw[:, place] = torch.log(torch.expm1(targets[:, place].double())).float()
     return raw

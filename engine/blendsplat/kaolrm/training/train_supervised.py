@@ -141,7 +141,7 @@ class SupervisedTrainer:
         last = self.model.flame_decoder.decoder[-1]
         assert isinstance(last, nn.Linear)
         values = torch.cat([mean[name] for name in COEFFICIENTS])
-        place = self.preset.model.shape_count + self.preset.model.expression_count + 6
+        place = self.preset.model.scale_column
         values[place] = math.log(math.expm1(float(values[place])))  # the scale passes a softplus
         last.bias.copy_(values)
 
