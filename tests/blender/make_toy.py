@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from blendsplat.avatars.rendering import render_performance
+from blendsplat.heads import load
 from blendsplat.systems import SYSTEMS, load_avatar, make_preset, train_avatar
-from blendsplat.training import tracked_clip
 from tiny_clip import tiny_head, write_tiny_clip
 from toy_system import TOY
 
@@ -25,7 +25,7 @@ SIZE = 96
 
 def make(folder: Path) -> None:
     SYSTEMS["toy"] = TOY
-    tracked_clip.load_head = lambda source, **_: tiny_head()
+    load.load_head = lambda source, **_: tiny_head()
     performance = write_tiny_clip(folder / "clip")
     preset = make_preset({"system": "toy", "image_size": 32, "images": 200, "batch": 4, "decay_images": 0})
     train_avatar(folder / "clip", preset, folder / "toy.avatar.npz")
