@@ -15,8 +15,8 @@ import torch
 from blendsplat.avatars.avatar import Gaussians
 from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
-from blendsplat.serving import driving
-from blendsplat.serving.driving import AvatarCache
+from blendsplat.serving import drive as driving
+from blendsplat.serving.drive import AvatarCache
 from blendsplat.systems import load_avatar
 from engine_client import LocalServer
 from tiny_clip import tiny_avatar, tiny_head, tiny_tracking

@@ -18,7 +18,7 @@ from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
 from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
-from blendsplat.training.scoring import score_frames
+from blendsplat.training.scores import score_frames
 from blendsplat.training.tracked_clip import TrackedClip
 from tiny_clip import tiny_tracking, write_tiny_clip
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from blendsplat.bench import floors
-from blendsplat.bench.binding import bind_calls
+from blendsplat.bench.bind import bind_calls
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.subject import BATCH, FRAMES, new_trainer

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.bench import floors
-from blendsplat.bench.binding import bind_calls
+from blendsplat.bench.bind import bind_calls
 from blendsplat.bench.machine import Ceilings
 from blendsplat.bench.scene import work_of
 from blendsplat.bench.subject import scene_of

@@ -18,7 +18,7 @@ from blendsplat.heads.performance import check_same_head
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar
-from blendsplat.training.scoring import score_frames
+from blendsplat.training.scores import score_frames
 from blendsplat.training.tracked_clip import TrackedClip
 
 

@@ -26,7 +26,8 @@ from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.logs import start_log
 from blendsplat.jobs.options import ABSOLUTE, Options, validated
 from blendsplat.progress import Frame
-from blendsplat.serving import driving, rendering
+from blendsplat.serving import drive as driving
+from blendsplat.serving import rendering
 from blendsplat.serving.arrays import Arrays
 from blendsplat.serving.connection import Outbox, take_standard_streams
 from blendsplat.serving.interactive import InteractiveLane

@@ -18,7 +18,7 @@ from blendsplat.progress import Progress
 from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, training_fingerprint
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
-from blendsplat.training.scoring import score_frames
+from blendsplat.training.scores import score_frames
 from blendsplat.training.system import MakeTrainer
 from blendsplat.training.tracked_clip import TrackedClip
 from blendsplat.training.trainer import StepReport, Trainer
