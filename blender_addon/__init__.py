@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .client import jobs, preview, session, weights_check
+from .client import jobs, preview, pump, session, weights_check
 from .render import engine as render_engine
 from .scene import follow_head
 from .ui import operators, panels, photographs, preferences_page, properties
@@ -19,7 +19,8 @@ def register() -> None:
 def unregister() -> None:
     for module in reversed(_MODULES):
         module.unregister()
+    pump.unregister()
     jobs.unregister()
     weights_check.unregister()
-    session.stop()
+    session.unregister()
     preview.unregister()

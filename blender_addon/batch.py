@@ -49,7 +49,9 @@ def build_scene(addon: ModuleType, clip: Path, avatar: Path) -> bpy.types.Scene:
     scene = bpy.context.scene
     settings = scene.blendsplat
     settings.directory, settings.avatar_file, settings.performance = str(clip), str(avatar), str(clip / "tracking.npz")
-    addon.ui.operators.track.add_head(bpy.context, clip)
+    errand = addon.ui.operators.track.fetch_head(scene, clip, wait=True)
+    if errand.error:
+        raise RuntimeError(errand.error)
     addon.ui.operators.avatar.add_avatar(bpy.context, avatar, clip / "tracking.npz")
     return scene
 

@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's long jobs as Blender sees them: started here, followed by a timer on the main thread.
+"""The engine's long jobs as Blender sees them: started here, followed by the pump on the main thread.
 
-Only the main thread touches Blender data: the link's threads fill a queue, the pump empties it a little at a time. In
-background, where timers do not fire, ``wait`` drains the same queue.
+Each kind of job belongs to a lane: one job of a lane runs at a time, lanes run side by side, and questions
+(``session.ask``) beside all of them. A running job may be sent frames and may send some back.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import bpy
 import numpy as np
 
-from . import preview, session
-from .link import EngineError, LinkError, Pending
+from . import preview, pump, session
+from .link import LinkError
 
-_BUDGET = 0.02
 RUNNING = ("starting", "running", "cancelling")
 TITLES = {
     "import": "Import",
@@ -29,10 +28,16 @@ TITLES = {
     "render": "Render",
     "evaluate": "Evaluate",
     "export": "Export",
+    "train_kaolrm": "Train Face Network",
+    "generate_heads": "Generate Heads",
 }
+WORK = "work"
+# What an engine that says nothing of lanes does with each kind; the others are the lane WORK.
+_LANES = {"train": "train", "train_kaolrm": "train", "generate_heads": "train"}
+_numbers = itertools.count(1)
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One job. state: starting, running, cancelling, done, failed, cancelled. Holds no Blender data, only names."""
 
@@ -49,13 +54,20 @@ class Job:
     figures: dict[str, float] = field(default_factory=dict)
     error: str = ""
     result: Any = None
-    request: Pending | None = None
-    connected: bool = False
+    request: session.Question | None = None
     asked_to_cancel: bool = False
+    number: int = field(default_factory=lambda: next(_numbers))  # its own in this Blender session
+    pictured: bool = False  # the newest preview is on its way to the panel
+    preview: np.ndarray | None = None  # [H,W,3] uint8, the newest
 
     @property
     def running(self) -> bool:
         return self.state in RUNNING
+
+    @property
+    def connected(self) -> bool:
+        """It was sent to the engine."""
+        return self.request is not None and self.request.pending is not None
 
     @property
     def fraction(self) -> float:
@@ -95,33 +107,65 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-_jobs: dict[str, Job] = {}  # the latest job of each kind
-_finished: dict[str, Callable[[Job], None]] = {}
-_early: list[tuple[str | None, dict[str, Any], dict[str, np.ndarray]]] = []
+_latest: dict[str, Job] = {}  # by kind
+_running: list[Job] = []
+_finished: dict[str, list[Callable[[Job], None]]] = {}
+_framed: dict[str, list[Callable[[Job, dict[str, Any], dict[str, np.ndarray]], None]]] = {}
+_early: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]] = []  # of jobs whose id is not known yet
 
 
 def latest(kind: str) -> Job | None:
     """The running or last job of this kind."""
-    return _jobs.get(kind)
+    return _latest.get(kind)
 
 
-def running() -> Job | None:
-    """A running job, if any."""
-    return next((job for job in _jobs.values() if job.running), None)
+def lane_of(kind: str) -> str:
+    """The lane that jobs of this kind run in, as the engine says."""
+    told = session.link.hello.get("lanes")
+    lanes = told if isinstance(told, dict) else _LANES
+    return str(lanes.get(kind, WORK))
+
+
+def running(lane: str | None = None) -> Job | None:
+    """The job that runs in this lane (the last one started), or in any."""
+    return next((job for job in reversed(_running) if lane is None or lane_of(job.kind) == lane), None)
+
+
+def working_in(directory: str) -> Job | None:
+    """The running job that works on this folder (a path of the engine's machine)."""
+    return next((job for job in _running if job.params.get("directory") == directory), None)
 
 
 def on_finished(kind: str, function: Callable[[Job], None]) -> None:
     """``function(job)`` is called on the main thread when a job of this kind is done."""
-    _finished[kind] = function
+    functions = _finished.setdefault(kind, [])
+    if function not in functions:
+        functions.append(function)
+
+
+def on_frame(kind: str, function: Callable[[Job, dict[str, Any], dict[str, np.ndarray]], None]) -> None:
+    """``function(job, info, arrays)`` is called on the main thread for every frame that a job of this kind sends, in
+    order and none left out."""
+    functions = _framed.setdefault(kind, [])
+    if function not in functions:
+        functions.append(function)
 
 
 def start(kind: str, params: dict[str, Any], context: dict[str, Any] | None = None) -> Job:
     """Start a job; it waits for the engine by itself. Raises LinkError when the engine cannot even be started."""
     session.start(patient=False)
     job = Job(kind, params, context or {})
-    _jobs[kind] = job
-    preview.clear()
-    ensure_pump()
+    if job.params.get("device") == "":
+        job.params["device"] = session.device()
+    previous = _latest.get(kind)
+    if previous is not None:
+        preview.clear(previous.number)
+    _latest[kind] = job
+    _running.append(job)
+    job.request = session.ask(
+        "job.start", {"kind": kind, "params": job.params}, wait=False,
+        then=lambda result, _arrays: _started(job, result), failed=lambda sentence: _fail(job, sentence),
+    )  # fmt: skip
     return job
 
 
@@ -130,89 +174,89 @@ def cancel(job: Job) -> None:
     if not job.running:
         return
     job.asked_to_cancel = True
-    if job.identity is None and job.request is None:
-        job.state = "cancelled"
+    if job.request is not None and session.withdraw(job.request):
+        _end(job, "cancelled")
         return
     job.state = "cancelling"
-    _send_cancel(job)
+    if job.identity is not None:  # else as soon as the engine has told it
+        _send_cancel(job)
+
+
+def send_frame(
+    job: Job, arrays: dict[str, np.ndarray], info: dict[str, Any] | None = None,
+    then: Callable[[bool], None] = lambda _accepted: None,
+) -> None:  # fmt: skip
+    """Hand a running job a frame: arrays, and what is to be said of them. Returns at once.
+
+    ``then(accepted)`` says whether the job took it (it may be too busy). Frames arrive in the order they are sent.
+    Raises LinkError when the job does not run.
+    """
+    if job.identity is None or not job.running:
+        raise LinkError(f"{TITLES.get(job.kind, job.kind)} does not run: it can take no frames.")
+
+    def answered(result: Any, _arrays: dict[str, np.ndarray]) -> None:
+        then(isinstance(result, dict) and result.get("accepted") is True)
+
+    session.ask(
+        "job.frame", {**(info or {}), "job": job.identity}, arrays, wait=False,
+        then=answered, failed=lambda _sentence: then(False),
+    )  # fmt: skip
 
 
 def wait(job: Job, timeout: float | None = None, tick: Callable[[Job], None] | None = None) -> Job:
     """Follow a job to its end without timers: in background and in scripts. Raises LinkError at the time-out."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    while job.running:
-        pump(budget=0.2)
+
+    def look() -> None:
         if tick is not None:
             tick(job)
-        if deadline is not None and time.monotonic() > deadline:
+        if job.running and deadline is not None and time.monotonic() > deadline:
             cancel(job)
             raise LinkError(f"The job {job.kind!r} took longer than {timeout:.0f} seconds.")
-        time.sleep(0.02)
+
+    pump.until(lambda: not job.running, look)
     return job
 
 
-def pump(budget: float = _BUDGET) -> None:
-    """Take in what the engine sent, for at most ``budget`` seconds, and push jobs forward. Main thread only."""
-    link = session.link
-    link.beat()
-    running_jobs = [job for job in _jobs.values() if job.running]
-    if link.state in ("starting", "ready"):
-        for job in running_jobs:
-            _advance(job)
-    end = time.monotonic() + budget
-    notifications = link.notifications
-    while not notifications.empty() and time.monotonic() < end:
-        message = notifications.get_nowait()
-        _take(message.body.get("method"), message.body.get("params") or {}, message.arrays)
-    if link.state in ("failed", "off") and notifications.empty():  # a job may have finished just before its engine died
-        for job in running_jobs:
-            if job.running:
-                _fail(job, link.sentence or "The engine was stopped.")
-    _redraw()
+def _started(job: Job, result: Any) -> None:
+    if not isinstance(result, dict) or "job" not in result:
+        raise LinkError("The engine did not tell the job's number; install the engine again.")
+    job.identity = str(result["job"])
+    if job.state == "starting":
+        job.state = "running"
+    if job.asked_to_cancel:
+        _send_cancel(job)
+    early = list(_early)
+    _early.clear()
+    for method, params, arrays in early:
+        _take(method, params, arrays)
 
 
-def _advance(job: Job) -> None:
-    """Engine ready -> job.start sent -> id received."""
+def _step(_end: float) -> float | None:
+    """Show the newest pictures; end the jobs of an engine that died."""
+    for job in _running:
+        if job.pictured and job.preview is not None:
+            preview.show(job.number, job.preview)
+            job.pictured = False
     link = session.link
-    if job.request is None and link.state == "ready":
-        job.connected = True
-        if "device" in job.params and not job.params["device"]:
-            job.params["device"] = session.device()
-        try:
-            job.request = link.request("job.start", {"kind": job.kind, "params": job.params})
-        except LinkError as error:
-            _fail(job, str(error))
-    elif job.identity is None and job.request is not None and job.request.done:
-        try:
-            result, _ = job.request.result()
-            job.identity = str(result["job"])
-            if job.state == "starting":
-                job.state = "running"
-            if job.asked_to_cancel:
-                _send_cancel(job)
-            early = list(_early)
-            _early.clear()
-            for method, params, arrays in early:
-                _take(method, params, arrays)
-        except (LinkError, EngineError, KeyError, TypeError) as error:
-            _fail(job, session.sentence_of(error))
+    if link.state in ("failed", "off") and link.notifications.empty():  # a job may have finished before its engine died
+        for job in list(_running):
+            _fail(job, link.sentence or "The engine was stopped.")
+    if all(job.identity is not None for job in _running):
+        _early.clear()
+    return pump.SOON if _running else None
 
 
 def _send_cancel(job: Job) -> None:
-    if job.identity is None:
-        return  # sent as soon as the engine has told the job's id
-    try:
-        session.link.request("job.cancel", {"job": job.identity})
-    except LinkError as error:
-        _fail(job, str(error))
+    session.ask("job.cancel", {"job": job.identity}, wait=False)
 
 
-def _take(method: str | None, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def _take(method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     identity = str(params.get("job"))
     # Only running jobs: a new engine process counts its ids from the beginning again.
-    job = next((job for job in _jobs.values() if job.running and job.identity == identity), None)
+    job = next((job for job in _running if job.identity == identity), None)
     if job is None:
-        if any(job.running and job.identity is None for job in _jobs.values()) and len(_early) < 10_000:
+        if any(job.identity is None for job in _running):
             _early.append((method, params, arrays))  # it overtook the answer to job.start, which tells the id
         return
     if method == "job.progress":
@@ -224,7 +268,10 @@ def _take(method: str | None, params: dict[str, Any], arrays: dict[str, np.ndarr
             str(k): float(v) for k, v in (params.get("figures") or {}).items() if isinstance(v, (int, float))
         }
     elif method == "job.preview" and "image" in arrays:
-        preview.show(arrays["image"])
+        job.preview, job.pictured = arrays["image"], True
+    elif method == "job.frame":
+        for function in _framed.get(job.kind, ()):
+            function(job, {name: value for name, value in params.items() if name != "job"}, arrays)
     elif method == "job.finished":
         _finish(job, params)
 
@@ -232,14 +279,15 @@ def _take(method: str | None, params: dict[str, Any], arrays: dict[str, np.ndarr
 def _finish(job: Job, params: dict[str, Any]) -> None:
     state = params.get("state")
     if state == "done":
-        job.state, job.result, job.eta = "done", params.get("result"), None
+        job.result = params.get("result")
+        _end(job, "done")
         try:
-            _finished.get(job.kind, lambda _job: None)(job)
+            for function in _finished.get(job.kind, ()):
+                function(job)
         except Exception as error:  # a result that cannot be shown must not end the pump
-            job.error = f"Finished, but the result could not be added: {error}"
-            job.state = "failed"
+            not_added(job, session.sentence_of(error))
     elif state == "cancelled":
-        job.state = "cancelled"
+        _end(job, "cancelled")
     else:
         error = params.get("error")
         _fail(
@@ -250,48 +298,37 @@ def _finish(job: Job, params: dict[str, Any]) -> None:
         )
 
 
+def not_added(job: Job, sentence: str) -> None:
+    """A finished job's result could not be brought into the scene."""
+    _fail(job, f"Finished, but the result could not be added: {sentence}")
+
+
 def _fail(job: Job, sentence: str) -> None:
-    job.state, job.error, job.eta = "failed", sentence, None
+    job.error = sentence
+    _end(job, "failed")
 
 
-def ensure_pump() -> None:
-    """Make sure that the timer runs (it ends by itself when there is no engine)."""
-    if not bpy.app.background and not bpy.app.timers.is_registered(_timer):
-        bpy.app.timers.register(_timer, first_interval=0.1, persistent=True)
+def _end(job: Job, state: str) -> None:
+    job.state, job.eta = state, None
+    if job in _running:
+        _running.remove(job)
 
 
-def _timer() -> float | None:
-    pump()
-    if session.link.state in ("off", "failed") and running() is None:
-        return None
-    return 0.1 if running() is not None or session.link.state == "starting" else 1.0
-
-
-_shown: Any = None
-
-
-def _redraw() -> None:
-    """Redraw the panels when what they show has changed."""
-    global _shown
-    shown = (
-        session.link.state,
-        session.link.sentence,
-        preview.version(),
-        [(j.state, j.stage, j.done, j.message, j.error) for j in _jobs.values()],
-    )
-    if shown == _shown or bpy.app.background:
-        return
-    _shown = shown
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type in ("VIEW_3D", "PREFERENCES"):
-                area.tag_redraw()
+def _shown() -> object:
+    """What panels show of jobs."""
+    return [
+        (job.state, job.stage, job.done, job.message, job.error, preview.version(job.number))
+        for job in _latest.values()
+    ]  # fmt: skip
 
 
 def unregister() -> None:
-    if bpy.app.timers.is_registered(_timer):
-        bpy.app.timers.unregister(_timer)
-    _jobs.clear()
+    _latest.clear()
+    _running.clear()
+    _early.clear()
 
 
-session.on_start(ensure_pump)
+for _method in ("job.progress", "job.preview", "job.frame", "job.finished"):
+    session.on_notification(_method, lambda params, arrays, method=_method: _take(method, params, arrays))
+pump.add_step(_step)
+pump.shows(_shown)

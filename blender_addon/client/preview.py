@@ -11,26 +11,27 @@ from bpy.utils import previews
 
 _SIZE = 256
 _previews = None
-_version = 0
-_shown = False
+_names: dict[int, list[str]] = {}  # of each job's last two pictures: the older one may still be on the screen
+_versions: dict[int, int] = {}
 _pictures = None
 
 
-def show(image: np.ndarray) -> None:
-    """Show an image [H,W,3] uint8 in the panel."""
-    global _previews, _version, _shown
+def show(job: int, image: np.ndarray) -> None:
+    """Make an image [H,W,3] uint8 the picture of the job with this number."""
+    global _previews
     if bpy.app.background or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         return
     _previews = _previews or previews.new()
-    _version += 1
+    _versions[job] = _versions.get(job, 0) + 1
     # An icon is cached on the graphics card once drawn: each image gets an icon of its own, the old ones go.
-    for name in list(_previews)[:-1]:
-        del _previews[name]
-    item = _previews.new(f"training {_version}")
+    names = _names.setdefault(job, [])
+    while len(names) > 1:
+        del _previews[names.pop(0)]
+    names.append(f"job {job}, picture {_versions[job]}")
+    item = _previews.new(names[-1])
     pixels = _fit(image)
     item.image_size = (pixels.shape[1], pixels.shape[0])
     item.image_pixels_float.foreach_set(pixels.ravel())
-    _shown = True
 
 
 def _fit(image: np.ndarray) -> np.ndarray:
@@ -46,20 +47,22 @@ def _fit(image: np.ndarray) -> np.ndarray:
     return target
 
 
-def icon() -> int:
-    """The icon's number, 0 when there is nothing to show."""
-    return _previews[f"training {_version}"].icon_id if _shown and _previews else 0
+def icon(job: int) -> int:
+    """The icon's number of a job's picture, 0 when there is nothing to show."""
+    names = _names.get(job)
+    return _previews[names[-1]].icon_id if names and _previews else 0
 
 
-def version() -> int:
-    """Changes with every image."""
-    return _version if _shown else 0
+def version(job: int) -> int:
+    """Changes with every image of a job; 0: there is none."""
+    return _versions.get(job, 0)
 
 
-def clear() -> None:
+def clear(job: int) -> None:
     """Forget the picture of an earlier job."""
-    global _shown
-    _shown = False
+    for name in _names.pop(job, ()):
+        del _previews[name]
+    _versions.pop(job, None)
 
 
 def picture(path: Path) -> int:
@@ -78,10 +81,10 @@ def picture(path: Path) -> int:
 
 
 def unregister() -> None:
-    global _previews, _shown, _pictures
-    if _pictures is not None:
-        previews.remove(_pictures)
-        _pictures = None
-    if _previews is not None:
-        previews.remove(_previews)
-        _previews, _shown = None, False
+    global _previews, _pictures
+    for collection in (_pictures, _previews):
+        if collection is not None:
+            previews.remove(collection)
+    _pictures = _previews = None
+    _names.clear()
+    _versions.clear()

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one connection to the engine that this Blender has, shared by panels, operators and the render engine.
 
-It lives in this module, not in the scene: loading another file or undoing must not lose a running engine.
+It lives in this module, not in the scene: loading another file or undoing must not lose a running engine. Blender's
+main thread never waits for an answer: ``ask`` takes what is to be done with it. Only a render (in its thread) waits.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
+import time
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,12 @@ import bpy
 import numpy as np
 
 from .. import preferences
-from .link import EngineError, Link, LinkError
+from ..formats import FileError
+from . import pump
+from .link import EngineError, Link, LinkError, Pending
 
 link = Link()
+EXPECTED = (LinkError, EngineError, FileError)  # failures that are sentences already
 _FALLBACK_PRESETS = [("draft", "Draft", "Small and quick: to see whether the clip works")]
 _preset_items: list[tuple[str, str, str]] = list(_FALLBACK_PRESETS)
 
@@ -40,33 +47,195 @@ def engine_command() -> list[str]:
     return [word.strip('"') for word in words] if sys.platform == "win32" else words
 
 
-_subscribers: list[Callable[[], None]] = []
-
-
-def on_start(function: Callable[[], None]) -> None:
-    """``function()`` is called whenever the engine was started: who follows it has work again."""
-    if function not in _subscribers:
-        _subscribers.append(function)
-
-
 def start(*, patient: bool = True) -> None:
     """Start the engine if it is not running. Raises LinkError."""
     link.start(engine_command(), log_path(), patient=patient)
-    for function in _subscribers:
-        function()
+    pump.wake()
 
 
 def ready(timeout: float = 120.0, stop: Callable[[], bool] = lambda: False, *, patient: bool = True) -> Link:
-    """A connection that has said hello, waiting for it if need be. Raises LinkError."""
+    """A connection that has said hello, waiting for it if need be: for renders, never on the main thread of a window.
+
+    Raises LinkError.
+    """
     if link.state != "ready":
         start(patient=patient)
         link.wait_ready(timeout, stop)
     return link
 
 
-def call(method: str, params: dict[str, Any], timeout: float = 60.0) -> tuple[Any, dict[str, np.ndarray]]:
-    """Ask the engine and wait for the answer: for short questions only. Raises LinkError, EngineError."""
-    return ready().request(method, params).wait(timeout)
+@dataclass(eq=False)
+class Errand:
+    """Something that the engine was asked for, as panels show it. state: waiting, done, failed (with ``error``)."""
+
+    state: str = field(default="waiting", init=False)
+    error: str = field(default="", init=False)
+
+    @property
+    def waiting(self) -> bool:
+        return self.state == "waiting"
+
+    def finish(self, act: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Do what the errand was for; what goes wrong with it is a sentence for ``failed`` and for the panels."""
+        try:
+            act()
+            self.state = "done"
+        except Exception as failure:
+            if not isinstance(failure, EXPECTED):
+                traceback.print_exc()  # for the console: the panel shows one sentence
+            self.state, self.error = "failed", sentence_of(failure)
+            failed(self.error)
+
+
+@dataclass(eq=False)
+class Question(Errand):
+    """One request and what is to be done with its answer."""
+
+    method: str
+    params: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    then: Callable[[Any, dict[str, np.ndarray]], None]
+    failed: Callable[[str], None]
+    timeout: float
+    pending: Pending | None = None
+    deadline: float = float("inf")
+
+
+Answer = tuple[Any, dict[str, np.ndarray]]
+_questions: list[Question] = []
+_topics: dict[str, Errand] = {}
+_notified: dict[str, list[Callable[[dict[str, Any], dict[str, np.ndarray]], None]]] = {}
+
+
+def ask(
+    method: str,
+    params: dict[str, Any],
+    arrays: dict[str, np.ndarray] | None = None,
+    *,
+    then: Callable[[Any, dict[str, np.ndarray]], None] = lambda _result, _arrays: None,
+    failed: Callable[[str], None] = lambda _sentence: None,
+    topic: str = "",
+    wait: bool | None = None,
+    timeout: float = 120.0,
+) -> Question:
+    """Ask the engine, starting it when needed, and return at once.
+
+    ``then(result, arrays)`` is called on the main thread when the answer is here, ``failed(sentence)`` when there is
+    none within ``timeout`` seconds of a running engine or when ``then`` raised. Neither may hold Blender data: undo or
+    another file may have replaced them. With ``wait``, or (None) where no timer would fire, the answer has been dealt
+    with when this returns. ``topic`` is what panels find it by (``errand``).
+    """
+    question = Question(method, params, arrays or {}, then, failed, timeout)
+    _questions.append(question)
+    if topic:
+        _topics[topic] = question
+    try:
+        start(patient=False)
+    except LinkError as error:
+        _settle(question, error)
+        return question
+    _advance(question)
+    if pump.synchronous() if wait is None else wait:
+        pump.until(lambda: not question.waiting)
+    return question
+
+
+def ask_all(
+    asked: list[tuple[str, dict[str, Any]]],
+    *,
+    then: Callable[[list[Answer | str]], None],
+    failed: Callable[[str], None] = lambda _sentence: None,
+    topic: str = "",
+    wait: bool | None = None,
+) -> Errand:
+    """Ask several (method, params). ``then(answers)`` is called once, when all are here, with (result, arrays) in their
+    order, or a sentence where there is none; ``failed(sentence)`` when ``then`` raised. Otherwise as ``ask``."""
+    errand, answers = Errand(), [None] * len(asked)
+    if topic:
+        _topics[topic] = errand
+
+    def take(index: int, answer: Answer | str) -> None:
+        answers[index] = answer
+        if all(item is not None for item in answers):
+            errand.finish(lambda: then(answers), failed)
+
+    for index, (method, params) in enumerate(asked):
+        ask(
+            method, params, then=lambda result, arrays, i=index: take(i, (result, arrays)),
+            failed=lambda sentence, i=index: take(i, sentence), wait=wait,
+        )  # fmt: skip
+    if not asked:
+        errand.finish(lambda: then([]), failed)
+    return errand
+
+
+def withdraw(question: Question) -> bool:
+    """Do not ask after all; False when it was sent already."""
+    if question.pending is not None or not question.waiting:
+        return False
+    _questions.remove(question)
+    question.state = "failed"
+    return True
+
+
+def errand(topic: str) -> Errand | None:
+    """The latest errand of this topic."""
+    return _topics.get(topic)
+
+
+def on_notification(method: str, function: Callable[[dict[str, Any], dict[str, np.ndarray]], None]) -> None:
+    """``function(params, arrays)`` is called on the main thread for each of the engine's notifications ``method``, in
+    the order they were sent."""
+    functions = _notified.setdefault(method, [])
+    if function not in functions:
+        functions.append(function)
+
+
+def _step(end: float) -> float | None:
+    """Push questions forward and hand out what the engine told by itself."""
+    link.beat()
+    for question in list(_questions):
+        if question in _questions:  # an earlier one's continuation may have taken turns of its own
+            _advance(question)
+    notifications = link.notifications
+    while not notifications.empty() and time.monotonic() < end:
+        message = notifications.get_nowait()
+        for function in _notified.get(str(message.body.get("method")), ()):
+            function(message.body.get("params") or {}, message.arrays)
+    if _questions or link.state == "starting" or not notifications.empty():
+        return pump.SOON
+    return pump.LATER if link.state == "ready" else None
+
+
+def _advance(question: Question) -> None:
+    """Engine ready -> sent -> answered, or too late."""
+    pending = question.pending
+    if pending is not None and pending.done:
+        _settle(question, None)
+    elif pending is not None and time.monotonic() > question.deadline:
+        sentence = f"The engine did not answer within {question.timeout:.0f} seconds ({question.method})."
+        _settle(question, LinkError(sentence))
+    elif pending is None and link.state in ("off", "failed"):
+        _settle(question, LinkError(link.sentence or "The engine was stopped."))
+    elif pending is None and link.state == "ready":
+        question.deadline = time.monotonic() + question.timeout
+        try:
+            question.pending = link.request(question.method, question.params, question.arrays)
+        except LinkError as error:
+            _settle(question, error)
+
+
+def _settle(question: Question, error: Exception | None) -> None:
+    """Take a question off the list and do what is to be done with its answer, or with having none."""
+    _questions.remove(question)
+
+    def answer() -> None:
+        if error is not None:
+            raise error
+        assert question.pending is not None
+        question.then(*question.pending.result())
+
+    question.finish(answer, question.failed)
 
 
 def preset_items() -> list[tuple[str, str, str]]:
@@ -122,9 +291,19 @@ def weights() -> str:
 
 def sentence_of(error: Exception) -> str:
     """One sentence for a report or a panel."""
-    return error.sentence if isinstance(error, EngineError) else str(error)
+    return error.sentence if isinstance(error, EngineError) else str(error) or type(error).__name__
 
 
 def stop() -> None:
     """End the engine (when the add-on is disabled)."""
     link.stop()
+
+
+def unregister() -> None:
+    stop()
+    _questions.clear()
+    _topics.clear()
+
+
+pump.add_step(_step)
+pump.shows(lambda: (link.state, link.sentence, [(name, item.state) for name, item in _topics.items()]))

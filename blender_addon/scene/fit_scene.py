@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fitted photographs (the engine's fit-image folders) as scene objects: head with sliders, rig, cameras, texture.
 
-Everything an operator or a script needs is here and takes plain folders and objects; nothing here is an operator.
+Everything takes plain folders, objects and the engine's answer to ``head.rig`` (with ``identity``); nothing here asks.
 Photographs of one person share one head: each has its own camera and its own frame of the timeline, where the head is
 posed as in that photograph. Bringing a fit again updates what it brought, except for what an artist changed since.
 """
@@ -18,8 +18,6 @@ import numpy as np
 from mathutils import Matrix
 
 from .. import formats, paths
-from ..client import session
-from ..client.link import EngineError, LinkError
 from . import head_rig, keyframes, matched_camera, photo_material, photo_projection
 
 _CUSTOM = "blendsplat_fit"
@@ -28,33 +26,38 @@ _APART = 0.4  # metres between the heads of different people
 _MATCHED = 1e-4  # a camera this near to what it was matched to was not moved
 
 
-def bring_fits(context: bpy.types.Context, folders: Sequence[Path]) -> list[bpy.types.Object]:
-    """Bring fitted photographs into the scene -> the head of each folder, in order (one head for one person's).
+Answer = tuple[Any, dict[str, np.ndarray]]  # the engine's result and arrays
 
-    The first photograph's camera becomes the scene's, and its head the active object. A folder that cannot be brought
-    does not keep the others out. Raises the first FileError, LinkError or EngineError afterwards.
+
+def bring_fits(
+    context: bpy.types.Context, fits: Sequence[tuple[Path, Answer | str]]
+) -> tuple[list[bpy.types.Object], list[str]]:
+    """Bring fitted photographs into the scene: (folder, the engine's answer or a sentence where there is none) in order
+    -> the head of each folder that could be brought (one head for one person's), a sentence for each that could not.
+
+    The first photograph's camera becomes the scene's, and its head the active object.
     """
-    heads, failure = [], None
-    for folder in folders:
+    brought, sentences = [], []
+    for folder, answer in fits:
         try:
-            heads.append(bring_fit(context, folder))
-        except (formats.FileError, LinkError, EngineError) as error:
-            failure = failure or error
-    if failure is not None:
-        raise failure
-    if len(heads) > 1:
-        _show(context, heads[0], _camera_of(heads[0], Path(folders[0])))
-    return heads
+            brought.append((bring_fit(context, folder, answer), folder))
+        except formats.FileError as error:
+            sentences.append(str(error))
+    if len(brought) > 1:
+        head, folder = brought[0]
+        _show(context, head, _camera_of(head, Path(folder)))
+    return [head for head, _ in brought], sentences
 
 
-def bring_fit(context: bpy.types.Context, folder: Path) -> bpy.types.Object:
-    """Bring one fitted photograph (asks the engine ``head.rig``) -> the head's mesh object, active.
+def bring_fit(context: bpy.types.Context, folder: Path, answer: Answer | str) -> bpy.types.Object:
+    """Bring one fitted photograph, with the engine's answer to ``head.rig`` -> the head's mesh object, active.
 
-    Raises FileError, LinkError, EngineError; the scene is then as it was.
+    Raises FileError; the scene is then as it was.
     """
     fit = formats.read_fit(folder)
-    asked = {"directory": session.engine_path(fit.folder), "identity": True}
-    result, arrays = session.call("head.rig", asked)
+    if isinstance(answer, str):
+        raise formats.FileError(answer)
+    result, arrays = answer
     rig = formats.rig_from(result if isinstance(result, dict) else {}, arrays, fit.folder)
     posed = arrays.get("vertices", np.zeros(0))
     if posed.shape != rig.template.shape or len(rig.shape) != len(fit.performance.shape):

@@ -4,8 +4,9 @@
     python fake_engine.py [misbehaviour]
 
 Misbehaviours: old (another protocol), mute (never answers), garbage (a login greeting first), deaf (answers hello, then
-nothing), die (ends when a job is half done), slow (jobs take long), crawl (training takes half a minute), noface
-(tracking fails with a sentence). Photographs: cats have no face, owls are doubtful, slow ones take ten seconds.
+nothing), lanes (tells none), die (ends when a job is half done), slow (jobs take long), crawl (training takes half a
+minute), late (heads take a second), noface (tracking fails with a sentence). Photographs: cats have no face, owls are
+doubtful, slow ones take ten seconds. The job "mirror" sends every frame back, turned, until it is cancelled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import queue
 import struct
 import sys
 import threading
@@ -24,8 +26,10 @@ import synthetic
 import synthetic_fit
 
 _HEADER = struct.Struct("<IQ")
+LANES = {"train": "train", "track": "work", "mirror": "live"}
 _lock = threading.Lock()
 _cancelled: set[str] = set()
+_frames: dict[str, queue.Queue] = {}  # what "mirror" jobs were sent
 _ids = itertools.count(1)
 
 
@@ -109,6 +113,18 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     finish(job, kind, "done", result | {"notes": ["Two people."]} if bad == "remark" else result)
 
 
+def mirror(job: str) -> None:
+    """Every frame comes back from right to left, with its number; and is the job's picture."""
+    while job not in _cancelled:
+        try:
+            info, arrays = _frames[job].get(timeout=0.02)
+        except queue.Empty:
+            continue
+        send({"method": "job.preview", "params": {"job": job}}, {"image": arrays["image"]})
+        send({"method": "job.frame", "params": {**info, "job": job}}, {"image": arrays["image"][:, ::-1]})
+    finish(job, "mirror", "cancelled")
+
+
 def finish_fit(job: str, directory: Path, params: dict) -> None:
     """Fit every photograph but those of cats; those of owls are doubtful."""
     images = [Path(image) for image in params["images"]]
@@ -161,7 +177,7 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
             "protocol": 99 if bad == "old" else 1, "version": "fake", "python": "3", "torch": None, "log": None,
             "presets": presets,
             "devices": [{"id": "cpu", "name": "a stand-in"}], "kernels": {"cpu": True, "cuda": False},
-            "heads": ["builtin"],
+            "heads": ["builtin"], **({} if bad == "lanes" else {"lanes": LANES}),
         }, {}  # fmt: skip
     if method == "weights.describe":
         if params["weights"] == "auto":
@@ -174,8 +190,17 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
         return {}, splat(params, arrays)
     if method == "job.start":
         job = f"job-{next(_ids)}"
-        threading.Thread(target=run_job, args=(params["kind"], job, params["params"], bad), daemon=True).start()
+        work, words = run_job, (params["kind"], job, params["params"], bad)
+        if params["kind"] == "mirror":
+            _frames[job] = queue.Queue()
+            work, words = mirror, (job,)
+        threading.Thread(target=work, args=words, daemon=True).start()
         return {"job": job}, {}
+    if method == "job.frame":
+        accepted = params["job"] in _frames
+        if accepted:
+            _frames[params["job"]].put((params, arrays))
+        return {"accepted": accepted}, {}
     if method == "job.cancel":
         _cancelled.add(params["job"])
         return {"state": "cancelling"}, {}
@@ -190,16 +215,19 @@ def main() -> None:
         body, arrays = message
         if bad == "mute" or (bad == "deaf" and body["method"] != "hello"):
             continue
-        try:
-            result, attachments = answer(body, arrays, bad)
-            send({"id": body["id"], "result": result}, attachments)
-        except Exception as error:
-            send(
-                {
-                    "id": body["id"],
-                    "error": {"code": -32000, "message": f"It broke: {error}", "data": {"code": "error", "detail": ""}},
-                }
-            )
+        if bad == "late" and body["method"] == "head.rig":
+            threading.Timer(1.0, respond, (body, arrays, bad)).start()
+        else:
+            respond(body, arrays, bad)
+
+
+def respond(body: dict, arrays: dict[str, np.ndarray], bad: str) -> None:
+    try:
+        result, attachments = answer(body, arrays, bad)
+        send({"id": body["id"], "result": result}, attachments)
+    except Exception as error:
+        told = {"code": -32000, "message": f"It broke: {error}", "data": {"code": "error", "detail": ""}}
+        send({"id": body["id"], "error": told})
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from blender_addon import preferences
 from blender_addon.client import jobs, session, weights_check
 from blender_addon.scene import fit_scene
 from blender_addon.ui import photographs
+from blender_addon.ui.operators import common, track
 from blender_addon.ui.operators import fit_image as operators
-from blender_addon.ui.operators import track
 
 BLACK = np.zeros((8, 8, 3), np.uint8)
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -150,7 +150,7 @@ def test_tracking_with_a_network_needs_one(scene, engine, tmp_path, monkeypatch)
 def test_cancelled_and_killed(scene, engine, album, tmp_path):
     engine("slow")
     params = {"images": [str(album / "bert.PNG")], "directory": str(tmp_path / "out"), "device": "cpu"}
-    notes = {"scene": scene.name, "session_uid": scene.session_uid, "blend": "", "images": params["images"]}
+    notes = {"place": common.Place.of(scene), "images": params["images"]}
     job = jobs.start("fit_image", dict(params), notes)
     jobs.wait(job, 20, tick=lambda running: jobs.cancel(running) if running.done > 3 else None)
     assert job.state == "cancelled"
@@ -167,7 +167,7 @@ def test_undone_while_it_ran(scene, engine, album):
     """The list is lost with the undo step; the result still comes into the scene."""
     engine("slow")
     images = [str(album / "bert.PNG")]
-    notes = {"scene": scene.name, "session_uid": scene.session_uid, "blend": "", "images": images}
+    notes = {"place": common.Place.of(scene), "images": images}
     job = jobs.start("fit_image", {"images": images, "directory": str(album / "h"), "device": "cpu"}, notes)
     scene.blendsplat.photographs.files.clear()
     assert jobs.wait(job, 30).state == "done", job.error
@@ -176,7 +176,7 @@ def test_undone_while_it_ran(scene, engine, album):
 
 def test_a_result_for_a_closed_file_stays_in_its_folder(scene, engine, album):
     images = [str(album / "bert.PNG")]
-    notes = {"scene": scene.name, "session_uid": scene.session_uid, "blend": "", "images": images}
+    notes = {"place": common.Place.of(scene), "images": images}
     job = jobs.start("fit_image", {"images": images, "directory": str(album / "h"), "device": "cpu"}, notes)
     bpy.ops.wm.read_homefile(use_empty=True)
     assert jobs.wait(job, 20).state == "done"

@@ -14,19 +14,21 @@ import pytest
 import synthetic
 import synthetic_fit
 from blender_addon import formats, space
-from blender_addon.client import session
 from blender_addon.render import camera as cameras
 from blender_addon.scene import fit_scene, head_rig, photo_material, photo_projection
 
 
-@pytest.fixture(autouse=True)
-def engine(scene, monkeypatch):
+def answer(folder: Path):
     """The engine's answer to ``head.rig``, without a process."""
-    monkeypatch.setattr(session, "call", lambda method, params: synthetic_fit.head_rig(params["directory"]))
+    return synthetic_fit.head_rig(folder) if (folder / "tracking.npz").exists() else "There is no clip."
+
+
+def bring_again(folder: Path) -> bpy.types.Object:
+    return fit_scene.bring_fit(bpy.context, folder, answer(folder))
 
 
 def bring(folder: Path, **how) -> bpy.types.Object:
-    return fit_scene.bring_fit(bpy.context, synthetic_fit.write_fit(folder, **how))
+    return bring_again(synthetic_fit.write_fit(folder, **how))
 
 
 def positions(head: bpy.types.Object) -> np.ndarray:
@@ -154,7 +156,7 @@ def test_what_the_camera_sees():
 
 def test_photographs_of_one_person_share_a_head(scene, tmp_path):
     folders = [synthetic_fit.write_fit(tmp_path / name, seed=seed) for seed, name in enumerate(("front", "left", "up"))]
-    heads = fit_scene.bring_fits(bpy.context, folders)
+    heads, _ = fit_scene.bring_fits(bpy.context, [(folder, answer(folder)) for folder in folders])
     assert len({head.name for head in heads}) == 1 and fit_scene.fits_of(heads[0]) == folders
     assert [item.name for item in fit_scene.cameras_of(heads[0])] == ["front Camera", "left Camera", "up Camera"]
     assert scene.camera == fit_scene.cameras_of(heads[0])[0]
@@ -182,7 +184,7 @@ def test_bringing_it_again_changes_nothing(scene, tmp_path):
     counts = [len(getattr(bpy.data, kind)) for kind in ("objects", "meshes", "images", "cameras", "materials",
                                                         "node_groups", "collections", "actions")]  # fmt: skip
     before = positions(head)
-    assert fit_scene.bring_fit(bpy.context, tmp_path / "anna") == head
+    assert bring_again(tmp_path / "anna") == head
     assert counts == [len(getattr(bpy.data, kind)) for kind in ("objects", "meshes", "images", "cameras", "materials",
                                                                 "node_groups", "collections", "actions")]  # fmt: skip
     np.testing.assert_array_equal(positions(head), before)
@@ -218,7 +220,7 @@ def test_an_artists_materials_and_paint_stay(scene, tmp_path):
     own = bpy.data.images.new("painted", 8, 8)
     material.diffuse_color = (1, 0, 0, 1)
     painted, node.image = node.image, own
-    fit_scene.bring_fit(bpy.context, tmp_path / "anna")
+    bring_again(tmp_path / "anna")
     assert painted.is_dirty and tuple(painted.pixels[0:3]) == (0.0, 0.0, 1.0)
     assert node.image == own and tuple(material.diffuse_color) == (1, 0, 0, 1)
     skin = bpy.data.materials.new("my skin")
@@ -226,7 +228,7 @@ def test_an_artists_materials_and_paint_stay(scene, tmp_path):
         skin.use_nodes = True
     skin.node_tree.nodes.new("ShaderNodeTexNoise").name = "pores"
     head.data.materials[0] = skin
-    fit_scene.bring_fit(bpy.context, tmp_path / "anna")
+    bring_again(tmp_path / "anna")
     assert head.data.materials[0] == skin and "pores" in skin.node_tree.nodes and len(skin.node_tree.nodes) == 3
 
 
@@ -237,7 +239,7 @@ def test_a_deleted_camera_comes_back_and_takes_nothing_with_it(scene, tmp_path):
     key(head, "jawOpen").value = 0.77
     key(head, "jawOpen").keyframe_insert("value", frame=1)
     bpy.data.objects.remove(fit_scene.cameras_of(head)[0])
-    assert fit_scene.bring_fit(bpy.context, tmp_path / "anna") == head
+    assert bring_again(tmp_path / "anna") == head
     assert fit_scene.fits_of(head) == [tmp_path / "anna", tmp_path / "left"]
     scene.frame_set(2)
     scene.frame_set(1)
@@ -258,7 +260,7 @@ def test_an_artists_animation_stays(scene, tmp_path):
     for frame, value in ((1, 0.1), (2, 0.2), (30, 0.8)):
         slider.value = value
         slider.keyframe_insert("value", frame=frame)
-    fit_scene.bring_fit(bpy.context, tmp_path / "anna")
+    bring_again(tmp_path / "anna")
     bring(tmp_path / "left", seed=5)  # the same person: other sliders are keyed, this one is the artist's
     for frame, value in ((1, 0.1), (2, 0.2), (30, 0.8)):
         scene.frame_set(frame)
@@ -304,7 +306,7 @@ def test_saved_and_opened_again(scene, tmp_path):
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "Szene ü.blend"))
     head = next(item for item in bpy.context.scene.objects if item.blendsplat.kind == "HEAD")
     np.testing.assert_allclose(positions(head), before, atol=1e-7)
-    assert fit_scene.bring_fit(bpy.context, tmp_path / "anna") == head
+    assert bring_again(tmp_path / "anna") == head
     assert len(fit_scene.cameras_of(head)) == 1
 
 
@@ -337,21 +339,20 @@ def test_bad_folders_leave_the_scene_alone(scene, tmp_path, spoil, sentence):
     folder = synthetic_fit.write_fit(tmp_path / "anna")
     spoil(folder)
     with pytest.raises(formats.FileError, match=sentence):
-        fit_scene.bring_fit(bpy.context, folder)
+        fit_scene.bring_fit(bpy.context, folder, synthetic_fit.identity_head())
     assert not scene.objects and not bpy.data.meshes and not bpy.data.collections
 
 
 def test_one_bad_folder_does_not_keep_the_others_out(scene, tmp_path):
     folders = [tmp_path / "absent", synthetic_fit.write_fit(tmp_path / "anna")]
-    with pytest.raises(formats.FileError, match="absent"):
-        fit_scene.bring_fits(bpy.context, folders)
+    _, sentences = fit_scene.bring_fits(bpy.context, [(folder, answer(folder)) for folder in folders])
+    assert len(sentences) == 1 and "absent" in sentences[0]
     assert [item for item in scene.objects if item.blendsplat.kind == "HEAD"]
 
 
-def test_an_older_engine_is_named(scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "call", lambda method, params: synthetic.grid_head())
+def test_an_older_engine_is_named(scene, tmp_path):
     with pytest.raises(formats.FileError, match="older than the add-on"):
-        fit_scene.bring_fit(bpy.context, synthetic_fit.write_fit(tmp_path / "anna"))
+        fit_scene.bring_fit(bpy.context, synthetic_fit.write_fit(tmp_path / "anna"), synthetic.grid_head())
     assert not scene.objects
 
 

@@ -15,6 +15,7 @@ from blender_addon import formats, preferences
 from blender_addon.client import jobs, session
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, head_rig, keyframes
+from blender_addon.ui.operators import common
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 
@@ -119,18 +120,8 @@ def test_killed_in_training_then_continued(scene, engine, video):
     folder = video.parent / "Anna spricht 日本 avatar"
     assert int(next(folder.glob("*.checkpoint")).read_text()) == 50
     first = []
-    original = jobs._take
-
-    def spy(method, params, arrays):
-        if method == "job.progress":
-            first.append(params["done"])
-        original(method, params, arrays)
-
-    jobs._take = spy
-    try:
-        assert bpy.ops.blendsplat.train() == {"FINISHED"}
-    finally:
-        jobs._take = original
+    session.on_notification("job.progress", lambda params, _arrays: first.append(params["done"]))
+    assert bpy.ops.blendsplat.train() == {"FINISHED"}
     assert first[0] > 50, "training began again from the start"
     assert the_avatar(scene)
 
@@ -167,7 +158,8 @@ def test_saved_closed_and_opened_in_the_middle(scene, engine, video, tmp_path):
     blend = tmp_path / "ä b.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(blend))
     directory = session.engine_path(video.parent / "Anna spricht 日本 avatar")
-    job = jobs.start("track", {"directory": directory, "head": "builtin", "device": "cpu"}, {"scene": scene.name})
+    notes = {"place": common.Place.of(scene)}
+    job = jobs.start("track", {"directory": directory, "head": "builtin", "device": "cpu"}, notes)
     bpy.ops.wm.read_homefile(use_empty=True)
     bpy.ops.wm.open_mainfile(filepath=str(blend))
     jobs.wait(job, 20)
@@ -177,7 +169,7 @@ def test_saved_closed_and_opened_in_the_middle(scene, engine, video, tmp_path):
 
 def test_a_result_for_a_closed_file_is_left_in_its_folder(scene, engine, video):
     directory = video.parent / "Anna spricht 日本 avatar"
-    job = jobs.start("track", {"directory": str(directory), "head": "builtin", "device": "cpu"}, {"scene": "Scene"})
+    job = jobs.start("track", {"directory": str(directory), "head": "builtin", "device": "cpu"})
     bpy.ops.wm.read_homefile(use_empty=True)
     assert jobs.wait(job, 20).state == "done"
     assert not [item for item in bpy.data.objects if item.blendsplat.kind != "NONE"]

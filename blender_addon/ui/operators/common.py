@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import bpy
 from bpy.props import BoolProperty
 
 from ... import preferences
-from ...client import jobs, session
+from ...client import jobs, pump, session
 from ...client.link import LinkError
 from ...paths import absolute as path_of
 
@@ -80,12 +81,27 @@ class Grey:
         return not sentence
 
 
-def no_engine(_context: bpy.types.Context) -> str:
-    """Why no job can start now, or ""."""
-    job = jobs.running()
+def cannot_start(kind: str, directory: Path | None = None) -> str:
+    """Why no job of this kind can start now, or "": only one runs in its lane, and only one in a clip's folder."""
+    job = jobs.running(jobs.lane_of(kind))
     if job is not None:
-        return f"{jobs.TITLES.get(job.kind, job.kind)} is running: wait for it or cancel it."
+        return f"{title_of(job)} is running: wait for it or cancel it."
+    if directory is not None:
+        job = jobs.working_in(session.engine_path(directory))
+        if job is not None:
+            return f"{title_of(job)} works on this clip: wait for it or cancel it."
     return no_command()
+
+
+def title_of(job: jobs.Job) -> str:
+    """What panels call the job."""
+    return jobs.TITLES.get(job.kind, job.kind)
+
+
+def cannot_ask(topic: str) -> str:
+    """Why a question of this topic cannot be asked now, or "": one at a time, beside whatever jobs run."""
+    errand = session.errand(topic)
+    return "It is on its way." if errand is not None and errand.waiting else no_command()
 
 
 def no_command() -> str:
@@ -105,16 +121,20 @@ def no_weights() -> str:
     return ""
 
 
+# For an operator's ``wait: common.WAIT``.
+WAIT = BoolProperty(
+    name="Wait",
+    default=False,
+    options={"SKIP_SAVE", "HIDDEN"},
+    description="Return when all is done (for scripts)",
+)
+
+
 class JobOperator(Grey):
     """Mix-in: starts a job of ``kind``; in background, or when asked to, waits for its end."""
 
     kind = ""
-    wait: BoolProperty(
-        name="Wait",
-        default=False,
-        options={"SKIP_SAVE", "HIDDEN"},
-        description="Return when the job has ended (for scripts)",
-    )
+    wait: WAIT
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         """The job's parameters. Raises ValueError with a sentence."""
@@ -122,7 +142,7 @@ class JobOperator(Grey):
 
     def notes(self, context: bpy.types.Context) -> dict[str, Any]:
         """What the add-on wants to know when the job has ended."""
-        return {"scene": context.scene.name}
+        return {"place": Place.of(context.scene)}
 
     def tell(self, job: jobs.Job) -> None:
         """Report on a job that is done and was waited for."""
@@ -131,7 +151,7 @@ class JobOperator(Grey):
         try:
             params = self.parameters(context)
             job = jobs.start(self.kind, params, self.notes(context))
-            if not (self.wait or bpy.app.background):
+            if not (self.wait or pump.synchronous()):
                 return {"FINISHED"}
             jobs.wait(job, tick=progress_line() if bpy.app.background else None)
         except (LinkError, ValueError, OSError) as error:
@@ -149,7 +169,7 @@ def progress_line() -> Callable[[jobs.Job], None]:
     last = [""]
 
     def tick(job: jobs.Job) -> None:
-        line = f"{jobs.TITLES.get(job.kind, job.kind)}: {job.fraction:4.0%} {job.stage}"
+        line = f"{title_of(job)}: {job.fraction:4.0%} {job.stage}"
         if line != last[0] and job.state == "running":
             last[0] = line
             print(line, flush=True)
@@ -157,24 +177,39 @@ def progress_line() -> Callable[[jobs.Job], None]:
     return tick
 
 
-def scenes_of(job: jobs.Job) -> list[bpy.types.Scene]:
-    """The scenes that still work on the job's folder: the file may have been closed and another one opened."""
-    directory = job.params.get("directory")
-    wanted = job.context.get("scene")
-    return [
-        scene for scene in sorted(bpy.data.scenes, key=lambda item: item.name != wanted)
-        if (folder := directory_of(scene)) is not None and session.engine_path(folder) == directory
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Place:
+    """A scene to come back to with an answer; the file may be undone, reloaded or closed for another one meanwhile."""
+
+    scene: str
+    session_uid: int
+    blend: str
+
+    @classmethod
+    def of(cls, scene: bpy.types.Scene) -> Place:
+        return cls(scene.name, scene.session_uid, bpy.data.filepath)
+
+    def find(self) -> bpy.types.Scene | None:
+        """The same scene, undone or not, or its namesake when the file was opened again; None when it is closed."""
+        for scene in bpy.data.scenes:
+            if scene.session_uid == self.session_uid:
+                return scene
+        return bpy.data.scenes.get(self.scene) if self.blend and bpy.data.filepath == self.blend else None
 
 
-def add_result(job: jobs.Job, build: Callable[[bpy.types.Context, bpy.types.Scene], None], message: str) -> None:
-    """Add a job's result to the first scene that works on it, as one undo step, when the preferences say so."""
-    scenes = scenes_of(job)
-    if scenes and preferences.get().add_results:
-        in_scene(scenes[0], build, message)
+def scene_working_in(job: jobs.Job) -> bpy.types.Scene | None:
+    """A scene that still works on the job's folder, rather the one that started it: the file may have been closed and
+    another one opened."""
+    place = job.context.get("place")
+    home = place.find() if place is not None else None
+    for scene in sorted(bpy.data.scenes, key=lambda item: item != home):
+        folder = directory_of(scene)
+        if folder is not None and session.engine_path(folder) == job.params.get("directory"):
+            return scene
+    return None
 
 
-def in_scene(scene: bpy.types.Scene, build: Callable[[bpy.types.Context, bpy.types.Scene], None], message: str) -> None:
+def in_scene(scene: bpy.types.Scene, build: Callable[[bpy.types.Context], None], message: str) -> None:
     """Call ``build`` with this scene as the context's, from outside of any operator, as one undo step."""
     window = next((w for w in bpy.context.window_manager.windows if w.scene == scene), None)
     override: dict[str, Any] = {"scene": scene}
@@ -183,6 +218,15 @@ def in_scene(scene: bpy.types.Scene, build: Callable[[bpy.types.Context, bpy.typ
     elif bpy.context.scene != scene:
         override["view_layer"] = scene.view_layers[0]
     with bpy.context.temp_override(**override):
-        build(bpy.context, scene)
+        build(bpy.context)
         if not bpy.app.background:
             bpy.ops.ed.undo_push(message=message)
+
+
+def outcome(operator: bpy.types.Operator, errand: session.Errand) -> set[str]:
+    """An operator's result when what it asked for may still be on its way: the panel shows that, and errors that come
+    later."""
+    if errand.state == "failed":
+        operator.report({"ERROR"}, errand.error)
+        return {"CANCELLED"}
+    return {"FINISHED"}

@@ -9,11 +9,12 @@ from pathlib import Path
 import bpy
 
 from ... import preferences
-from ...client import install, jobs, session, weights_check
+from ...client import install, pump, session, weights_check
 from ...client.link import LinkError
 from . import common
 
 _installation: install.Installation | None = None
+_followed = False  # it ran at the last look
 
 
 def installation() -> install.Installation | None:
@@ -43,7 +44,7 @@ class Install(common.Grey, bpy.types.Operator):
         return ""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        global _installation
+        global _installation, _followed
         session.stop()  # files of a running engine cannot be replaced
         prefs = preferences.get()
         _installation = install.Installation(
@@ -56,7 +57,8 @@ class Install(common.Grey, bpy.types.Operator):
                 return {"CANCELLED"}
         else:
             _installation.start()
-            bpy.app.timers.register(_watch, first_interval=0.3, persistent=True)
+            _followed = True
+            pump.wake()
         return {"FINISHED"}
 
 
@@ -109,7 +111,7 @@ class Stop(bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         session.stop()
-        jobs.pump()
+        pump.turn()
         return {"FINISHED"}
 
 
@@ -154,30 +156,30 @@ class CheckWeights(common.Grey, bpy.types.Operator):
         return common.no_weights() or common.no_command()
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
-        try:
-            weights_check.check(session.weights())
-        except LinkError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+        weights_check.check(session.weights())
         if bpy.app.background:
             for sentence, _icon in weights_check.lines(session.weights()):
                 self.report({"INFO"}, sentence)
         return {"FINISHED"}
 
 
-def _watch() -> float | None:
-    """Redraw the panel while the installation runs; start the engine when it is done."""
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type in ("VIEW_3D", "PREFERENCES"):
-                area.tag_redraw()
-    if _installation is not None and _installation.state == "running":
-        return 0.3
-    if _installation is not None and _installation.state == "done":
+def _watch(_end: float) -> float | None:
+    """Follow the installation; start the engine when it is done."""
+    global _followed
+    running = _installation is not None and _installation.state == "running"
+    if _followed and not running and _installation is not None and _installation.state == "done":
         preferences.get().engine_kind = "INSTALLED"
         with contextlib.suppress(LinkError):  # the panel shows the link's sentence
             session.start(patient=False)
-    return None
+    _followed = running
+    return pump.SOON if running else None
+
+
+def _shown() -> object:
+    """What panels show of the installation."""
+    if _installation is None:
+        return None
+    return _installation.state, _installation.step, _installation.fraction, _installation.lines[-1:]
 
 
 CLASSES = (Install, CancelInstall, Check, Stop, ShowLog, CheckWeights)
@@ -186,12 +188,12 @@ CLASSES = (Install, CancelInstall, Check, Stop, ShowLog, CheckWeights)
 def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
+    pump.add_step(_watch)
+    pump.shows(_shown)
 
 
 def unregister() -> None:
     if _installation is not None:
         _installation.cancel()
-    if bpy.app.timers.is_registered(_watch):
-        bpy.app.timers.unregister(_watch)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -6,7 +6,7 @@ The file browser, the dialog of a drop and the panel show the same settings, whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from bpy.props import BoolProperty, CollectionProperty, StringProperty
 
 from ... import formats, preferences
 from ...client import jobs, session
-from ...client.link import EngineError, LinkError
 from ...scene import fit_scene
 from .. import photographs
 from . import common
+
+TOPIC = "fits"  # what panels find fitted heads on their way by
 
 
 def draw_settings(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
@@ -44,7 +45,7 @@ class _Fit(common.JobOperator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return common.no_weights() or common.no_engine(context)
+        return common.no_weights() or common.cannot_start(cls.kind)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         settings = context.scene.blendsplat.photographs
@@ -70,10 +71,7 @@ class _Fit(common.JobOperator):
         return chosen / self.images[0].stem if len(self.images) == 1 else chosen
 
     def notes(self, context: bpy.types.Context) -> dict[str, Any]:
-        return {
-            "scene": context.scene.name, "session_uid": context.scene.session_uid, "blend": bpy.data.filepath,
-            "images": [str(path) for path in self.images],
-        }  # fmt: skip
+        return {**super().notes(context), "images": [str(path) for path in self.images]}
 
     def tell(self, job: jobs.Job) -> None:
         fits, failed = photographs.results(job.result)
@@ -138,7 +136,7 @@ class AddFit(common.Grey, bpy.types.Operator):
 
     bl_idname = "blendsplat.add_fit"
     bl_label = "Add Fitted Heads"
-    bl_options = {"REGISTER", "UNDO"}
+    wait: common.WAIT
     folder: StringProperty(
         name="Folder", subtype="DIR_PATH", options={"SKIP_SAVE", "HIDDEN"},
         description="A folder that fit-image wrote (for scripts); empty: those of the listed photographs",
@@ -146,7 +144,7 @@ class AddFit(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return common.no_engine(context)
+        return common.cannot_ask(TOPIC)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         items = context.scene.blendsplat.photographs.files
@@ -156,43 +154,47 @@ class AddFit(common.Grey, bpy.types.Operator):
         if not folders:
             self.report({"ERROR"}, "There is no fitted head yet: fit one first.")
             return {"CANCELLED"}
-        errors = bring(context, folders)
-        for error in errors:
-            self.report({"ERROR"}, error)
-        return {"CANCELLED"} if len(errors) == len(folders) else {"FINISHED"}
+        place = common.Place.of(context.scene)
+        return common.outcome(self, fetch_fits(place, folders, wait=self.wait or None))
 
 
-def bring(context: bpy.types.Context, folders: Sequence[Path]) -> list[str]:
-    """Bring fits into the scene; a sentence for each that could not be. All at once, so that photographs of one person
-    share a head; one by one when one of them is broken."""
-    try:
-        fit_scene.bring_fits(context, list(folders))
-        return []
-    except (formats.FileError, LinkError, EngineError) as error:
-        if len(folders) == 1:
-            return [session.sentence_of(error)]
-    return [sentence for folder in folders for sentence in bring(context, [folder])]
+def fetch_fits(
+    place: common.Place,
+    folders: Sequence[Path],
+    *,
+    before: Callable[[bpy.types.Context], None] = lambda _context: None,
+    failed: Callable[[str], None] = lambda _sentence: None,
+    message: str = "Add Fitted Heads",
+    wait: bool | None = None,
+) -> session.Errand:
+    """Ask the engine for the heads of fits; they come into the scene when all are here, as one undo step that begins
+    with ``before(context)``. Those that cannot be brought do not keep the others out."""
+    asked = [("head.rig", {"directory": session.engine_path(folder), "identity": True}) for folder in folders]
 
+    def then(answers: list[session.Answer | str]) -> None:
+        sentences: list[str] = []
 
-def scene_of(job: jobs.Job) -> bpy.types.Scene | None:
-    """The scene that the job was started from, undone or not; None when its file was closed for another one."""
-    for scene in bpy.data.scenes:
-        if scene.session_uid == job.context.get("session_uid"):
-            return scene
-    blend = job.context.get("blend")
-    return bpy.data.scenes.get(job.context["scene"]) if blend and bpy.data.filepath == blend else None
+        def build(context: bpy.types.Context) -> None:
+            before(context)
+            cameras = set(_cameras(context.scene))
+            sentences.extend(fit_scene.bring_fits(context, list(zip(folders, answers, strict=True)))[1])
+            if not cameras.issuperset(_cameras(context.scene)):
+                look(context)
+
+        if (scene := place.find()) is not None:
+            common.in_scene(scene, build, message)
+        if sentences:
+            raise formats.FileError(" ".join(sentences))
+
+    return session.ask_all(asked, then=then, failed=failed, topic=TOPIC, wait=wait)
 
 
 def _finished(job: jobs.Job) -> None:
     """Keep what came of each photograph, and bring the heads in."""
-    scene = scene_of(job)
-    if scene is None:
-        return
-    settings = scene.blendsplat.photographs
     fits, failed = photographs.results(job.result)
-    errors: list[str] = []
 
-    def build(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
+    def note(context: bpy.types.Context) -> None:
+        settings = context.scene.blendsplat.photographs
         photographs.remember(settings, [Path(path) for path in job.context["images"]])  # may have been undone
         for fit in fits:
             folder = session.local_path(fit.get("directory", ""))
@@ -201,15 +203,14 @@ def _finished(job: jobs.Job) -> None:
             photographs.note(
                 settings, session.local_path(failure.get("image", "")), None, [failure.get("sentence", "")]
             )
-        if preferences.get().add_results:
-            cameras = set(_cameras(scene))
-            errors.extend(bring(context, [session.local_path(fit.get("directory", "")) for fit in fits]))
-            if not cameras.issuperset(_cameras(scene)):
-                look(context)
 
-    common.in_scene(scene, build, "Fit Head from Image")
-    if errors:
-        raise formats.FileError(" ".join(errors))
+    place = job.context["place"]
+    if place.find() is not None:
+        folders = [session.local_path(fit.get("directory", "")) for fit in fits if preferences.get().add_results]
+        fetch_fits(
+            place, folders, before=note, message="Fit Head from Image",
+            failed=lambda sentence: jobs.not_added(job, sentence),
+        )  # fmt: skip
 
 
 def look(context: bpy.types.Context) -> None:

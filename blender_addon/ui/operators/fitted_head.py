@@ -103,7 +103,7 @@ class ExportHead(common.JobOperator, bpy.types.Operator, ExportHelper):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return "Fit a head first." if meant_head(context) is None else common.no_engine(context)
+        return "Fit a head first." if meant_head(context) is None else common.cannot_start(cls.kind)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         head = meant_head(context)

@@ -36,7 +36,7 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
         settings = context.scene.blendsplat
         if 0 < settings.end <= settings.start:
             return "The end of the trim lies before its start."
-        return common.no_engine(context)
+        return common.cannot_start(cls.kind, common.directory_of(context.scene))
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         directory = common.directory_of(context.scene)

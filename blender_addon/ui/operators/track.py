@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import bpy
 
 from ... import formats, preferences
 from ...client import jobs, session
-from ...client.link import EngineError, LinkError
 from ...scene import head_rig, matched_camera
 from . import common
+
+TOPIC = "head"  # what panels find a head on its way by
 
 
 class Track(common.JobOperator, bpy.types.Operator):
@@ -29,7 +31,7 @@ class Track(common.JobOperator, bpy.types.Operator):
             return "Import a video first."
         if context.scene.blendsplat.track_init == "kaolrm" and session.weights() in ("", "none"):
             return "Choose a face network in the preferences, or start from the landmarks."
-        return common.no_engine(context)
+        return common.cannot_start(cls.kind, directory)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         params: dict[str, Any] = {
@@ -54,29 +56,51 @@ class AddHead(common.Grey, bpy.types.Operator):
 
     bl_idname = "blendsplat.add_head"
     bl_label = "Add Tracked Head"
-    bl_options = {"REGISTER", "UNDO"}
+    wait: common.WAIT
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         directory = common.directory_of(context.scene)
         if directory is None or not (directory / "tracking.npz").exists():
             return "Track the clip first."
-        return common.no_engine(context)
+        return common.cannot_ask(TOPIC)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            add_head(context, common.directory_of(context.scene))
-        except (formats.FileError, LinkError, EngineError) as error:
-            self.report({"ERROR"}, session.sentence_of(error))
+            errand = fetch_head(context.scene, common.directory_of(context.scene), wait=self.wait or None)
+        except formats.FileError as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        return {"FINISHED"}
+        return common.outcome(self, errand)
 
 
-def add_head(context: bpy.types.Context, directory: Path) -> bpy.types.Object:
-    """Head, camera and background of a tracked clip. Raises FileError, LinkError, EngineError."""
+def fetch_head(
+    scene: bpy.types.Scene,
+    directory: Path,
+    *,
+    failed: Callable[[str], None] = lambda _sentence: None,
+    wait: bool | None = None,
+) -> session.Errand:
+    """Ask the engine for the head of a tracked clip; it comes into the scene when it is here, as one undo step.
+
+    Raises FileError when the clip is not tracked.
+    """
     performance = formats.read_performance(directory)
-    result, arrays = session.call("head.rig", {"directory": session.engine_path(directory)})
-    rig = formats.rig_from(result if isinstance(result, dict) else {}, arrays, directory)
+    place = common.Place.of(scene)
+
+    def then(result: Any, arrays: dict[str, Any]) -> None:
+        rig = formats.rig_from(result if isinstance(result, dict) else {}, arrays, directory)
+        if (scene := place.find()) is not None:
+            common.in_scene(scene, lambda context: add_head(context, directory, performance, rig), "Add Tracked Head")
+
+    asked = {"directory": session.engine_path(directory)}
+    return session.ask("head.rig", asked, then=then, failed=failed, topic=TOPIC, wait=wait)
+
+
+def add_head(
+    context: bpy.types.Context, directory: Path, performance: formats.Performance, rig: formats.Rig
+) -> bpy.types.Object:
+    """Head, camera and background of a tracked clip."""
     scene, name = context.scene, common.clip_name(directory)
     head = head_rig.find_head(scene, rig) or head_rig.build_head(context, rig, name)
     start = scene.blendsplat.performance_start
@@ -89,10 +113,9 @@ def add_head(context: bpy.types.Context, directory: Path) -> bpy.types.Object:
 
 
 def _finished(job: jobs.Job) -> None:
-    def build(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
-        add_head(context, common.directory_of(scene))
-
-    common.add_result(job, build, "Add Tracked Head")
+    scene = common.scene_working_in(job)
+    if scene is not None and preferences.get().add_results:
+        fetch_head(scene, common.directory_of(scene), failed=lambda sentence: jobs.not_added(job, sentence))
 
 
 def register() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 from bpy.props import StringProperty
 
+from ... import preferences
 from ...client import jobs, session
 from . import avatar, common
 
@@ -30,7 +31,7 @@ class Train(common.JobOperator, bpy.types.Operator):
         directory = common.directory_of(context.scene)
         if directory is None or (not (directory / "tracking.npz").exists() and not common.remote()):
             return "Track the clip first."
-        return common.no_engine(context)
+        return common.cannot_start(cls.kind, directory)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         scene = context.scene
@@ -46,25 +47,34 @@ class CancelJob(bpy.types.Operator):
 
     bl_idname = "blendsplat.cancel_job"
     bl_label = "Cancel"
+    kind: StringProperty(
+        name="Kind",
+        options={"SKIP_SAVE", "HIDDEN"},
+        description="The kind of job to stop; empty: the one that was started last (for scripts)",
+    )
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
         return jobs.running() is not None
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
-        job = jobs.running()
+        job = jobs.latest(self.kind) if self.kind else jobs.running()
         if job is not None:
             jobs.cancel(job)
         return {"FINISHED"}
 
 
 def _finished(job: jobs.Job) -> None:
-    def build(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
-        path = common.output_of(scene)
-        scene.blendsplat.avatar_file = str(path)
-        avatar.add_avatar(context, path, common.directory_of(scene) / "tracking.npz")
+    scene = common.scene_working_in(job)
+    if scene is None or not preferences.get().add_results:
+        return
+    path, directory = session.local_path(job.params["output"]), common.directory_of(scene)
 
-    common.add_result(job, build, "Add Avatar")
+    def build(context: bpy.types.Context) -> None:
+        context.scene.blendsplat.avatar_file = str(path)
+        avatar.add_avatar(context, path, directory / "tracking.npz")
+
+    common.in_scene(scene, build, "Add Avatar")
 
 
 def register() -> None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A step's button, or how far its job is."""
+"""A step's button, or how far its job is; what the engine was asked for and has not answered yet."""
 
 from __future__ import annotations
 
 import bpy
 
-from ...client import jobs
+from ...client import jobs, session
 from .layout import paragraph, progress
 
 
@@ -14,7 +14,7 @@ def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, oper
     job = jobs.latest(kind)
     if job is not None and job.running:
         progress(column, job.fraction, job.status())
-        column.operator("blendsplat.cancel_job", icon="X")
+        column.operator("blendsplat.cancel_job", icon="X").kind = kind
         return
     again = job is not None and job.state in ("cancelled", "failed") and kind == "train"
     column.operator(operator, icon=icon, **({"text": "Continue Training"} if again else {}))
@@ -25,3 +25,12 @@ def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, oper
     elif job is not None and job.state == "done":
         for remark in job.remarks:
             paragraph(context, column, remark, "INFO")
+
+
+def on_its_way(context: bpy.types.Context, column: bpy.types.UILayout, topic: str, words: str) -> None:
+    """A line while the engine is asked for something, and why it did not come."""
+    errand = session.errand(topic)
+    if errand is not None and errand.waiting:
+        column.label(text=words, icon="TIME")
+    elif errand is not None and errand.error:
+        paragraph(context, column, errand.error, "ERROR")

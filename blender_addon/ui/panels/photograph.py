@@ -11,7 +11,7 @@ from ...client import jobs, preview
 from ...scene import head_rig
 from .. import photographs
 from ..operators import common, fit_image, fitted_head
-from .job_button import step
+from .job_button import on_its_way, step
 from .layout import Panel, paragraph, placeholder, sliders
 
 _IDENTITY = head_rig.identity_key("")
@@ -30,6 +30,7 @@ class BLENDSPLAT_PT_photograph(Panel):
     def draw(self, context: bpy.types.Context) -> None:
         column, settings = self.column(), context.scene.blendsplat.photographs
         step(context, column, "fit_image", "blendsplat.fit_image", "IMAGE_DATA")
+        on_its_way(context, column, fit_image.TOPIC, "Fetching the head...")
         if not settings.files:
             return
         if len(settings.files) > 1:

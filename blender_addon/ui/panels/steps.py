@@ -9,8 +9,8 @@ from ...client import jobs, preview
 from ...render import engine as render_engine
 from ...scene import fit_scene
 from ..operators import avatar as avatar_operators
-from ..operators import common
-from .job_button import step
+from ..operators import common, track
+from .job_button import on_its_way, step
 from .layout import Panel, paragraph, placeholder, sliders
 
 
@@ -48,6 +48,7 @@ class BLENDSPLAT_PT_track(Panel):
         column.prop(settings, "match_scene")
         step(context, column, "track", "blendsplat.track", "TRACKING")
         column.operator("blendsplat.add_head", icon="USER")
+        on_its_way(context, column, track.TOPIC, "Fetching the head...")
 
 
 class BLENDSPLAT_PT_train(Panel):
@@ -60,8 +61,8 @@ class BLENDSPLAT_PT_train(Panel):
         column.prop(settings, "output", placeholder=placeholder(common.output_of(context.scene)))
         step(context, column, "train", "blendsplat.train", "SHADING_RENDERED")
         job = jobs.latest("train")
-        if job is not None and preview.icon():
-            column.template_icon(icon_value=preview.icon(), scale=10.0)
+        if job is not None and preview.icon(job.number):
+            column.template_icon(icon_value=preview.icon(job.number), scale=10.0)
         if job is not None and job.figures:
             column.label(text="   ".join(f"{name} {value:.3g}" for name, value in list(job.figures.items())[:3]))
 
