@@ -153,6 +153,17 @@ def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str,
     return meta, arrays
 
 
+def read_header(path: Path | str, format_name: str = AVATAR, newest: int = AVATAR_VERSION) -> dict[str, Any]:
+    """The header alone, without loading the arrays. Raises FileError."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(archive["meta"].tobytes().decode())
+    except Exception as error:
+        raise FileError(f"{path} is damaged or not a {format_name} file; make it again. ({error})") from error
+    _check_header(meta, Path(path), format_name, newest)
+    return dict(meta)
+
+
 def _check_header(meta: Any, path: Path, format_name: str, newest: int) -> None:
     if not isinstance(meta, dict) or meta.get("format") != format_name:
         raise FileError(f"{path} is not a {format_name} file.")

@@ -19,9 +19,29 @@ from ..paths import RELATIVE
 from ..scene import follow_head
 from . import photographs
 
+# Older files kept a preset's place in the list that the engine told, not its name.
+_OLD_PRESETS = ("detailed", "draft", "rgbavatar")
+_DEFAULT_PRESET = "draft"
+_items: list[tuple[str, str, str]] = []  # Blender needs an enum's texts to be kept alive
 
-def _presets(_self: bpy.types.PropertyGroup, _context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
-    return session.preset_items()
+
+def _presets(settings: BlendsplatScene, _context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+    """The engine's presets, and the scene's own where this engine does not know it (or has not said hello yet)."""
+    global _items
+    items, name = list(session.preset_items()), settings.chosen_preset()
+    if name not in (item[0] for item in items):
+        items.append((name, name, "The engine has not told of this preset"))
+    if items != _items:
+        _items = items
+    return _items
+
+
+def _preset_number(settings: BlendsplatScene) -> int:
+    return [item[0] for item in _presets(settings, None)].index(settings.chosen_preset())
+
+
+def _choose_preset(settings: BlendsplatScene, number: int) -> None:
+    settings.preset_name = _presets(settings, None)[number][0]
 
 
 class BlendsplatScene(bpy.types.PropertyGroup):
@@ -107,7 +127,17 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         default=True,
         description="Set the scene's size, frame rate and range to the clip's, so that camera and background fit",
     )
-    preset: EnumProperty(name="Preset", items=_presets, description="How long and how finely to train")
+    preset_name: StringProperty(
+        name="Preset",
+        description="The name of the preset to train with, whether or not an engine is there to know it (for scripts)",
+    )
+    preset: EnumProperty(
+        name="Preset",
+        items=_presets,
+        get=_preset_number,
+        set=_choose_preset,
+        description="How long and how finely to train",
+    )
     output: StringProperty(
         name="Avatar File",
         subtype="FILE_PATH",
@@ -127,6 +157,13 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
     )
     photographs: PointerProperty(type=photographs.BlendsplatPhotographs)
+
+    def chosen_preset(self) -> str:
+        """The name of the preset to train with; a file's own choice stands, whatever this engine knows."""
+        if self.preset_name:
+            return self.preset_name
+        old = self.get("preset")
+        return _OLD_PRESETS[old] if isinstance(old, int) and 0 <= old < len(_OLD_PRESETS) else _DEFAULT_PRESET
 
 
 class BlendsplatObject(bpy.types.PropertyGroup):

@@ -152,7 +152,7 @@ def write_results(kind: str, directory: Path, params: dict) -> None:
         synthetic.write_performance(directory / "tracking.npz")
         (directory / "track.json").write_text(json.dumps({"params": params}))
     elif kind == "train":
-        synthetic.write_avatar(Path(params["output"]))
+        synthetic.write_avatar(Path(params["output"]), preset=params.get("preset", "draft"))
     elif kind == "export_head":
         Path(params["output"]).write_text(json.dumps(params))
 

@@ -120,6 +120,7 @@ def write_avatar(
     seed: int = 7,
     size: int = 12,
     rig: tuple[dict, dict] | None = None,
+    preset: str = "draft",
 ) -> Path:
     """An avatar file with random Gaussians on the grid head, or on another rig (meta, arrays)."""
     rng = np.random.default_rng(seed)
@@ -150,6 +151,6 @@ def write_avatar(
         "feature_layout": [["expression", expressions], ["head_rotation", 6], ["jaw", 6], ["left_eye", 6],
         ["right_eye", 6],
                            ["eyelids", 2], ["translation", 3]],
-        "background_trained": "random", "training": {}, "engine": "0",
+        "background_trained": "random", "training": {"preset": preset}, "engine": "0",
     }  # fmt: skip
     return write(path, meta, arrays)

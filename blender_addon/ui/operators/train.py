@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy.props import StringProperty
 
-from ... import preferences
+from ... import formats, preferences
 from ...client import jobs, session
+from ...paths import kept
 from . import avatar, common
 
 
@@ -36,10 +39,33 @@ class Train(common.JobOperator, bpy.types.Operator):
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         scene = context.scene
         overrides = json.loads(self.overrides or "{}")  # its error is a ValueError with the place
+        wanted, preset = common.output_of(scene), scene.blendsplat.chosen_preset()
+        output = free_output(wanted, preset)
+        if output != wanted:
+            scene.blendsplat.output = kept(output)
+            self.report({"INFO"}, f"{wanted.name} is of another preset and stays: {output.name} is trained.")
         return {
-            "directory": session.engine_path(common.directory_of(scene)), "preset": scene.blendsplat.preset,
-            "output": session.engine_path(common.output_of(scene)), "overrides": overrides, "device": session.device(),
+            "directory": session.engine_path(common.directory_of(scene)), "preset": preset,
+            "output": session.engine_path(output), "overrides": overrides, "device": session.device(),
         }  # fmt: skip
+
+
+def free_output(wanted: Path, preset: str) -> Path:
+    """The avatar file to train, where no finished avatar of another preset is overwritten: ``wanted``, else a name
+    beside it, as "NAME PRESET.avatar.npz"."""
+    stem = f"{wanted.name.removesuffix('.avatar.npz')} {preset}"
+    names = itertools.chain([wanted.name, f"{stem}.avatar.npz"], (f"{stem} {n}.avatar.npz" for n in itertools.count(2)))
+    paths = (wanted.with_name(name) for name in names)
+    return next(path for path in paths if not path.exists() or _preset_of(path) == preset)
+
+
+def _preset_of(path: Path) -> str | None:
+    """The preset that a finished avatar was trained with; None when its file does not say."""
+    try:
+        training = formats.read_header(path).get("training")
+    except formats.FileError:
+        return None
+    return training.get("preset") if isinstance(training, dict) else None
 
 
 class CancelJob(bpy.types.Operator):
