@@ -18,7 +18,8 @@ import numpy as np
 from .space import matrix_to_rotvec
 
 TRACKING, TRACKING_VERSION = "blendsplat-tracking", 1
-AVATAR, AVATAR_VERSION = "blendsplat-avatar", 1
+AVATAR, AVATAR_VERSION = "blendsplat-avatar", 2
+OWN_SYSTEM = "rgbavatar"  # whose every array this add-on knows
 FIT, FIT_VERSION = "blendsplat-fit", 1
 
 
@@ -63,12 +64,16 @@ _RIG_SHAPES = {
     "joint_expression_directions": ("E", 5, 3), "skin_weights": ("V", 5),
 }  # fmt: skip
 _IDENTITY_SHAPES = {"shape_directions": ("S", "V", 3), "joint_shape_directions": ("S", 5, 3), "shape": ("S",)}
-_AVATAR_SHAPES = {
+# What any system's avatar has that can be shown; blendshapes and what drives them; what need not be there.
+_CARRIER_SHAPES = {
     "triangle": ("N",), "barycentrics": ("N", 3), "positions": ("N", 3), "log_scales": ("N", 3), "quats": ("N", 4),
-    "opacity_logits": ("N",), "colors": ("N", 3), "delta_positions": ("K", "N", 3), "delta_quats": ("K", "N", 4),
-    "delta_colors": ("K", "N", 3), "feature_origin": (3,), "camera.K": (3, 3), "camera.viewmat": (4, 4),
-    "camera.size": (2,),
+    "opacity_logits": ("N",), "colors": ("N", 3),
 }  # fmt: skip
+_BLENDSHAPE_SHAPES = {
+    "delta_positions": ("K", "N", 3), "delta_quats": ("K", "N", 4), "delta_colors": ("K", "N", 3),
+}  # fmt: skip
+_CAMERA_SHAPES = {"camera.K": (3, 3), "camera.viewmat": (4, 4), "camera.size": (2,)}
+_LEARNED_SHAPES = {"feature_range": (2, "D"), "weight_range": (2, "K"), "neutral_rotation": (3, 3)}
 _TRACKING_SHAPES = {
     "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
     "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3),
@@ -78,7 +83,7 @@ _TRACKING_SHAPES = {
 
 @dataclass
 class AvatarFile:
-    """NAME.avatar.npz in memory. ``layers``: the MLP's (weight, bias) pairs in order."""
+    """NAME.avatar.npz in memory. ``layers``: the MLP's (weight, bias) pairs in order; none without blendshapes."""
 
     path: Path
     meta: dict[str, Any]
@@ -174,13 +179,33 @@ def _check_header(meta: Any, path: Path, format_name: str, newest: int) -> None:
 
 
 def read_avatar(path: Path | str) -> AvatarFile:
-    """Read and check an avatar file. Raises FileError."""
+    """Read and check an avatar file of any system whose Gaussians lie on the head's triangles. Raises FileError."""
     path = Path(path)
     meta, arrays = read_npz(path, AVATAR, AVATAR_VERSION)
+    system = str(meta.get("system", OWN_SYSTEM))
+    needed = {*_CARRIER_SHAPES, *(f"rig.{name}" for name in _RIG_SHAPES)}
+    if system != OWN_SYSTEM and not needed <= set(arrays):
+        raise FileError(f"{path} holds an avatar of the system {system!r}, which this add-on cannot show: update it.")
     rig = rig_from(meta, arrays, path)
-    sizes = _check(path, arrays, _AVATAR_SHAPES)
+    sizes = _check(path, arrays, _CARRIER_SHAPES)
     _check_indices(path, arrays, "triangle", len(rig.faces))
-    layers = []
+    if not any(name in arrays for name in _BLENDSHAPE_SHAPES):
+        arrays |= {name: np.zeros((0, sizes["N"], shape[2]), np.float32) for name, shape in _BLENDSHAPE_SHAPES.items()}
+    sizes |= _check(path, arrays, _BLENDSHAPE_SHAPES, sizes)
+    _check(path, arrays, {name: shape for name, shape in _CAMERA_SHAPES.items() if name in arrays})
+    layers = _layers(path, arrays)
+    if not sizes["K"]:
+        return AvatarFile(path, meta, arrays, rig)
+    features = sum(int(size) for _, size in meta.get("feature_layout", ()))
+    if not layers or layers[0][0].shape[1] != features or len(layers[-1][1]) != sizes["K"]:
+        raise FileError(f"{path}: the network does not fit the features or the blendshapes; train the avatar again.")
+    learned = {name: shape for name, shape in _LEARNED_SHAPES.items() if name in arrays}
+    _check(path, arrays, {"feature_origin": (3,), **learned}, {"D": features, "K": sizes["K"]})
+    return AvatarFile(path, meta, arrays, rig, layers)
+
+
+def _layers(path: Path, arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
     while f"mlp.{len(layers)}.weight" in arrays:
         index = len(layers)
         weight, bias = arrays[f"mlp.{index}.weight"], arrays.get(f"mlp.{index}.bias")
@@ -192,10 +217,7 @@ def read_avatar(path: Path | str) -> AvatarFile:
         ):
             raise FileError(f"{path}: layer {index} of the network does not fit; train the avatar again.")
         layers.append((weight, bias))
-    features = sum(int(size) for _, size in meta.get("feature_layout", ()))
-    if not layers or layers[0][0].shape[1] != features or len(layers[-1][1]) != sizes["K"]:
-        raise FileError(f"{path}: the network does not fit the features or the blendshapes; train the avatar again.")
-    return AvatarFile(path, meta, arrays, rig, layers)
+    return layers
 
 
 def rig_from(meta: dict[str, Any], arrays: dict[str, np.ndarray], path: Path | str) -> Rig:
@@ -279,9 +301,11 @@ def write_performance(path: Path, meta: dict[str, Any], arrays: dict[str, np.nda
         temporary.unlink(missing_ok=True)
 
 
-def _check(path: Path | str, arrays: dict[str, np.ndarray], shapes: dict[str, tuple]) -> dict[str, int]:
-    """Check names, shapes (equal letters are equal sizes) and finite values; returns the letters' sizes."""
-    sizes: dict[str, int] = {}
+def _check(
+    path: Path | str, arrays: dict[str, np.ndarray], shapes: dict[str, tuple], known: dict[str, int] | None = None
+) -> dict[str, int]:
+    """Check names, shapes (equal letters are equal sizes, some known before), finite values -> the letters' sizes."""
+    sizes = dict(known or {})
     for name, want in shapes.items():
         if name not in arrays:
             raise FileError(f"{path} lacks the array {name!r}; make it again.")

@@ -13,10 +13,10 @@ import bpy
 import numpy as np
 
 from ..formats import AvatarFile, Performance
-from . import avatar_nodes, head_rig, keyframes
-from .weight_network import Driver, HeadState
+from . import avatar_nodes, head_rig, keyframes, learned_keys, weight_network
+from .weight_network import HeadState, WeightNetwork
 
-_CUSTOM = "blendsplat_data"
+_CUSTOM, _HEAD_MODEL = "blendsplat_data", "blendsplat_head_model"
 _SH0 = 0.28209479177387814
 _MODIFIER = "Gaussians"
 
@@ -29,8 +29,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     (head.users_collection[0] if head.users_collection else context.scene.collection).objects.link(carrier)
     carrier.parent = head.parent
     carrier.matrix_parent_inverse.identity()
-    _add_blendshapes(carrier, avatar)
-    mesh[_CUSTOM] = Driver.of(avatar).pack()
+    _add_blendshapes(carrier, avatar, {})
     carrier.blendsplat.kind = "AVATAR"
     carrier.blendsplat.head = head
     carrier.blendsplat.avatar_path = str(avatar.path)
@@ -54,79 +53,83 @@ def find_avatar(scene: bpy.types.Scene, avatar: AvatarFile) -> bpy.types.Object 
 
 
 def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.Object:
-    """Give an avatar its file's present content; object, modifier, keyframes and drivers stay."""
+    """Give an avatar its file's present content; object, modifier, keyframes, drivers and the artist's names, and where
+    the number of Gaussians is the same the artist's own shape keys, stay."""
     old, name = carrier.data, carrier.data.name
     mesh = _carrier_mesh(avatar, name)
     holder = bpy.data.objects.new(name, mesh)
-    _add_blendshapes(holder, avatar)
-    mesh[_CUSTOM] = Driver.of(avatar).pack()
+    _add_blendshapes(
+        holder, avatar, {index: learned_keys.scale_of(old, index) for index in learned_keys.found(carrier)}
+    )
     mesh.materials.append(avatar_nodes.preview_material())
+    _keep_an_artists_keys(carrier, holder)
     keyframes.hand_over(old.shape_keys, mesh.shape_keys)
+    for index, key in learned_keys.found(holder).items():
+        grown = learned_keys.scale_of(mesh, index) / learned_keys.scale_of(old, index)
+        if grown != 1.0:
+            keyframes.scale(mesh.shape_keys, learned_keys.value_path(key), 1 / grown)
     carrier.data = mesh
     bpy.data.objects.remove(holder)
     bpy.data.meshes.remove(old)
     mesh.name = name
-    forget_drivers()
     return carrier
 
 
 def apply_performance(carrier: bpy.types.Object, performance: Performance, start: float, fps: float) -> int:
-    """Bake a tracked performance through the learned network as keyframes; returns the number of frames keyed."""
+    """Bake a tracked performance through the learned network as keyframes; returns the number of frames keyed.
+
+    What Blender cannot hold is said in the object's remark.
+    """
+    network = network_of(carrier)
     rows = performance.valid_rows
-    weights = driver_of(carrier).weights(HeadState.of(performance))[rows]
     frames = start + performance.timestamps[rows] * fps
-    curves = [
-        keyframes.Curve(f'key_blocks["{key.name}"].value', 0, frames, weights[:, index])
-        for index, key in enumerate(blendshape_keys(carrier))
-    ]
+    if network is None:
+        return len(frames)
+    carrier.blendsplat.foreign = not network.knows(performance)
+    if carrier.blendsplat.foreign:
+        performance = weight_network.rebased(performance, network)
+    weights = network.weights(HeadState.of(performance), inside=carrier.blendsplat.foreign)[rows]
+    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
+    curves = learned_keys.curves(carrier, frames, weights)
     keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
     return len(frames)
 
 
+def performance_for_head(carrier: bpy.types.Object, performance: Performance) -> Performance:
+    """What the avatar's head shall do of a performance: another clip's is re-based to where the avatar's own was."""
+    network = network_of(carrier)
+    return (
+        performance if network is None or network.knows(performance) else weight_network.rebased(performance, network)
+    )
+
+
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
     """Set the blendshapes to what the head does now; True when a value changed."""
-    head = carrier.blendsplat.head
-    if head is None or head.data is None or head.data.shape_keys is None:
+    head, network = carrier.blendsplat.head, network_of(carrier)
+    if network is None or head is None or head.data is None or head.data.shape_keys is None:
         return False
-    weights = driver_of(carrier).weights(head_rig.head_state(head, depsgraph))[0]
-    changed = False
-    for key, weight in zip(blendshape_keys(carrier), weights, strict=False):
-        if abs(key.value - weight) > 1e-5:
-            key.value = float(weight)
-            changed = True
-    return changed
+    state = head_rig.head_state(head, depsgraph)
+    return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign)[0])
 
 
 def blendshape_keys(carrier: bpy.types.Object) -> list[bpy.types.ShapeKey]:
-    """The learned keys in the network's order (an artist may add keys of their own after them)."""
-    blocks = carrier.data.shape_keys.key_blocks
-    found = []
-    while (key := blocks.get(_key_name(len(found)))) is not None:
-        found.append(key)
-    return found
+    """The learned keys that are there, in the network's order."""
+    return list(learned_keys.found(carrier).values())
 
 
-_drivers: dict[tuple[int, int], Driver] = {}
+def network_of(carrier: bpy.types.Object) -> WeightNetwork | None:
+    """The avatar's network, from its mesh's custom properties; None for an avatar without blendshapes.
+
+    Raises KeyError or ValueError when it is damaged. Unpacking takes a fraction of a millisecond; a network that was
+    kept could be another mesh's after an undo.
+    """
+    packed = carrier.data.get(_CUSTOM)
+    return WeightNetwork.unpack(packed) if packed else None
 
 
-def driver_of(carrier: bpy.types.Object) -> Driver:
-    """The avatar's network, unpacked once per mesh. Raises KeyError or ValueError when the object is no avatar."""
-    mesh = carrier.data
-    identity = (mesh.as_pointer(), len(mesh.vertices))
-    if identity not in _drivers:
-        if len(_drivers) > 64:
-            _drivers.clear()
-        _drivers[identity] = Driver.unpack(mesh[_CUSTOM])
-    return _drivers[identity]
-
-
-def forget_drivers() -> None:
-    """Called when another file is loaded: addresses are used again."""
-    _drivers.clear()
-
-
-def _key_name(index: int) -> str:
-    return f"Blendshape {index + 1:02d}"
+def head_model_of(carrier: bpy.types.Object) -> str:
+    """The id of the head model that the avatar was trained with; "" where its file does not say."""
+    return str(carrier.data.get(_HEAD_MODEL, ""))
 
 
 def _blocks(
@@ -140,7 +143,7 @@ def _blocks(
 def _carrier_mesh(avatar: AvatarFile, name: str) -> bpy.types.Mesh:
     a, count = avatar.arrays, avatar.gaussians
     mesh = bpy.data.meshes.new(name)
-    mesh.vertices.add(5 * count)
+    mesh.vertices.add(learned_keys.BLOCKS * count)
     opacity = 1 / (1 + np.exp(-a["opacity_logits"].astype(float)))
     base = _blocks(a["positions"], a["log_scales"], a["quats"], opacity, _SH0 * a["colors"] + 0.5)
     mesh.vertices.foreach_set("co", base.ravel())
@@ -180,21 +183,56 @@ def _attribute(mesh: bpy.types.Mesh, name: str, kind: str, values: np.ndarray) -
     attribute.data.foreach_set("vector" if kind == "FLOAT_VECTOR" else "value", whole.ravel())
 
 
-def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile) -> None:
+def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[int, float]) -> None:
+    """The learned keys and what drives them, their scales at least as given."""
     a, count = avatar.arrays, avatar.gaussians
-    base = np.empty(15 * count, dtype=np.float32)
+    base = np.empty(3 * learned_keys.BLOCKS * count, dtype=np.float32)
     carrier.data.vertices.foreach_get("co", base)
     carrier.shape_key_add(name="Basis", from_mix=False)
     zero3, zero1 = np.zeros((count, 3)), np.zeros(count)
+    reach = np.abs(a["weight_range"]).max(0) if "weight_range" in a else np.zeros(avatar.blendshapes)
     for index in range(avatar.blendshapes):
         deltas = _blocks(
             a["delta_positions"][index], zero3, a["delta_quats"][index], zero1, _SH0 * a["delta_colors"][index]
         )
-        key = carrier.shape_key_add(name=_key_name(index), from_mix=False)
-        key.slider_min, key.slider_max = -10.0, 10.0
+        scale = learned_keys.fitting_scale(float(reach[index]), least.get(index, 1.0))
+        key = carrier.shape_key_add(name=learned_keys.default_name(index), from_mix=False)
+        key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT
         key.value = 0.0  # Blender 5.0 and later start at 1
-        key.data.foreach_set("co", base + deltas.ravel())
-    carrier.active_shape_key_index = 1
+        key.data.foreach_set("co", base + np.float32(scale) * deltas.ravel())
+        learned_keys.mark(key, index)
+        learned_keys.set_scale(carrier.data, index, scale)
+    carrier.active_shape_key_index = min(1, avatar.blendshapes)
+    network = WeightNetwork.of(avatar)
+    if network is not None:
+        carrier.data[_CUSTOM] = network.pack()
+    carrier.data[_HEAD_MODEL] = str(avatar.meta.get("head_model", ""))
+
+
+def _keep_an_artists_keys(carrier: bpy.types.Object, holder: bpy.types.Object) -> None:
+    """Names, values, slider ranges, mutes of learned keys; keys of the artist's own, where the vertices are as many."""
+    old, new = learned_keys.found(carrier), learned_keys.found(holder)
+    for index in old.keys() & new.keys():
+        source, target = old[index], new[index]
+        target.name = source.name
+        target.slider_min, target.slider_max = source.slider_min, source.slider_max
+        grown = learned_keys.scale_of(holder.data, index) / learned_keys.scale_of(carrier.data, index)
+        target.value, target.mute = source.value / grown, source.mute
+    blocks = carrier.data.shape_keys.key_blocks
+    count = 3 * len(carrier.data.vertices)
+    if count != 3 * len(holder.data.vertices):
+        return
+    known = {key.name for key in old.values()} | {blocks[0].name}
+    base, own, fresh = (np.empty(count, np.float32) for _ in range(3))
+    holder.data.shape_keys.reference_key.data.foreach_get("co", fresh)
+    for source in blocks:
+        if source.name not in known:
+            source.relative_key.data.foreach_get("co", base)
+            source.data.foreach_get("co", own)
+            target = holder.shape_key_add(name=source.name, from_mix=False)
+            target.data.foreach_set("co", fresh + own - base)
+            target.slider_min, target.slider_max = source.slider_min, source.slider_max
+            target.value, target.mute = source.value, source.mute
 
 
 def _add_nodes(carrier: bpy.types.Object, head: bpy.types.Object) -> None:

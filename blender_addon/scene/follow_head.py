@@ -2,13 +2,14 @@
 """Live: while it is on, an avatar's blendshapes follow its head's sliders and bones at once, through the network.
 
 Handlers run after Blender's own evaluation; they act only when the head changed, so they never chase their own changes.
+Baked curves are muted meanwhile, but never in a saved file: there they play without this add-on.
 """
 
 from __future__ import annotations
 
 import bpy
 
-from . import avatar_rig, keyframes
+from . import avatar_rig, keyframes, learned_keys
 
 _busy = False
 
@@ -18,10 +19,7 @@ def toggled(item: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
     carrier = item.id_data
     if item.kind != "AVATAR" or carrier.data.shape_keys is None:
         return
-    names = {f'key_blocks["{key.name}"].value' for key in avatar_rig.blendshape_keys(carrier)}
-    for curve in keyframes.fcurves(carrier.data.shape_keys):
-        if curve.data_path in names:
-            curve.mute = item.live
+    _mute_baked(carrier, item.live)
     if item.live:
         _update([carrier], context.evaluated_depsgraph_get())
 
@@ -45,9 +43,33 @@ def on_frame_change(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> N
 
 
 @bpy.app.handlers.persistent
-def on_load(*_args: object) -> None:
-    """load_post: nothing remembered about the old file may be used in the new one."""
-    avatar_rig.forget_drivers()
+def on_save(*_args: object) -> None:
+    """save_pre: what is saved plays without this add-on."""
+    for carrier in _all_live():
+        _mute_baked(carrier, False)
+
+
+@bpy.app.handlers.persistent
+def on_saved(*_args: object) -> None:
+    """save_post, save_post_fail, load_post: Live goes on."""
+    for carrier in _all_live():
+        _mute_baked(carrier, True)
+
+
+def _all_live() -> list[bpy.types.Object]:
+    """Live avatars of every scene of this file, those of linked libraries excepted."""
+    return [
+        item for item in bpy.data.objects
+        if item.library is None and item.blendsplat.kind == "AVATAR" and item.blendsplat.live
+        and item.data.library is None and item.data.shape_keys is not None
+    ]  # fmt: skip
+
+
+def _mute_baked(carrier: bpy.types.Object, muted: bool) -> None:
+    paths = {learned_keys.value_path(key) for key in avatar_rig.blendshape_keys(carrier)}
+    for curve in keyframes.fcurves(carrier.data.shape_keys):
+        if curve.data_path in paths:
+            curve.mute = muted
 
 
 def live_avatars(scene: bpy.types.Scene) -> list[bpy.types.Object]:
@@ -83,7 +105,10 @@ def _update(carriers: list[bpy.types.Object], depsgraph: bpy.types.Depsgraph) ->
 _HANDLERS = (
     ("depsgraph_update_post", on_depsgraph_update),
     ("frame_change_post", on_frame_change),
-    ("load_post", on_load),
+    ("save_pre", on_save),
+    ("save_post", on_saved),
+    ("save_post_fail", on_saved),
+    ("load_post", on_saved),
 )
 
 

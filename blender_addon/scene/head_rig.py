@@ -18,6 +18,7 @@ import numpy as np
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
 from . import keyframes
+from .learned_keys import LIMIT
 from .weight_network import HeadState
 
 BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
@@ -106,6 +107,7 @@ def apply_performance(head: bpy.types.Object, performance: Performance, start: f
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
     expressions, pose = performance_curves(head, performance, rows, frames)
+    head.blendsplat.remark = " ".join(widen_sliders(head, expressions))
     keyframes.write(head.data.shape_keys, expressions, f"{head.name} expressions")
     if head.blendsplat.rig is not None:
         keyframes.write(head.blendsplat.rig, pose, f"{head.name} pose")
@@ -129,6 +131,11 @@ def performance_curves(
     return expressions, _bone_curves(head, HeadState.of(performance), rows, frames, names, theirs)
 
 
+def expression_names(head: bpy.types.Object) -> list[str]:
+    """The head model's expressions, in its order."""
+    return list(json.loads(head[_CUSTOM]["expressions"]))
+
+
 def identity_curves(head: bpy.types.Object, rig: Rig, frame: float) -> list[keyframes.Curve]:
     """The identity keys' values that make the rig's person."""
     return [
@@ -138,12 +145,18 @@ def identity_curves(head: bpy.types.Object, rig: Rig, frame: float) -> list[keyf
     ]
 
 
-def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> None:
-    """Make room for the curves' values, which Blender would otherwise cut at the sliders' ends."""
+def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> list[str]:
+    """Make room for the curves' values, which Blender would otherwise cut at the sliders' ends -> a sentence on each
+    that goes farther than Blender's sliders can (values are the head model's own, so that they cannot be scaled)."""
+    sentences = []
     for curve in curves:
         key = head.data.shape_keys.path_resolve(curve.data_path.rpartition(".")[0])
-        key.slider_min = min(key.slider_min, float(curve.values.min()))
-        key.slider_max = max(key.slider_max, float(curve.values.max()))
+        low, high = float(curve.values.min()), float(curve.values.max())
+        key.slider_min = min(key.slider_min, low)
+        key.slider_max = max(key.slider_max, high)
+        if max(-low, high) > LIMIT:
+            sentences.append(f"{key.name} reaches {max(-low, high):.1f}; Blender's sliders end at {LIMIT:g}.")
+    return sentences
 
 
 def identity_key(name: str) -> str:

@@ -99,16 +99,35 @@ def hand_over(source: bpy.types.ID, target: bpy.types.ID) -> None:
 
 def fcurves(owner: bpy.types.ID) -> Iterator[Any]:
     """Every F-curve of the owner's action, whichever API holds them."""
+    if owner.animation_data is not None:
+        yield from _curves_played_by(owner.animation_data)
+
+
+def scale(owner: bpy.types.ID, data_path: str, factor: float) -> None:
+    """Multiply what the owner's action, and its NLA strips' actions, say of one number."""
     data = owner.animation_data
-    if data is None or data.action is None:
+    if data is None:
         return
-    action = data.action
+    for player in (data, *(strip for track in data.nla_tracks for strip in track.strips)):
+        for fcurve in _curves_played_by(player):
+            if fcurve.data_path == data_path:
+                for point in fcurve.keyframe_points:
+                    for place in (point.co, point.handle_left, point.handle_right):
+                        place.y *= factor
+                fcurve.update()
+
+
+def _curves_played_by(player: Any) -> Iterator[Any]:
+    """The F-curves of an action that AnimData or an NLA strip plays."""
+    action = player.action
+    if action is None:
+        return
     if not hasattr(action, "layers"):
         yield from action.fcurves
         return
     for layer in action.layers:
         for strip in layer.strips:
-            bag = strip.channelbag(data.action_slot) if data.action_slot is not None else None
+            bag = strip.channelbag(player.action_slot) if player.action_slot is not None else None
             if bag is not None:
                 yield from bag.fcurves
 

@@ -188,6 +188,12 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         options=RELATIVE,
         description="The folder of the fitted photograph that this camera matches",
     )
+    foreign: BoolProperty(
+        name="Another Clip's Performance",
+        description="The avatar plays a performance of another clip than it was trained on: it is kept inside what the "
+        "training has seen",
+    )
+    remark: StringProperty(name="Remark", description="What of the performance Blender's sliders cannot hold")
     live: BoolProperty(
         name="Live",
         description="Moving the head's sliders and bones updates the avatar at once. Baked keys are muted meanwhile",

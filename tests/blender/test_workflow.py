@@ -195,6 +195,32 @@ def test_the_blend_file_plays_without_the_addon(scene, engine, video, tmp_path):
         blender_addon.register()
 
 
+def test_saved_while_live_it_plays_without_the_addon(scene, engine, video, tmp_path):
+    import blender_addon
+
+    work(scene)
+    scene.frame_set(12)
+    carrier = the_avatar(scene)
+    name, before = carrier.name, positions(carrier)
+    carrier.blendsplat.live = True
+    scene.frame_set(3)
+    blend = tmp_path / "live.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    curves = list(keyframes.fcurves(carrier.data.shape_keys))
+    assert len(curves) == 6 and all(curve.mute for curve in curves), "Live ended with the saving"
+    blender_addon.unregister()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(blend))
+        bpy.context.scene.frame_set(1)
+        bpy.context.scene.frame_set(12)
+        np.testing.assert_allclose(positions(bpy.data.objects[name]), before, atol=1e-6)
+    finally:
+        blender_addon.register()
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    carrier = bpy.data.objects[name]
+    assert carrier.blendsplat.live and all(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
+
+
 def positions(carrier) -> np.ndarray:
     mesh = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
     values = np.empty(len(mesh.vertices) * 3, np.float32)
@@ -221,7 +247,7 @@ def test_live_follows_sliders_and_bones(scene, engine, video):
     bone = [key.value for key in avatar_rig.blendshape_keys(carrier)]
     assert np.abs(np.subtract(bone, slider)).max() > 1e-3
     state = head_rig.head_state(head, bpy.context.evaluated_depsgraph_get())
-    np.testing.assert_allclose(bone, avatar_rig.driver_of(carrier).weights(state)[0], atol=1e-5)
+    np.testing.assert_allclose(bone, avatar_rig.network_of(carrier).weights(state)[0], atol=1e-5)
     carrier.blendsplat.live = False
     assert not any(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
 

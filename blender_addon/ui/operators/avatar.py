@@ -60,6 +60,9 @@ class ApplyPerformance(common.Grey, bpy.types.Operator):
         except formats.FileError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        for item in (carrier, carrier.blendsplat.head):
+            if item is not None and item.blendsplat.remark:
+                self.report({"WARNING"}, item.blendsplat.remark)
         self.report({"INFO"}, f"{count} frames keyed on {carrier.name}.")
         return {"FINISHED"}
 
@@ -106,7 +109,7 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     scene = context.scene
     carrier = avatar_rig.find_avatar(scene, file)
     carrier = avatar_rig.replace_avatar(carrier, file) if carrier else avatar_rig.build_avatar(context, file, name)
-    if scene.camera is None:
+    if scene.camera is None and "camera.K" in file.arrays:
         K, size = file.arrays["camera.K"], file.arrays["camera.size"]
         meta = {"width": int(size[0]), "height": int(size[1])}
         view = formats.Performance(path, meta, {"K": K, "viewmat": file.arrays["camera.viewmat"]})
@@ -126,16 +129,10 @@ def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, perform
     head = carrier.blendsplat.head
     if head is not None:
         head_rig.check_performance(head, performance)
-    expressions = avatar_rig.driver_of(carrier).expression_count
-    if performance.expression.shape[1] != expressions:
-        raise formats.FileError(
-            f"{performance.path} was tracked with a head of {performance.expression.shape[1]} expressions, and this "
-            f"avatar's head has {expressions}: track that clip with the avatar's head model."
-        )
     fps = scene.render.fps / scene.render.fps_base
     start = scene.blendsplat.performance_start
     if head is not None:
-        head_rig.apply_performance(head, performance, start, fps)
+        head_rig.apply_performance(head, avatar_rig.performance_for_head(carrier, performance), start, fps)
     return avatar_rig.apply_performance(carrier, performance, start, fps)
 
 

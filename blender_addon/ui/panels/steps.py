@@ -7,7 +7,7 @@ import bpy
 
 from ...client import jobs, preview
 from ...render import engine as render_engine
-from ...scene import fit_scene
+from ...scene import avatar_rig, fit_scene
 from ..operators import avatar as avatar_operators
 from ..operators import common, track
 from .job_button import on_its_way, step
@@ -83,7 +83,12 @@ class BLENDSPLAT_PT_avatar(Panel):
         if carrier is not None:
             column.separator()
             column.label(text=carrier.name, icon="OUTLINER_OB_POINTCLOUD")
-            column.prop(carrier.blendsplat, "live", toggle=True)
+            row = column.row()
+            row.enabled = bool(avatar_rig.blendshape_keys(carrier))
+            row.prop(carrier.blendsplat, "live", toggle=True)
+            for item in (carrier, carrier.blendsplat.head):
+                if item is not None and item.blendsplat.remark:
+                    paragraph(context, column, item.blendsplat.remark, "INFO")
 
 
 class BLENDSPLAT_PT_sliders(Panel):

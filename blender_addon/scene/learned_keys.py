@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The learned blendshapes among a carrier's shape keys: found whatever an artist calls them, read and set as weights.
+
+Shape keys have no custom properties, and names, order, relative key and vertex group are the artist's. So a key's id
+lies in its own vertices: two coordinates of the carrier's fourth block (w, opacity, unused) that no node reads. Blender
+itself keeps it through renaming, reordering, deleting others, duplicating, appending, linking, undo and saving. The
+second coordinate is the square of the first: a mix of several keys ("New Shape from Mix") has sums there, and is no
+learned key.
+
+Blender ends a shape key's value at 10. A key whose weights go farther holds its deltas times a scale (a power of two,
+in the mesh's custom properties), and its value is the weight divided by it.
+"""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+
+from . import keyframes
+
+BLOCKS = 5  # of vertices in a carrier, avatar_rig
+LIMIT = 10.0  # Blender's own end of a shape key's slider
+_UNIT = 1 / 1024  # ids and their squares are exact in float32 up to 4096 keys
+_SAME = 1e-5  # values this near are one
+_SCALES = "blendsplat_scales"
+
+
+def default_name(index: int) -> str:
+    """What a learned key is called before an artist does."""
+    return f"Blendshape {index + 1:02d}"
+
+
+def mark(key: bpy.types.ShapeKey, index: int) -> None:
+    """Make it the learned key ``index``."""
+    first, last = _places(len(key.data))
+    code = (index + 1) * _UNIT
+    key.data[last].co.z = code * code
+    key.data[first].co.z = code
+
+
+def found(carrier: bpy.types.Object) -> dict[int, bpy.types.ShapeKey]:
+    """The learned keys that are there, by their place in the network's order.
+
+    Of copies of one key, the one that is still called as it was made, else the first, is meant. Files from before keys
+    had ids are read by names.
+    """
+    keys = carrier.data.shape_keys
+    blocks = keys.key_blocks if keys is not None else ()
+    marked: dict[int, bpy.types.ShapeKey] = {}
+    for key in blocks:
+        index = _index_of(key)
+        if index is not None and (index not in marked or key.name == default_name(index)):
+            marked[index] = key
+    if not marked:
+        names = {default_name(index): index for index in range(len(blocks))}
+        marked = {names[key.name]: key for key in blocks if key.name in names}
+    return dict(sorted(marked.items()))
+
+
+def scale_of(mesh: bpy.types.Mesh, index: int) -> float:
+    """What a value of 1 of the learned key means as a weight."""
+    return float(mesh.get(_SCALES, {}).get(str(index), 1.0))
+
+
+def set_scale(mesh: bpy.types.Mesh, index: int, scale: float) -> None:
+    """Say what a value of 1 of the learned key means."""
+    if _SCALES not in mesh:
+        mesh[_SCALES] = {}
+    mesh[_SCALES][str(index)] = float(scale)
+
+
+def fitting_scale(reach: float, least: float = 1.0) -> float:
+    """The scale that brings weights up to ``reach`` within Blender's limit: ``least``, doubled as often as needed."""
+    return least * 2.0 ** max(0, int(np.ceil(np.log2(max(reach, 1e-9) / (LIMIT * least)))))
+
+
+def make_room(carrier: bpy.types.Object, weights: np.ndarray) -> list[str]:
+    """Let every learned key hold its weights [F,K], which Blender would otherwise cut without a word -> sentences on
+    those that cannot: keys whose value a driver of the artist's sets."""
+    sentences = []
+    for index, key in found(carrier).items():
+        low, high = float(weights[:, index].min()), float(weights[:, index].max())
+        scale = scale_of(carrier.data, index)
+        wanted = fitting_scale(max(-low, high), scale)
+        if wanted > scale and _driven(carrier, key):
+            sentences.append(f"{key.name} reaches {max(-low, high):.1f}; its driver ends it at {LIMIT * scale:g}.")
+            continue
+        if wanted > scale:
+            _rescale(carrier, index, key, wanted / scale)
+            set_scale(carrier.data, index, wanted)
+        key.slider_min = min(key.slider_min, low / wanted)
+        key.slider_max = max(key.slider_max, high / wanted)
+    return sentences
+
+
+def curves(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray) -> list[keyframes.Curve]:
+    """The learned keys' values that make the weights [F,K] at ``frames`` [F]."""
+    return [
+        keyframes.Curve(value_path(key), 0, frames, weights[:, index] / scale_of(carrier.data, index))
+        for index, key in found(carrier).items()
+    ]
+
+
+def take(carrier: bpy.types.Object, weights: np.ndarray) -> bool:
+    """Set the learned keys to the weights [K] -> True when a value changed."""
+    keys, changed = found(carrier), False
+    values = {index: float(weights[index]) / scale_of(carrier.data, index) for index in keys}
+    if any(not keys[i].slider_min - _SAME <= value <= keys[i].slider_max + _SAME for i, value in values.items()):
+        make_room(carrier, weights[None])
+    for index, key in keys.items():
+        value = float(weights[index]) / scale_of(carrier.data, index)
+        if abs(key.value - value) > _SAME:
+            key.value = value
+            changed = True
+    return changed
+
+
+def value_path(key: bpy.types.ShapeKey) -> str:
+    """Where the key's value lies, seen from its Key."""
+    return f'key_blocks["{bpy.utils.escape_identifier(key.name)}"].value'
+
+
+def _places(vertices: int) -> tuple[int, int]:
+    """The vertices that hold a key's id: first and last of the fourth block."""
+    count = vertices // BLOCKS
+    return 3 * count, 4 * count - 1
+
+
+def _index_of(key: bpy.types.ShapeKey) -> int | None:
+    first, last = _places(len(key.data))
+    if first == last:
+        return None  # no room for an id on a single Gaussian
+    code = key.data[first].co.z
+    index = round(code / _UNIT) - 1
+    same = index >= 0 and code == (index + 1) * _UNIT and key.data[last].co.z == code * code
+    return index if same else None
+
+
+def _driven(carrier: bpy.types.Object, key: bpy.types.ShapeKey) -> bool:
+    data = carrier.data.shape_keys.animation_data
+    return data is not None and any(driver.data_path == value_path(key) for driver in data.drivers)
+
+
+def _rescale(carrier: bpy.types.Object, index: int, key: bpy.types.ShapeKey, factor: float) -> None:
+    """Deltas times ``factor``, value and keyframes divided by it: it looks the same and reaches farther."""
+    base, own = (np.empty(3 * len(key.data), np.float32) for _ in range(2))
+    key.relative_key.data.foreach_get("co", base)
+    key.data.foreach_get("co", own)
+    key.data.foreach_set("co", base + np.float32(factor) * (own - base))
+    mark(key, index)
+    keyframes.scale(carrier.data.shape_keys, value_path(key), 1 / factor)
+    key.value /= factor
