@@ -73,7 +73,8 @@ _BLENDSHAPE_SHAPES = {
     "delta_positions": ("K", "N", 3), "delta_quats": ("K", "N", 4), "delta_colors": ("K", "N", 3),
 }  # fmt: skip
 _CAMERA_SHAPES = {"camera.K": (3, 3), "camera.viewmat": (4, 4), "camera.size": (2,)}
-_LEARNED_SHAPES = {"feature_range": (2, "D"), "weight_range": (2, "K"), "neutral_rotation": (3, 3)}
+_OPTIONAL_SHAPES = {**_CAMERA_SHAPES, "neutral_translation": (3,), "neutral_rotation": (3, 3)}
+_RANGE_SHAPES = {"feature_range": (2, "D"), "weight_range": (2, "K")}
 _TRACKING_SHAPES = {
     "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
     "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3),
@@ -192,15 +193,15 @@ def read_avatar(path: Path | str) -> AvatarFile:
     if not any(name in arrays for name in _BLENDSHAPE_SHAPES):
         arrays |= {name: np.zeros((0, sizes["N"], shape[2]), np.float32) for name, shape in _BLENDSHAPE_SHAPES.items()}
     sizes |= _check(path, arrays, _BLENDSHAPE_SHAPES, sizes)
-    _check(path, arrays, {name: shape for name, shape in _CAMERA_SHAPES.items() if name in arrays})
+    _check(path, arrays, {name: shape for name, shape in _OPTIONAL_SHAPES.items() if name in arrays})
     layers = _layers(path, arrays)
     if not sizes["K"]:
         return AvatarFile(path, meta, arrays, rig)
     features = sum(int(size) for _, size in meta.get("feature_layout", ()))
     if not layers or layers[0][0].shape[1] != features or len(layers[-1][1]) != sizes["K"]:
         raise FileError(f"{path}: the network does not fit the features or the blendshapes; train the avatar again.")
-    learned = {name: shape for name, shape in _LEARNED_SHAPES.items() if name in arrays}
-    _check(path, arrays, {"feature_origin": (3,), **learned}, {"D": features, "K": sizes["K"]})
+    ranges = {name: shape for name, shape in _RANGE_SHAPES.items() if name in arrays}
+    _check(path, arrays, {"feature_origin": (3,), **ranges}, {"D": features, "K": sizes["K"]})
     return AvatarFile(path, meta, arrays, rig, layers)
 
 

@@ -198,7 +198,7 @@ def send_frame(
         then(isinstance(result, dict) and result.get("accepted") is True)
 
     session.ask(
-        "job.frame", {**(info or {}), "job": job.identity}, arrays, wait=False,
+        "job.frame", {"job": job.identity, "info": info or {}}, arrays, wait=False,
         then=answered, failed=lambda _sentence: then(False),
     )  # fmt: skip
 
@@ -271,7 +271,7 @@ def _take(method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) ->
         job.preview, job.pictured = arrays["image"], True
     elif method == "job.frame":
         for function in _framed.get(job.kind, ()):
-            function(job, {name: value for name, value in params.items() if name != "job"}, arrays)
+            function(job, params.get("info") or {}, arrays)
     elif method == "job.finished":
         _finish(job, params)
 

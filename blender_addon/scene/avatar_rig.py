@@ -13,10 +13,10 @@ import bpy
 import numpy as np
 
 from ..formats import AvatarFile, Performance
-from . import avatar_nodes, head_rig, keyframes, learned_keys, weight_network
+from . import avatar_nodes, head_rig, keyframes, learned_keys, retarget
 from .weight_network import HeadState, WeightNetwork
 
-_CUSTOM, _HEAD_MODEL = "blendsplat_data", "blendsplat_head_model"
+_CUSTOM, _REFERENCE, _HEAD_MODEL = "blendsplat_data", "blendsplat_reference", "blendsplat_head_model"
 _SH0 = 0.28209479177387814
 _MODIFIER = "Gaussians"
 
@@ -76,31 +76,25 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
 
 
 def apply_performance(carrier: bpy.types.Object, performance: Performance, start: float, fps: float) -> int:
-    """Bake a tracked performance through the learned network as keyframes; returns the number of frames keyed.
+    """Bake a tracked performance onto the avatar and its head as keyframes; returns the number of frames keyed.
 
-    What Blender cannot hold is said in the object's remark.
+    Another clip's performance is re-based, and its features are kept inside what training saw. What Blender cannot hold
+    is said in the objects' remarks.
     """
-    network = network_of(carrier)
+    head, network, reference = carrier.blendsplat.head, network_of(carrier), reference_of(carrier)
+    carrier.blendsplat.foreign = retarget.foreign(performance, reference)
+    if carrier.blendsplat.foreign:
+        performance = retarget.rebased(performance, reference)
+    if head is not None:
+        head_rig.apply_performance(head, performance, start, fps)
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
-    if network is None:
-        return len(frames)
-    carrier.blendsplat.foreign = not network.knows(performance)
-    if carrier.blendsplat.foreign:
-        performance = weight_network.rebased(performance, network)
-    weights = network.weights(HeadState.of(performance), inside=carrier.blendsplat.foreign)[rows]
-    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
-    curves = learned_keys.curves(carrier, frames, weights)
-    keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
+    if network is not None:
+        weights = network.weights(HeadState.of(performance), inside=carrier.blendsplat.foreign)[rows]
+        carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
+        curves = learned_keys.curves(carrier, frames, weights)
+        keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
     return len(frames)
-
-
-def performance_for_head(carrier: bpy.types.Object, performance: Performance) -> Performance:
-    """What the avatar's head shall do of a performance: another clip's is re-based to where the avatar's own was."""
-    network = network_of(carrier)
-    return (
-        performance if network is None or network.knows(performance) else weight_network.rebased(performance, network)
-    )
 
 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
@@ -125,6 +119,12 @@ def network_of(carrier: bpy.types.Object) -> WeightNetwork | None:
     """
     packed = carrier.data.get(_CUSTOM)
     return WeightNetwork.unpack(packed) if packed else None
+
+
+def reference_of(carrier: bpy.types.Object) -> retarget.Reference | None:
+    """Where the avatar's own clip held the head; None where its file did not say."""
+    packed = carrier.data.get(_REFERENCE)
+    return retarget.Reference.unpack(packed) if packed else None
 
 
 def head_model_of(carrier: bpy.types.Object) -> str:
@@ -206,6 +206,9 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
     network = WeightNetwork.of(avatar)
     if network is not None:
         carrier.data[_CUSTOM] = network.pack()
+    reference = retarget.Reference.of_file(avatar)
+    if reference is not None:
+        carrier.data[_REFERENCE] = reference.pack()
     carrier.data[_HEAD_MODEL] = str(avatar.meta.get("head_model", ""))
 
 

@@ -121,7 +121,7 @@ def mirror(job: str) -> None:
         except queue.Empty:
             continue
         send({"method": "job.preview", "params": {"job": job}}, {"image": arrays["image"]})
-        send({"method": "job.frame", "params": {**info, "job": job}}, {"image": arrays["image"][:, ::-1]})
+        send({"method": "job.frame", "params": {"job": job, "info": info}}, {"image": arrays["image"][:, ::-1]})
     finish(job, "mirror", "cancelled")
 
 
@@ -199,7 +199,7 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
     if method == "job.frame":
         accepted = params["job"] in _frames
         if accepted:
-            _frames[params["job"]].put((params, arrays))
+            _frames[params["job"]].put((params["info"], arrays))
         return {"accepted": accepted}, {}
     if method == "job.cancel":
         _cancelled.add(params["job"])

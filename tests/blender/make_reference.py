@@ -66,8 +66,7 @@ def make(folder: Path) -> None:
         "expression_names": list(head.expression_names),
         "expression_range": list(head.expression_range),
     }
-    rig, told = (meta, rig_arrays(person)), {"translation": tracking.translation}
-    avatar = synthetic.write_avatar(folder / "person.avatar.npz", 4000, 6, rig=rig, clip=told)
+    avatar = synthetic.write_avatar(folder / "person.avatar.npz", 4000, 6, rig=(meta, rig_arrays(person)))
     vertices = person(replace(tracking.params()[list(ROWS)], shape=torch.zeros(1, 0))).numpy()
     make_fit(tracking.select([ROWS[1]]), head, folder / "fit")
     rendered = [rgba for rgba, _ in render_performance(load_avatar(avatar), tracking, width, height)]

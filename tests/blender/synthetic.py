@@ -121,17 +121,15 @@ def write_avatar(
     size: int = 12,
     rig: tuple[dict, dict] | None = None,
     preset: str = "draft",
-    clip: dict[str, np.ndarray] | None = None,
     learned: dict[str, np.ndarray] | None = None,
     **header: object,
 ) -> Path:
-    """An avatar file with random Gaussians on the grid head, or on another rig (meta, arrays), trained on a clip (a
-    tracking's arrays); ``learned`` and ``header``: what else the file holds."""
+    """An avatar file with random Gaussians on the grid head, or on another rig (meta, arrays); ``learned`` and
+    ``header``: what else the file holds."""
     rng = np.random.default_rng(seed)
     meta, arrays = rig or grid_head(size)
     expressions = len(meta["expression_names"])
     n, k, d, h = gaussians, blendshapes, expressions + 6 * 4 + 2 + 3, 16
-    clip = clip or performance_arrays()
     barycentrics = rng.dirichlet([1, 1, 1], n)
     quats = rng.normal(size=(n, 4)) + [2, 0, 0, 0]
     extra = {
@@ -145,7 +143,7 @@ def write_avatar(
         "mlp.1.weight": rng.normal(0, 0.3, (h, h)),
         "mlp.1.bias": rng.normal(0, 0.3, h), "mlp.2.weight": rng.normal(0, 0.3, (k, h)),
         "mlp.2.bias": rng.normal(0, 0.3, k),
-        "feature_origin": clip["translation"][0],
+        "feature_origin": np.array([0.01, 0.02, -0.03]),
         "camera.K": np.array([[500, 0, 128], [0, 500, 128], [0, 0, 1.0]]),
         "camera.viewmat": np.eye(4), "camera.size": np.array([256, 256], np.int32),
     }  # fmt: skip

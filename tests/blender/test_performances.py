@@ -12,7 +12,8 @@ import pytest
 import synthetic
 from blender_addon import formats, space
 from blender_addon.render import gather
-from blender_addon.scene import avatar_rig, head_rig, weight_network
+from blender_addon.scene import avatar_rig, head_rig, retarget
+from blender_addon.scene.retarget import Reference
 from blender_addon.scene.weight_network import HeadState, WeightNetwork
 from blender_addon.ui.operators import avatar as operators
 
@@ -36,35 +37,36 @@ def performance_of(path: Path, arrays: dict[str, np.ndarray], **meta: object) ->
 def second_version(path: Path, arrays: dict[str, np.ndarray], **header: object) -> formats.AvatarFile:
     """An avatar file of version 2, trained on the clip's valid rows."""
     valid = arrays["valid"]
-    first = WeightNetwork.of(formats.read_avatar(synthetic.write_avatar(path, clip=arrays)))
+    first = WeightNetwork.of(formats.read_avatar(synthetic.write_avatar(path)))
     performance = formats.Performance(path, {}, arrays)
     features, weights = (f(HeadState.of(performance))[valid] for f in (first.features, first.weights))
     learned = {
         "feature_range": np.stack([features.min(0), features.max(0)]),
         "weight_range": np.stack([weights.min(0), weights.max(0)]),
-        "neutral_rotation": weight_network.mean_rotation(head_rotations(arrays)[valid]).astype(np.float32),
+        "neutral_rotation": retarget.mean_rotation(head_rotations(arrays)[valid]).astype(np.float32),
+        "neutral_translation": arrays["translation"][valid].mean(0),
     }
-    told = {"version": 2, "performance": weight_network.performance_id(performance)}
-    return formats.read_avatar(synthetic.write_avatar(path, clip=arrays, learned=learned, **told | header))
+    told = {"version": 2, "performance": retarget.performance_id(performance)}
+    return formats.read_avatar(synthetic.write_avatar(path, learned=learned, **told | header))
 
 
 def moved(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same performance, filmed from elsewhere."""
-    turn = space.rotvec_to_matrix(np.array([0.2, -0.5, 0.1]))
+    turn = space.rotvec_to_matrix(np.array([0.2, -0.5, 0.1]))  # about the root's joint
     root = space.matrix_to_rotvec(turn @ space.rotvec_to_matrix(arrays["root_pose"]))
     return arrays | {
-        "translation": arrays["translation"] + np.array([0.3, -0.2, 0.5], np.float32),
+        "translation": (arrays["translation"] @ turn.T + [0.3, -0.2, 0.5]).astype(np.float32),
         "root_pose": root.astype(np.float32),
     }
 
 
 def test_the_own_clip_is_taken_as_it_is(scene, tmp_path):
     file = second_version(tmp_path / "a.avatar.npz", clip())
-    network = WeightNetwork.of(file)
+    network, reference = WeightNetwork.of(file), Reference.of_file(file)
     own = performance_of(tmp_path / "elsewhere" / "tracking.npz", clip())
-    assert network.knows(own) and not network.knows(performance_of(tmp_path / "b.npz", clip(6)))
+    assert not retarget.foreign(own, reference)
+    assert retarget.foreign(performance_of(tmp_path / "b.npz", clip(6)), reference)
     carrier = avatar_rig.build_avatar(bpy.context, file, "Ann")
-    assert avatar_rig.performance_for_head(carrier, own) is own
     avatar_rig.apply_performance(carrier, own, 1, 25.0)
     assert not carrier.blendsplat.foreign
     scene.frame_set(8)
@@ -79,44 +81,37 @@ def test_the_id_of_a_performance_is_the_formats(tmp_path):
     arrays = clip()
     told = hashlib.sha256(arrays["expression"].astype("<f4").tobytes() + arrays["translation"].astype("<f4").tobytes())
     performance = performance_of(tmp_path / "a.npz", arrays)
-    assert weight_network.performance_id(performance) == told.hexdigest()[:16]
+    assert retarget.performance_id(performance) == told.hexdigest()[:16]
 
 
-def test_files_of_version_1_know_their_clip_by_its_origin(tmp_path):
-    network = WeightNetwork.of(formats.read_avatar(synthetic.write_avatar(tmp_path / "a.avatar.npz")))
-    assert network.clip == "" and network.knows(performance_of(tmp_path / "a.npz", clip()))
-    other = performance_of(tmp_path / "b.npz", moved(clip()))
-    assert not network.knows(other)
-    again = weight_network.rebased(other, network)
-    np.testing.assert_allclose(again.translation[again.valid_rows].mean(0), network.origin, atol=1e-6)
-    np.testing.assert_array_equal(again.root_pose, other.root_pose)  # a version 1 file tells no neutral
+def test_files_of_version_1_take_every_performance_as_it_comes(tmp_path):
+    file = formats.read_avatar(synthetic.write_avatar(tmp_path / "a.avatar.npz"))
+    assert Reference.of_file(file) is None
+    assert not retarget.foreign(performance_of(tmp_path / "b.npz", moved(clip(6))), None)
 
 
 def test_another_clip_is_rebased(scene, tmp_path):
     """Mean place and mean head rotation become the avatar's; the neck does what it did, and so do differences."""
     file = second_version(tmp_path / "a.avatar.npz", clip())
-    network = WeightNetwork.of(file)
     other = performance_of(tmp_path / "b.npz", moved(clip(6)))
-    again = weight_network.rebased(other, network)
-    rows = other.valid_rows
-    mean = weight_network.mean_rotation(head_rotations(again.arrays)[rows])
-    np.testing.assert_allclose(mean, file.arrays["neutral_rotation"], atol=1e-5)
-    np.testing.assert_allclose(again.translation[rows].mean(0), file.arrays["feature_origin"], atol=1e-6)
+    again = retarget.rebased(other, Reference.of_file(file))
+    after, before = Reference.of(again), Reference.of(other)
+    np.testing.assert_allclose(after.rotation, file.arrays["neutral_rotation"], atol=1e-5)
+    np.testing.assert_allclose(after.translation, file.arrays["neutral_translation"], atol=1e-6)
     np.testing.assert_array_equal(again.neck_pose, other.neck_pose)
-    np.testing.assert_allclose(np.diff(again.translation, axis=0), np.diff(other.translation, axis=0), atol=1e-6)
-    before, after = head_rotations(other.arrays), head_rotations(again.arrays)
-    np.testing.assert_allclose(
-        after[1:].swapaxes(1, 2) @ after[:-1], before[1:].swapaxes(1, 2) @ before[:-1], atol=1e-5
-    )
+    turn = after.rotation @ before.rotation.T
+    shifts = np.diff(other.translation, axis=0) @ turn.T
+    np.testing.assert_allclose(np.diff(again.translation, axis=0), shifts, atol=1e-6)
+    np.testing.assert_allclose(head_rotations(again.arrays), turn @ head_rotations(other.arrays), atol=1e-5)
 
 
 def test_where_it_was_filmed_from_makes_no_difference(tmp_path):
     """What the network sees of a performance is the same from wherever it was filmed."""
-    network = WeightNetwork.of(second_version(tmp_path / "a.avatar.npz", clip()))
-    states = []
+    file, states = second_version(tmp_path / "a.avatar.npz", clip()), []
     for name, arrays in (("b", clip(6)), ("c", moved(clip(6)))):
         performance = performance_of(tmp_path / f"{name}.npz", arrays)
-        states.append(HeadState.of(weight_network.rebased(performance, network)))
+        states.append(HeadState.of(retarget.rebased(performance, Reference.of_file(file))))
+    network = WeightNetwork.of(file)
     np.testing.assert_allclose(network.features(states[0]), network.features(states[1]), atol=1e-5)
 
 
@@ -130,7 +125,7 @@ def test_another_clips_features_stay_in_what_training_saw(scene, tmp_path):
     scene.render.fps = 25
     assert operators.apply_performance(scene, carrier, other) == 19
     low, high = file.arrays["feature_range"]
-    state = HeadState.of(weight_network.rebased(other, network))
+    state = HeadState.of(retarget.rebased(other, Reference.of_file(file)))
     seen = np.clip(network.features(state), low, high)
     assert np.abs(seen - network.features(state)).max() > 1
     want = network.weights(state, inside=True)
@@ -153,8 +148,10 @@ def test_the_range_is_kept_in_the_blend_file(scene, tmp_path):
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
     network, want = avatar_rig.network_of(bpy.data.objects["Ann"]), WeightNetwork.of(file)
     np.testing.assert_array_equal(network.feature_range, want.feature_range)
-    np.testing.assert_array_equal(network.neutral, want.neutral)
-    assert network.clip == want.clip and len(network.layers) == 3
+    have, want = avatar_rig.reference_of(bpy.data.objects["Ann"]), Reference.of_file(file)
+    np.testing.assert_array_equal(have.rotation, want.rotation)
+    np.testing.assert_array_equal(have.translation, want.translation)
+    assert have.performance == want.performance and len(network.layers) == 3
 
 
 def test_a_network_is_never_another_meshes(scene, tmp_path):
@@ -245,7 +242,7 @@ def test_a_head_follows_a_rebased_performance(scene, tmp_path):
     carrier = avatar_rig.build_avatar(bpy.context, file, "Ann")
     scene.render.fps = 25
     operators.apply_performance(scene, carrier, other)
-    want = HeadState.of(weight_network.rebased(other, WeightNetwork.of(file)))
+    want = HeadState.of(retarget.rebased(other, Reference.of_file(file)))
     scene.frame_set(8)
     state = head_rig.head_state(carrier.blendsplat.head, bpy.context.evaluated_depsgraph_get())
     np.testing.assert_allclose(state.root[0], want.root[7], atol=1e-5)

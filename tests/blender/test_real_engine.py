@@ -98,6 +98,7 @@ def test_an_avatar_of_a_system_that_blender_does_not_know(real, engine_python, e
     words = [engine_python, str(HERE / "make_toy.py"), str(tmp_path)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    real.render.fps = 25  # the clip's, so that each frame of the timeline is one of its own
     real.blendsplat.avatar_file = str(tmp_path / "toy.avatar.npz")
     real.blendsplat.performance = str(tmp_path / "clip" / "tracking.npz")
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}

@@ -56,9 +56,9 @@ class ToyAvatar(Avatar):
 
     def save(self, path: Path | str) -> None:
         t, count = {name: value.detach().cpu().numpy() for name, value in self.tensors.items()}, self.gaussian_count
-        zeros = partial(np.zeros, dtype=np.float32)
+        zeros, inside = partial(np.zeros, dtype=np.float32), np.maximum(t["barycentrics"], 0)
         arrays = rig_arrays(self.head) | {
-            "triangle": t["triangle"], "barycentrics": t["barycentrics"] / t["barycentrics"].sum(1, keepdims=True),
+            "triangle": t["triangle"], "barycentrics": inside / inside.sum(1, keepdims=True),
             "positions": zeros((count, 3)), "log_scales": np.repeat(t["log_scales"][:, None], 3, 1),
             "quats": np.tile([1.0, 0, 0, 0], (count, 1)), "colors": (t["colors"] * t["brightness"] - 0.5) / SH_DC,
             "opacity_logits": np.full(count, np.log(OPACITY / (1 - OPACITY))), "delta_positions": zeros((0, count, 3)),

@@ -130,10 +130,7 @@ def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, perform
     if head is not None:
         head_rig.check_performance(head, performance)
     fps = scene.render.fps / scene.render.fps_base
-    start = scene.blendsplat.performance_start
-    if head is not None:
-        head_rig.apply_performance(head, avatar_rig.performance_for_head(carrier, performance), start, fps)
-    return avatar_rig.apply_performance(carrier, performance, start, fps)
+    return avatar_rig.apply_performance(carrier, performance, scene.blendsplat.performance_start, fps)
 
 
 def use_render_engine(scene: bpy.types.Scene) -> None:
