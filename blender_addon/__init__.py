@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from .client import jobs, preview, pump, session, weights_check
 from .render import engine as render_engine
-from .scene import follow_head
+from .scene import follow_head, saved_paths
 from .ui import operators, panels, photographs, preferences_page, properties
 
-_MODULES = (preferences_page, photographs, properties, operators, panels, render_engine, follow_head)
+_MODULES = (preferences_page, photographs, properties, operators, panels, render_engine, follow_head, saved_paths)
 
 
 def register() -> None:

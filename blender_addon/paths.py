@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import bpy
@@ -12,15 +13,28 @@ import bpy
 RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
 
-def absolute(text: str) -> Path | None:
-    """A path property as an absolute path; None when it is empty."""
+def absolute(text: str, library: bpy.types.Library | None = None) -> Path | None:
+    """A path property (of data in a linked library) as an absolute path; None when it is empty."""
     text = text.strip().strip('"')
-    return Path(bpy.path.abspath(text)) if text else None
+    return Path(bpy.path.abspath(text, library=library)) if text else None
 
 
-def kept(path: Path) -> str:
-    """A path as the .blend keeps it."""
-    if bpy.data.filepath and bpy.context.preferences.filepaths.use_relative_paths:
-        with contextlib.suppress(ValueError):  # on another drive
-            return bpy.path.relpath(str(path))
+def kept(path: Path, beside: Path | None = None) -> str:
+    """A path as the .blend keeps it; ``beside``: the folder where the .blend is about to be saved."""
+    if (beside is not None or bpy.data.filepath) and bpy.context.preferences.filepaths.use_relative_paths:
+        return relative(path, beside)
     return str(path)
+
+
+def relative(path: Path, beside: Path | None = None) -> str:
+    """A path beginning with //, where there is one: not from another drive."""
+    with contextlib.suppress(ValueError):
+        return bpy.path.relpath(str(path), start=str(beside) if beside is not None else None)
+    return str(path)
+
+
+def same(first: Path | None, second: Path | None) -> bool:
+    """Both are one file or folder, whatever links and letters it is written with."""
+    if first is None or second is None:
+        return first is second
+    return os.path.normcase(os.path.realpath(first)) == os.path.normcase(os.path.realpath(second))

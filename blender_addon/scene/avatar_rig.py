@@ -12,6 +12,7 @@ import contextlib
 import bpy
 import numpy as np
 
+from .. import paths
 from ..formats import AvatarFile, Performance
 from . import avatar_nodes, head_rig, keyframes, learned_keys, retarget
 from .weight_network import HeadState, WeightNetwork
@@ -32,7 +33,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     _add_blendshapes(carrier, avatar, {})
     carrier.blendsplat.kind = "AVATAR"
     carrier.blendsplat.head = head
-    carrier.blendsplat.avatar_path = str(avatar.path)
+    carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     _add_nodes(carrier, head)
     context.view_layer.update()  # from 5.0 on a new object is not in the view layer before
     with contextlib.suppress(RuntimeError):  # in a collection that this view layer excludes
@@ -45,7 +46,8 @@ def find_avatar(scene: bpy.types.Scene, avatar: AvatarFile) -> bpy.types.Object 
     wanted = head_rig.rig_id(avatar.rig)
     for item in scene.objects:
         head = item.blendsplat.head
-        same_file = item.blendsplat.kind == "AVATAR" and item.blendsplat.avatar_path == str(avatar.path)
+        path = paths.absolute(item.blendsplat.avatar_path, item.library)
+        same_file = item.blendsplat.kind == "AVATAR" and paths.same(path, avatar.path)
         whole = same_file and head is not None and item.data.shape_keys is not None and item.data.users == 1
         if whole and head.blendsplat.rig_id == wanted:
             return item
@@ -69,6 +71,7 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
         if grown != 1.0:
             keyframes.scale(mesh.shape_keys, learned_keys.value_path(key), 1 / grown)
     carrier.data = mesh
+    carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     bpy.data.objects.remove(holder)
     bpy.data.meshes.remove(old)
     mesh.name = name

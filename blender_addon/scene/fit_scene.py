@@ -9,7 +9,7 @@ posed as in that photograph. Bringing a fit again updates what it brought, excep
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,23 @@ def bring_fit(context: bpy.types.Context, folder: Path, answer: Answer | str) ->
     _texture(head, int(camera[_CUSTOM]["number"]), fit, rig, posed)
     _show(context, head, camera)
     return head
+
+
+def is_fitted(head: bpy.types.Object) -> bool:
+    """It was brought from photographs."""
+    return head.blendsplat.kind == "HEAD" and _CUSTOM in head
+
+
+def move_folders(head: bpy.types.Object, moved: Callable[[str], str]) -> Callable[[], None]:
+    """Write the folders that the head keeps as ``moved`` says -> a function that takes it back."""
+    before = head[_CUSTOM]["photographs"]
+    known = {moved(folder): photograph for folder, photograph in json.loads(before).items()}
+    head[_CUSTOM]["photographs"] = json.dumps(known, ensure_ascii=False)
+
+    def undo() -> None:
+        head[_CUSTOM]["photographs"] = before
+
+    return undo
 
 
 def fits_of(head: bpy.types.Object) -> list[Path]:

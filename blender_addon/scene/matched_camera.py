@@ -12,6 +12,7 @@ import bpy
 import numpy as np
 
 from ..formats import Performance
+from ..paths import kept
 from ..space import camera_matrix_world
 
 _SENSOR = 36.0  # mm along the longer side
@@ -104,7 +105,7 @@ def _add_clip(camera: bpy.types.Camera, directory: Path, frame_count: int, start
     if first is None:
         return
     image = bpy.data.images.load(str(first), check_existing=True)
-    image.source = "SEQUENCE"
+    image.source, image.filepath = "SEQUENCE", kept(first)
     camera.show_background_images = True
     background = camera.background_images.new()
     background.image, background.alpha, background.display_depth = image, 1.0, "BACK"

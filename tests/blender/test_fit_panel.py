@@ -201,6 +201,21 @@ def test_reopened_with_relative_paths_elsewhere(scene, engine, album, tmp_path):
     assert pictures and all(path.exists() for path in pictures)
 
 
+def test_fitted_before_it_was_saved_and_moved(scene, engine, tmp_path):
+    """Everything was absolute while there was no file to be relative to."""
+    (tmp_path / "project").mkdir()
+    photo = synthetic.write_png(tmp_path / "project" / "ä.png", BLACK)
+    fit(photo)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "project" / "scene.blend"))
+    assert len(fit_scene.fits_of(heads(scene)[0])) == 1
+    (tmp_path / "project").rename(tmp_path / "moved")
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "moved" / "scene.blend"))
+    scene = bpy.context.scene
+    assert fit_scene.fits_of(heads(scene)[0]) == [tmp_path / "moved" / "heads" / "ä"]
+    assert bpy.ops.blendsplat.fit_again() == {"FINISHED"}
+    assert len(heads(scene)) == 1, "the moved fit was not recognised"
+
+
 def test_a_damaged_fit_does_not_stop_the_others(scene, engine, album):
     bpy.ops.blendsplat.fit_image(directory=str(album))
     scene.view_layers[0].objects.active = None

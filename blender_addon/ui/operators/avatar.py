@@ -8,6 +8,7 @@ from pathlib import Path
 import bpy
 
 from ... import formats
+from ...paths import kept
 from ...render import engine as render_engine
 from ...scene import avatar_rig, head_rig, matched_camera
 from . import common
@@ -116,7 +117,7 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
         matched_camera.add_camera(context, view, carrier.users_collection[0], None, 1)
     if performance_path is not None and performance_path.exists():
         apply_performance(scene, carrier, formats.read_performance(performance_path))
-        scene.blendsplat.performance = str(performance_path)
+        scene.blendsplat.performance = kept(performance_path)
     for item in context.view_layer.objects:
         item.select_set(False)  # active, but not covered by the selection's outline
     context.view_layer.objects.active = carrier

@@ -11,6 +11,7 @@ import bpy
 
 from ... import formats, preferences
 from ...client import jobs, session
+from ...paths import kept
 from ...scene import head_rig, matched_camera
 from . import common
 
@@ -108,7 +109,7 @@ def add_head(
         matched_camera.match_scene(scene, performance, start)
     head_rig.apply_performance(head, performance, start, scene.render.fps / scene.render.fps_base)
     matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)
-    scene.blendsplat.performance = str(performance.path)
+    scene.blendsplat.performance = kept(performance.path)
     return head
 
 

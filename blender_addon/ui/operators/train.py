@@ -97,7 +97,7 @@ def _finished(job: jobs.Job) -> None:
     path, directory = session.local_path(job.params["output"]), common.directory_of(scene)
 
     def build(context: bpy.types.Context) -> None:
-        context.scene.blendsplat.avatar_file = str(path)
+        context.scene.blendsplat.avatar_file = kept(path)
         avatar.add_avatar(context, path, directory / "tracking.npz")
 
     common.in_scene(scene, build, "Add Avatar")
