@@ -17,7 +17,7 @@ from ..formats import AvatarFile, Performance
 from . import avatar_nodes, head_rig, keyframes, learned_keys, retarget
 from .weight_network import HeadState, WeightNetwork
 
-_CUSTOM, _REFERENCE, _HEAD_MODEL = "blendsplat_data", "blendsplat_reference", "blendsplat_head_model"
+_CUSTOM, _REFERENCE = "blendsplat_data", "blendsplat_reference"
 _SH0 = 0.28209479177387814
 _MODIFIER = "Gaussians"
 
@@ -130,11 +130,6 @@ def reference_of(carrier: bpy.types.Object) -> retarget.Reference | None:
     return retarget.Reference.unpack(packed) if packed else None
 
 
-def head_model_of(carrier: bpy.types.Object) -> str:
-    """The id of the head model that the avatar was trained with; "" where its file does not say."""
-    return str(carrier.data.get(_HEAD_MODEL, ""))
-
-
 def _blocks(
     positions: np.ndarray, log_scales: np.ndarray, quats: np.ndarray, opacity: np.ndarray, colors: np.ndarray
 ) -> np.ndarray:
@@ -212,7 +207,6 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
     reference = retarget.Reference.of_file(avatar)
     if reference is not None:
         carrier.data[_REFERENCE] = reference.pack()
-    carrier.data[_HEAD_MODEL] = str(avatar.meta.get("head_model", ""))
 
 
 def _keep_an_artists_keys(carrier: bpy.types.Object, holder: bpy.types.Object) -> None:

@@ -131,11 +131,6 @@ def performance_curves(
     return expressions, _bone_curves(head, HeadState.of(performance), rows, frames, names, theirs)
 
 
-def expression_names(head: bpy.types.Object) -> list[str]:
-    """The head model's expressions, in its order."""
-    return list(json.loads(head[_CUSTOM]["expressions"]))
-
-
 def identity_curves(head: bpy.types.Object, rig: Rig, frame: float) -> list[keyframes.Curve]:
     """The identity keys' values that make the rig's person."""
     return [
