@@ -5,8 +5,9 @@
 
 Misbehaviours: old (another protocol), mute (never answers), garbage (a login greeting first), deaf (answers hello, then
 nothing), lanes (tells none), die (ends when a job is half done), slow (jobs take long), crawl (training takes half a
-minute), late (heads take a second), noface (tracking fails with a sentence). Photographs: cats have no face, owls are
-doubtful, slow ones take ten seconds. The job "mirror" sends every frame back, turned, until it is cancelled.
+minute), late (heads take a second), busy (late, and training crawls), noface (tracking fails with a sentence).
+Photographs: cats have no face, owls are doubtful, slow ones take ten seconds. The job "mirror" sends every frame back,
+turned, until it is cancelled.
 """
 
 from __future__ import annotations
@@ -78,14 +79,15 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     directory = Path(params.get("directory", "."))
     checkpoint = Path(params.get("output", "x") + ".checkpoint")
     done = int(checkpoint.read_text()) if kind == "train" and checkpoint.exists() else 0
-    total = 100 if bad in ("slow", "die", "crawl") else 10
+    total = 100 if bad in ("slow", "die", "crawl") or (bad == "busy" and kind == "train") else 10
     if any("slow" in Path(image).name for image in params.get("images", ())):
         total = 2000
     while done < total:
         if job in _cancelled:
             finish(job, kind, "cancelled")
             return
-        time.sleep({"slow": 0.05, "crawl": 0.3 if kind == "train" else 0.05}.get(bad, 0.005))
+        slow = 0.3 if kind == "train" else 0.05
+        time.sleep({"slow": 0.05, "crawl": slow, "busy": slow}.get(bad, 0.005))
         done += 1
         if kind == "train":
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +217,7 @@ def main() -> None:
         body, arrays = message
         if bad == "mute" or (bad == "deaf" and body["method"] != "hello"):
             continue
-        if bad == "late" and body["method"] == "head.rig":
+        if bad in ("late", "busy") and body["method"] == "head.rig":
             threading.Timer(1.0, respond, (body, arrays, bad)).start()
         else:
             respond(body, arrays, bad)

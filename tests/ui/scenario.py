@@ -98,9 +98,7 @@ def train_steps() -> Iterator[float]:
 
     train()
     yield from until(
-        lambda: (
-            not jobs.latest("train").running or (jobs.latest("train").done > 0 and addon().client.preview.version() > 0)
-        ),
+        lambda: not jobs.latest("train").running or addon().client.preview.version(jobs.latest("train").number) > 0,
         600,
     )
     yield from screenshot("5-training")

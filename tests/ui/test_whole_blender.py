@@ -135,3 +135,31 @@ def check_fits(steps: dict[str, list[dict]], folder: Path) -> None:
     assert reopened["path"] == "//anna.png" and not reopened["missing"] and reopened["state"] == "FITTED"
     assert Path(reopened["folder"]) == folder / "moved" / "heads" / "anna"
     assert not steps["look again"][0]["error"]
+
+
+AT_ONCE = 0.3  # seconds after which an artist asks whether Blender hangs
+
+
+def test_all_else_while_a_training_runs(blender, extension, tmp_path):
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder = tmp_path / "ui"
+    synthetic.write_performance(folder / "clip ä" / "tracking.npz")
+    avatar = synthetic.write_avatar(folder / "ana.avatar.npz")
+    portrait = synthetic.write_png(tmp_path / "portrait.png", np.full((64, 64, 3), 90, np.uint8))
+    options = {
+        "folder": str(folder), "zip": str(extension), "engine": f"python3 {FAKE} busy", "clip": str(folder / "clip ä"),
+        "avatar": str(avatar), "portrait": str(portrait),
+    }  # fmt: skip
+    steps = by_name(played(blender, "lanes_scenario.py", options, [ROOT, extension.parent]))
+    for name in ("train", "add head", "render", "fit"):
+        assert all(step["seconds"] < AT_ONCE for step in steps[name]), (name, steps[name])
+    assert all(step["shown"] for step in steps["loop"]), "nothing said that something was on its way"
+    assert all(step["longest"] < AT_ONCE for step in steps["loop"]), steps["loop"]
+    assert steps["add head"][0]["heads"] == 0, "the button waited for the engine"
+    assert (steps["undo"][0]["undone"], steps["undo"][0]["redone"]) == (0, 1)
+    assert [step["complete"] for step in steps["rendered"]] == [True, True]
+    assert steps["fit ends"][0]["state"] == "done", steps["fit ends"][0]["error"]
+    assert steps["training"][0]["running"] and steps["training"][0]["previews"] > 0
+    assert steps["cancelled"][0]["state"] == "cancelled"
