@@ -18,7 +18,7 @@ import numpy as np
 from . import preview, pump, session
 from .link import LinkError
 
-RUNNING = ("starting", "running", "cancelling")
+RUNNING = ("starting", "running", "cancelling", "adding")
 TITLES = {
     "import": "Import",
     "track": "Track",
@@ -39,7 +39,10 @@ _numbers = itertools.count(1)
 
 @dataclass(eq=False)
 class Job:
-    """One job. state: starting, running, cancelling, done, failed, cancelled. Holds no Blender data, only names."""
+    """One job. state: starting, running, cancelling, adding (its result, to the scene), done, failed, cancelled.
+
+    Holds no Blender data, only names.
+    """
 
     kind: str
     params: dict[str, Any]
@@ -57,6 +60,7 @@ class Job:
     request: session.Question | None = None
     asked_to_cancel: bool = False
     number: int = field(default_factory=lambda: next(_numbers))  # its own in this Blender session
+    errands: list[session.Errand] = field(default_factory=list)  # what adding its result waits for
     pictured: bool = False  # the newest preview is on its way to the panel
     preview: np.ndarray | None = None  # [H,W,3] uint8, the newest
 
@@ -85,6 +89,8 @@ class Job:
             return "Starting the engine..." if not self.connected else "Starting..."
         if self.state == "cancelling":
             return "Cancelling, keeping what is finished..."
+        if self.state == "adding":
+            return "Adding the result..."
         if self.state == "failed":
             return self.error
         if self.state == "cancelled":
@@ -109,7 +115,7 @@ def duration(seconds: float) -> str:
 
 _latest: dict[str, Job] = {}  # by kind
 _running: list[Job] = []
-_finished: dict[str, list[Callable[[Job], None]]] = {}
+_finished: dict[str, list[Callable[[Job], session.Errand | None]]] = {}
 _framed: dict[str, list[Callable[[Job, dict[str, Any], dict[str, np.ndarray]], None]]] = {}
 _early: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]] = []  # of jobs whose id is not known yet
 
@@ -136,8 +142,9 @@ def working_in(directory: str) -> Job | None:
     return next((job for job in _running if job.params.get("directory") == directory), None)
 
 
-def on_finished(kind: str, function: Callable[[Job], None]) -> None:
-    """``function(job)`` is called on the main thread when a job of this kind is done."""
+def on_finished(kind: str, function: Callable[[Job], session.Errand | None]) -> None:
+    """``function(job)`` is called on the main thread when the engine has done a job of this kind. Where it asks the
+    engine for more, it returns the errand, and the job is done when that is."""
     functions = _finished.setdefault(kind, [])
     if function not in functions:
         functions.append(function)
@@ -171,7 +178,7 @@ def start(kind: str, params: dict[str, Any], context: dict[str, Any] | None = No
 
 def cancel(job: Job) -> None:
     """Ask the engine to end a job; it keeps what it has."""
-    if not job.running:
+    if not job.running or job.state == "adding":
         return
     job.asked_to_cancel = True
     if job.request is not None and session.withdraw(job.request):
@@ -234,14 +241,17 @@ def _started(job: Job, result: Any) -> None:
 
 def _step(_end: float) -> float | None:
     """Show the newest pictures; end the jobs of an engine that died."""
-    for job in _running:
+    for job in list(_running):
+        if job.state == "adding":
+            _added(job)
         if job.pictured and job.preview is not None:
             preview.show(job.number, job.preview)
             job.pictured = False
     link = session.link
     if link.state in ("failed", "off") and link.notifications.empty():  # a job may have finished before its engine died
         for job in list(_running):
-            _fail(job, link.sentence or "The engine was stopped.")
+            if job.state != "adding":
+                _fail(job, link.sentence or "The engine was stopped.")
     if all(job.identity is not None for job in _running):
         _early.clear()
     return pump.SOON if _running else None
@@ -279,13 +289,13 @@ def _take(method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) ->
 def _finish(job: Job, params: dict[str, Any]) -> None:
     state = params.get("state")
     if state == "done":
-        job.result = params.get("result")
-        _end(job, "done")
+        job.state, job.result, job.eta = "adding", params.get("result"), None
         try:
-            for function in _finished.get(job.kind, ()):
-                function(job)
+            job.errands = [e for function in _finished.get(job.kind, ()) if (e := function(job)) is not None]
         except Exception as error:  # a result that cannot be shown must not end the pump
-            not_added(job, session.sentence_of(error))
+            _fail(job, f"Finished, but the result could not be added: {session.sentence_of(error)}")
+        else:
+            _added(job)
     elif state == "cancelled":
         _end(job, "cancelled")
     else:
@@ -298,9 +308,15 @@ def _finish(job: Job, params: dict[str, Any]) -> None:
         )
 
 
-def not_added(job: Job, sentence: str) -> None:
-    """A finished job's result could not be brought into the scene."""
-    _fail(job, f"Finished, but the result could not be added: {sentence}")
+def _added(job: Job) -> None:
+    """The job is done when all that its result needed is here."""
+    if any(errand.waiting for errand in job.errands):
+        return
+    sentence = " ".join(errand.error for errand in job.errands if errand.error)
+    if sentence:
+        _fail(job, f"Finished, but the result could not be added: {sentence}")
+    else:
+        _end(job, "done")
 
 
 def _fail(job: Job, sentence: str) -> None:

@@ -146,6 +146,33 @@ def test_several_answers_in_one(window, tmp_path):
     assert "rig.template" in head[1] and "model.safetensors" in refused and pong[0] == {"time": 0, "jobs": []}
 
 
+def test_a_job_is_done_when_its_result_is_here(window, tmp_path):
+    window("late")
+    synthetic.write_png(tmp_path / "anna.png", np.zeros((8, 8, 3), np.uint8))
+    at_once(bpy.ops.blendsplat.fit_image, filepath=str(tmp_path / "anna.png"))
+    fit, states = jobs.latest("fit_image"), set()
+
+    def ended() -> bool:
+        states.add(fit.state)
+        return not fit.running
+
+    turns(ended)
+    assert fit.state == "done" and "adding" in states and heads() == 1
+    assert bpy.context.scene.blendsplat.photographs.files[0].state == "FITTED"
+
+
+def test_an_engine_that_dies_between_a_job_and_its_result_is_said(window, tmp_path):
+    window("late")
+    synthetic.write_png(tmp_path / "anna.png", np.zeros((8, 8, 3), np.uint8))
+    bpy.ops.blendsplat.fit_image(filepath=str(tmp_path / "anna.png"))
+    fit = jobs.latest("fit_image")
+    turns(lambda: fit.state == "adding")
+    os.kill(session.link._process.pid, signal.SIGKILL)
+    turns(lambda: not fit.running)
+    assert fit.state == "failed" and "could not be added" in fit.error and "memory" in fit.error
+    assert bpy.context.scene.blendsplat.photographs.files[0].state == "FITTED", "what was fitted is known"
+
+
 # --- lanes
 
 

@@ -163,7 +163,6 @@ def fetch_fits(
     folders: Sequence[Path],
     *,
     before: Callable[[bpy.types.Context], None] = lambda _context: None,
-    failed: Callable[[str], None] = lambda _sentence: None,
     message: str = "Add Fitted Heads",
     wait: bool | None = None,
 ) -> session.Errand:
@@ -186,10 +185,10 @@ def fetch_fits(
         if sentences:
             raise formats.FileError(" ".join(sentences))
 
-    return session.ask_all(asked, then=then, failed=failed, topic=TOPIC, wait=wait)
+    return session.ask_all(asked, then=then, topic=TOPIC, wait=wait)
 
 
-def _finished(job: jobs.Job) -> None:
+def _finished(job: jobs.Job) -> session.Errand | None:
     """Keep what came of each photograph, and bring the heads in."""
     fits, failed = photographs.results(job.result)
 
@@ -205,12 +204,10 @@ def _finished(job: jobs.Job) -> None:
             )
 
     place = job.context["place"]
-    if place.find() is not None:
-        folders = [session.local_path(fit.get("directory", "")) for fit in fits if preferences.get().add_results]
-        fetch_fits(
-            place, folders, before=note, message="Fit Head from Image",
-            failed=lambda sentence: jobs.not_added(job, sentence),
-        )  # fmt: skip
+    if place.find() is None:
+        return None
+    folders = [session.local_path(fit.get("directory", "")) for fit in fits if preferences.get().add_results]
+    return fetch_fits(place, folders, before=note, message="Fit Head from Image")
 
 
 def look(context: bpy.types.Context) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +74,7 @@ class AddHead(common.Grey, bpy.types.Operator):
         return common.outcome(self, errand)
 
 
-def fetch_head(
-    scene: bpy.types.Scene,
-    directory: Path,
-    *,
-    failed: Callable[[str], None] = lambda _sentence: None,
-    wait: bool | None = None,
-) -> session.Errand:
+def fetch_head(scene: bpy.types.Scene, directory: Path, *, wait: bool | None = None) -> session.Errand:
     """Ask the engine for the head of a tracked clip; it comes into the scene when it is here, as one undo step.
 
     Raises FileError when the clip is not tracked.
@@ -95,7 +88,7 @@ def fetch_head(
             common.in_scene(scene, lambda context: add_head(context, directory, performance, rig), "Add Tracked Head")
 
     asked = {"directory": session.engine_path(directory)}
-    return session.ask("head.rig", asked, then=then, failed=failed, topic=TOPIC, wait=wait)
+    return session.ask("head.rig", asked, then=then, topic=TOPIC, wait=wait)
 
 
 def add_head(
@@ -113,10 +106,11 @@ def add_head(
     return head
 
 
-def _finished(job: jobs.Job) -> None:
+def _finished(job: jobs.Job) -> session.Errand | None:
     scene = common.scene_working_in(job)
-    if scene is not None and preferences.get().add_results:
-        fetch_head(scene, common.directory_of(scene), failed=lambda sentence: jobs.not_added(job, sentence))
+    if scene is None or not preferences.get().add_results:
+        return None
+    return fetch_head(scene, common.directory_of(scene))
 
 
 def register() -> None:

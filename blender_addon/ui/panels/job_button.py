@@ -27,10 +27,13 @@ def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, oper
             paragraph(context, column, remark, "INFO")
 
 
-def on_its_way(context: bpy.types.Context, column: bpy.types.UILayout, topic: str, words: str) -> None:
-    """A line while the engine is asked for something, and why it did not come."""
-    errand = session.errand(topic)
-    if errand is not None and errand.waiting:
+def on_its_way(context: bpy.types.Context, column: bpy.types.UILayout, topic: str, kind: str, words: str) -> None:
+    """A line while the engine is asked for something, and why it did not come; a job of ``kind`` that asked for it
+    shows that itself."""
+    errand, job = session.errand(topic), jobs.latest(kind)
+    if errand is None or (job is not None and errand in job.errands):
+        return
+    if errand.waiting:
         column.label(text=words, icon="TIME")
-    elif errand is not None and errand.error:
+    elif errand.error:
         paragraph(context, column, errand.error, "ERROR")

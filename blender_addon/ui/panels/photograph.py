@@ -30,7 +30,7 @@ class BLENDSPLAT_PT_photograph(Panel):
     def draw(self, context: bpy.types.Context) -> None:
         column, settings = self.column(), context.scene.blendsplat.photographs
         step(context, column, "fit_image", "blendsplat.fit_image", "IMAGE_DATA")
-        on_its_way(context, column, fit_image.TOPIC, "Fetching the head...")
+        on_its_way(context, column, fit_image.TOPIC, "fit_image", "Fetching the head...")
         if not settings.files:
             return
         if len(settings.files) > 1:

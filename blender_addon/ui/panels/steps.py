@@ -48,7 +48,7 @@ class BLENDSPLAT_PT_track(Panel):
         column.prop(settings, "match_scene")
         step(context, column, "track", "blendsplat.track", "TRACKING")
         column.operator("blendsplat.add_head", icon="USER")
-        on_its_way(context, column, track.TOPIC, "Fetching the head...")
+        on_its_way(context, column, track.TOPIC, "track", "Fetching the head...")
 
 
 class BLENDSPLAT_PT_train(Panel):
