@@ -144,6 +144,7 @@ def test_the_wheel_for_each_python(tmp_path, monkeypatch):
     assert install.bundled_wheels(tmp_path / "absent") == {}
 
 
+@pytest.mark.slow
 def test_installation_fails_in_words_and_is_repeated(offline, tmp_path):
     offline.run()
     assert offline.state == "failed" and "without an engine inside" in offline.error

@@ -36,6 +36,7 @@ def test_blenders_own_validator_accepts_the_zip(blender, extension):
     assert done.returncode == 0 and "Success" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_work_in_a_window(blender, extension, tmp_path):
     folder = tmp_path / "ui"
     folder.mkdir()
@@ -124,6 +125,7 @@ def check(report: dict, folder: Path) -> None:
     assert (folder / "render.png").stat().st_size > 500
 
 
+@pytest.mark.slow
 def test_heads_from_photographs(blender, extension, tmp_path):
     sys.path.insert(0, str(FAKE.parent))
     import synthetic
