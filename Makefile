@@ -18,7 +18,8 @@ SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o
 demo: $(VENV)/installed
 	$(BIN)/python -m blendsplat demo -o $(OUT) --addon blender_addon
 
-# What tests need is made two at a time: downloads beside what compiles.
+# What tests need is made two at a time: downloads beside what compiles. (Ninja takes every core by itself: the recipes
+# that call it hide make's job server, which it cannot use, by an empty MAKEFLAGS.)
 test:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target tested-with checked
 	$(BIN)/python $(PYTEST) --durations=15
@@ -55,7 +56,7 @@ $(VENV)/tools: pyproject.toml constraints.txt
 
 $(VENV)/installed: $(VENV)/tools CMakeLists.txt $(SOURCES)
 	rm -f dist/*.whl
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	MAKEFLAGS= $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	$(PIP) "$$(ls $(abspath dist)/blendsplat-*.whl)[test,blender]"
 	$(PIP) --force-reinstall --no-deps dist/blendsplat-*.whl
 	touch $@
@@ -67,7 +68,7 @@ $(VENV)/emulated: $(VENV)/installed build/emulation/compiled
 
 build/emulation/compiled: $(VENV)/tools CMakeLists.txt $(SOURCES)
 	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/emulation -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN)/python) -DBLENDSPLAT_CUDA=OFF -DBLENDSPLAT_EMULATION=ON
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/emulation --target _kernels_cuda_emulated
+	MAKEFLAGS= PATH="$(abspath $(BIN)):$$PATH" cmake --build build/emulation --target _kernels_cuda_emulated
 	touch $@
 
 .venv-bpy42/ready .venv-bpy50/ready: constraints.txt Makefile
