@@ -8,20 +8,30 @@ OUT    ?= out/demo
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # One architecture (its PTX runs on later GPUs too): all five take minutes with nvcc. Releases set CUDAARCHS themselves.
 export CUDAARCHS ?= 75
+# Tests are spread over WORKERS processes, about a gigabyte and a half each; whoever has none left takes another's.
+WORKERS ?= 2
+PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal
 SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' -o -name '*.toml' -o -name '*.npz' -o -name '*.safetensors' 2>/dev/null)
 
-.PHONY: demo test gpu-test bench build lint addon clean
+.PHONY: demo test tested-with checked gpu-test bench build lint addon clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m blendsplat demo -o $(OUT) --addon blender_addon
 
-test: $(VENV)/installed $(VENV)/emulated .venv-bpy42/ready .venv-bpy50/ready addon
+# What tests need is made two at a time: downloads beside what compiles. (Ninja takes every core by itself: the recipes
+# that call it hide make's job server, which it cannot use, by an empty MAKEFLAGS.)
+test:
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target tested-with checked
+	$(BIN)/python $(PYTEST) --durations=15
+	$(BIN)/python $(PYTEST) tests/blender
+	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy42/bin/python $(PYTEST) tests/blender
+	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy50/bin/python $(PYTEST) tests/blender
+
+tested-with: .venv-bpy42/ready .venv-bpy50/ready $(VENV)/emulated addon
+
+checked: $(VENV)/installed
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -q --durations=15
-	$(BIN)/python -m pytest -q tests/blender
-	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy42/bin/python -m pytest -q tests/blender
-	BLENDSPLAT_ENGINE_PYTHON=$(abspath $(BIN)/python) .venv-bpy50/bin/python -m pytest -q tests/blender
 
 gpu-test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m gpu
@@ -46,21 +56,24 @@ $(VENV)/tools: pyproject.toml constraints.txt
 
 $(VENV)/installed: $(VENV)/tools CMakeLists.txt $(SOURCES)
 	rm -f dist/*.whl
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	MAKEFLAGS= $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	$(PIP) "$$(ls $(abspath dist)/blendsplat-*.whl)[test,blender]"
 	$(PIP) --force-reinstall --no-deps dist/blendsplat-*.whl
 	touch $@
 
 # The CUDA kernels for machines without a GPU, beside the installed package: only tests want them, so no wheel has them.
-$(VENV)/emulated: $(VENV)/installed
-	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/emulation -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN)/python) -DBLENDSPLAT_CUDA=OFF -DBLENDSPLAT_EMULATION=ON
-	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/emulation --target _kernels_cuda_emulated
+$(VENV)/emulated: $(VENV)/installed build/emulation/compiled
 	PATH="$(abspath $(BIN)):$$PATH" cmake --install build/emulation --component emulation --prefix $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('platlib'))")
 	touch $@
 
-.venv-bpy42/ready .venv-bpy50/ready: constraints.txt
+build/emulation/compiled: $(VENV)/tools CMakeLists.txt $(SOURCES)
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/emulation -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE=$(abspath $(BIN)/python) -DBLENDSPLAT_CUDA=OFF -DBLENDSPLAT_EMULATION=ON
+	MAKEFLAGS= PATH="$(abspath $(BIN)):$$PATH" cmake --build build/emulation --target _kernels_cuda_emulated
+	touch $@
+
+.venv-bpy42/ready .venv-bpy50/ready: constraints.txt Makefile
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "bpy==$(if $(findstring 42,$@),4.2,5.0).*" pytest
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "bpy==$(if $(findstring 42,$@),4.2,5.0).*" pytest pytest-xdist
 	touch $@
 
 clean:

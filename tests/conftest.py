@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch loads: idle threads must not spin beside other tests
+# Before torch loads: idle threads must not spin beside other tests, and each of several workers (pytest -n 2) takes one
+# core. A test of threads asks for its own number.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +25,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked gpu are skipped, with the reason, where there is nothing to run them on."""
+    """The longest first; tests marked gpu are skipped, with the reason, where there is nothing to run them on.
+
+    Whole Blenders take minutes each: at the end one worker would wait for them. One after the other, in one worker's
+    share, they do not take each other's time either.
+    """
+    items.sort(key=lambda item: ROOT / "tests" / "ui" not in item.path.parents)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -8,6 +8,7 @@ installation is continued by the next one, and only a finished one is marked com
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -25,6 +26,8 @@ from .link import HELLO_SECONDS, EngineError, Link, LinkError
 VERSIONS = ((3, 12), (3, 11), (3, 13))
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 COMPLETE = "complete.json"
+# What else than the add-on's preferences says where pip looks and what it may choose.
+_PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT", "PIP_NO_INDEX")
 _CUDA = (((13, 0), "cu130"), ((12, 8), "cu128"), ((12, 6), "cu126"))
 
 
@@ -190,21 +193,26 @@ class Installation:
             errors="replace",
             env=_environment(), **flags,
         )  # fmt: skip
-        last = ""
+        said = []
         for line in self._process.stdout:  # type: ignore[union-attr]
-            line = line.strip()
-            if line:
+            if line := line.strip():
+                said.append(line)
                 self.lines.append(line)
-                last = line if line.upper().startswith("ERROR") or not last.upper().startswith("ERROR") else last
         code = self._process.wait()
         self._process = None
         if code != 0:
-            raise InstallError(f"{what}: {explain(last) or f'status {code}'}")
+            raise InstallError(f"{what}: {explain(said, self.index) or f'status {code}'}")
 
 
-def explain(line: str) -> str:
-    """pip's last word in plainer ones."""
+def explain(said: list[str], index: str = "") -> str:
+    """Why a command failed, from the lines it said, in plainer words than pip's; "" when it said nothing.
+
+    index: the user's package index, "" for the public ones.
+    """
+    line = next((line for line in reversed(said) if line.upper().startswith("ERROR")), said[-1] if said else "")
     lower = line.lower()
+    if "resolutionimpossible" in lower:
+        return _conflict(said, index)
     if "no space left" in lower:
         return "the disk is full; free about 3 GB and try again."
     if "could not find a version" in lower or "no matching distribution" in lower:
@@ -212,6 +220,21 @@ def explain(line: str) -> str:
     if any(word in lower for word in ("connection", "timed out", "name resolution", "network", "proxy", "ssl")):
         return f"the network or the package index could not be reached; try again later. ({line})"
     return line
+
+
+def _conflict(said: list[str], index: str) -> str:
+    """The sentence for libraries of which no versions fit together; pip says why before its last line."""
+    begin = next((number for number, line in enumerate(said, 1) if line.startswith("The conflict is caused by")), None)
+    ends = ("To fix this", "Additionally", "ERROR")
+    why = list(itertools.takewhile(lambda line: not line.startswith(ends), said[begin:] if begin else []))
+    settings = [name for name in _PIP_SETTINGS if os.environ.get(name)]
+    return (
+        f"the package index{f' {index}' if index else ''} has no versions of the engine's libraries that fit together"
+        + (f" ({'; '.join(why[:3])})" if why else "")
+        + "; choose another Package Index in the add-on's preferences, or change pip's own settings ("
+        + ", ".join([*settings, "its configuration file"])
+        + "), and try again."
+    )
 
 
 def bundled_wheels(folder: Path) -> dict[tuple[int, int], Path]:

@@ -3,11 +3,16 @@
 
 Two threads do the blocking reads and writes, so no call here can hang Blender: every wait has an end, a process that
 dies or falls silent becomes one sentence, and starting it again backs off when it keeps failing.
+
+Blender 4.3 leaves SIGPIPE to its default action: a write to an engine that has died would end Blender. So only the
+writing thread touches the engine's input, it blocks that signal, and nothing is buffered that another thread might
+flush, even while a pipe is thrown away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import queue
@@ -18,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -30,6 +35,7 @@ HEARTBEAT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 _BACK_OFF = (0.0, 1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 _END = object()
+_F_SETNOSIGPIPE = 73  # of macOS's fcntl.h; Python's fcntl has no name for it
 
 
 class LinkError(Exception):
@@ -132,6 +138,7 @@ class Link:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
+                    bufsize=0,
                     env=_environment(),
                     **_no_window(),
                 )
@@ -229,8 +236,9 @@ class Link:
         self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], inbox: queue.Queue[wire.Message]
     ) -> None:
         sentence = ""
+        stdout = io.BufferedReader(process.stdout)  # type: ignore[arg-type]
         try:
-            while (message := wire.decode(process.stdout.read)) is not None:  # type: ignore[union-attr]
+            while (message := wire.decode(stdout.read)) is not None:
                 self._last_heard = time.monotonic()
                 self._dispatch(message, inbox)
         except (wire.WireError, OSError, ValueError) as error:
@@ -245,15 +253,15 @@ class Link:
     def _write_loop(
         self, process: subprocess.Popen[bytes], outbox: queue.Queue[Any], _inbox: queue.Queue[wire.Message]
     ) -> None:
-        try:
+        stdin = process.stdin
+        assert stdin is not None
+        _block_sigpipe(stdin.fileno())
+        with contextlib.suppress(OSError, ValueError):  # the reader notices the end and says why
             while (chunks := outbox.get()) is not _END:
                 for chunk in chunks:
-                    process.stdin.write(chunk)  # type: ignore[union-attr]
-                process.stdin.flush()  # type: ignore[union-attr]
-        except (OSError, ValueError):
-            pass  # the reader notices the end and says why
+                    _write_all(stdin, chunk)
         with contextlib.suppress(OSError, ValueError):
-            process.stdin.close()  # type: ignore[union-attr]
+            stdin.close()
 
     def _dispatch(self, message: wire.Message, inbox: queue.Queue[wire.Message]) -> None:
         body = message.body
@@ -295,6 +303,23 @@ class Link:
             waiting, self._pending = list(self._pending.values()), {}
         for pending in waiting:
             pending.resolve(error=LinkError(sentence))
+
+
+def _block_sigpipe(descriptor: int) -> None:
+    """Make writes of the calling thread to a pipe whose reader has died an OSError, whatever SIGPIPE does here."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
+    if sys.platform == "darwin":  # there the signal goes to the whole process, unless the pipe is told otherwise
+        import fcntl
+
+        fcntl.fcntl(descriptor, _F_SETNOSIGPIPE, 1)
+
+
+def _write_all(pipe: IO[bytes], chunk: bytes) -> None:
+    """Write a chunk to an unbuffered pipe, which may take it in pieces. Raises OSError when its reader has died."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[pipe.write(rest) :]
 
 
 def tail(path: Path | None, lines: int = 12) -> str:

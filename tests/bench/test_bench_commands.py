@@ -63,6 +63,7 @@ def test_a_missing_peer_is_skipped_with_a_word() -> None:
     assert ours["extra"] == {"times ours": 1.0} and float(peer["extra"]["error"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_all_writes_the_page(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
@@ -85,6 +86,7 @@ def test_without_a_sub_command_all_are_measured(monkeypatch: pytest.MonkeyPatch)
     assert run("render", "--help").exit_code == 0 and len(asked) == 2
 
 
+@pytest.mark.slow
 def test_an_avatar_of_the_users(tmp_path: Path) -> None:
     tiny_avatar(tiny_head()).save(tmp_path / "mine.avatar.npz")
     for name in ("animate", "render"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import struct
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -114,6 +116,16 @@ def test_a_killed_engine_is_said_and_can_be_started_again(link, tmp_path):
         raise LinkError("it was answered before it died")
     link.start(command(), tmp_path / "log", patient=False)
     link.wait_ready(20)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE")
+def test_a_dead_engine_ends_nobody_who_writes_to_it(tmp_path):
+    """With SIGPIPE's default action, as in Blender 4.3 (this Python ignores it); tests/ui does it in Blender itself."""
+    script = Path(__file__).with_name("killed_engine.py")
+    words = [sys.executable, str(script), "--", shlex.join(command("deaf")), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180)
+    assert "SIGPIPE: 0" in done.stdout, done.stderr
+    assert done.returncode == 0 and "still alive" in done.stdout, f"status {done.returncode}: {done.stderr}"
 
 
 def test_back_off(link, tmp_path):

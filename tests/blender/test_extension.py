@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -78,15 +79,16 @@ def test_no_card_means_cpu():
     assert install.torch_flavour(absent) == "cpu"
 
 
-def tiny_wheel(folder: Path, name: str, body: str) -> Path:
-    """A pure wheel with one module."""
+def tiny_wheel(folder: Path, name: str, body: str, version: str = "0.1.0", needs: str = "") -> Path:
+    """A pure wheel with one module, which needs another package unless ``needs`` is empty."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-0.1.0-py3-none-any.whl"
-    info = f"{name}-0.1.0.dist-info"
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{name}/__init__.py", "")
         archive.writestr(f"{name}/__main__.py", body)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+        archive.writestr(f"{info}/METADATA", metadata + (f"Requires-Dist: {needs}\n" if needs else ""))
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
@@ -107,12 +109,28 @@ sys.stdin.buffer.read()
 
 
 @pytest.fixture
-def offline(tmp_path, monkeypatch):
+def own_pip(monkeypatch):
+    """pip without this machine's settings, neither from the environment nor from a configuration file."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch, own_pip):
     """An installation whose package index is a folder with a stand-in torch, in a place with spaces and umlauts."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", (tmp_path / "index").as_uri())
     tiny_wheel(tmp_path / "index", "torch", "")
     return install.Installation(tmp_path / "the ängine" / "engine", tmp_path / "wheels")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Path:
+    """An engine's environment with nothing installed yet, for installations that fail: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("shared") / "engine"
+    subprocess.run([sys.executable, "-I", "-m", "venv", str(folder)], check=True)
+    return folder
 
 
 def test_the_wheel_for_each_python(tmp_path, monkeypatch):
@@ -126,6 +144,7 @@ def test_the_wheel_for_each_python(tmp_path, monkeypatch):
     assert install.bundled_wheels(tmp_path / "absent") == {}
 
 
+@pytest.mark.slow
 def test_installation_fails_in_words_and_is_repeated(offline, tmp_path):
     offline.run()
     assert offline.state == "failed" and "without an engine inside" in offline.error
@@ -142,11 +161,49 @@ def test_installation_fails_in_words_and_is_repeated(offline, tmp_path):
     assert "Making the engine's environment" not in again.lines, "the environment was made anew"
 
 
-def test_a_missing_package_is_said(offline, tmp_path):
+def test_a_missing_package_is_said(offline, environment, tmp_path):
+    offline.directory = environment
     tiny_wheel(tmp_path / "wheels", "blendsplat", HELLO)
     (tmp_path / "index" / "torch-0.1.0-py3-none-any.whl").unlink()
     offline.run()
     assert offline.state == "failed" and "package index" in offline.error
+
+
+def test_libraries_that_do_not_fit_together_are_said(offline, environment, tmp_path):
+    """pip ends with ResolutionImpossible when it has tried several versions in vain."""
+    offline.directory = environment
+    tiny_wheel(tmp_path / "wheels", "blendsplat", HELLO)
+    for version in ("0.1.0", "0.2.0"):
+        tiny_wheel(tmp_path / "index", "torch", "", version, needs="blendsplat-absent")
+    offline.run()
+    assert offline.state == "failed" and any("ResolutionImpossible" in line for line in offline.lines)
+    assert "torch could not be downloaded: the package index has no versions" in offline.error
+    assert "torch 0.1.0 depends on blendsplat-absent" in offline.error
+    assert "choose another Package Index in the add-on's preferences" in offline.error
+    assert "PIP_FIND_LINKS" in offline.error and "PIP_CONSTRAINT" not in offline.error
+
+
+def test_a_conflict_names_the_users_package_index(own_pip):
+    said = [
+        "ERROR: Cannot install torch because these package versions have conflicting dependencies.",
+        "The conflict is caused by:",
+        "The user requested torch",
+        "The user requested (constraint) torch<0.1",
+        "Additionally, some packages in these conflicts have no matching distributions available for your environment:",
+        "torch",
+        "To fix this you could try to:",
+        "ERROR: ResolutionImpossible: for help visit https://pip.pypa.io",
+    ]
+    sentence = install.explain(said, "https://index.example/simple")
+    assert "the package index https://index.example/simple has no versions" in sentence
+    assert "(The user requested torch; The user requested (constraint) torch<0.1)" in sentence
+    assert "change pip's own settings (its configuration file)" in sentence
+
+
+def test_what_other_commands_say_is_kept():
+    assert install.explain(["ERROR: No space left on device"]).startswith("the disk is full")
+    assert install.explain(["ERROR: it broke", "and said more"]) == "ERROR: it broke"
+    assert install.explain(["the first line", "the last line"]) == "the last line" and install.explain([]) == ""
 
 
 def test_cancelling_an_installation(offline, tmp_path):

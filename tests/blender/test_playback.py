@@ -6,12 +6,14 @@ from __future__ import annotations
 import time
 
 import bpy
+import pytest
 import synthetic
 from blender_addon import formats
 from blender_addon.render import gather
 from blender_addon.scene import avatar_nodes, avatar_rig, head_rig
 
 
+@pytest.mark.slow
 def test_playback_of_a_full_avatar(scene, tmp_path):
     file = formats.read_avatar(synthetic.write_avatar(tmp_path / "big.avatar.npz", 60_000, 20, size=70))
     carrier = avatar_rig.build_avatar(bpy.context, file, "Big")

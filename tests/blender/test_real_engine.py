@@ -24,6 +24,7 @@ from blender_addon.scene import fit_scene
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parents[1] / "engine"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -167,6 +167,7 @@ def test_sizes_must_agree(write) -> None:
         load_pickle(write(pickle.dumps(matrix)))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damaged_files_raise_our_errors(tmp_path_factory, data) -> None:

@@ -65,6 +65,7 @@ def test_shading_brings_the_shape_nearer_and_leaves_the_landmarks(head: HeadMode
     assert np.isfinite(found.shape).all() and found.translation.shape == start.translation.shape
 
 
+@pytest.mark.slow
 def test_a_black_picture_and_an_empty_matte_do_no_harm(head: HeadModel) -> None:
     truth = truth_of(head)
     image, matte, points = photographed(head, truth)

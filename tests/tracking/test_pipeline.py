@@ -167,6 +167,7 @@ def test_source_shape_sets_the_camera_prior(head, truth, tmp_path):
     assert 40 < view < 70
 
 
+@pytest.mark.slow
 def test_real_clip(test_data, tmp_path):
     """Two seconds of a real person: every frame is tracked, and well."""
     from blendsplat.video import ClipOptions, import_clip

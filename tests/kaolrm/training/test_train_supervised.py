@@ -90,6 +90,7 @@ def test_turning_the_camera_turns_picture_and_truth_alike(any_folder, head):
     assert len(data.notes) == 0
 
 
+@pytest.mark.slow
 def test_training_learns_and_saves_what_load_model_reads(folder, tmp_path):
     trainer = SupervisedTrainer(folder, preset(images=10_000))
     batch = trainer.data.batch(trainer.training)
