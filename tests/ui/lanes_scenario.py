@@ -57,7 +57,8 @@ def steps() -> Iterator[float]:
     prefs.engine_kind, prefs.engine_command = "COMMAND", OPTIONS["engine"]
     settings, jobs = bpy.context.scene.blendsplat, addon().client.jobs
     settings.directory, settings.avatar_file = OPTIONS["clip"], OPTIONS["avatar"]
-    note("train", seconds=press(bpy.ops.blendsplat.train))
+    seconds = press(bpy.ops.blendsplat.train)
+    note("train", seconds=seconds, waiting=jobs.latest("train").running)
     yield from until(lambda: jobs.latest("train").done > 0, 60)
     training = jobs.latest("train")
     yield from added_head()
@@ -71,8 +72,9 @@ def steps() -> Iterator[float]:
 
 
 def added_head() -> Iterator[float]:
-    note("add head", seconds=press(bpy.ops.blendsplat.add_head), heads=heads())
-    yield from gaps_until(lambda: heads() == 1, 30, on_its_way("head"))
+    seconds, waiting = press(bpy.ops.blendsplat.add_head), on_its_way("head")
+    note("add head", seconds=seconds, waiting=waiting() and heads() == 0)
+    yield from gaps_until(lambda: heads() == 1, 30, waiting)
     with bpy.context.temp_override(**view()):
         bpy.ops.ed.undo_push(message="a step of the artist's")
         bpy.ops.ed.undo()
@@ -97,7 +99,8 @@ def rendered() -> Iterator[float]:
     for frame in (3, 7):
         done.clear()
         scene.frame_set(frame)
-        note("render", seconds=press(bpy.ops.render.render, "INVOKE_DEFAULT"))
+        seconds = press(bpy.ops.render.render, "INVOKE_DEFAULT")
+        note("render", seconds=seconds, waiting=not done)
         begin = time.monotonic()
         yield from until(lambda: bool(done), 60)
         note("rendered", complete=done[0], seconds=round(time.monotonic() - begin, 2))
@@ -107,8 +110,9 @@ def rendered() -> Iterator[float]:
 def photograph() -> Iterator[float]:
     jobs, portrait = addon().client.jobs, FOLDER / "ana.png"
     shutil.copy(OPTIONS["portrait"], portrait)
-    note("fit", seconds=press(bpy.ops.blendsplat.fit_image, filepath=str(portrait)))
+    seconds = press(bpy.ops.blendsplat.fit_image, filepath=str(portrait))
     fit = jobs.latest("fit_image")
+    note("fit", seconds=seconds, waiting=fit.running)
     yield from gaps_until(lambda: not fit.running, 60, lambda: fit.running)
     note("fit ends", state=fit.state, error=fit.error, heads=heads())
 
