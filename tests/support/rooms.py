@@ -125,14 +125,14 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def drawing() -> str:
-    """The rooms as the picture in docs/design.md: each floor a row, the ground at the bottom."""
+    """The rooms as the picture in docs/design.md, the ground at the bottom."""
     lines = ["```mermaid", "flowchart BT"]
     for title, folder, floors in (("engine", ENGINE, ENGINE_FLOORS), ("addon", ADDON, ADDON_FLOORS)):
         graph = room_graph(folder, floors)
         lines.append(f'    subgraph {title}["{"engine/blendsplat" if folder == ENGINE else "blender_addon"}"]')
+        lines.append("        direction BT")
         shown = [[room for room in floor if room in graph and room not in _UNDRAWN] for floor in floors]
-        for floor in filter(None, shown):
-            lines.append("        " + " ~~~ ".join(f'{title}_{_id(room)}["{room}"]' for room in floor))
+        lines += [f'        {title}_{_id(room)}["{room}"]' for floor in shown for room in floor]
         for room in sorted(set().union(*shown)):
             for other in sorted(_direct(room, graph) - _UNDRAWN):
                 lines.append(f"        {title}_{_id(other)} --> {title}_{_id(room)}")
