@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import avatar_rig, keyframes, learned_keys
+from . import avatar_rig, handlers, keyframes, learned_keys
 
 _busy = False
 
@@ -113,14 +113,8 @@ _HANDLERS = (
 
 
 def register() -> None:
-    for name, function in _HANDLERS:
-        handlers = getattr(bpy.app.handlers, name)
-        if function not in handlers:
-            handlers.append(function)
+    handlers.add(_HANDLERS)
 
 
 def unregister() -> None:
-    for name, function in _HANDLERS:
-        handlers = getattr(bpy.app.handlers, name)
-        if function in handlers:
-            handlers.remove(function)
+    handlers.remove(_HANDLERS)

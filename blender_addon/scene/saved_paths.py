@@ -13,7 +13,7 @@ from pathlib import Path
 import bpy
 
 from .. import paths
-from . import fit_scene
+from . import fit_scene, handlers
 
 _undo: list[Callable[[], None]] = []  # filled while a file is saved
 _saving: Path | None = None
@@ -85,14 +85,8 @@ _HANDLERS = (("save_pre", on_save), ("save_post", on_saved), ("save_post_fail", 
 
 
 def register() -> None:
-    for name, function in _HANDLERS:
-        handlers = getattr(bpy.app.handlers, name)
-        if function not in handlers:
-            handlers.append(function)
+    handlers.add(_HANDLERS)
 
 
 def unregister() -> None:
-    for name, function in _HANDLERS:
-        handlers = getattr(bpy.app.handlers, name)
-        if function in handlers:
-            handlers.remove(function)
+    handlers.remove(_HANDLERS)

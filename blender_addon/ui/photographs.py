@@ -173,13 +173,4 @@ def results(result: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 CLASSES = (BlendsplatPhotograph, BlendsplatPhotographs)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -92,9 +92,4 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
             paragraph(context, layout, sentence, icon)
 
 
-def register() -> None:
-    bpy.utils.register_class(BlendsplatPreferences)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(BlendsplatPreferences)
+register, unregister = bpy.utils.register_classes_factory((BlendsplatPreferences,))

@@ -141,13 +141,4 @@ def use_render_engine(scene: bpy.types.Scene) -> None:
 
 
 CLASSES = (AddAvatar, ApplyPerformance, UseEngine)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

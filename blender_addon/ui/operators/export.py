@@ -68,9 +68,4 @@ def write_ply(path: Path, g: gather.Gaussians) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def register() -> None:
-    bpy.utils.register_class(ExportPly)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(ExportPly)
+register, unregister = bpy.utils.register_classes_factory((ExportPly,))

@@ -124,13 +124,4 @@ class ExportHead(common.JobOperator, bpy.types.Operator, ExportHelper):
 
 
 CLASSES = (LookThrough, ResetSliders, ExportHead)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

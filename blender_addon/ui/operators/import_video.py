@@ -67,9 +67,4 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
         return params
 
 
-def register() -> None:
-    bpy.utils.register_class(ImportVideo)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_class(ImportVideo)
+register, unregister = bpy.utils.register_classes_factory((ImportVideo,))

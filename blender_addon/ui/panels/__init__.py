@@ -8,13 +8,4 @@ import bpy
 from . import engine, photograph, steps
 
 CLASSES = (*engine.CLASSES, *photograph.CLASSES, *steps.CLASSES)
-
-
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)
