@@ -80,8 +80,8 @@ class Job:
     @property
     def remarks(self) -> list[str]:
         """Sentences of the engine about a result that the artist should read."""
-        told = self.result.get("notes") if isinstance(self.result, dict) else None
-        return [str(note) for note in told] if isinstance(told, list) else []
+        notes = self.result.get("notes") if isinstance(self.result, dict) else None
+        return [str(note) for note in notes] if isinstance(notes, list) else []
 
     def status(self) -> str:
         """One line for a panel."""
@@ -127,8 +127,8 @@ def latest(kind: str) -> Job | None:
 
 def lane_of(kind: str) -> str:
     """The lane that jobs of this kind run in, as the engine says."""
-    told = session.link.hello.get("lanes")
-    lanes = told if isinstance(told, dict) else _LANES
+    said = session.link.hello.get("lanes")
+    lanes = said if isinstance(said, dict) else _LANES
     return str(lanes.get(kind, WORK))
 
 

@@ -17,12 +17,12 @@ def check(weights: str) -> session.Question:
     global _asked, _question, _answer
     _asked, _answer = weights, None
 
-    def told(result: Any, _arrays: object) -> None:
+    def answered(result: Any, _arrays: object) -> None:
         global _answer
         if _asked == weights:
             _answer = result if isinstance(result, dict) else {}
 
-    _question = session.ask("weights.describe", {"weights": weights}, then=told)
+    _question = session.ask("weights.describe", {"weights": weights}, then=answered)
     return _question
 
 

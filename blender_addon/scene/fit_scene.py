@@ -18,7 +18,7 @@ import numpy as np
 from mathutils import Matrix
 
 from .. import formats, paths
-from . import head_rig, keyframes, matched_camera, photo_material, photo_projection
+from . import head_drivers, head_rig, keyframes, matched_camera, photo_material, photo_projection
 
 _CUSTOM = "blendsplat_fit"
 _HEADER = ("head", "head_source", "head_model", "head_family", "width", "height")  # of the fit's tracking.npz
@@ -157,7 +157,7 @@ def _find_head(scene: bpy.types.Scene, fit: formats.Fit, rig: formats.Rig) -> bp
 
 def _fits_model(head: bpy.types.Object, rig: formats.Rig) -> bool:
     keys = head.data.shape_keys
-    wanted = {*rig.expression_names, *(head_rig.identity_key(name) for name in rig.shape_names)}
+    wanted = {*rig.expression_names, *(head_drivers.identity_key(name) for name in rig.shape_names)}
     known = json.loads(head[_CUSTOM]["names"]) if _CUSTOM in head and keys is not None else None
     return len(head.data.vertices) == len(rig.template) and known == sorted(wanted)
 
@@ -171,7 +171,7 @@ def _new_head(context: bpy.types.Context, fit: formats.Fit, rig: formats.Rig) ->
     head.blendsplat.rig.show_in_front = False  # bones across a face that is compared with its photograph
     if taken:
         head.blendsplat.rig.location.x = max(taken) + _APART
-    wanted = [*rig.expression_names, *(head_rig.identity_key(name) for name in rig.shape_names)]
+    wanted = [*rig.expression_names, *(head_drivers.identity_key(name) for name in rig.shape_names)]
     meta = {key: fit.performance.meta[key] for key in _HEADER if key in fit.performance.meta}
     meta |= {name: fit.performance.arrays[name].tolist() for name in ("K", "viewmat")}
     meta["expression_names"] = list(rig.expression_names)

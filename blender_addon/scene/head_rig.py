@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import string
 
 import bpy
 import numpy as np
@@ -18,24 +17,15 @@ import numpy as np
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
 from . import keyframes
+from .head_drivers import BONES, corrective_name, drive_correctives, drive_joints, identity_key, key_path, pivot_offset
 from .learned_keys import LIMIT
 from .weight_network import HeadState
 
-BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
 _PARENTS = (None, "root", "neck", "neck", "neck")
 _LENGTHS = (0.06, 0.08, 0.05, 0.025, 0.025)
 EYELID_KEYS = ("Eyelid L", "Eyelid R")
-_CORRECTIVE_BONES = BONES[1:]
-# Entries of R(w, x, y, z) - I, row-major, as Blender's simple driver expressions (no scripts need to run for them).
-_ROTATION_ENTRIES = (
-    "-2*(y*y+z*z)", "2*(x*y-w*z)", "2*(x*z+w*y)",
-    "2*(x*y+w*z)", "-2*(x*x+z*z)", "2*(y*z-w*x)",
-    "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
-)  # fmt: skip
 PLAIN_SKIN = "blendsplat_skin"  # on a material that nobody has worked on yet
 _CUSTOM = "blendsplat_data"
-_PIVOT = "Joint"  # the constraint by which sliders move a joint
-_PIVOT_TERMS = 16  # keys that one driver sums
 
 
 def rig_id(rig: Rig) -> str:
@@ -70,9 +60,9 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarr
     head.hide_render = True  # what an avatar's head is for; a fitted head is shown
     _add_shape_keys(head, rig)
     _skin(head, armature, rig)
-    _drive_correctives(head, armature, rig)
+    drive_correctives(head, armature, rig)
     if fitted is not None:
-        _drive_joints(head, armature, rig, fitted)
+        drive_joints(head, armature, rig, fitted)
     head.blendsplat.kind, head.blendsplat.rig, head.blendsplat.rig_id = "HEAD", armature, rig_id(rig)
     armature.blendsplat.kind = "RIG"
     _store_joints(head, rig, driven=fitted is not None)
@@ -154,11 +144,6 @@ def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> list
     return sentences
 
 
-def identity_key(name: str) -> str:
-    """The name of the shape key of one direction of shape: all begin alike, so that the list can be searched."""
-    return f"identity {name.removeprefix('identity')}"
-
-
 def identity_of(head: bpy.types.Object) -> np.ndarray:
     """The shape [S] that the identity keys say now; [0] for a head with its shape built in."""
     blocks = head.data.shape_keys.key_blocks
@@ -187,7 +172,7 @@ def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = N
             u, _, vt = np.linalg.svd(local[:3, :3])  # a bone may be scaled; only its rotation counts
             rotations[index] = rotation_to_engine(u @ vt)
             if parent is None:
-                joint = np.array(item.bone.head_local) + TO_BLENDER @ _pivot(item)
+                joint = np.array(item.bone.head_local) + TO_BLENDER @ pivot_offset(item)
                 translation = TO_BLENDER.T @ ((skins[bone] @ np.append(joint, 1.0))[:3] - joint)
     r = rotations[:, None]
     return HeadState(expression, r[0], r[1], r[2], rotations[None, 3:5], eyelids, translation[None])
@@ -235,7 +220,7 @@ def _add_shape_keys(head: bpy.types.Object, rig: Rig) -> None:
             key.value = float(value)
     for index, directions in enumerate(rig.pose_directions):
         if np.abs(directions).max() > 1e-7:
-            key = _add_key(head, _corrective_name(index), basis + to_blender(directions), -2.0, 2.0)
+            key = _add_key(head, corrective_name(index), basis + to_blender(directions), -2.0, 2.0)
             key.lock_shape = True
     head.active_shape_key_index = min(1, len(head.data.shape_keys.key_blocks) - 1)
 
@@ -252,10 +237,6 @@ def _identity_range(value: float) -> tuple[float, float]:
     """Three standard deviations to both sides, and room for an unusual person's own number."""
     widest = max(3.0, np.ceil(abs(value)))
     return -widest, widest
-
-
-def _corrective_name(index: int) -> str:
-    return f"corrective {_CORRECTIVE_BONES[index // 9]} {index % 9}"
 
 
 def _build_armature(
@@ -295,68 +276,6 @@ def _skin(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
     modifier = head.modifiers.new("Armature", "ARMATURE")
     modifier.object = armature
     modifier.use_deform_preserve_volume = False  # the head model skins linearly
-
-
-def _drive_correctives(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
-    blocks = head.data.shape_keys.key_blocks
-    for index in range(len(rig.pose_directions)):
-        key = blocks.get(_corrective_name(index))
-        if key is None:
-            continue
-        driver = key.driver_add("value").driver
-        driver.type = "SCRIPTED"
-        for letter, channel in zip("wxyz", ("ROT_W", "ROT_X", "ROT_Y", "ROT_Z"), strict=True):
-            variable = driver.variables.new()
-            variable.name, variable.type = letter, "TRANSFORMS"
-            target = variable.targets[0]
-            target.id, target.bone_target = armature, _CORRECTIVE_BONES[index // 9]
-            target.transform_type, target.rotation_mode, target.transform_space = channel, "QUATERNION", "LOCAL_SPACE"
-        driver.expression = _ROTATION_ENTRIES[index % 9]
-
-
-def _drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig, fitted: np.ndarray) -> None:
-    """Let sliders move the joints: every bone turns about a pivot that drivers shift from where its joint was fitted.
-
-    A driver's text has 255 letters, so on heads whose every direction moves every joint (FLAME) the largest count; with
-    the fitted numbers the shift is zero in any case.
-    """
-    names = [*(identity_key(name) for name in rig.shape_names), *rig.expression_names]
-    moves = np.concatenate([rig.joint_shape_directions, rig.joint_expression_directions]).astype(float)  # [S+E,5,3]
-    values = np.concatenate([rig.shape, fitted]).astype(float)
-    present = np.array([name in head.data.shape_keys.key_blocks for name in names])
-    moves = moves.round(7) * present[:, None, None]
-    for index, bone in enumerate(BONES):
-        if not moves[:, index].any():
-            continue
-        pivot = armature.pose.bones[bone].constraints.new("PIVOT")
-        pivot.name, pivot.owner_space, pivot.rotation_range = _PIVOT, "LOCAL", "ALWAYS_ACTIVE"
-        pivot.use_relative_location = True
-        for axis in range(3):
-            metres = moves[:, index, axis]
-            largest = [int(term) for term in np.argsort(-np.abs(metres))[:_PIVOT_TERMS] if metres[term]]
-            if largest:
-                driver = pivot.driver_add("offset", axis).driver
-                _drive_by_keys(driver, head, [(names[term], metres[term], values[term]) for term in largest])
-
-
-def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list[tuple[str, float, float]]) -> None:
-    """Sum over (key's name, metres, its fitted value) of metres * (key - value)."""
-    driver.type = "SCRIPTED"
-    words = [f"{-sum(metres * value for _, metres, value in terms):.10f}"]
-    for letter, (name, metres, _) in zip(string.ascii_lowercase, terms, strict=False):
-        variable = driver.variables.new()
-        variable.name, variable.type = letter, "SINGLE_PROP"
-        target = variable.targets[0]
-        target.id_type, target.id = "KEY", head.data.shape_keys
-        target.data_path = key_path(name)
-        words.append(f"{metres:+.7f}*{letter}")
-    driver.expression = "".join(words)
-
-
-def _pivot(item: bpy.types.PoseBone) -> np.ndarray:
-    """How far sliders moved the bone's joint [3] (engine axes, which are the bone's own)."""
-    pivot = item.constraints.get(_PIVOT)
-    return np.array(pivot.offset) if pivot is not None else np.zeros(3)
 
 
 def _store_joints(head: bpy.types.Object, rig: Rig, *, driven: bool) -> None:
@@ -411,8 +330,3 @@ def _joint_offsets(head: bpy.types.Object, state: HeadState, names: list[str], t
 def key_curve(name: str, frames: np.ndarray, values: np.ndarray) -> keyframes.Curve:
     """A shape key's value as a curve."""
     return keyframes.Curve(key_path(name), 0, frames, values)
-
-
-def key_path(name: str) -> str:
-    """Where a shape key's value lies, seen from its Key."""
-    return f'key_blocks["{bpy.utils.escape_identifier(name)}"].value'

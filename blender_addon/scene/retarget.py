@@ -36,9 +36,9 @@ class Reference:
     @classmethod
     def of_file(cls, avatar: AvatarFile) -> Reference | None:
         """None for files that do not say (version 1)."""
-        told, a = str(avatar.meta.get("performance") or ""), avatar.arrays
-        known = bool(told) and "neutral_translation" in a and "neutral_rotation" in a
-        return cls(told, a["neutral_translation"], a["neutral_rotation"]) if known else None
+        given, a = str(avatar.meta.get("performance") or ""), avatar.arrays
+        known = bool(given) and "neutral_translation" in a and "neutral_rotation" in a
+        return cls(given, a["neutral_translation"], a["neutral_rotation"]) if known else None
 
     def pack(self) -> dict[str, Any]:
         """As custom properties."""

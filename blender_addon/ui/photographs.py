@@ -166,9 +166,9 @@ def folder_of(item: BlendsplatPhotograph | None) -> Path | None:
 
 def results(result: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(fits, failed) of the job's result, whatever an engine sends."""
-    told = result if isinstance(result, dict) else {}
-    return [f for f in told.get("fits") or [] if isinstance(f, dict)], [
-        f for f in told.get("failed") or [] if isinstance(f, dict)
+    answer = result if isinstance(result, dict) else {}
+    return [f for f in answer.get("fits") or [] if isinstance(f, dict)], [
+        f for f in answer.get("failed") or [] if isinstance(f, dict)
     ]
 
 

@@ -30,7 +30,7 @@ def _presets(settings: BlendsplatScene, _context: bpy.types.Context | None) -> l
     global _items
     items, name = list(session.preset_items()), settings.chosen_preset()
     if name not in (item[0] for item in items):
-        items.append((name, name, "The engine has not told of this preset"))
+        items.append((name, name, "The engine does not know this preset"))
     if items != _items:
         _items = items
     return _items

@@ -8,13 +8,13 @@ from pathlib import Path
 import bpy
 
 from ...client import jobs, preview
-from ...scene import head_rig
+from ...scene import head_drivers
 from .. import photographs
 from ..operators import common, fit_image, fitted_head
 from .job_button import on_its_way, step
 from .layout import Panel, paragraph, placeholder, sliders
 
-_IDENTITY = head_rig.identity_key("")
+_IDENTITY = head_drivers.identity_key("")
 
 
 class BLENDSPLAT_UL_photographs(bpy.types.UIList):

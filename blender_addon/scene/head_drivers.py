@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What moves a head by itself: drivers from bones to pose correctives, and from sliders to the joints they move.
+
+All of them are plain expressions, which play without the add-on and without running scripts.
+"""
+
+from __future__ import annotations
+
+import string
+
+import bpy
+import numpy as np
+
+from ..formats import Rig
+
+BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
+_CORRECTIVE_BONES = BONES[1:]
+# Entries of R(w, x, y, z) - I, row-major, as Blender's simple driver expressions (no scripts need to run for them).
+_ROTATION_ENTRIES = (
+    "-2*(y*y+z*z)", "2*(x*y-w*z)", "2*(x*z+w*y)",
+    "2*(x*y+w*z)", "-2*(x*x+z*z)", "2*(y*z-w*x)",
+    "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
+)  # fmt: skip
+_PIVOT = "Joint"  # the constraint by which sliders move a joint
+_PIVOT_TERMS = 16  # keys that one driver sums
+
+
+def identity_key(name: str) -> str:
+    """The name of the shape key of one direction of shape: all begin alike, so that the list can be searched."""
+    return f"identity {name.removeprefix('identity')}"
+
+
+def corrective_name(index: int) -> str:
+    """The name of the shape key of one entry of a bone's rotation, 0 to 35."""
+    return f"corrective {_CORRECTIVE_BONES[index // 9]} {index % 9}"
+
+
+def key_path(name: str) -> str:
+    """Where a shape key's value lies, seen from its Key."""
+    return f'key_blocks["{bpy.utils.escape_identifier(name)}"].value'
+
+
+def drive_correctives(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
+    """Let the bones' rotations set the pose correctives: key i is entry i % 9 of R - I of bone i // 9."""
+    blocks = head.data.shape_keys.key_blocks
+    for index in range(len(rig.pose_directions)):
+        key = blocks.get(corrective_name(index))
+        if key is None:
+            continue
+        driver = key.driver_add("value").driver
+        driver.type = "SCRIPTED"
+        for letter, channel in zip("wxyz", ("ROT_W", "ROT_X", "ROT_Y", "ROT_Z"), strict=True):
+            variable = driver.variables.new()
+            variable.name, variable.type = letter, "TRANSFORMS"
+            target = variable.targets[0]
+            target.id, target.bone_target = armature, _CORRECTIVE_BONES[index // 9]
+            target.transform_type, target.rotation_mode, target.transform_space = channel, "QUATERNION", "LOCAL_SPACE"
+        driver.expression = _ROTATION_ENTRIES[index % 9]
+
+
+def drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig, fitted: np.ndarray) -> None:
+    """Let sliders move the joints: every bone turns about a pivot that drivers shift from where its joint was fitted.
+
+    A driver's text has 255 letters, so on heads whose every direction moves every joint (FLAME) the largest count; with
+    the fitted numbers the shift is zero in any case.
+    """
+    names = [*(identity_key(name) for name in rig.shape_names), *rig.expression_names]
+    moves = np.concatenate([rig.joint_shape_directions, rig.joint_expression_directions]).astype(float)  # [S+E,5,3]
+    values = np.concatenate([rig.shape, fitted]).astype(float)
+    present = np.array([name in head.data.shape_keys.key_blocks for name in names])
+    moves = moves.round(7) * present[:, None, None]
+    for index, bone in enumerate(BONES):
+        if not moves[:, index].any():
+            continue
+        pivot = armature.pose.bones[bone].constraints.new("PIVOT")
+        pivot.name, pivot.owner_space, pivot.rotation_range = _PIVOT, "LOCAL", "ALWAYS_ACTIVE"
+        pivot.use_relative_location = True
+        for axis in range(3):
+            metres = moves[:, index, axis]
+            largest = [int(term) for term in np.argsort(-np.abs(metres))[:_PIVOT_TERMS] if metres[term]]
+            if largest:
+                driver = pivot.driver_add("offset", axis).driver
+                _drive_by_keys(driver, head, [(names[term], metres[term], values[term]) for term in largest])
+
+
+def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list[tuple[str, float, float]]) -> None:
+    """Sum over (key's name, metres, its fitted value) of metres * (key - value)."""
+    driver.type = "SCRIPTED"
+    words = [f"{-sum(metres * value for _, metres, value in terms):.10f}"]
+    for letter, (name, metres, _) in zip(string.ascii_lowercase, terms, strict=False):
+        variable = driver.variables.new()
+        variable.name, variable.type = letter, "SINGLE_PROP"
+        target = variable.targets[0]
+        target.id_type, target.id = "KEY", head.data.shape_keys
+        target.data_path = key_path(name)
+        words.append(f"{metres:+.7f}*{letter}")
+    driver.expression = "".join(words)
+
+
+def pivot_offset(item: bpy.types.PoseBone) -> np.ndarray:
+    """How far sliders moved the bone's joint [3] (engine axes, which are the bone's own)."""
+    pivot = item.constraints.get(_PIVOT)
+    return np.array(pivot.offset) if pivot is not None else np.zeros(3)
