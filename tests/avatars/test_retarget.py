@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from blendsplat.avatars.rendering import render_performance
-from blendsplat.avatars.retarget import Reference, head_rotations, performance_id, rebased
+from blendsplat.avatars.retarget import Reference, head_rotations, rebased
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.geometry import project_points
 from blendsplat.heads.performance import Performance
@@ -31,7 +31,7 @@ def elsewhere(performance: Performance, seed: int = 3) -> Performance:
 
 def avatar_of(own: Performance) -> RGBAvatar:
     avatar = tiny_avatar(tiny_head())
-    avatar.reference = replace(Reference.of(own.params()), performance=performance_id(own))
+    avatar.reference = replace(Reference.of(own.params()), performance=own.identity)
     features = avatar.features(own.params())
     avatar.feature_range = torch.stack([features.amin(0), features.amax(0)])
     return avatar
@@ -98,3 +98,10 @@ def test_before_and_after(own: Performance) -> None:
     assert after < 0.1 * before, (float(before), float(after))
     shown = [rgba for rgba, _ in render_performance(avatar, foreign, 24, 24)]
     assert max(frame[..., 3].max() for frame in shown) > 0.5, "in front of its own camera"
+
+
+def test_a_part_of_the_own_clip_is_the_own_clip(own: Performance) -> None:
+    avatar = avatar_of(own)
+    part = own.select([3]).select([0])
+    assert avatar.owns(part) and avatar.adopted(part) is part
+    assert not avatar.owns(elsewhere(own).select([3]))

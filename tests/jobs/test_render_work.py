@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blendsplat.avatars.ply import read_ply
-from blendsplat.avatars.retarget import Reference, performance_id
+from blendsplat.avatars.retarget import Reference
 from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
 from blendsplat.jobs.options import ExportOptions, RenderOptions
@@ -70,7 +70,7 @@ def test_frames_of_a_performance() -> None:
 def test_a_part_of_a_performance_is_as_in_the_whole(foreign: bool, tmp_path: Path) -> None:
     """Whose performance it is, and about what it moves, the whole says, whatever part is rendered or exported."""
     own, avatar = tiny_tracking(tiny_head(), 12), tiny_avatar(tiny_head())
-    avatar.reference = replace(Reference.of(own.params()), performance=performance_id(own))
+    avatar.reference = replace(Reference.of(own.params()), performance=own.identity)
     features = avatar.features(own.params())
     avatar.feature_range = torch.stack([features.amin(0), features.amax(0)])
     avatar.save(tmp_path / "a.avatar.npz")

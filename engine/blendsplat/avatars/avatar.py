@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from blendsplat.avatars.retarget import Reference, performance_id, rebased
+from blendsplat.avatars.retarget import Reference, rebased
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance, check_same_head
@@ -80,7 +80,7 @@ class Avatar(ABC):
 
     def owns(self, performance: Performance) -> bool:
         """Whether this is the performance of the avatar's own clip, or the avatar's file is too old to know."""
-        return self.reference is None or self.reference.performance == performance_id(performance)
+        return self.reference is None or self.reference.performance == performance.identity
 
     def adopted(self, performance: Performance) -> Performance:
         """The performance as this avatar plays it: its own clip's as it is, another one re-based (retarget.py).

@@ -8,10 +8,8 @@ is re-based: it moves about the place and the posture about which the avatar's o
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +21,7 @@ from blendsplat.heads.performance import Performance
 @dataclass(frozen=True)
 class Reference:
     """Where the avatar's own clip holds the head on average: translation [3] metres, rotation [3,3] (root times neck).
-    performance: the identity of that clip's performance (``performance_id``)."""
+    performance: the identity of that clip's performance."""
 
     performance: str
     translation: Tensor
@@ -34,13 +32,6 @@ class Reference:
         """Of the frames' parameters."""
         rotations = head_rotations(params).detach().cpu()
         return cls(performance, params.translation.detach().cpu().mean(0), mean_rotation(rotations))
-
-
-def performance_id(performance: Performance) -> str:
-    """16 hexadecimal digits: SHA-256 over the little-endian float32 bytes of expression, then translation."""
-    digest = hashlib.sha256(np.ascontiguousarray(performance.expression, "<f4").tobytes())
-    digest.update(np.ascontiguousarray(performance.translation, "<f4").tobytes())
-    return digest.hexdigest()[:16]
 
 
 def rebased(performance: Performance, reference: Reference, root_joint: Tensor) -> Performance:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -56,10 +57,21 @@ class Performance:
     notes: tuple[str, ...] = ()  # what the user should know
     head_model: str = ""  # HeadModel.model_id; "": unknown, in older files
     head_family: str = ""  # HeadModel.family
+    part_of: str = ""  # identity of the performance that these frames were selected from; in no file
 
     @property
     def frame_count(self) -> int:
         return len(self.timestamps)
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits that say whose clip's performance this is, the whole or a part: SHA-256 over the
+        little-endian float32 bytes of expression, then translation, of the whole."""
+        if self.part_of:
+            return self.part_of
+        digest = hashlib.sha256(np.ascontiguousarray(self.expression, "<f4").tobytes())
+        digest.update(np.ascontiguousarray(self.translation, "<f4").tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def family(self) -> str:
@@ -79,7 +91,7 @@ class Performance:
 
     def select(self, rows: np.ndarray | slice | list[int]) -> Performance:
         """The same clip with only the given frames."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _PER_FRAME})
+        return replace(self, part_of=self.identity, **{name: getattr(self, name)[rows] for name in _PER_FRAME})
 
     def save(self, path: Path | str) -> None:
         """Write the .npz atomically."""
@@ -115,7 +127,7 @@ class Performance:
                 height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
                 figures=dict(meta["figures"]), init=str(meta.get("init", "landmarks")),
                 notes=tuple(map(str, meta.get("notes", ()))), head_model=str(meta.get("head_model", "")),
-                head_family=str(meta.get("head_family", "")),
+                head_family=str(meta.get("head_family", "")), part_of="",
                 **{name: arrays[name] for name in (*_PER_FRAME, *_PER_CLIP)},
             )  # fmt: skip
         except KeyError as error:

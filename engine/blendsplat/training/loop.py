@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from blendsplat.avatars.file import SUFFIX
-from blendsplat.avatars.retarget import performance_id
 from blendsplat.errors import Cancelled
 from blendsplat.progress import Progress
 from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, training_fingerprint
@@ -61,7 +60,7 @@ def run_training(
     camera = tracked.camera(preset.image_size)
     data = tracked.load(training, camera.width, camera.height, device, progress)
     trainer = make_trainer(tracked.head, camera, data, preset, output.name.removesuffix(SUFFIX), device)
-    trainer.belongs_to(performance_id(tracked.tracking))
+    trainer.belongs_to(tracked.tracking.identity)
 
     run = _Run(trainer, preset, output, training_fingerprint(preset, tracked.fingerprint), progress)
     run.resume()

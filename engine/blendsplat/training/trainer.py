@@ -110,7 +110,7 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
     # --- what holds for all
 
     def belongs_to(self, performance: str) -> None:
-        """Say which clip's performance the frames are of (avatars.retarget.performance_id): it plays as it is, while
+        """Say which clip's performance the frames are of (Performance.identity): it plays as it is, while
         others are re-based to where these frames hold the head."""
         self.avatar.reference = replace(
             Reference.of(self.data.params[list(range(len(self.data)))]), performance=performance
