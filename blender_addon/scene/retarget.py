@@ -69,9 +69,10 @@ def foreign(performance: Performance, reference: Reference | None) -> bool:
 
 def rebased(performance: Performance, reference: Reference) -> Performance:
     """``performance`` carried to where the avatar's own clip is, as one rigid motion: afterwards the valid frames' mean
-    translation and mean head rotation are the reference's. The neck does what it did."""
+    translation and mean head rotation are the reference's. The neck does what it did. A single frame, a photograph's,
+    has no mean to turn about and keeps its rotation."""
     own = Reference.of(performance)
-    turn = reference.rotation @ own.rotation.T
+    turn = reference.rotation @ own.rotation.T if len(performance.valid_rows) != 1 else np.eye(3)
     shifted = (performance.translation - own.translation) @ turn.T + reference.translation
     root = matrix_to_rotvec(turn @ rotvec_to_matrix(performance.root_pose))
     moved = {"translation": shifted.astype(np.float32), "root_pose": root.astype(np.float32)}

@@ -105,3 +105,11 @@ def test_a_part_of_the_own_clip_is_the_own_clip(own: Performance) -> None:
     part = own.select([3]).select([0])
     assert avatar.owns(part) and avatar.adopted(part) is part
     assert not avatar.owns(elsewhere(own).select([3]))
+
+
+def test_a_photograph_keeps_its_pose(own: Performance) -> None:
+    """One frame has no mean rotation of its own: turned to the reference's, it would lose what it shows."""
+    photograph = replace(elsewhere(own).select([5]), part_of="")
+    moved = rebased(photograph, Reference.of(own.params()), torch.zeros(3)).params()
+    torch.testing.assert_close(head_rotations(moved), head_rotations(photograph.params()))
+    torch.testing.assert_close(moved.translation[0], own.params().translation.mean(0))

@@ -105,6 +105,15 @@ def test_another_clip_is_rebased(scene, tmp_path):
     np.testing.assert_allclose(head_rotations(again.arrays), turn @ head_rotations(other.arrays), atol=1e-5)
 
 
+def test_a_photograph_keeps_its_pose(tmp_path):
+    """One frame has no mean rotation of its own: turned to the avatar's, it would lose what it shows."""
+    file = second_version(tmp_path / "a.avatar.npz", clip())
+    other = performance_of(tmp_path / "b.npz", moved(synthetic.performance_arrays(frames=1)))
+    again = retarget.rebased(other, Reference.of_file(file))
+    np.testing.assert_allclose(head_rotations(again.arrays), head_rotations(other.arrays), atol=1e-6)
+    np.testing.assert_allclose(again.translation[0], file.arrays["neutral_translation"], atol=1e-6)
+
+
 def test_where_it_was_filmed_from_makes_no_difference(tmp_path):
     """What the network sees of a performance is the same from wherever it was filmed."""
     file, states = second_version(tmp_path / "a.avatar.npz", clip()), []

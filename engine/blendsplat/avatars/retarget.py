@@ -38,12 +38,13 @@ def rebased(performance: Performance, reference: Reference, root_joint: Tensor) 
     """``performance`` carried to where the avatar's own clip is: one rigid motion of its whole world, camera included.
 
     Afterwards the valid frames' mean translation and mean head rotation are the reference's, and the camera sees the
-    head as it did before. root_joint [3]: the avatar's own, about which the root turns.
+    head as it did before. A single frame, a photograph's, has no mean to turn about and keeps its rotation. root_joint
+    [3]: the avatar's own, about which the root turns.
     """
     params = performance.params()
     valid = torch.as_tensor(performance.valid, dtype=torch.bool)
     own = Reference.of(params[valid if bool(valid.any()) else torch.ones_like(valid)])
-    turn = reference.rotation.to(own.rotation) @ own.rotation.T
+    turn = reference.rotation.to(own.rotation) @ own.rotation.T if int(valid.sum()) != 1 else torch.eye(3)
     shifted = (params.translation - own.translation) @ turn.T + reference.translation.to(own.translation)
     back = torch.eye(4)
     back[:3, :3] = turn.T
