@@ -75,6 +75,14 @@ def test_gaussians_follow_the_triangle_frames(scene, avatar, tmp_path):
         assert np.median(error) < 1e-5 and error.max() < 1e-3
 
 
+def test_the_viewport_draws_no_dot_on_every_gaussian(scene, avatar):
+    """Of a mesh without an edge Blender's viewport draws all vertices, as black dots over the avatar."""
+    carrier, file = avatar
+    evaluated = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    assert len(evaluated.data.vertices) == file.gaussians
+    assert [tuple(edge.vertices) for edge in evaluated.data.edges] == [(0, 1)]
+
+
 def test_moving_the_rig_moves_the_gaussians(scene, avatar):
     carrier, _ = avatar
     before = gather.gather(bpy.context.evaluated_depsgraph_get())
