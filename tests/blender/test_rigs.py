@@ -116,6 +116,17 @@ def test_camera_matches_the_clip(scene, tmp_path):
     assert (scene.frame_start, scene.frame_end, scene.render.fps) == (1, 20, 25)
 
 
+def test_an_avatar_that_brings_its_camera_is_rendered_whole(scene, tmp_path):
+    """Without a tracked head; a camera that the artist chose keeps the scene's size."""
+    scene.blendsplat.avatar_file = str(synthetic.write_avatar(tmp_path / "ana.avatar.npz"))
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    render = scene.render
+    assert scene.camera is not None and (render.resolution_x, render.resolution_y) == (256, 256)
+    render.resolution_x = 1920
+    scene.blendsplat.avatar_file = str(synthetic.write_avatar(tmp_path / "bea.avatar.npz"))
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"} and render.resolution_x == 1920
+
+
 def test_a_tracked_head_is_used_by_its_avatar(scene, tmp_path):
     meta, arrays = synthetic.grid_head()
     head = head_rig.build_head(bpy.context, formats.rig_from(meta, arrays, "x"), "Ann")
