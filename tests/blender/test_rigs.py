@@ -11,6 +11,7 @@ import synthetic
 from blender_addon import formats, space
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, head_rig, matched_camera
+from blender_addon.ui import operators
 
 FPS = 25.0
 
@@ -125,6 +126,25 @@ def test_an_avatar_that_brings_its_camera_is_rendered_whole(scene, tmp_path):
     render.resolution_x = 1920
     scene.blendsplat.avatar_file = str(synthetic.write_avatar(tmp_path / "bea.avatar.npz"))
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"} and render.resolution_x == 1920
+
+
+def test_a_new_head_is_shown_through_its_camera(scene, tmp_path):
+    """In Blender's usual view it would be a dot. Brought once more, it leaves the artist's view alone."""
+    view = max((a for a in bpy.context.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.width * a.height)
+    region = view.spaces.active.region_3d
+    file = formats.read_avatar(synthetic.write_avatar(tmp_path / "ana.avatar.npz"))
+    performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
+    shown = []
+    for bring in (
+        lambda: operators.track.add_head(bpy.context, tmp_path, performance, file.rig),
+        lambda: operators.track.add_head(bpy.context, tmp_path, performance, file.rig),
+        lambda: setattr(scene, "camera", None) or operators.avatar.add_avatar(bpy.context, file.path, None),
+        lambda: operators.avatar.add_avatar(bpy.context, file.path, None),
+    ):
+        region.view_perspective = "PERSP"
+        bring()
+        shown.append(region.view_perspective)
+    assert shown == ["CAMERA", "PERSP", "CAMERA", "PERSP"]
 
 
 def test_a_tracked_head_is_used_by_its_avatar(scene, tmp_path):
