@@ -2,8 +2,9 @@
 """The Geometry Nodes that turn a carrier mesh and a moving head into Gaussians (docs/formats.md, "Tangent frame").
 
 The carrier's vertices come in five blocks of N: position, log-scale, quaternion xyz, (w, opacity, 0), colour.
-Out come N loose vertices with the attributes scale, rotation, opacity and color (what the render engine reads) and the
-same as a point cloud that the viewport draws.
+Out come N vertices with the attributes scale, rotation, opacity and color (what the render engine reads) and the same
+as a point cloud that the viewport draws. The first two vertices have an edge: of a mesh without any, Blender's viewport
+draws every vertex as a black dot, over the point cloud.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import bpy
 from .node_tools import Tree
 
 GROUP = "Blendsplat Avatar"
-VERSION = 1
+VERSION = 2
 CORNERS = ("corner_0", "corner_1", "corner_2")
 BARYCENTRIC, TANGENT, BITANGENT = "barycentric", "tangent_weights", "bitangent_weights"
 INPUT_HEAD, INPUT_PREVIEW, INPUT_SIZE, INPUT_MATERIAL = "Head", "Show Points", "Point Size", "Material"
@@ -113,7 +114,10 @@ def _build(t: Tree) -> None:
         t.sum_scaled([(tangent, local[0]), (bitangent, local[1]), (normal, local[2])]),
     )
 
-    points = t.node("GeometryNodePoints", {"Count": count, "Position": where, "Radius": 0.001}).outputs[0]
+    line = t.node("GeometryNodeMeshLine", {"Count": count}).outputs[0]
+    surplus = t.math("GREATER_THAN", index, 0.5)
+    one_edge = t.node("GeometryNodeDeleteGeometry", {0: line, 1: surplus}, domain="EDGE", mode="EDGE_FACE").outputs[0]
+    vertices = t.node("GeometryNodeSetPosition", {"Geometry": one_edge, "Position": where}).outputs[0]
     log_scale = t.xyz(block(1))
     scale = t.node("ShaderNodeCombineXYZ", {axis: t.math("EXPONENT", log_scale[axis]) for axis in range(3)}).outputs[0]
     quat_xyz, rest = t.xyz(block(2)), t.xyz(block(3))
@@ -132,23 +136,22 @@ def _build(t: Tree) -> None:
     rgb = t.xyz(t.vector("MAXIMUM", block(4), (0.0, 0.0, 0.0)))
     color = t.node("FunctionNodeCombineColor", {"Red": rgb[0], "Green": rgb[1], "Blue": rgb[2]}).outputs[0]
     opacity = t.math("MINIMUM", t.math("MAXIMUM", rest[1], 0.0), 1.0)
-    stored = t.store(points, "scale", scale, "FLOAT_VECTOR")
+    stored = t.store(vertices, "scale", scale, "FLOAT_VECTOR")
     stored = t.store(stored, "rotation", rotation, "QUATERNION")
     stored = t.store(stored, "opacity", opacity, "FLOAT")
     stored = t.store(stored, "color", color, "FLOAT_COLOR")
     _output(t, entry, stored)
 
 
-def _output(t: Tree, entry: bpy.types.Node, points: bpy.types.NodeSocket) -> None:
-    """Loose vertices for reading, and the points with a radius and a material for looking."""
-    vertices = t.node("GeometryNodePointsToVertices", {0: points}).outputs[0]
+def _output(t: Tree, entry: bpy.types.Node, vertices: bpy.types.NodeSocket) -> None:
+    """The vertices for reading, and points with a radius and a material for looking."""
     scale = t.attribute("scale", "FLOAT_VECTOR")
     length = t.node("ShaderNodeVectorMath", {0: scale}, operation="LENGTH").outputs["Value"]
     # faint Gaussians are meant to be seen through: as solid points they would be a crust
     opacity = t.attribute("opacity", "FLOAT")
     solid = t.math("MULTIPLY", opacity, t.math("GREATER_THAN", opacity, 0.2))
     radius = t.math("MULTIPLY", t.math("MULTIPLY", length, entry.outputs[INPUT_SIZE]), solid)
-    cloud = t.node("GeometryNodeSetPointRadius", {"Points": points, "Radius": radius}).outputs[0]
+    cloud = t.node("GeometryNodeMeshToPoints", {"Mesh": vertices, "Radius": radius}).outputs[0]
     cloud = t.node("GeometryNodeSetMaterial", {"Geometry": cloud, "Material": entry.outputs[INPUT_MATERIAL]}).outputs[0]
     switch = t.node("GeometryNodeSwitch", input_type="GEOMETRY")
     t.put(t.socket(switch.inputs, "Switch"), entry.outputs[INPUT_PREVIEW])

@@ -66,9 +66,11 @@ def _all_live() -> list[bpy.types.Object]:
 
 
 def _mute_baked(carrier: bpy.types.Object, muted: bool) -> None:
+    if carrier.data.shape_keys is None:
+        return
     paths = {learned_keys.value_path(key) for key in avatar_rig.blendshape_keys(carrier)}
     for curve in keyframes.fcurves(carrier.data.shape_keys):
-        if curve.data_path in paths:
+        if curve.data_path in paths and curve.mute != muted:
             curve.mute = muted
 
 
@@ -97,6 +99,7 @@ def _update(carriers: list[bpy.types.Object], depsgraph: bpy.types.Depsgraph) ->
     _busy = True
     try:
         for carrier in carriers:
+            _mute_baked(carrier, True)  # also what was baked while Live was on, and when the add-on was off meanwhile
             avatar_rig.update_from_head(carrier, depsgraph)
     finally:
         _busy = False

@@ -11,6 +11,7 @@ import synthetic
 from blender_addon import formats, space
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, head_rig, matched_camera
+from blender_addon.ui import operators
 
 FPS = 25.0
 
@@ -75,6 +76,14 @@ def test_gaussians_follow_the_triangle_frames(scene, avatar, tmp_path):
         assert np.median(error) < 1e-5 and error.max() < 1e-3
 
 
+def test_the_viewport_draws_no_dot_on_every_gaussian(scene, avatar):
+    """Of a mesh without an edge Blender's viewport draws all vertices, as black dots over the avatar."""
+    carrier, file = avatar
+    evaluated = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    assert len(evaluated.data.vertices) == file.gaussians
+    assert [tuple(edge.vertices) for edge in evaluated.data.edges] == [(0, 1)]
+
+
 def test_moving_the_rig_moves_the_gaussians(scene, avatar):
     carrier, _ = avatar
     before = gather.gather(bpy.context.evaluated_depsgraph_get())
@@ -106,6 +115,36 @@ def test_camera_matches_the_clip(scene, tmp_path):
     world = np.append(space.to_blender(point[:3]), 1.0)
     np.testing.assert_allclose(view.viewmat @ world, performance.viewmat @ point, atol=1e-6)
     assert (scene.frame_start, scene.frame_end, scene.render.fps) == (1, 20, 25)
+
+
+def test_an_avatar_that_brings_its_camera_is_rendered_whole(scene, tmp_path):
+    """Without a tracked head; a camera that the artist chose keeps the scene's size."""
+    scene.blendsplat.avatar_file = str(synthetic.write_avatar(tmp_path / "ana.avatar.npz"))
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    render = scene.render
+    assert scene.camera is not None and (render.resolution_x, render.resolution_y) == (256, 256)
+    render.resolution_x = 1920
+    scene.blendsplat.avatar_file = str(synthetic.write_avatar(tmp_path / "bea.avatar.npz"))
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"} and render.resolution_x == 1920
+
+
+def test_a_new_head_is_shown_through_its_camera(scene, tmp_path):
+    """In Blender's usual view it would be a dot. Brought once more, it leaves the artist's view alone."""
+    view = max((a for a in bpy.context.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.width * a.height)
+    region = view.spaces.active.region_3d
+    file = formats.read_avatar(synthetic.write_avatar(tmp_path / "ana.avatar.npz"))
+    performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
+    shown = []
+    for bring in (
+        lambda: operators.track.add_head(bpy.context, tmp_path, performance, file.rig),
+        lambda: operators.track.add_head(bpy.context, tmp_path, performance, file.rig),
+        lambda: setattr(scene, "camera", None) or operators.avatar.add_avatar(bpy.context, file.path, None),
+        lambda: operators.avatar.add_avatar(bpy.context, file.path, None),
+    ):
+        region.view_perspective = "PERSP"
+        bring()
+        shown.append(region.view_perspective)
+    assert shown == ["CAMERA", "PERSP", "CAMERA", "PERSP"]
 
 
 def test_a_tracked_head_is_used_by_its_avatar(scene, tmp_path):

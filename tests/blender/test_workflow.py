@@ -221,6 +221,26 @@ def test_saved_while_live_it_plays_without_the_addon(scene, engine, video, tmp_p
     assert carrier.blendsplat.live and all(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
 
 
+@pytest.mark.parametrize("what", ["baked again", "add-on off and on"])
+def test_live_mutes_what_was_unmuted_meanwhile(scene, engine, video, what):
+    """Unmuted curves write to the values that Live sets."""
+    import blender_addon
+
+    work(scene)
+    carrier = the_avatar(scene)
+    carrier.blendsplat.live = True
+    if what == "baked again":
+        assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
+    else:
+        for curve in keyframes.fcurves(carrier.data.shape_keys):
+            curve.mute = False  # a file saved with Live on, opened without the add-on
+        blender_addon.unregister()
+        blender_addon.register()
+    scene.frame_set(7)
+    curves = list(keyframes.fcurves(carrier.data.shape_keys))
+    assert len(curves) == 6 and all(curve.mute for curve in curves)
+
+
 def positions(carrier) -> np.ndarray:
     mesh = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
     values = np.empty(len(mesh.vertices) * 3, np.float32)

@@ -114,7 +114,9 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
         K, size = file.arrays["camera.K"], file.arrays["camera.size"]
         meta = {"width": int(size[0]), "height": int(size[1])}
         view = formats.Performance(path, meta, {"K": K, "viewmat": file.arrays["camera.viewmat"]})
+        matched_camera.match_size(scene, *matched_camera.size_of(view))  # another shape would cut the head off
         matched_camera.add_camera(context, view, carrier.users_collection[0], None, 1)
+        common.look(context)
     if performance_path is not None and performance_path.exists():
         apply_performance(scene, carrier, formats.read_performance(performance_path))
         scene.blendsplat.performance = kept(performance_path)

@@ -178,7 +178,7 @@ def fetch_fits(
             cameras = set(_cameras(context.scene))
             sentences.extend(fit_scene.bring_fits(context, list(zip(folders, answers, strict=True)))[1])
             if not cameras.issuperset(_cameras(context.scene)):
-                look(context)
+                common.look(context)
 
         if (scene := place.find()) is not None:
             common.in_scene(scene, build, message)
@@ -208,14 +208,6 @@ def _finished(job: jobs.Job) -> session.Errand | None:
         return None
     folders = [session.local_path(fit.get("directory", "")) for fit in fits if preferences.get().add_results]
     return fetch_fits(place, folders, before=note, message="Fit Head from Image")
-
-
-def look(context: bpy.types.Context) -> None:
-    """Show the largest 3D view the head on its photograph: in Blender's usual view it is a dot, 20 cm high."""
-    areas = [area for area in context.screen.areas if area.type == "VIEW_3D"] if context.screen is not None else []
-    if areas:
-        largest = max(areas, key=lambda area: area.width * area.height)
-        largest.spaces.active.region_3d.view_perspective = "CAMERA"
 
 
 def _cameras(scene: bpy.types.Scene) -> list[bpy.types.Object]:

@@ -96,12 +96,15 @@ def add_head(
 ) -> bpy.types.Object:
     """Head, camera and background of a tracked clip."""
     scene, name = context.scene, common.clip_name(directory)
-    head = head_rig.find_head(scene, rig) or head_rig.build_head(context, rig, name)
+    known = head_rig.find_head(scene, rig)
+    head = known or head_rig.build_head(context, rig, name)
     start = scene.blendsplat.performance_start
     if scene.blendsplat.match_scene:
         matched_camera.match_scene(scene, performance, start)
     head_rig.apply_performance(head, performance, start, scene.render.fps / scene.render.fps_base)
     matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)
+    if known is None:
+        common.look(context)
     scene.blendsplat.performance = kept(performance.path)
     return head
 
