@@ -16,17 +16,40 @@ for folder in (ROOT, Path(__file__).parent):
         sys.path.insert(0, str(folder))
 
 import blender_addon  # noqa: E402
+from blender_addon import preferences  # noqa: E402
+from blender_addon.client import session  # noqa: E402
+
+FAKE = Path(__file__).with_name("fake_engine.py")
 
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
     """An empty scene with the add-on registered; its own files go to the test's folder."""
-    from blender_addon import preferences
-    from blender_addon.client import session
-
     bpy.ops.wm.read_factory_settings(use_empty=True)
     monkeypatch.setattr(preferences, "user_directory", lambda: tmp_path / "user")
     blender_addon.register()
     yield bpy.context.scene
     session.stop()
     blender_addon.unregister()
+
+
+@pytest.fixture
+def engine(scene, monkeypatch):
+    """engine("slow"): the stand-in engine with a misbehaviour, as the add-on's engine."""
+
+    def use(bad: str = "") -> None:
+        session.stop()
+        monkeypatch.setattr(session, "engine_command", lambda: [sys.executable, str(FAKE), bad])
+
+    use()
+    return use
+
+
+@pytest.fixture
+def video(scene, tmp_path) -> Path:
+    """A video's place with spaces and letters of three alphabets."""
+    path = tmp_path / "мои videos ü" / "Anna spricht 日本.mp4"
+    path.parent.mkdir()
+    path.write_bytes(b"not read by the stand-in")
+    scene.blendsplat.video = str(path)
+    return path

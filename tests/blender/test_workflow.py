@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import bpy
@@ -14,38 +13,9 @@ import synthetic
 from blender_addon import formats, preferences
 from blender_addon.client import jobs, session
 from blender_addon.render import gather
-from blender_addon.scene import avatar_rig, head_rig, keyframes
+from blender_addon.scene import avatar_rig, keyframes
 from blender_addon.ui.operators import common
-
-FAKE = Path(__file__).with_name("fake_engine.py")
-
-
-@pytest.fixture
-def engine(scene, monkeypatch):
-    """engine("slow"): the stand-in engine with a misbehaviour, as the add-on's engine."""
-
-    def use(bad: str = "") -> None:
-        session.stop()
-        monkeypatch.setattr(session, "engine_command", lambda: [sys.executable, str(FAKE), bad])
-
-    use()
-    return use
-
-
-@pytest.fixture
-def video(scene, tmp_path) -> Path:
-    """A video's place with spaces and letters of three alphabets."""
-    path = tmp_path / "мои videos ü" / "Anna spricht 日本.mp4"
-    path.parent.mkdir()
-    path.write_bytes(b"not read by the stand-in")
-    scene.blendsplat.video = str(path)
-    return path
-
-
-def work(scene) -> None:
-    assert bpy.ops.blendsplat.import_video() == {"FINISHED"}
-    assert bpy.ops.blendsplat.track() == {"FINISHED"}
-    assert bpy.ops.blendsplat.train() == {"FINISHED"}
+from steps import positions, the_avatar, work
 
 
 @pytest.mark.parametrize("init", ["landmarks", "kaolrm"])
@@ -66,10 +36,6 @@ def test_what_the_engine_remarks_is_shown(scene, engine, video, capfd):
     assert "Two people." in "".join(capfd.readouterr())  # Blender prints an operator's reports
     for damaged in (None, {}, {"notes": "text"}, {"notes": None}, [1]):
         assert jobs.Job("track", {}, result=damaged).remarks == []
-
-
-def the_avatar(scene):
-    return next(item for item in scene.objects if item.blendsplat.kind == "AVATAR")
 
 
 def test_the_whole_work(scene, engine, video):
@@ -195,96 +161,6 @@ def test_the_blend_file_plays_without_the_addon(scene, engine, video, tmp_path):
         blender_addon.register()
 
 
-def test_saved_while_live_it_plays_without_the_addon(scene, engine, video, tmp_path):
-    import blender_addon
-
-    work(scene)
-    scene.frame_set(12)
-    carrier = the_avatar(scene)
-    name, before = carrier.name, positions(carrier)
-    carrier.blendsplat.live = True
-    scene.frame_set(3)
-    blend = tmp_path / "live.blend"
-    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
-    curves = list(keyframes.fcurves(carrier.data.shape_keys))
-    assert len(curves) == 6 and all(curve.mute for curve in curves), "Live ended with the saving"
-    blender_addon.unregister()
-    try:
-        bpy.ops.wm.open_mainfile(filepath=str(blend))
-        bpy.context.scene.frame_set(1)
-        bpy.context.scene.frame_set(12)
-        np.testing.assert_allclose(positions(bpy.data.objects[name]), before, atol=1e-6)
-    finally:
-        blender_addon.register()
-    bpy.ops.wm.open_mainfile(filepath=str(blend))
-    carrier = bpy.data.objects[name]
-    assert carrier.blendsplat.live and all(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
-
-
-@pytest.mark.parametrize("what", ["baked again", "add-on off and on"])
-def test_live_mutes_what_was_unmuted_meanwhile(scene, engine, video, what):
-    """Unmuted curves write to the values that Live sets."""
-    import blender_addon
-
-    work(scene)
-    carrier = the_avatar(scene)
-    carrier.blendsplat.live = True
-    if what == "baked again":
-        assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
-    else:
-        for curve in keyframes.fcurves(carrier.data.shape_keys):
-            curve.mute = False  # a file saved with Live on, opened without the add-on
-        blender_addon.unregister()
-        blender_addon.register()
-    scene.frame_set(7)
-    curves = list(keyframes.fcurves(carrier.data.shape_keys))
-    assert len(curves) == 6 and all(curve.mute for curve in curves)
-
-
-def positions(carrier) -> np.ndarray:
-    mesh = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
-    values = np.empty(len(mesh.vertices) * 3, np.float32)
-    mesh.attributes["position"].data.foreach_get("vector", values)
-    return values
-
-
-def test_live_follows_sliders_and_bones(scene, engine, video):
-    work(scene)
-    carrier = the_avatar(scene)
-    head = carrier.blendsplat.head
-    carrier.blendsplat.live = True
-    assert all(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
-    for curve in [*keyframes.fcurves(head.data.shape_keys), *keyframes.fcurves(head.blendsplat.rig)]:
-        curve.mute = True
-    bpy.context.view_layer.update()
-    before = [key.value for key in avatar_rig.blendshape_keys(carrier)]
-    head.data.shape_keys.key_blocks["jawOpen"].value = 0.9
-    bpy.context.view_layer.update()
-    slider = [key.value for key in avatar_rig.blendshape_keys(carrier)]
-    assert np.abs(np.subtract(slider, before)).max() > 1e-3
-    head.blendsplat.rig.pose.bones["jaw"].rotation_euler = (0.3, 0, 0)
-    bpy.context.view_layer.update()
-    bone = [key.value for key in avatar_rig.blendshape_keys(carrier)]
-    assert np.abs(np.subtract(bone, slider)).max() > 1e-3
-    state = head_rig.head_state(head, bpy.context.evaluated_depsgraph_get())
-    np.testing.assert_allclose(bone, avatar_rig.network_of(carrier).weights(state)[0], atol=1e-5)
-    carrier.blendsplat.live = False
-    assert not any(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
-
-
-def test_live_equals_the_baked_performance(scene, engine, video):
-    work(scene)
-    carrier = the_avatar(scene)
-    baked = []
-    for frame in (1, 9, 15):
-        scene.frame_set(frame)
-        baked.append([key.value for key in avatar_rig.blendshape_keys(carrier)])
-    carrier.blendsplat.live = True
-    for frame, want in zip((1, 9, 15), baked, strict=True):
-        scene.frame_set(frame)
-        np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(carrier)], want, atol=1e-3)
-
-
 def test_an_artists_own_keys_are_kept(scene, engine, video):
     work(scene)
     keys = the_avatar(scene).data.shape_keys
@@ -315,106 +191,6 @@ def test_training_further_replaces_the_avatar_and_keeps_its_keys(scene, engine, 
     assert len(carrier.data.shape_keys.animation_data.drivers) == 1
     scene.frame_set(5)
     assert len(gather.gather(bpy.context.evaluated_depsgraph_get())) == 300
-
-
-def test_a_preset_is_kept_by_its_name(scene, engine, tmp_path, monkeypatch):
-    """Before an engine says hello the list is short, afterwards it begins with another one; the choice stands."""
-    assert bpy.ops.blendsplat.engine_check() == {"FINISHED"}
-    assert scene.blendsplat.preset == "draft"
-    scene.blendsplat.preset = "full"
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
-    session.stop()
-    monkeypatch.setattr(session, "_preset_items", list(session._FALLBACK_PRESETS))  # as in a fresh Blender
-    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-    settings = bpy.context.scene.blendsplat
-    assert (settings.preset, settings.chosen_preset()) == ("full", "full")
-    settings.preset_name = "from another engine"
-    assert settings.preset == "from another engine"
-    assert bpy.ops.blendsplat.engine_check() == {"FINISHED"}
-    assert settings.preset == "from another engine"
-    settings.preset = "draft"
-    assert settings.preset_name == "draft"
-
-
-def test_the_preset_of_an_older_file(scene, engine):
-    """It kept the place in the engine's list."""
-    for place, name in enumerate(("detailed", "draft", "rgbavatar")):
-        scene.blendsplat["preset"] = place
-        assert scene.blendsplat.preset == name
-    scene.blendsplat["preset"] = 17
-    assert scene.blendsplat.preset == "draft"
-
-
-def test_a_finished_avatar_of_another_preset_is_not_overwritten(scene, engine, video, capfd):
-    work(scene)
-    folder = video.parent / "Anna spricht 日本 avatar"
-    first = folder / "Anna spricht 日本.avatar.npz"
-    before = first.read_bytes()
-    scene.blendsplat.preset_name = "full"
-    assert bpy.ops.blendsplat.train() == {"FINISHED"}
-    second = folder / "Anna spricht 日本 full.avatar.npz"
-    assert first.read_bytes() == before and formats.read_header(second)["training"]["preset"] == "full"
-    assert second.name in "".join(capfd.readouterr()) and Path(scene.blendsplat.output) == second
-    assert sum(item.blendsplat.kind == "AVATAR" for item in scene.objects) == 2
-    assert bpy.ops.blendsplat.train() == {"FINISHED"}
-    assert len(list(folder.glob("*.avatar.npz"))) == 2, "the same preset again goes on in its own file"
-
-
-def moved_project(scene, tmp_path, save) -> bpy.types.Scene:
-    """A project with its clip and avatar, saved by ``save(blend)``, moved, and opened there."""
-    project = tmp_path / "проект ü"
-    (project / "film.mp4").parent.mkdir()
-    (project / "film.mp4").write_bytes(b"x")
-    scene.blendsplat.video = str(project / "film.mp4")
-    save(project / "scene.blend")
-    project.rename(tmp_path / "moved")
-    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "moved" / "scene.blend"))
-    return bpy.context.scene
-
-
-@pytest.mark.parametrize("saved_first", [True, False])
-def test_a_moved_project_gets_no_second_avatar(scene, engine, tmp_path, saved_first):
-    def save(blend):
-        if saved_first:
-            bpy.ops.wm.save_as_mainfile(filepath=str(blend))
-        work(bpy.context.scene)
-        bpy.ops.wm.save_as_mainfile(filepath=str(blend))
-
-    scene = moved_project(scene, tmp_path, save)
-    carrier, settings = the_avatar(scene), scene.blendsplat
-    for kept in (carrier.blendsplat.avatar_path, settings.video, settings.avatar_file, settings.performance):
-        assert kept.startswith("//") and Path(bpy.path.abspath(kept)).exists(), kept
-    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
-    assert the_avatar(scene) == carrier and sum(item.blendsplat.kind == "AVATAR" for item in scene.objects) == 1
-    assert bpy.ops.blendsplat.add_head() == {"FINISHED"}
-    assert sum(item.blendsplat.kind == "HEAD" for item in scene.objects) == 1
-
-
-def test_paths_follow_a_file_that_is_saved_elsewhere(scene, engine, video, tmp_path):
-    """Save As another folder: the same files; a copy leaves the open file's own paths alone."""
-    blend = video.parent / "scene.blend"
-    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
-    work(scene)
-    files = [Path(bpy.path.abspath(the_avatar(scene).blendsplat.avatar_path)), video]
-    scene.blendsplat.video = "//" + video.name
-    (tmp_path / "elsewhere").mkdir()
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "elsewhere" / "copy.blend"), copy=True)
-    assert scene.blendsplat.video == "//" + video.name
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "elsewhere" / "scene.blend"))
-    for name in ("copy.blend", "scene.blend"):
-        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "elsewhere" / name))
-        scene = bpy.context.scene
-        for path, text in zip(files, (the_avatar(scene).blendsplat.avatar_path, scene.blendsplat.video), strict=True):
-            assert text.startswith("//") and Path(bpy.path.abspath(text)).resolve() == path.resolve()
-
-
-def test_an_artist_who_wants_absolute_paths_gets_them(scene, engine, tmp_path):
-    bpy.context.preferences.filepaths.use_relative_paths = False
-    try:
-        scene = moved_project(scene, tmp_path, lambda blend: bpy.ops.wm.save_as_mainfile(filepath=str(blend)))
-    finally:
-        bpy.context.preferences.filepaths.use_relative_paths = True
-    assert Path(scene.blendsplat.video) == tmp_path / "проект ü" / "film.mp4"
 
 
 def test_two_clips_two_people(scene, engine, tmp_path):

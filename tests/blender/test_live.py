@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live: the avatar follows its head's sliders and bones, and a file saved meanwhile plays without the add-on."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+from blender_addon.scene import avatar_rig, head_rig, keyframes
+from steps import positions, the_avatar, work
+
+
+def test_saved_while_live_it_plays_without_the_addon(scene, engine, video, tmp_path):
+    import blender_addon
+
+    work(scene)
+    scene.frame_set(12)
+    carrier = the_avatar(scene)
+    name, before = carrier.name, positions(carrier)
+    carrier.blendsplat.live = True
+    scene.frame_set(3)
+    blend = tmp_path / "live.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    curves = list(keyframes.fcurves(carrier.data.shape_keys))
+    assert len(curves) == 6 and all(curve.mute for curve in curves), "Live ended with the saving"
+    blender_addon.unregister()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(blend))
+        bpy.context.scene.frame_set(1)
+        bpy.context.scene.frame_set(12)
+        np.testing.assert_allclose(positions(bpy.data.objects[name]), before, atol=1e-6)
+    finally:
+        blender_addon.register()
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    carrier = bpy.data.objects[name]
+    assert carrier.blendsplat.live and all(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
+
+
+@pytest.mark.parametrize("what", ["baked again", "add-on off and on"])
+def test_live_mutes_what_was_unmuted_meanwhile(scene, engine, video, what):
+    """Unmuted curves write to the values that Live sets."""
+    import blender_addon
+
+    work(scene)
+    carrier = the_avatar(scene)
+    carrier.blendsplat.live = True
+    if what == "baked again":
+        assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
+    else:
+        for curve in keyframes.fcurves(carrier.data.shape_keys):
+            curve.mute = False  # a file saved with Live on, opened without the add-on
+        blender_addon.unregister()
+        blender_addon.register()
+    scene.frame_set(7)
+    curves = list(keyframes.fcurves(carrier.data.shape_keys))
+    assert len(curves) == 6 and all(curve.mute for curve in curves)
+
+
+def test_live_follows_sliders_and_bones(scene, engine, video):
+    work(scene)
+    carrier = the_avatar(scene)
+    head = carrier.blendsplat.head
+    carrier.blendsplat.live = True
+    assert all(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
+    for curve in [*keyframes.fcurves(head.data.shape_keys), *keyframes.fcurves(head.blendsplat.rig)]:
+        curve.mute = True
+    bpy.context.view_layer.update()
+    before = [key.value for key in avatar_rig.blendshape_keys(carrier)]
+    head.data.shape_keys.key_blocks["jawOpen"].value = 0.9
+    bpy.context.view_layer.update()
+    slider = [key.value for key in avatar_rig.blendshape_keys(carrier)]
+    assert np.abs(np.subtract(slider, before)).max() > 1e-3
+    head.blendsplat.rig.pose.bones["jaw"].rotation_euler = (0.3, 0, 0)
+    bpy.context.view_layer.update()
+    bone = [key.value for key in avatar_rig.blendshape_keys(carrier)]
+    assert np.abs(np.subtract(bone, slider)).max() > 1e-3
+    state = head_rig.head_state(head, bpy.context.evaluated_depsgraph_get())
+    np.testing.assert_allclose(bone, avatar_rig.network_of(carrier).weights(state)[0], atol=1e-5)
+    carrier.blendsplat.live = False
+    assert not any(curve.mute for curve in keyframes.fcurves(carrier.data.shape_keys))
+
+
+def test_live_equals_the_baked_performance(scene, engine, video):
+    work(scene)
+    carrier = the_avatar(scene)
+    baked = []
+    for frame in (1, 9, 15):
+        scene.frame_set(frame)
+        baked.append([key.value for key in avatar_rig.blendshape_keys(carrier)])
+    carrier.blendsplat.live = True
+    for frame, want in zip((1, 9, 15), baked, strict=True):
+        scene.frame_set(frame)
+        np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(carrier)], want, atol=1e-3)
