@@ -37,6 +37,7 @@ SCHEMA = FileSchema(
     },
     optional={"feature_range": (2, "D"), "weight_range": (2, "K")},
     counts={"feature_layout": ("D", lambda layout: sum(int(size) for _, size in layout))},
+    ranges=_RANGES,
 )  # fmt: skip
 
 
