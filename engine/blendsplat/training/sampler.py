@@ -45,7 +45,7 @@ def _restore_generator(generator: torch.Generator, state: list[int]) -> None:
 
 
 class OfflineSampler:
-    """Every frame once per epoch, in a new random order each time."""
+    """Every frame once per epoch, in a new random order each time; one that arrives takes part from the next on."""
 
     ready = True
 
@@ -54,11 +54,14 @@ class OfflineSampler:
         self._generator = torch.Generator().manual_seed(seed)
         self._left: list[int] = []
 
+    def __len__(self) -> int:
+        return len(self._frames)
+
     def observe(self, frame: int) -> None:
-        """All frames are known from the start."""
+        self._frames.append(frame)
 
     def forget(self, frame: int) -> None:
-        """All frames stay."""
+        """The one that takes its number takes its turn, too."""
 
     def next_batch(self, size: int) -> list[int]:
         batch: list[int] = []
