@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from blendsplat.errors import FormatError, StorageError
-from blendsplat.files import atomic_path, read_npz, write_bytes, write_npz
+from blendsplat.files import _umask, atomic_path, read_npz, write_bytes, write_npz
 from blendsplat.heads.performance import Performance
 
 META = {"format": "test", "version": 2, "name": "тест ü"}
@@ -133,3 +136,21 @@ def test_tracking_of_another_byte_order_opens(tracking, tmp_path):
     again = Performance.load(tmp_path)
     np.testing.assert_array_equal(again.params().neck_pose.numpy(), tracking.neck_pose)
     assert again.valid.tolist() == [True, False, True]
+
+
+def test_threads_that_write_at_once_leave_the_mask_of_new_files_alone(monkeypatch):
+    """Two jobs that end together: the second must not take the first's momentary mask for the process's own."""
+    real, mask = os.umask, os.umask(0o027)
+
+    def slow(value):
+        before = real(value)
+        time.sleep(0.01)
+        return before
+
+    try:
+        monkeypatch.setattr(os, "umask", slow)
+        with ThreadPoolExecutor(8) as pool:
+            masks = list(pool.map(lambda _: _umask(), range(16)))
+        assert set(masks) == {0o027} and real(0o027) == 0o027
+    finally:
+        real(mask)

@@ -97,6 +97,10 @@ def test_newer_version_and_other_files_are_refused(saved: Path, tmp_path: Path) 
     write_npz(newer, meta | {"version": 99}, arrays)
     with pytest.raises(FormatError, match="update Blendsplat"):
         load_avatar(newer)
+    for version in (0, True, 2.0, "2"):
+        write_npz(newer, meta | {"version": version}, arrays)
+        with pytest.raises(FormatError, match="make it again"):
+            load_avatar(newer)
     write_npz(newer, meta | {"system": "dipguava9"}, arrays)
     with pytest.raises(FormatError, match="dipguava9"):
         load_avatar(newer)
