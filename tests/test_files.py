@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from blendsplat.errors import FormatError, StorageError
-from blendsplat.files import atomic_path, read_npz, write_bytes, write_npz
+from blendsplat.files import _umask, atomic_path, read_npz, write_bytes, write_npz
 from blendsplat.heads.performance import Performance
 
 META = {"format": "test", "version": 2, "name": "тест ü"}
@@ -93,9 +96,61 @@ def test_tracking_round_trip_and_selection(tracking, tmp_path):
     assert part.params().batch == 2 and part.shape.shape == (4,)
 
 
-@pytest.mark.parametrize("name, value", [("neck_pose", np.zeros((2, 3))), ("translation", np.full((3, 3), np.nan))])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("neck_pose", np.zeros((2, 3))),
+        ("translation", np.full((3, 3), np.nan)),
+        ("jaw_pose", np.full((3, 3), "x")),
+        ("timestamps", np.array(0.5)),
+    ],
+)
 def test_tracking_with_a_wrong_array_is_refused(tracking, tmp_path, name, value):
     setattr(tracking, name, value)
     tracking.save(tmp_path / "tracking.npz")
     with pytest.raises(FormatError, match=name):
         Performance.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("width", "wide"), ("height", None), ("width", 0), ("figures", 3), ("expression_names", 3), ("notes", 3)],
+)
+def test_tracking_with_a_wrong_header_is_refused(tracking, tmp_path, name, value):
+    tracking.save(tmp_path / "tracking.npz")
+    meta, arrays = read_npz(tmp_path / "tracking.npz", "blendsplat-tracking", 1)
+    write_npz(tmp_path / "tracking.npz", meta | {name: value}, arrays)
+    with pytest.raises(FormatError, match="track the clip again"):
+        Performance.load(tmp_path)
+
+
+def test_tracking_without_frames_is_refused(tracking, tmp_path):
+    tracking.select([]).save(tmp_path / "tracking.npz")
+    with pytest.raises(FormatError, match="no frame"):
+        Performance.load(tmp_path)
+
+
+def test_tracking_of_another_byte_order_opens(tracking, tmp_path):
+    tracking.neck_pose, tracking.valid = tracking.neck_pose.astype(">f8"), np.array([1, 0, 1], np.uint8)
+    tracking.save(tmp_path / "tracking.npz")
+    again = Performance.load(tmp_path)
+    np.testing.assert_array_equal(again.params().neck_pose.numpy(), tracking.neck_pose)
+    assert again.valid.tolist() == [True, False, True]
+
+
+def test_threads_that_write_at_once_leave_the_mask_of_new_files_alone(monkeypatch):
+    """Two jobs that end together: the second must not take the first's momentary mask for the process's own."""
+    real, mask = os.umask, os.umask(0o027)
+
+    def slow(value):
+        before = real(value)
+        time.sleep(0.01)
+        return before
+
+    try:
+        monkeypatch.setattr(os, "umask", slow)
+        with ThreadPoolExecutor(8) as pool:
+            masks = list(pool.map(lambda _: _umask(), range(16)))
+        assert set(masks) == {0o027} and real(0o027) == 0o027
+    finally:
+        real(mask)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from blendsplat.errors import FormatError, StorageError
+
+_masking = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -45,8 +48,10 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    """The process's mask for new files, which can only be read by changing it: by one thread at a time."""
+    with _masking:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 
@@ -86,9 +91,12 @@ def read_npz(source: Path | str, format_name: str, newest_version: int) -> tuple
         raise FormatError(f"{source} is damaged or not a {format_name} file; make it again.", repr(error)) from error
     if not isinstance(meta, dict) or meta.get("format") != format_name:
         raise FormatError(f"{source} is no {format_name} file.")
-    if not isinstance(meta.get("version"), int) or meta["version"] > newest_version:
+    version = meta.get("version")
+    if type(version) is not int or version < 1:
+        raise FormatError(f"{source}: {str(version)[:100]} is no version of the {format_name} format; make it again.")
+    if version > newest_version:
         raise FormatError(
-            f"{source} has version {meta.get('version')} of the {format_name} format and this Blendsplat reads up to "
+            f"{source} has version {version} of the {format_name} format and this Blendsplat reads up to "
             f"{newest_version}: update Blendsplat."
         )
     return meta, arrays

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from blendsplat.avatars.file import write_avatar
+from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.model import SCHEMA, RGBAvatar
 from blendsplat.errors import FormatError, InputError, StorageError
 from blendsplat.files import write_npz
@@ -27,6 +28,9 @@ def avatar() -> RGBAvatar:
 def saved(avatar: RGBAvatar, tmp_path: Path) -> Path:
     path = tmp_path / "Zoë's head.avatar.npz"
     avatar.training_record = {"preset": "draft", "images": 3, "holdout": 0.3}
+    avatar.reference = Reference("0123456789abcdef", torch.zeros(3), torch.eye(3))
+    avatar.feature_range = torch.tensor([[-1.0], [1.0]]).repeat(1, len(avatar.feature_scale))
+    avatar.weight_range = torch.tensor([[-1.0], [1.0]]).repeat(1, avatar.blendshape_count)
     avatar.save(path)
     return path
 
@@ -93,6 +97,10 @@ def test_newer_version_and_other_files_are_refused(saved: Path, tmp_path: Path) 
     write_npz(newer, meta | {"version": 99}, arrays)
     with pytest.raises(FormatError, match="update Blendsplat"):
         load_avatar(newer)
+    for version in (0, True, 2.0, "2"):
+        write_npz(newer, meta | {"version": version}, arrays)
+        with pytest.raises(FormatError, match="make it again"):
+            load_avatar(newer)
     write_npz(newer, meta | {"system": "dipguava9"}, arrays)
     with pytest.raises(FormatError, match="dipguava9"):
         load_avatar(newer)
@@ -118,6 +126,18 @@ def test_damaged_files_are_refused(saved: Path, cut: int) -> None:
         ("rig.faces", lambda a: a.astype(np.float32)),
         ("positions", lambda a: np.where(a == a, np.nan, a)),
         ("rig.skin_weights", lambda a: a[:, :4]),
+        ("positions", lambda a: a.astype(">f4").view(np.int32)),
+        ("colors", lambda a: a.astype("U4")),
+        ("camera.K", lambda a: a.astype(bool)),
+        ("camera.size", lambda a: a * 0),
+        ("log_scales", lambda a: a.astype(np.float64) - 1e300),
+        ("neutral_rotation", lambda a: a * 3),
+        ("neutral_rotation", lambda a: -a),
+        ("neutral_rotation", lambda a: a.astype("U4")),
+        ("neutral_translation", lambda a: a[:2]),
+        ("feature_range", lambda a: a[::-1]),
+        ("weight_range", lambda a: a[::-1]),
+        ("weight_range", lambda a: a * np.nan),
     ],
 )
 def test_wrong_arrays_are_refused_on_reading_and_name_the_array(saved: Path, tmp_path: Path, name: str, change) -> None:
@@ -125,8 +145,19 @@ def test_wrong_arrays_are_refused_on_reading_and_name_the_array(saved: Path, tmp
     arrays[name] = change(arrays[name])
     broken = tmp_path / "broken.avatar.npz"
     write_npz(broken, meta, arrays)
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=name):
         load_avatar(broken)
+
+
+def test_any_width_and_byte_order_of_numbers_opens(saved: Path, tmp_path: Path) -> None:
+    meta, arrays = read_avatar(saved)
+    other = tmp_path / "other.avatar.npz"
+    wide = {name: array.astype(f">{array.dtype.kind}8") for name, array in arrays.items()}
+    write_npz(other, meta, wide)
+    for name, array in read_avatar(other)[1].items():
+        assert array.dtype == arrays[name].dtype and np.array_equal(array, arrays[name]), name
+    params = tiny_tracking(tiny_head(), 2).params()
+    assert torch.equal(load_avatar(other).drive(params).means, load_avatar(saved).drive(params).means)
 
 
 def test_wrong_headers_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -137,6 +168,17 @@ def test_wrong_headers_are_refused(saved: Path, tmp_path: Path) -> None:
         {"feature_layout": [["expression", 3]]},
         {"feature_layout": 3},
         {"gaussians": None},
+        {"gaussians": float("inf")},
+        {"training": None},
+        {"training": [1]},
+        {"expression_range": [None, 1]},
+        {"expression_range": "ab"},
+        {"expression_range": [3, -3]},
+        {"expression_names": "abc"},
+        {"expression_names": [1, 2, 3]},
+        {"performance": 3},
+        {"name": ["a"]},
+        {"head": None},
     ):
         write_npz(broken, meta | change, arrays)
         with pytest.raises(FormatError, match="train"):

@@ -68,7 +68,7 @@ class ToyAvatar(Avatar):
             "toy.generation": t["generation"],
         }  # fmt: skip
         if self.reference is not None:
-            arrays |= {f"neutral_{n}": getattr(self.reference, n).numpy() for n in ("translation", "rotation")}
+            arrays |= self.reference.arrays()
         head = self.head
         meta = {
             "name": self.name, "head": head.name, "blendshapes": 0, "gaussians": count, "engine": "test",
@@ -91,8 +91,7 @@ class ToyAvatar(Avatar):
         head = head_of_rig(meta, arrays).to(device)
         avatar = cls(head, camera, str(meta["name"]), {name: value.to(device) for name, value in tensors.items()})
         avatar.training_record = dict(meta["training"])
-        if "neutral_rotation" in a:
-            avatar.reference = Reference(meta["performance"], a["neutral_translation"], a["neutral_rotation"])
+        avatar.reference = Reference.from_file(meta, arrays)
         return avatar
 
 

@@ -56,3 +56,8 @@ def test_interrupted_anywhere_it_runs_at_the_same_images(callback: dict, batches
 def test_names_differ() -> None:
     with pytest.raises(ValueError, match="names"):
         Schedule([Callback("a", print), Callback("a", print)])
+
+
+def test_a_stride_is_at_least_one_image() -> None:
+    with pytest.raises(ValueError, match="'it' needs a stride"):
+        Callback("it", lambda: None, every=0)

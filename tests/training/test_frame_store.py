@@ -69,4 +69,14 @@ def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
         store.add([0], planes([0])[:, :2], params(1))
     with pytest.raises(ValueError, match="uint8"):
         store.add([0], planes([0]).float(), params(1))
+    with pytest.raises(ValueError, match=r"expected expression \[2, 3\], got \[3, 3\]"):
+        store.add([0, 1], planes([0, 1]), params(3))
+    with pytest.raises(ValueError, match=r"expected expression \[1, 3\], got \[1, 5\]"):
+        store.add([0], planes([0]), tiny_tracking(tiny_head(expressions=5), 1).params())
     assert len(store) == store.arrived == 0 and not store.premultiplied.any()
+
+
+def test_no_frames_are_no_news() -> None:
+    store, heard = FrameStore(2, *SIZE, params(1)), []
+    store.subscribe(heard.append)
+    assert store.add([], torch.zeros(0, *SIZE, 5, dtype=torch.uint8), params(1)) == [] and not heard

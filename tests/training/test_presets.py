@@ -54,6 +54,9 @@ def test_unknown_presets_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text("images = 30\ncolour = 3\n")
     with pytest.raises(InputError, match="colour"):
         load_preset(tmp_path / "b.toml")
+    (tmp_path / "other.toml").write_text('system = "unheard"\n')
+    with pytest.raises(InputError, match=r"other\.toml: There is no avatar system 'unheard'; known are rgbavatar"):
+        load_preset(tmp_path / "other.toml")
     (tmp_path / "c ü.toml").write_text("images = 30\n")
     assert load_preset(tmp_path / "c ü.toml").name == "c ü"
 

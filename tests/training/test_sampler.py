@@ -41,13 +41,9 @@ def test_a_restored_sampler_draws_what_the_first_would_have(kind: str) -> None:
     assert [first.next_batch(5) for _ in range(6)] == [second.next_batch(5) for _ in range(6)]
 
 
-def test_online_starts_at_ten_frames_and_keeps_the_newest_in_the_local_pool() -> None:
+def test_online_keeps_the_newest_in_the_local_pool() -> None:
     sampler = OnlineSampler(0)
-    _stream(sampler, range(9))
-    assert not sampler.ready
-    sampler.observe(9)
-    assert sampler.ready
-    _stream(sampler, range(10, 200))
+    _stream(sampler, range(200))
     assert sampler.local == list(range(50, 200)) and sampler.long_term == list(range(50))
     assert sampler.state()["seen"] == 200
 

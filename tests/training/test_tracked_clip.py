@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from blendsplat.errors import FormatError, InputError
+from blendsplat.errors import Cancelled, FormatError, InputError
 from blendsplat.heads.performance import Performance
+from blendsplat.progress import Progress
+from blendsplat.training import tracked_clip
 from blendsplat.training.tracked_clip import TrackedClip, split_frames, training_size
 from blendsplat.video import Clip
 from tiny_clip import tiny_head, write_tiny_clip
@@ -81,3 +83,17 @@ def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "images" / "000001.png").write_bytes(b"no picture")
     with pytest.raises(FormatError, match=r"000001\.png"):
         TrackedClip.open(tmp_path).load([0, 1], 32, 32)
+
+
+def test_cancelling_waits_for_no_other_frame(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, read, reads = Progress(), tracked_clip._planes, []
+
+    def watched(*arguments):
+        reads.append(arguments[1])
+        progress.cancelled = True
+        return read(*arguments)
+
+    monkeypatch.setattr(tracked_clip, "_planes", watched)
+    with pytest.raises(Cancelled):
+        TrackedClip.open(tiny_clip).load(list(range(16)) * 40, 32, 32, progress=progress)
+    assert len(reads) < 320, "of 640"

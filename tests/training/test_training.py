@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from blendsplat.errors import Cancelled, InputError, StorageError
+from blendsplat.errors import Cancelled, FormatError, InputError, StorageError
 from blendsplat.evaluation.avatar import evaluate_avatar
 from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar, make_preset, read_avatar, train_avatar
-from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint
+from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, training_fingerprint
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
 from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
@@ -150,6 +150,19 @@ def test_a_checkpoint_of_another_training_is_put_aside(tiny_clip: Path, tmp_path
     assert (tmp_path / "a.other-2.checkpoint.safetensors").exists()
 
 
+def test_a_checkpoint_of_another_version_is_put_aside_with_a_sentence(tiny_clip: Path, tmp_path: Path) -> None:
+    output, preset = tmp_path / "a.avatar.npz", small(images=8)
+    train_avatar(tiny_clip, preset, output)
+    checkpoint = checkpoint_path(output)
+    fingerprint = training_fingerprint(preset, TrackedClip.open(tiny_clip).fingerprint)
+    snapshot, _ = load_checkpoint(checkpoint, fingerprint)
+    del snapshot.tensors["initialised"]
+    save_checkpoint(checkpoint, snapshot, fingerprint)
+    with pytest.raises(FormatError, match=r"does not fit .* kept as a\.other-1\.checkpoint\.safetensors"):
+        train_avatar(tiny_clip, preset, output)
+    assert train_avatar(tiny_clip, preset, output).resumed_from == 0
+
+
 def test_checkpoint_names() -> None:
     assert checkpoint_path("x/Zoë.avatar.npz").name == "Zoë.checkpoint.safetensors"
     assert checkpoint_path("x/other.npz").name == "other.checkpoint.safetensors"
@@ -226,6 +239,11 @@ def test_evaluating_what_does_not_fit(tiny_clip: Path, tmp_path: Path) -> None:
     train_avatar(tiny_clip, small(images=4), output)
     with pytest.raises(InputError, match="held out"):
         evaluate_avatar(output, tiny_clip, holdout=0)
+    avatar = load_avatar(output)
+    for holdout in ("a third", None, -1, float("nan")):
+        avatar.training_record["holdout"] = holdout
+        avatar.save(output)
+        assert evaluate_avatar(output, tiny_clip)["frames"] == 5, "three tenths of 16"
     other = tmp_path / "other"
     shutil.copytree(tiny_clip, other)
     tracking = tiny_tracking(TrackedClip.open(tiny_clip).head, 16)

@@ -7,7 +7,7 @@ head that Blender shows and keys. What else is in it, a system's schema says. No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ _SHAPES = RIG_SHAPES | CARRIER_SHAPES | CAMERA_SHAPES
 # Where the avatar's own clip held the head; files of version 1 do not say.
 _OPTIONAL: dict[str, Shape] = {"neutral_translation": (3,), "neutral_rotation": (3, 3)}
 _INDICES = {"rig.faces": "V", "rig.uv_faces": "T", "triangle": "F"}
+_LARGEST = np.finfo(np.float32).max
 _HEADER = (
     "system", "name", "head", "blendshapes", "gaussians", "expression_names", "expression_range",
     "background_trained", "training", "engine",
@@ -49,6 +50,7 @@ class FileSchema:
     """What a system's files hold beyond what every avatar's do. Sizes N, K, V, F, T, E are the shared ones.
 
     indices: array -> letter of the size that its integers lie below. counts: header entry -> (letter, how to count it).
+    ranges: arrays [2,...] whose first row is nowhere above the second.
     """
 
     system: str
@@ -56,6 +58,7 @@ class FileSchema:
     optional: Mapping[str, Shape] = field(default_factory=dict)
     indices: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, tuple[str, Callable[[Any], int]]] = field(default_factory=dict)
+    ranges: Sequence[str] = ()
 
 
 _COUNTS: dict[str, tuple[str, Callable[[Any], int]]] = {
@@ -68,12 +71,9 @@ def write_avatar(path: Path | str, schema: FileSchema, meta: dict[str, Any], arr
 
     Raises FormatError for arrays or header entries that a reader would refuse, StorageError when the disk refuses.
     """
-    path, indices = Path(path), _INDICES | dict(schema.indices)
+    path = Path(path)
     whole = {"format": FORMAT, "version": VERSION, "system": schema.system, **meta}
-    typed = {
-        name: np.ascontiguousarray(array, np.int32 if name in indices or name == "camera.size" else np.float32)
-        for name, array in arrays.items()
-    }
+    typed = _typed(schema, arrays)
     _check(path, schema, whole, typed)
     write_npz(path, whole, typed)
 
@@ -88,8 +88,33 @@ def read_avatar(path: Path | str, schemas: Mapping[str, FileSchema]) -> tuple[di
     system = str(meta.get("system"))
     if system not in schemas:
         raise FormatError(f"{path} holds an avatar of the system {system!r}, which this Blendsplat lacks: update it.")
-    _check(path, schemas[system], meta, arrays)
-    return meta, arrays
+    schema = schemas[system]
+    _check(path, schema, meta, arrays)
+    known = {name: arrays[name] for name in _shapes(schema) if name in arrays}
+    return meta, arrays | _typed(schema, known)
+
+
+def _shapes(schema: FileSchema) -> dict[str, Shape]:
+    """Every array that a file of the system may hold."""
+    return _SHAPES | dict(schema.shapes) | _optional(schema)
+
+
+def _optional(schema: FileSchema) -> dict[str, Shape]:
+    return _OPTIONAL | dict(schema.optional)
+
+
+def _integers(schema: FileSchema) -> tuple[str, ...]:
+    """Names of the arrays that hold integers."""
+    return (*_INDICES, *schema.indices, "camera.size")
+
+
+def _typed(schema: FileSchema, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every array as the format has it: int32 or float32, in C-order and the machine's byte order."""
+    integers = _integers(schema)
+    return {
+        name: np.ascontiguousarray(array, np.int32 if name in integers else np.float32)
+        for name, array in arrays.items()
+    }
 
 
 def _check(path: Path, schema: FileSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -97,20 +122,36 @@ def _check(path: Path, schema: FileSchema, meta: dict[str, Any], arrays: dict[st
         if key not in meta:
             raise FormatError(f"{path} lacks {key!r} in its header; train or export the avatar again.")
     sizes: dict[str, int] = {}
-    optional = _OPTIONAL | dict(schema.optional)
-    for name, shape in (_SHAPES | dict(schema.shapes) | optional).items():
+    integers, optional = _integers(schema), _optional(schema)
+    for name, shape in _shapes(schema).items():
         if name not in arrays:
             if name in optional:
                 continue
             raise FormatError(f"{path} lacks the array {name!r}; train or export the avatar again.")
         _check_shape(path, name, arrays[name].shape, shape, sizes)
-        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+        kind = arrays[name].dtype.kind
+        if kind not in ("iu" if name in integers else "f"):
+            raise FormatError(f"{path}: the array {name!r} holds {arrays[name].dtype}; train the avatar again.")
+        if kind == "f" and not np.abs(arrays[name]).max(initial=0) <= _LARGEST:
             raise FormatError(f"{path}: the array {name!r} holds values that are not finite; train the avatar again.")
-    for name, target in (_INDICES | dict(schema.indices)).items():
-        index = arrays[name]
-        if index.dtype.kind not in "iu" or (index.size and (index.min() < 0 or index.max() >= sizes[target])):
-            raise FormatError(f"{path}: the array {name!r} points outside the head's mesh; train the avatar again.")
+    _check_values(path, schema, arrays, sizes)
     _check_header(path, schema, meta, sizes)
+
+
+def _check_values(path: Path, schema: FileSchema, arrays: dict[str, np.ndarray], sizes: dict[str, int]) -> None:
+    """What the numbers of arrays that have the right shape must be."""
+    for name, target in (_INDICES | dict(schema.indices)).items():
+        index = arrays.get(name)
+        if index is not None and index.size and (index.min() < 0 or index.max() >= sizes[target]):
+            raise FormatError(f"{path}: the array {name!r} points outside the head's mesh; train the avatar again.")
+    if arrays["camera.size"].min() < 1:
+        raise FormatError(f"{path}: the array 'camera.size' says that pictures have no pixels; train the avatar again.")
+    turn = np.asarray(arrays.get("neutral_rotation", np.eye(3)), np.float64)
+    if not (np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) and np.linalg.det(turn) > 0):
+        raise FormatError(f"{path}: the array 'neutral_rotation' is no rotation; train the avatar again.")
+    for name in schema.ranges:
+        if name in arrays and (arrays[name][0] > arrays[name][1]).any():
+            raise FormatError(f"{path}: the array {name!r} has its lowest above its highest; train the avatar again.")
 
 
 def _check_shape(path: Path, name: str, have: tuple, want: Shape, sizes: dict[str, int]) -> None:
@@ -129,9 +170,21 @@ def _check_header(path: Path, schema: FileSchema, meta: dict[str, Any], sizes: d
         counted = [
             (key, count(meta[key]), sizes[letter]) for key, (letter, count) in (_COUNTS | dict(schema.counts)).items()
         ]
-        counted.append(("expression_range", len(meta["expression_range"]), 2))
-    except (TypeError, ValueError) as error:
+        low, high = map(float, meta["expression_range"])
+    except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{path} has a header that makes no sense; train the avatar again.", repr(error)) from error
     for key, have, want in counted:
         if have != want:
             raise FormatError(f"{path}: the header's {key} says {have}, the arrays {want}; train the avatar again.")
+    names = meta["expression_names"]
+    sensible = {
+        "expression_range": -np.inf < low <= high < np.inf,
+        "expression_names": isinstance(names, list) and all(isinstance(name, str) for name in names),
+        "name": isinstance(meta["name"], str),
+        "head": isinstance(meta["head"], str),
+        "training": isinstance(meta["training"], dict),
+        "performance": isinstance(meta.get("performance", ""), str),
+    }
+    for key, fits in sensible.items():
+        if not fits:
+            raise FormatError(f"{path}: the header's {key} is {str(meta[key])[:100]}; train the avatar again.")

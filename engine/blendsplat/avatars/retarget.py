@@ -8,8 +8,11 @@ is re-based: it moves about the place and the posture about which the avatar's o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +35,18 @@ class Reference:
         """Of the frames' parameters."""
         rotations = head_rotations(params).detach().cpu()
         return cls(performance, params.translation.detach().cpu().mean(0), mean_rotation(rotations))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As the avatar file holds it, beside ``performance`` in its header."""
+        return {"neutral_translation": self.translation.numpy(), "neutral_rotation": self.rotation.numpy()}
+
+    @classmethod
+    def from_file(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Reference | None:
+        """Of an avatar file's checked header and arrays; None where they do not say."""
+        if not meta.get("performance") or not {"neutral_translation", "neutral_rotation"} <= arrays.keys():
+            return None
+        neutral = (torch.from_numpy(arrays[name]) for name in ("neutral_translation", "neutral_rotation"))
+        return cls(meta["performance"], *neutral)
 
 
 def rebased(performance: Performance, reference: Reference, root_joint: Tensor) -> Performance:

@@ -7,14 +7,15 @@ and averaged over frames. Pixels that tracking marked as not part of the head ar
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from blendsplat.avatars.avatar import Avatar
 from blendsplat.errors import InputError
-from blendsplat.heads.performance import check_same_head
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar
@@ -38,9 +39,9 @@ def evaluate_avatar(
     """
     avatar = load_avatar(avatar_path, device)
     tracked = TrackedClip.open(directory)
-    check_same_head(avatar.head, tracked.tracking)
+    avatar.check_performance(tracked.tracking)
     if holdout is None:
-        holdout = float(getattr(avatar, "training_record", {}).get("holdout", 0.3))
+        holdout = _own_holdout(avatar)
     _, held_out = tracked.split(holdout)
     if not held_out:
         raise InputError(f"No frames of {directory} are held out (holdout = {holdout:g}); choose a larger holdout.")
@@ -50,3 +51,9 @@ def evaluate_avatar(
     rows = score_frames(avatar, frames, lpips, progress)
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "frame"}
     return {**means, "frames": len(rows), "width": camera.width, "height": camera.height, "rows": rows}
+
+
+def _own_holdout(avatar: Avatar) -> float:
+    """What the avatar's file says of its training; 0.3 where it says nothing that can be used."""
+    holdout = avatar.training_record.get("holdout")
+    return float(holdout) if isinstance(holdout, (int, float)) and 0 <= holdout < math.inf else 0.3

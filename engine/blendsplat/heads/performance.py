@@ -110,28 +110,44 @@ class Performance:
         if path.is_dir():
             path = path / "tracking.npz"
         meta, arrays = read_npz(path, FORMAT, VERSION)
-        frames = len(arrays.get("timestamps", ()))
-        for name, want in (*((n, (frames, *s)) for n, s in _PER_FRAME.items()), *_PER_CLIP.items()):
-            if name not in arrays:
-                raise FormatError(f"{path} lacks the array {name!r}; track the clip again.")
-            have = arrays[name].shape
-            if len(have) != len(want) or any(w is not None and w != h for w, h in zip(want, have, strict=True)):
-                raise FormatError(
-                    f"{path}: the array {name!r} has shape {have} instead of {want}; track the clip again."
-                )
-            if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-                raise FormatError(f"{path}: the array {name!r} holds values that are not finite; track the clip again.")
+        arrays = _checked(path, arrays)
         try:
-            return cls(
+            read = cls(
                 head=str(meta["head"]), head_source=str(meta["head_source"]), width=int(meta["width"]),
                 height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
                 figures=dict(meta["figures"]), init=str(meta.get("init", "landmarks")),
                 notes=tuple(map(str, meta.get("notes", ()))), head_model=str(meta.get("head_model", "")),
                 head_family=str(meta.get("head_family", "")), part_of="",
-                **{name: arrays[name] for name in (*_PER_FRAME, *_PER_CLIP)},
+                **arrays,
             )  # fmt: skip
         except KeyError as error:
             raise FormatError(f"{path} lacks {error} in its header; track the clip again.") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"{path} has a header that makes no sense; track the clip again.", repr(error)) from error
+        if min(read.width, read.height) < 1:
+            raise FormatError(f"{path}: the header says {read.width} x {read.height} pixels; track the clip again.")
+        return read
+
+
+def _checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A file's arrays in the machine's byte order, ``valid`` as bool. Raises FormatError that names the array."""
+    frames = arrays["timestamps"].size if "timestamps" in arrays else 0
+    checked = {}
+    for name, want in (*((n, (frames, *s)) for n, s in _PER_FRAME.items()), *_PER_CLIP.items()):
+        if name not in arrays:
+            raise FormatError(f"{path} lacks the array {name!r}; track the clip again.")
+        array = arrays[name]
+        have = array.shape
+        if len(have) != len(want) or any(w is not None and w != h for w, h in zip(want, have, strict=True)):
+            raise FormatError(f"{path}: the array {name!r} has shape {have} instead of {want}; track the clip again.")
+        if array.dtype.kind not in "fiub":
+            raise FormatError(f"{path}: the array {name!r} holds {array.dtype}; track the clip again.")
+        if not np.isfinite(array).all():
+            raise FormatError(f"{path}: the array {name!r} holds values that are not finite; track the clip again.")
+        checked[name] = array.astype(bool if name == "valid" else array.dtype.newbyteorder("="), copy=False)
+    if not frames:
+        raise FormatError(f"{path} holds no frame; track the clip again.")
+    return checked
 
 
 def same_head(head: HeadModel, performance: Performance) -> bool:

@@ -143,10 +143,10 @@ def _write_pngs(folder: Path, frames: Iterable[np.ndarray], first: int) -> None:
 
 
 def _open_drive(avatar: Path, performance: Path, device: str) -> tuple[Avatar, Performance, str]:
-    from blendsplat.heads.performance import Performance, check_same_head
+    from blendsplat.heads.performance import Performance
     from blendsplat.systems import load_avatar
 
     chosen = resolve_device(device)
     opened, played = load_avatar(avatar, device=chosen), Performance.load(performance)
-    check_same_head(opened.head, played)
+    opened.check_performance(played)
     return opened, played, chosen

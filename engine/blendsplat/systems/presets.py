@@ -43,7 +43,10 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
 
 def make_preset(values: dict[str, Any], source: str = "the preset") -> Preset:
     """Validate plain values into the preset of their system (``system``; without it RGBAvatar's). Raises InputError."""
-    model = system_of(str(values.get("system", DEFAULT_SYSTEM))).preset
+    try:
+        model = system_of(str(values.get("system", DEFAULT_SYSTEM))).preset
+    except InputError as error:
+        raise InputError(f"{source}: {error.sentence}") from error
     unknown = [key for key in values if key not in model.model_fields]
     if unknown:
         allowed = "Allowed keys: " + ", ".join(model.model_fields)

@@ -18,6 +18,10 @@ class Callback:
     end: int | None = None
     every: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.every is not None and self.every < 1:
+            raise ValueError(f"every: {self.name!r} needs a stride of at least one image, got {self.every}")
+
     def due(self, images: int, last: int | None) -> bool:
         """Whether it has to run before the step that begins after ``images``; ``last``: when it last ran."""
         if images < self.start or (self.end is not None and images >= self.end):

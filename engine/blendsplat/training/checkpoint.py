@@ -65,14 +65,15 @@ def load_checkpoint(path: Path, fingerprint: str) -> tuple[Snapshot | None, str]
         label, reason = "other", "belongs to another preset or another tracking of the clip"
     except (SafetensorError, OSError, ValueError, KeyError):
         label, reason = "damaged", "is damaged"
-    aside = _free_name(path, label)
-    path.replace(aside)
+    aside = put_aside(path, label)
     return None, f"The checkpoint {path.name} {reason}; it was kept as {aside.name} and training starts fresh."
 
 
-def _free_name(path: Path, label: str) -> Path:
+def put_aside(path: Path, label: str) -> Path:
+    """Rename a checkpoint to NAME.LABEL-1.checkpoint.safetensors, or the next number that is free: that path."""
     stem = path.name.removesuffix(".checkpoint.safetensors")
     number = 1
-    while (candidate := path.with_name(f"{stem}.{label}-{number}.checkpoint.safetensors")).exists():
+    while (aside := path.with_name(f"{stem}.{label}-{number}.checkpoint.safetensors")).exists():
         number += 1
-    return candidate
+    path.replace(aside)
+    return aside

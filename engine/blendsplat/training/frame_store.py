@@ -69,13 +69,12 @@ class FrameStore:
             function(list(range(len(self))))
 
     def add(self, numbers: Sequence[int], planes: Tensor, params: HeadParams) -> list[int]:
-        """Take in frames: planes [M,H,W,5] uint8 (premultiplied RGB, matte, valid weight) and their parameters [M]
-        -> the rows they lie in. Raises ValueError for more frames than there is room for, or of another size."""
-        if len(numbers) > self.capacity:
-            raise ValueError(f"numbers: {len(numbers)} frames at once are more than the store's {self.capacity}")
-        want = (len(numbers), *self.premultiplied.shape[1:3], 5)
-        if planes.shape != want or planes.dtype != torch.uint8:
-            raise ValueError(f"planes: expected uint8 {list(want)}, got {planes.dtype} {list(planes.shape)}")
+        """Take in frames: planes [M,H,W,5] uint8 (premultiplied RGB, matte, valid weight) and their parameters [M],
+        or one row for all -> the rows they lie in. Raises ValueError, before anything changed, for more frames than
+        there is room for, of another size, or of another head."""
+        self._check(len(numbers), planes, params)
+        if not numbers:
+            return []
         rows = [(self._arrived + place) % self.capacity for place in range(len(numbers))]
         index = torch.tensor(rows, dtype=torch.long, device=self.alpha.device)
         planes = planes.to(self.alpha.device)
@@ -100,6 +99,20 @@ class FrameStore:
         for function in self._subscribers:
             function(rows)
         return rows
+
+    def _check(self, count: int, planes: Tensor, params: HeadParams) -> None:
+        """Raise ValueError for what ``add`` cannot take."""
+        if count > self.capacity:
+            raise ValueError(f"numbers: {count} frames at once are more than the store's {self.capacity}")
+        want = [count, *self.premultiplied.shape[1:3], 5]
+        if list(planes.shape) != want or planes.dtype != torch.uint8:
+            raise ValueError(f"planes: expected uint8 {want}, got {planes.dtype} {list(planes.shape)}")
+        for item in fields(params):
+            have, new = getattr(self.params, item.name), getattr(params, item.name)
+            rows = {1} if item.name == "shape" else {1, count}
+            if new.shape[1:] != have.shape[1:] or len(new) not in rows:
+                want = [count if item.name != "shape" else 1, *have.shape[1:]]
+                raise ValueError(f"params: expected {item.name} {want}, got {list(new.shape)}")
 
     def to(self, device: torch.device | str) -> FrameStore:
         """A copy of the filled rows on another device, with room for just them."""

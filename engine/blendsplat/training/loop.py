@@ -12,15 +12,21 @@ import numpy as np
 import torch
 
 from blendsplat.avatars.file import SUFFIX
-from blendsplat.errors import Cancelled
+from blendsplat.errors import Cancelled, FormatError
 from blendsplat.progress import Progress
-from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, training_fingerprint
+from blendsplat.training.checkpoint import (
+    checkpoint_path,
+    load_checkpoint,
+    put_aside,
+    save_checkpoint,
+    training_fingerprint,
+)
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
 from blendsplat.training.scores import score_frames
 from blendsplat.training.system import MakeTrainer
 from blendsplat.training.tracked_clip import TrackedClip
-from blendsplat.training.trainer import StepReport, Trainer
+from blendsplat.training.trainer import Snapshot, StepReport, Trainer
 
 _REPORT_SECONDS = 0.25
 _MEMORY = 0.8  # smoothing of the reported figures
@@ -101,12 +107,26 @@ class _Run:
     def resume(self) -> None:
         snapshot, note = load_checkpoint(self.checkpoint, self.fingerprint)
         if snapshot is not None:
-            self.trainer.restore(snapshot)
+            self._restore(snapshot)
             self.resumed_from = self.trainer.images
             note = f"Continuing after {self.resumed_from} of {self.preset.images} images."
         if note:
             self.notes.append(note)
             self.progress.update("train", self.trainer.images, self.preset.images, note)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        """Raises FormatError, with the checkpoint put aside, when another version of Blendsplat wrote it."""
+        try:
+            self.trainer.restore(snapshot)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (KeyError, RuntimeError) as error:
+            aside = put_aside(self.checkpoint, "other")
+            raise FormatError(
+                f"The checkpoint {self.checkpoint.name} does not fit this version of Blendsplat; it was kept as "
+                f"{aside.name}. Start the training again: it begins afresh.",
+                repr(error),
+            ) from error
 
     def train(self) -> None:
         self._begun = self._saved = time.monotonic()

@@ -104,6 +104,12 @@ class Parameters:
                 optimiser.exp_avg[place].copy_(tensors[f"optimiser.{name}.exp_avg"])
                 optimiser.exp_avg_sq[place].copy_(tensors[f"optimiser.{name}.exp_avg_sq"])
 
+    def forget_moments(self, name: str, rows: list[int]) -> None:
+        """Adam begins anew with these rows of the tensor ``name``."""
+        place = self.names.index(name)
+        self.optimiser.exp_avg[place][rows] = 0
+        self.optimiser.exp_avg_sq[place][rows] = 0
+
     def rearranged(self, change: Rearrangement) -> dict[str, Tensor]:
         """Every tensor's values after ``change``."""
         return {name: change.of(value, self.gaussian_axis(name)) for name, value in self.tensors()}

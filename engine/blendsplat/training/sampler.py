@@ -25,10 +25,6 @@ class Sampler(Protocol):
     def forget(self, frame: int) -> None:
         """A frame is gone: another one takes its number."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether enough frames are known to train on."""
-
     def state(self) -> dict[str, Any]:
         """Everything ``restore`` needs, as plain numbers and lists."""
 
@@ -45,20 +41,21 @@ def _restore_generator(generator: torch.Generator, state: list[int]) -> None:
 
 
 class OfflineSampler:
-    """Every frame once per epoch, in a new random order each time."""
-
-    ready = True
+    """Every frame once per epoch, in a new random order each time; one that arrives takes part from the next on."""
 
     def __init__(self, frames: Sequence[int], seed: int = 0) -> None:
         self._frames = list(frames)
         self._generator = torch.Generator().manual_seed(seed)
         self._left: list[int] = []
 
+    def __len__(self) -> int:
+        return len(self._frames)
+
     def observe(self, frame: int) -> None:
-        """All frames are known from the start."""
+        self._frames.append(frame)
 
     def forget(self, frame: int) -> None:
-        """All frames stay."""
+        """The one that takes its number takes its turn, too."""
 
     def next_batch(self, size: int) -> list[int]:
         batch: list[int] = []
@@ -88,7 +85,7 @@ class OnlineSampler:
     ``global_share`` * min((seen - local_size) / ramp, 1).
     """
 
-    FIRST = 10  # training starts with so many frames
+    FIRST = 10  # so many frames are shown before the first step, as far as they have come
     RAMP = 599
 
     def __init__(
@@ -100,10 +97,6 @@ class OnlineSampler:
         self.long_term: list[int] = []
         self.seen = 0
         self._left_local = 0  # frames that ever left the local pool
-
-    @property
-    def ready(self) -> bool:
-        return self.seen >= self.FIRST
 
     def observe(self, frame: int) -> None:
         self.seen += 1

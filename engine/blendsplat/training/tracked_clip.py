@@ -74,12 +74,15 @@ class TrackedClip:
         """Read frames at width x height (area-averaged)."""
         progress = progress or Progress()
         planes = np.empty((len(numbers), height, width, 5), np.uint8)
-        with ThreadPoolExecutor(_LOADERS) as pool:
+        pool = ThreadPoolExecutor(_LOADERS)
+        try:
             loaded = pool.map(lambda number: _planes(self.clip, number, width, height), numbers)
             for row, frame in enumerate(loaded):
                 progress.check()
                 planes[row] = frame
                 progress.update("load", row + 1, len(numbers))
+        finally:
+            pool.shutdown(cancel_futures=True)  # who cancels waits for no frame that nobody has begun to read
         params = self.tracking.params(device)[torch.as_tensor(numbers, dtype=torch.long, device=device)]
         store = FrameStore(len(numbers), height, width, params)
         store.add(numbers, torch.from_numpy(planes), params)

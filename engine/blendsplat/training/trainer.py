@@ -60,7 +60,9 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
     parameters: Parameters
 
     def __init__(self, data: FrameStore, preset: PresetT, device: torch.device | str = "cpu") -> None:
-        """A subclass then sets ``avatar`` and calls ``_learn_parameters``."""
+        """A subclass then sets ``avatar`` and calls ``_learn_parameters``. Raises ValueError when ``data`` is empty."""
+        if not len(data):
+            raise ValueError("data: holds no frame; add the first ones before a trainer is made")
         self.data, self.preset, self.device = data, preset, torch.device(device)
         self.images = 0
         self.generator = torch.Generator().manual_seed(preset.seed + 1)
@@ -139,11 +141,11 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
         self.gaussians_changed(change)
 
     def snapshot(self) -> Snapshot:
-        """Everything ``restore`` needs."""
+        """Everything ``restore`` needs. Its tensors are the training's own: save or clone them before the next step."""
         tensors = {f"parameter.{name}": value for name, value in self.parameters.tensors()}
         tensors |= self.state_tensors() | self.parameters.moments() | {"generator": self.generator.get_state()}
         plain: dict[str, Any] = {
-            "images": self.images, "arrived": self._shown, "sampler": self.sampler.state(),
+            "images": self.images, "frames": len(self.data), "arrived": self._shown, "sampler": self.sampler.state(),
             "callbacks": self._schedule.state(),
         }  # fmt: skip
         return Snapshot(tensors, plain)
@@ -151,6 +153,8 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
     @torch.no_grad()
     def restore(self, snapshot: Snapshot) -> None:
         """Continue exactly where ``snapshot`` was taken. Raises KeyError or RuntimeError when it does not fit."""
+        if snapshot.plain.get("frames", 0) > len(self.data):
+            raise RuntimeError(f"frames: the snapshot's training had {snapshot.plain['frames']}, here {len(self.data)}")
         self.avatar = self.rebuilt(snapshot)
         self._learn_parameters(snapshot.tensors)
         for name, parameter in self.parameters.tensors():
@@ -171,8 +175,11 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
         self.parameters.restore_moments(moments or {})
 
     def _receive_frames(self) -> None:
-        """A streaming sampler sees one more frame every ``online_images_per_frame`` images."""
-        if self.preset.sampler == "offline":
+        """A streaming sampler sees one more frame every ``online_images_per_frame`` images, another one whatever has
+        come."""
+        if isinstance(self.sampler, OfflineSampler):
+            for row in range(len(self.sampler), len(self.data)):
+                self.sampler.observe(row)
             return
         due = OnlineSampler.FIRST + int(self.images / self.preset.online_images_per_frame)
         while self._shown < min(due, self.data.arrived):

@@ -37,6 +37,7 @@ SCHEMA = FileSchema(
     },
     optional={"feature_range": (2, "D"), "weight_range": (2, "K")},
     counts={"feature_layout": ("D", lambda layout: sum(int(size) for _, size in layout))},
+    ranges=_RANGES,
 )  # fmt: skip
 
 
@@ -252,9 +253,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             "camera.size": torch.tensor([self.camera.width, self.camera.height]),
         }  # fmt: skip
         arrays |= {name: value for name in _RANGES if (value := getattr(self, name)) is not None}
-        if self.reference is not None:
-            arrays |= {"neutral_translation": self.reference.translation, "neutral_rotation": self.reference.rotation}
-        return rig_arrays(self.head) | {name: value.detach().cpu().numpy() for name, value in arrays.items()}
+        where = self.reference.arrays() if self.reference is not None else {}
+        return rig_arrays(self.head) | where | {name: value.detach().cpu().numpy() for name, value in arrays.items()}
 
     @classmethod
     @torch.no_grad()
@@ -278,9 +278,7 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         avatar.training_record = dict(meta["training"])
         for name in _RANGES:
             setattr(avatar, name, tensor(name) if name in arrays else None)
-        if meta.get("performance") and "neutral_rotation" in arrays and "neutral_translation" in arrays:
-            neutral = tensor("neutral_translation"), tensor("neutral_rotation")
-            avatar.reference = Reference(str(meta["performance"]), *neutral)
+        avatar.reference = Reference.from_file(meta, arrays)
         return avatar
 
 

@@ -59,7 +59,11 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
         settled = self.preset.color_init_images
         if not settled or not self.preset.drop_uninitialised:
             return ()
-        return (Callback("drop unseen", lambda: self.rearrange(keep(self.initialised)), start=settled),)
+        return (Callback("drop unseen", self._drop_unseen, start=settled),)
+
+    def _drop_unseen(self) -> None:
+        if self.initialised.any():
+            self.rearrange(keep(self.initialised))
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         named: dict[str, Tensor] = dict(self.avatar.named_parameters())
@@ -167,7 +171,9 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
     @torch.no_grad()
     def _frames_arrived(self, rows: list[int]) -> None:
         """Compute what is computed once per frame."""
-        self.exposure.forget(rows)
+        self.exposure.arrive(rows)
+        if self.preset.fit_exposure:
+            self.parameters.forget_moments("exposure", rows)
         every = torch.tensor(rows, device=self.device)
         self.features[every] = self.avatar.features(self.data.params[every])
         self.inputs[every] = self.avatar.standardised(self.features[every])
