@@ -42,6 +42,11 @@ def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:
     )
 
 
+def outdated(tree: bpy.types.GeometryNodeTree | None) -> bool:
+    """Whether it is a node group of ours from an older version of the add-on (a linked one is its library's)."""
+    return tree is not None and tree.library is None and tree.get("blendsplat_version", VERSION) != VERSION
+
+
 def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
     """Set the modifier's input that belongs to the group input ``name``."""
     identifier = input_identifier(modifier.node_group, name)

@@ -71,6 +71,7 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
         if grown != 1.0:
             keyframes.scale(mesh.shape_keys, learned_keys.value_path(key), 1 / grown)
     carrier.data = mesh
+    _renew_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     bpy.data.objects.remove(holder)
     bpy.data.meshes.remove(old)
@@ -239,7 +240,18 @@ def _add_nodes(carrier: bpy.types.Object, head: bpy.types.Object) -> None:
     material = avatar_nodes.preview_material()
     carrier.data.materials.append(material)
     modifier = carrier.modifiers.new(_MODIFIER, "NODES")
+    _set_nodes(modifier, head, material)
+    modifier.show_expanded = True
+
+
+def _set_nodes(modifier: bpy.types.NodesModifier, head: bpy.types.Object, material: bpy.types.Material) -> None:
     modifier.node_group = avatar_nodes.avatar_group()
     avatar_nodes.set_input(modifier, avatar_nodes.INPUT_HEAD, head)
     avatar_nodes.set_input(modifier, avatar_nodes.INPUT_MATERIAL, material)
-    modifier.show_expanded = True
+
+
+def _renew_nodes(carrier: bpy.types.Object) -> None:
+    """Give an avatar of an older add-on today's node group; the artist's own modifiers are left alone."""
+    for modifier in carrier.modifiers:
+        if modifier.type == "NODES" and avatar_nodes.outdated(modifier.node_group):
+            _set_nodes(modifier, carrier.blendsplat.head, avatar_nodes.preview_material())

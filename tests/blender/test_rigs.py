@@ -10,7 +10,7 @@ import pytest
 import synthetic
 from blender_addon import formats, space
 from blender_addon.render import gather
-from blender_addon.scene import avatar_rig, head_rig, matched_camera
+from blender_addon.scene import avatar_nodes, avatar_rig, head_rig, matched_camera
 from blender_addon.ui import operators
 
 FPS = 25.0
@@ -167,3 +167,20 @@ def test_a_hidden_head_still_moves_the_avatar(scene, avatar):
     head.hide_set(False)
     bpy.context.view_layer.update()
     np.testing.assert_allclose(gather.gather(bpy.context.evaluated_depsgraph_get()).means, hidden, atol=1e-7)
+
+
+def test_an_avatar_of_an_older_addon_gets_todays_nodes(scene, tmp_path):
+    """Adding its file again renews our node group where it is older, and no other modifier."""
+    path = synthetic.write_avatar(tmp_path / "a.avatar.npz")
+    carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(path), "Ann")
+    before = gather.gather(bpy.context.evaluated_depsgraph_get()).means.copy()
+    old = carrier.modifiers[0].node_group
+    old["blendsplat_version"] = 0
+    own = carrier.modifiers.new("an artist's", "NODES")
+    own.node_group = bpy.data.node_groups.new("an artist's", "GeometryNodeTree")
+    own.show_viewport = own.show_render = False
+    assert operators.avatar.add_avatar(bpy.context, path, None) == carrier
+    assert carrier.modifiers[0].node_group == avatar_nodes.avatar_group() != old
+    assert own.node_group.name == "an artist's"
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(gather.gather(bpy.context.evaluated_depsgraph_get()).means, before, atol=1e-7)
