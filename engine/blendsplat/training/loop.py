@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from blendsplat.avatars.avatar import Avatar
 from blendsplat.avatars.file import SUFFIX
 from blendsplat.errors import Cancelled, FormatError
 from blendsplat.progress import Progress
@@ -73,20 +74,20 @@ def run_training(
     try:
         run.train()
     except Cancelled:
-        run.save(held_out=len(held_out))
+        run.save(trainer.finished_avatar(), len(held_out))
         raise Cancelled(
             f"Cancelled after {trainer.images} of {preset.images} images. The avatar so far is {output.name}; "
             "starting the same training again continues from here."
         ) from None
-    figures = run.figures()
+    figures, avatar = run.figures(), trainer.finished_avatar()
     if held_out:
         scored = [held_out[round(i)] for i in np.linspace(0, len(held_out) - 1, min(_SCORED, len(held_out)))]
         frames = tracked.load(scored, camera.width, camera.height, device)
-        figures |= _held_out_figures(trainer, frames, progress)
-    run.save(held_out=len(held_out), figures=figures)
+        figures |= _held_out_figures(avatar, frames, progress)
+    run.save(avatar, len(held_out), figures)
     return TrainResult(
         output, run.checkpoint, trainer.images, time.monotonic() - begun, run.resumed_from,
-        trainer.finished_avatar().gaussian_count, figures, run.notes,
+        avatar.gaussian_count, figures, run.notes,
     )  # fmt: skip
 
 
@@ -147,10 +148,9 @@ class _Run:
         """Running means over the last batches of this run."""
         return {key: round(value, 5) for key, value in self._smooth.items()}
 
-    def save(self, held_out: int, figures: dict[str, float] | None = None) -> None:
+    def save(self, avatar: Avatar, held_out: int, figures: dict[str, float] | None = None) -> None:
         """Checkpoint first, then the avatar file."""
         save_checkpoint(self.checkpoint, self.trainer.snapshot(), self.fingerprint)
-        avatar = self.trainer.finished_avatar()
         avatar.training_record = {
             "preset": self.preset.name, "images": self.trainer.images, "holdout": self.preset.holdout,
             "training_frames": len(self.trainer.data), "held_out_frames": held_out,
@@ -178,6 +178,6 @@ class _Run:
         self._previewed = time.monotonic()
 
 
-def _held_out_figures(trainer: Trainer[Any, Any], frames: FrameStore, progress: Progress) -> dict[str, float]:
-    rows = score_frames(trainer.finished_avatar(), frames, progress=progress)
+def _held_out_figures(avatar: Avatar, frames: FrameStore, progress: Progress) -> dict[str, float]:
+    rows = score_frames(avatar, frames, progress=progress)
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}

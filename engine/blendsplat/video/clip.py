@@ -86,9 +86,6 @@ class Clip:
         """Whether there are mattes on disk (without them everything counts as the person)."""
         return (self.directory / "mattes").is_dir()
 
-    def image_path(self, index: int) -> Path:
-        return self._path("images", index)
-
     def image(self, index: int) -> np.ndarray:
         """Picture ``index``. Raises FormatError when its file is missing or damaged."""
         return self._read(self._path("images", index), cv2.IMREAD_COLOR)[..., ::-1].copy()
