@@ -2,7 +2,7 @@
 """Where MediaPipe's 478 points lie on a head, found by detecting them on the head's own pictures and casting them back.
 
 So any head can be tracked, and no embedding file with a licence of its own is needed. The result is kept per head in
-the user's cache folder; the built-in head's ships in the package (``python -m blendsplat.heads.embed_head builtin``).
+the user's cache folder; the head ``human`` brings its own (``python -m blendsplat.heads.embed_head human``).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from blendsplat.progress import Progress
 
 COUNT, SKIN_COUNT = 478, 468
 FORMAT, VERSION = "blendsplat-landmark-embedding", 1
-RECIPE = 2  # part of the key: raise it when the embedding of an unchanged head would come out otherwise
-SHIPPED = Path(__file__).with_name("builtin_embedding.npz")
+RECIPE = 3  # part of the key: raise it when the embedding of an unchanged head would come out otherwise
+SHIPPED = Path(__file__).with_name("human") / "human_embedding.npz"
 SIZE = 512
 _MIDDLE = (*range(3), *range(4, 7), *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200)
 # the slit between the lips: found best where it opens, so read from pictures with an open mouth, at its border

@@ -11,11 +11,11 @@ import hashlib
 
 import numpy as np
 
-BUILTIN, FLAME, ICT = "builtin", "flame", "ict"
+BUILTIN, FLAME, HUMAN, ICT = "builtin", "flame", "human", "ict"
 FLAME_VERTICES = 5023
 ID_DIGITS = 16
 # FLAME with and without the 60 vertices of teeth that heads.teeth adds, and the 120 of VHAP's
-_VERTICES = {FLAME_VERTICES: FLAME, 5083: FLAME, 5143: FLAME, 6430: BUILTIN, 22298: ICT}
+_VERTICES = {FLAME_VERTICES: FLAME, 5083: FLAME, 5143: FLAME, 6430: BUILTIN, 8773: HUMAN, 22298: ICT}
 
 
 def family_of_vertices(count: int) -> str:

@@ -48,6 +48,10 @@ def load_head_of(performance: Performance, *, landmarks: bool = False, progress:
 
 
 def _read(source: str | Path) -> HeadModel:
+    if str(source) == "human":
+        from blendsplat.heads.human import human_head
+
+        return human_head()
     if str(source) == "builtin":
         from blendsplat.heads.builtin import builtin_head
 

@@ -23,6 +23,7 @@ from blendsplat.splatting import rasterize_mesh
 
 _INSIDE, _WHITE, _TEETH, _BACKDROP = (0.30, 0.08, 0.08), (0.90, 0.88, 0.86), (0.88, 0.85, 0.78), (0.55, 0.58, 0.60)
 _LIGHT = (0.25, 0.55, 0.80)
+_IRIS_RADIUS = 0.0059  # metres
 EYES_APART = 0.17  # distance between the eyes over the size of the picture
 
 
@@ -224,16 +225,19 @@ def _paint_brows(
 def _paint_eyes(
     head: HeadModel, rest: np.ndarray, albedo: np.ndarray, corners: np.ndarray, palette: Palette
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Iris (29 degrees seen from the eyeball's centre, as in people), dark rim, pupil; returns also who is eyeball."""
+    """Iris (people's, 5.9 mm in radius; the eyeball may be larger than theirs), dark rim, pupil; returns also who is
+    eyeball."""
     albedo = albedo.copy()
     is_eye = np.zeros(len(rest), bool)
     for joint, name in ((LEFT_EYE_JOINT, "left_eyeball"), (RIGHT_EYE_JOINT, "right_eyeball")):
         mine = region_mask(head, name)[corners].all(1)
         is_eye |= mine
-        away = np.degrees(np.arccos(_unit(rest[mine] - head.joints[joint].numpy())[:, 2].clip(-1, 1)))
-        iris = np.clip((29.5 - away) / 1.5, 0, 1)[:, None]
-        rim = np.clip(1 - np.abs(away - 27.5) / 3, 0, 1)[:, None]
-        pupil = np.clip((11.5 - away) / 1.5, 0, 1)[:, None]
+        arms = rest[mine] - head.joints[joint].numpy()
+        edge = np.degrees(np.arcsin(min(_IRIS_RADIUS / float(np.median(np.linalg.norm(arms, axis=1))), 0.7)))
+        away = np.degrees(np.arccos(_unit(arms)[:, 2].clip(-1, 1)))
+        iris = np.clip((edge + 0.1 - away) / 1.5, 0, 1)[:, None]
+        rim = np.clip(1 - np.abs(away - 0.94 * edge) / 3, 0, 1)[:, None]
+        pupil = np.clip((0.39 * edge - away) / 1.5, 0, 1)[:, None]
         colour = albedo[mine] * (1 - iris) + np.array(palette.iris) * iris * (1 - 0.7 * rim)
         albedo[mine] = colour * (1 - pupil) + 0.02 * pupil
     return albedo, is_eye

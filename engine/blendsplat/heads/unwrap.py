@@ -45,7 +45,8 @@ def unwrap_head(
         count += len(flat)
 
     skin = np.flatnonzero(piece == order[0])
-    put(skin, *_unwrap_skin(vertices, faces[skin], np.ones(len(vertices)) if importance is None else importance))
+    wanted = np.ones(len(vertices)) if importance is None else importance
+    put(skin, *unwrap_skin(vertices, faces[skin], wanted, SKIN_BOX))
     boxes = _round_boxes(2 * (len(order) - 1))
     for label in order[1:]:
         rows = np.flatnonzero(piece == label)
@@ -84,7 +85,13 @@ def _flatten_half(
     return flat * [box[2] - box[0], box[3] - box[1]] + [box[0], box[1]], index.reshape(-1, 3)
 
 
-def _unwrap_skin(vertices: np.ndarray, faces: np.ndarray, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unwrap_skin(
+    vertices: np.ndarray, faces: np.ndarray, importance: np.ndarray, box: tuple[float, float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """One piece of skin, open at the neck: (uvs [T,2] inside the box u0, v0, u1, v1, uv_faces [F,3] for ``faces``).
+
+    vertices [V,3], importance [V] as in unwrap_head; holes (eyes, mouth) stay holes.
+    """
     seam = _back_seam(vertices, faces)
     cut_faces, origin = _cut_open(faces, seam)
     points = vertices[origin]
@@ -95,8 +102,8 @@ def _unwrap_skin(vertices: np.ndarray, faces: np.ndarray, importance: np.ndarray
     points = np.concatenate([points, np.array(holes).reshape(-1, 3)])
     wanted = np.concatenate([importance[origin], np.full(len(holes), 0.05)])
     flat = _flatten(points, whole, ring, _outline(points[ring]), wanted, len(cut_faces))[: len(origin)]
-    box = np.array(SKIN_BOX)
-    return flat * (box[2:] - box[:2]) + box[:2], cut_faces
+    low, high = np.array(box[:2]), np.array(box[2:])
+    return flat * (high - low) + low, cut_faces
 
 
 def _others(loops: list[np.ndarray], ring: np.ndarray) -> list[np.ndarray]:

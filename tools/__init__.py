@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What made files that the package ships; not part of it."""
