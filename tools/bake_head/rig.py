@@ -3,7 +3,8 @@
 
 The source opens the jaw and turns the gaze by shapes. The jaw's joint is the axis about which its lower teeth turn, its
 weights say how far a vertex follows that turn, and what is left over is a pose corrective; so jawOpen at 1 is the
-shape itself. The eyes' joints are the middles of the eyeballs, and what the shapes do to the lids becomes correctives of them.
+shape itself. The eyes' joints are the middles of the eyeballs, and what the shapes do to the
+lids becomes correctives of them.
 """
 
 from __future__ import annotations
