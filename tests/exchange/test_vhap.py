@@ -13,6 +13,7 @@ from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, VideoError
 from blendsplat.exchange.registry import export_recording, import_recording
+from blendsplat.heads.load import load_head, load_head_of
 from blendsplat.heads.performance import Performance
 from blendsplat.video import Clip
 from flame_recordings import (
@@ -27,6 +28,7 @@ from flame_recordings import (
     tracked_pixels,
     write_pictures,
 )
+from make_pickles import flame_arrays, write_flame
 
 
 @pytest.fixture
@@ -97,6 +99,22 @@ def test_there_and_back(tmp_path):
     np.testing.assert_array_equal(again.matte(1), clip.matte(1))
     with pytest.raises(InputError, match="not empty"):
         export_recording("vhap", clip.directory, tmp_path / "export")
+
+
+def test_a_relative_head_is_found_from_another_folder(tmp_path, monkeypatch):
+    write_flame(tmp_path / "flame.pkl", flame_arrays(identities=8, expressions=7))
+    monkeypatch.chdir(tmp_path)
+    head = load_head("flame.pkl", landmarks=False)
+    folder, _, _ = write_vhap(tmp_path / "vhap", head.vertex_count)
+    for name in (folder / "flame_param").iterdir():
+        with np.load(name) as archive:
+            values = dict(archive)
+        values["shape"], values["expr"] = np.r_[values["shape"], values["expr"][0]], np.zeros((1, 1))
+        np.savez(name, **values)
+    import_recording(folder, tmp_path / "clip", "flame.pkl")
+    monkeypatch.chdir(folder)
+    assert Performance.load(tmp_path / "clip").head_source == str(tmp_path / "flame.pkl")
+    assert load_head_of(Performance.load(tmp_path / "clip")).name == "flame"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"text"], ids=["empty", "torn", "text"])
