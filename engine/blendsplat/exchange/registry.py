@@ -31,12 +31,12 @@ def import_recording(
     source: Path | str,
     directory: Path | str,
     head: str | Path | HeadModel,
-    fps: float = 25.0,
+    fps: float | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Clip, Performance]:
     """Copy a recording of any format into a clip's folder, with tracking.npz and camera.json. head: the FLAME it was
-    made with.
+    made with. fps: frames per second; None: the recording's own, where it has none 25.
 
     Raises FormatError (no such recording, damaged, empty), InputError (another head, a folder in use), VideoError (its
     pictures), UnsafeFileError.

@@ -149,7 +149,9 @@ class RecordingOptions(Options):
     source: AnyPath = Field(description="VHAP's export (transforms.json) or metrical-tracker's folder (checkpoint/)")
     directory: AnyPath = Field(description="the clip folder to write")
     head: Head = Field(min_length=1, description="the FLAME .pkl that it was tracked with")
-    fps: float = Field(25.0, gt=0, le=1000, description="frames per second")
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="frames per second; none: the recording's own, where it has none 25"
+    )
     overwrite: bool = Field(False, description="replace a clip that is already in the folder")
 
 
