@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, describe_head, same_head
 from blendsplat.progress import Progress
 
+SHIPPED = ("human", "builtin")  # heads that have a name instead of a file
 _KINDS = "'builtin', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
 
 
@@ -31,11 +33,25 @@ def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress 
     return replace(head, landmarks=cached_embedding(head, progress))
 
 
-def load_head_of(performance: Performance, *, landmarks: bool = False, progress: Progress | None = None) -> HeadModel:
-    """The head that a performance was tracked with, from where it lay then.
+def stored_source(source: str | Path) -> str:
+    """What a file says of where a head came from: a shipped head's name, or the file's absolute path, so that it is
+    found from every folder; what names neither, as it is."""
+    path = Path(source).expanduser()
+    return str(source) if str(source) in SHIPPED or not path.exists() else os.path.abspath(path)
 
-    Raises as load_head, and InputError when another head lies there now.
+
+def load_head_of(performance: Performance, *, landmarks: bool = False, progress: Progress | None = None) -> HeadModel:
+    """The head that a performance was tracked with, from where it lay then (or lies now: Performance.load).
+
+    Raises as load_head, and InputError when no head lies there now, or another.
     """
+    source = performance.head_source
+    if source not in SHIPPED and not Path(source).expanduser().exists():
+        raise InputError(
+            f"The head {performance.head!r} ({describe_head(performance)}) is missing: it was {source}. Put it there "
+            "again or, under the same name, into the tracked folder or a folder above it; or track the clip (fit the "
+            "photograph) again with --head and its new path."
+        )
     head = load_head(performance.head_source, landmarks=landmarks, progress=progress)
     fits = len(performance.vertex_offsets) == head.vertex_count and len(performance.shape) == head.shape_count
     if not fits or not same_head(head, performance):

@@ -26,7 +26,15 @@ def _plain_path(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _plain_head(head: str, info: ValidationInfo) -> str:
+    """A shipped head's name, which is a word, or a path: the server's must be absolute."""
+    if (info.context or {}).get("absolute") and head and not head.isidentifier():
+        _plain_path(Path(head), info)
+    return head
+
+
 AnyPath = Annotated[Path, AfterValidator(_plain_path)]
+Head = Annotated[str, AfterValidator(_plain_head)]
 Device = Annotated[
     str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:0, cuda:1, ...")
 ]
@@ -64,7 +72,7 @@ class TrackOptions(Options):
     """Fit a parametric head to every frame of a clip folder."""
 
     directory: AnyPath = Field(description="the clip folder")
-    head: str = Field(
+    head: Head = Field(
         "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
     )
     init: Literal["landmarks", "kaolrm"] = Field(
@@ -85,7 +93,7 @@ class FitImageOptions(Options):
 
     images: list[AnyPath] = Field(min_length=1, description="photographs, or folders of them")
     directory: AnyPath = Field(description="the folder to write")
-    head: str = Field(
+    head: Head = Field(
         "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
     )
     weights: str = Field(
@@ -140,8 +148,10 @@ class RecordingOptions(Options):
 
     source: AnyPath = Field(description="VHAP's export (transforms.json) or metrical-tracker's folder (checkpoint/)")
     directory: AnyPath = Field(description="the clip folder to write")
-    head: str = Field(min_length=1, description="the FLAME .pkl that it was tracked with")
-    fps: float = Field(25.0, gt=0, le=1000, description="frames per second")
+    head: Head = Field(min_length=1, description="the FLAME .pkl that it was tracked with")
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="frames per second; none: the recording's own, where it has none 25"
+    )
     overwrite: bool = Field(False, description="replace a clip that is already in the folder")
 
 
@@ -206,7 +216,7 @@ class GenerateHeadsOptions(Options):
     people: int = Field(100, ge=1, description="how many people")
     views: int = Field(32, ge=1, description="views of each (the mono layout has one)")
     size: int = Field(512, ge=16, description="side of the images in pixels (the mono layout has 512)")
-    head: str = Field(
+    head: Head = Field(
         "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
     )
     layout: Literal["multi-view", "mono"] = Field("multi-view", description="multi-view or mono")
@@ -231,7 +241,7 @@ class TrainKaolrmOptions(Options):
         None, min_length=1, description="weights to start from: a folder or a name of `blendsplat weights`"
     )
     stage: Literal[1, 2] | None = Field(None, description="only this stage of the published training")
-    head: str = Field("", description="builtin, or a FLAME or ICT file; left out: the preset's")
+    head: Head = Field("", description="builtin, or a FLAME or ICT file; left out: the preset's")
     overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
     device: Device = "auto"
 

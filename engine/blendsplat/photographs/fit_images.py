@@ -20,7 +20,7 @@ from blendsplat.fitting.face_prior import FacePrior, Regressor
 from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.fitting.skin_border import find_skin_border, padded
 from blendsplat.geometry import rotvec_to_matrix
-from blendsplat.heads.load import load_head
+from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.kaolrm.conventions import PORTRAIT_FACE
@@ -177,7 +177,7 @@ def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, optio
     try:
         whole = fit_clip(
             head, pixels, np.ones(len(group), bool), np.arange(len(group), dtype=float), int(SHARED), int(SHARED),
-            wanted, str(options.head),
+            wanted, stored_source(options.head),
         )  # fmt: skip
     except NoFaceError as error:
         raise NoFaceError(

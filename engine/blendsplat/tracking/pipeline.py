@@ -23,6 +23,7 @@ from blendsplat.files import write_json
 from blendsplat.fitting.face_prior import Regressor
 from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.geometry import rotvec_to_matrix
+from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.regressor import make_regressor
@@ -74,14 +75,14 @@ def track_clip(
     options, progress = options or TrackOptions(), progress or Progress()
     started = time.perf_counter()
     clip = Clip.open(directory)
-    head = options.head_model or _load_head(options.head)
+    head = options.head_model or load_head(options.head)
     regressor = _regressor(options, head)
     points, found = _landmarks(clip, options.detector, progress)
     reading = read_clip(clip, points, found, regressor, progress) if regressor and found.any() else None
     wanted = _with_reading(_camera_prior(clip, options.fit), reading)
     tracking = fit_clip(
-        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, str(options.head), progress,
-        np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
+        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
+        progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
     )  # fmt: skip
     if regressor and reading:
         tracking.init = regressor.name
@@ -102,12 +103,6 @@ def track_clip(
     )
     tracking.save(clip.directory / "tracking.npz")
     return tracking
-
-
-def _load_head(source: str | Path) -> HeadModel:
-    from blendsplat.heads.load import load_head  # slow: brings the detector with it when a head is new
-
-    return load_head(source)
 
 
 def _regressor(options: TrackOptions, head: HeadModel) -> Regressor | None:
