@@ -7,6 +7,7 @@ head's farthest vertex beside it onto the border, along the border's normal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -33,6 +34,8 @@ REGIONS = ("face", "left_ear", "right_ear", "neck")
 NOISE, ALIKE = 0.05, 5.0  # error of a border over the eyes' distance; neighbouring points err alike
 STRIP, REACH = 0.06, 0.4  # beside a border point, and to and fro, where its vertex is looked for
 CAUCHY = 2.0
+# border points [N,2] and outward normals [N,2] of a frame, in pixels
+Borders = Callable[[int], tuple[np.ndarray, np.ndarray]]
 _BROWS, _CHIN = (70, 300), 152  # detected points: the middles of both brows, and the chin's lowest
 
 
