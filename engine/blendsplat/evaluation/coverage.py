@@ -73,7 +73,7 @@ def measure_picture(
     image: np.ndarray, matte: np.ndarray, landmarks: np.ndarray, vertices: np.ndarray, faces: np.ndarray, K: np.ndarray
 ) -> tuple[Coverage, np.ndarray]:
     """image [H,W,3] and matte [H,W] uint8, landmarks [478,2] in its pixels, a mesh in the camera's axes (vertices
-    [V,3] in metres, faces [F,3]) and K [3,3] in its pixels -> counts, and the painted part of the picture [h,w,3] uint8."""
+    [V,3] in metres, faces [F,3]) and K [3,3] in its pixels -> counts, and the painted part of the picture [h,w,3]."""
     eyes = float(np.linalg.norm(landmarks[list(pts.LEFT_IRIS)].mean(0) - landmarks[list(pts.RIGHT_IRIS)].mean(0)))
     scale = EYES_APART / max(eyes, 1e-6)
     corner = np.maximum((landmarks.min(0) - 1.5 * eyes).astype(int), 0)

@@ -60,3 +60,14 @@ def run_evaluate_coverage(options: opt.EvaluateCoverageOptions, progress: Progre
     for folder in options.folders:
         rows[str(folder)] = measure_folder(folder, options.frames, options.pictures, progress)
     return plain({"rows": rows})
+
+
+def run_evaluate_head(options: opt.EvaluateHeadOptions, progress: Progress) -> dict[str, Any]:
+    """-> {rows: {scan or person: {mean_face_median_mm, ..., fitted_p95_mm}}}."""
+    from blendsplat.evaluation.scan_fit import evaluate_head
+
+    rows = evaluate_head(
+        options.head, list(options.scans), options.landmarks, options.unit, options.people_of, options.people,
+        options.seed, options.coefficients, progress,
+    )  # fmt: skip
+    return plain({"rows": rows})
