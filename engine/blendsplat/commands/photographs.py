@@ -81,6 +81,8 @@ def evaluate_fit(
     texture: Annotated[Path | None, _judging("texture")] = None,
     views: Annotated[int, _judging("views")] = default_of(EvaluateFitOptions, "views"),
     pictures: Annotated[Path | None, _judging("pictures")] = None,
+    head: Annotated[str | None, _judging("head")] = None,
+    same_person: Annotated[bool, _judging("same_person", "--same-person")] = False,
     self_test: Annotated[bool, _judging("self_test", "--self-test")] = False,
     people: Annotated[int, _judging("people")] = default_of(EvaluateFitOptions, "people"),
     seed: Annotated[int | None, _judging("seed")] = None,
@@ -98,6 +100,7 @@ def evaluate_fit(
         "fits": fits, "scan": scan, "landmarks": landmarks, "unit": unit, "render_scan": render_scan,
         "texture": texture, "views": views, "pictures": pictures, "self_test": self_test, "people": people,
         "seed": seed,
+        "head": head, "same_person": same_person,
     }  # fmt: skip
     result = run_command("evaluating", lambda progress: run_job("evaluate_fit", values, progress), verbose, as_json)
     lines = [

@@ -130,6 +130,10 @@ class EvaluateFitOptions(Options):
     texture: AnyPath | None = Field(None, description="its colour map, where the file has none")
     views: int = Field(32, ge=2, le=1000, description="how many photographs of it")
     pictures: AnyPath | None = Field(None, description="folder in which to keep them")
+    head: str = Field(
+        "builtin", min_length=1, description="of render_scan and self_test: builtin, a FLAME .pkl, an ICT-FaceKit file"
+    )
+    same_person: bool = Field(False, description="of render_scan: also fit all photographs together, with one shape")
     self_test: bool = Field(False, description="judge the fit itself on generated people")
     people: int = Field(3, ge=1, le=1000, description="how many of them")
     seed: int | None = Field(None, ge=0, description="which ones")
