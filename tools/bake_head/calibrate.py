@@ -4,7 +4,7 @@
 Nobody has measured how MakeHuman's sliders are distributed among people. ICT-FaceKit's identities are statistics of
 scans, so its mean face and its hundred directions are fitted with the sampled ones, and the numbers that come out (the
 mean [80] and the covariance [80,80] of coefficients, nothing of its geometry) are kept in ``calibration.npz``. The bake
-takes people to be half the sampled ones and half those.
+takes their mean, and people to spread half as the sampled ones and half as those.
 """
 
 from __future__ import annotations
@@ -100,14 +100,13 @@ class _System:
 
 
 def calibrated(faces: Faces, mean: np.ndarray, covariance: np.ndarray) -> Faces:
-    """The people half of whom are ``faces``' own (mean 0, covariance 1) and half have the given mean and covariance."""
+    """People about the given mean, half of whom spread as ``faces``' own (covariance 1) and half as given."""
     count = len(mean)
-    both = 0.5 * (np.eye(count) + covariance) + 0.25 * np.outer(mean, mean)
+    both = 0.5 * (np.eye(count) + covariance)
     values, vectors = np.linalg.eigh(both * _sizes(faces)[:, None] * _sizes(faces)[None])
     axes = (vectors / _sizes(faces)[:, None] * np.sqrt(values))[:, ::-1]
     axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(count)] < 0, -1, 1)
-    shift = 0.5 * np.tensordot(mean, faces.directions, 1)
-    return Faces(faces.mean + shift, np.tensordot(axes.T, faces.directions, 1), faces.child)
+    return Faces(faces.mean + np.tensordot(mean, faces.directions, 1), np.tensordot(axes.T, faces.directions, 1), faces.child)
 
 
 def _sizes(faces: Faces) -> np.ndarray:
