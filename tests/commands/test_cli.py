@@ -36,6 +36,7 @@ COMMANDS = (
     "export",
     "import-recording",
     "export-vhap",
+    "convert-performance",
     "weights",
     "info",
     "demo",

@@ -2,14 +2,15 @@
 """Which points of two heads are the same place of a face: every vertex of one head's skin on the other head's surface.
 
 The heads' 478 landmarks bring one onto the other; then it is bent until its skin lies on the other's, a little softer
-in every round (Amberg et al. 2007, "Optimal Step Nonrigid ICP", with a Laplacian for the stiffness). Mouths are a little
-open meanwhile, so that no lip lands on the other one. What has no counterpart counts nothing: the mouth's inside, teeth,
-eyeballs, and skin beyond the other head's edge.
+in every round (Amberg et al. 2007, "Optimal Step Nonrigid ICP", with a Laplacian for the stiffness). Mouths are a
+little open meanwhile, so that no lip lands on the other one. What has no counterpart is left out: the mouth's inside,
+teeth, eyeballs, nostrils that the other head lacks, and skin beyond the other head's edge.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +31,9 @@ USABLE = 0.3  # weight of a landmark from which on it is looked at
 FEWEST = 50  # usable landmarks without which two heads cannot be laid onto each other
 REACH = 0.05  # of the eyes' distance: where a counterpart may lie, a few times more in the first rounds
 FACING = 0.5  # cosine between the two normals, below which two places are not the same
+FLATTENED = 0.2  # area over the usual one, below which skin was pressed flat: a nostril that the other head lacks
+LEADS = (0.5, 0.05)  # a landmark's weight in the first rounds and the last, over that of the skin it stands for
+EAR_GROWS = 1.5  # at most, along each axis
 _INSIDE = ("left_eyeball", "right_eyeball", "teeth_upper", "teeth_lower", "tongue", "mouth_interior")
 _FACE = ("face", "nose", "lips", "left_eyelids", "right_eyelids")
 
@@ -55,22 +59,27 @@ def map_heads(source: HeadModel, target: HeadModel, progress: Progress | None = 
     progress = progress or Progress()
     for head in (source, target):
         usable_landmarks(head)
-    moved = _laid_onto(target, source, progress)
-    skin, faces = skin_of(target)
-    theirs = skin_of(source)[1]
-    place, normals = _opened(source)
+    (skin, own), (_, theirs) = skin_of(target), skin_of(source)
+    area = vertex_areas(target.template.double().numpy(), target.faces.numpy())
+    grown = np.ones(target.vertex_count)
+    # the coarser head is bent, whichever way is asked, so that there and back is the same place
+    if len(own) <= len(theirs):
+        place, moved = _opened(source)[0], _laid_onto(target, source, progress)
+        grown = vertex_areas(moved, own) / np.maximum(vertex_areas(_opened(target)[0], own), 1e-12)
+    else:
+        place, moved = _laid_onto(source, target, progress), _opened(target)[0]
     index = np.flatnonzero(skin)
     face, barycentrics, distance = closest_on_mesh(moved[index], place, theirs)
-    facing = (_normals(moved, faces)[index] * _mixed(normals, theirs[face], barycentrics)).sum(1)
-    reach = REACH * eye_distance(source)
-    trust = np.where(facing > FACING, np.exp(-((distance / reach) ** 2)), 0.0)
+    normals = _mixed(_normals(place, theirs), theirs[face], barycentrics)
+    reach = REACH * eye_distance(target if len(own) > len(theirs) else source)
+    trust = np.exp(-((distance / reach) ** 2)) * ((_normals(moved, own)[index] * normals).sum(1) > FACING)
     trust[_on_border(theirs, face, barycentrics) & (distance > 0.3 * reach)] = 0
+    trust[grown[index] < FLATTENED * np.median(grown[index])] = 0
     kept = trust > 0.1
     index = index[kept]
     return HeadMap(
-        index, theirs[face[kept]], barycentrics[kept], trust[kept],
-        vertex_areas(target.template.double().numpy(), target.faces.numpy())[index], region_mask(target, *_FACE)[index],
-    )  # fmt: skip
+        index, theirs[face[kept]], barycentrics[kept], trust[kept], area[index], region_mask(target, *_FACE)[index]
+    )
 
 
 def usable_landmarks(head: HeadModel) -> LandmarkEmbedding:
@@ -129,7 +138,9 @@ def spread_over(
     weighted = sp.diags(weights) @ places
     count = places.shape[1]
     system = places.T @ weighted + stiffness * (bending.T @ bending) + 1e-6 * sp.identity(count)
-    return np.asarray(splu(sp.csc_matrix(system)).solve(weighted.T @ values))
+    # the system is symmetric and positive definite: its pattern may be reordered as it is, and nothing needs a pivot
+    how: dict[str, Any] = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
+    return np.asarray(splu(sp.csc_matrix(system), **how).solve(weighted.T @ values))
 
 
 def landmark_rows(head: HeadModel, rows: np.ndarray) -> sp.csr_matrix:
@@ -159,10 +170,13 @@ def _laid_onto(moving: HeadModel, fixed: HeadModel, progress: Progress) -> np.nd
 
     (skin, faces), theirs = skin_of(moving), skin_of(fixed)[1]
     index, bending = np.flatnonzero(skin), laplacian(faces, moving.vertex_count).astype(np.float64)
-    own = sp.identity(moving.vertex_count, format="csr")[index]
-    reach, moved = 4 * REACH * eye_distance(fixed), start
-    # landmarks are places the detector told, good to a millimetre or two: they lead, and in the end the surfaces do
-    moved = start + spread_over(at, landmarks - at @ start, 10 * trust, bending, STIFFNESS[0] / 10)
+    own = sp.identity(moving.vertex_count, format="csr")
+    ears, ear_goals = _ears(moving, start, fixed, goal)
+    reach, early = 4 * REACH * eye_distance(fixed), len(STIFFNESS) // 2
+    leading = sp.vstack([at, own[ears]], format="csr")
+    lead = np.concatenate([trust * len(index) / len(rows), np.ones(len(ears))])
+    led = np.concatenate([landmarks, ear_goals]) - leading @ start
+    moved = start + spread_over(leading, led, lead, bending, STIFFNESS[0] / 10)
     for number, stiffness in enumerate(STIFFNESS):
         progress.check()
         progress.update("map heads", number, len(STIFFNESS))
@@ -170,13 +184,26 @@ def _laid_onto(moving: HeadModel, fixed: HeadModel, progress: Progress) -> np.nd
         found = _mixed(goal, theirs[face], barycentrics)
         facing = (_normals(moved, faces)[index] * _mixed(goal_normals, theirs[face], barycentrics)).sum(1)
         good = (facing > FACING) & (distance < reach) & ~_on_border(theirs, face, barycentrics)
-        places = sp.vstack([own, at], format="csr")
-        lead = trust * (3.0 if number < len(STIFFNESS) // 2 else 0.5)
-        values = np.concatenate([found - start[index], landmarks - at @ start])
-        moved = start + spread_over(places, values, np.concatenate([good.astype(float), lead]), bending, stiffness)
+        # landmarks are good to a millimetre or two, and ears differ: they lead, and in the end the surfaces do
+        share = lead * LEADS[0] if number < early else lead * LEADS[1] * (np.arange(len(lead)) < len(rows))
+        places, values = sp.vstack([own[index], leading], format="csr"), np.concatenate([found - start[index], led])
+        moved = start + spread_over(places, values, np.concatenate([good.astype(float), share]), bending, stiffness)
         reach = max(0.7 * reach, REACH * eye_distance(fixed))
     progress.update("map heads", len(STIFFNESS), len(STIFFNESS))
     return moved
+
+
+def _ears(moving: HeadModel, start: np.ndarray, fixed: HeadModel, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [E] of the moving head's ears and where they belong [E,3]: box onto box, as no landmark tells."""
+    ears, goals = [np.zeros(0, np.int64)], [np.zeros((0, 3))]
+    for name in ("left_ear", "right_ear"):
+        own, theirs = (head.regions.get(name, np.zeros(0, np.int64)) for head in (moving, fixed))
+        if len(own) and len(theirs):
+            (low, high), (to_low, to_high) = ((p.min(0), p.max(0)) for p in (start[own], goal[theirs]))
+            grown = np.clip((to_high - to_low) / np.maximum(high - low, 1e-6), 1 / EAR_GROWS, EAR_GROWS)
+            ears.append(own)
+            goals.append((start[own] - (low + high) / 2) * grown + (to_low + to_high) / 2)
+    return np.concatenate(ears), np.concatenate(goals)
 
 
 def _opened(head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
