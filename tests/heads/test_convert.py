@@ -110,7 +110,9 @@ def test_the_gaze_keeps_its_direction(builtin: HeadModel, maps) -> None:
 
     angle = torch.rad2deg(torch.acos((gaze(before) * gaze(after)).sum(-1).clamp(-1, 1)))
     assert float(angle.max()) < 0.5
-    centres = [head_vertices(p, h)[:, h.regions["left_eyeball"]].mean(1) for p, h in ((before, builtin), (after, other))]
+    centres = [
+        head_vertices(p, h)[:, h.regions["left_eyeball"]].mean(1) for p, h in ((before, builtin), (after, other))
+    ]
     assert np.linalg.norm(centres[0] - centres[1], axis=1).max() < 1.5e-3
 
 
@@ -135,7 +137,9 @@ def test_left_stays_left(builtin: HeadModel, maps, ict: HeadModel) -> None:
         face = region_mask(other, "face", "lips")
         assert moved[face & (x > 0.015)].max() > 5e-3
         assert moved[face & (x < -0.015)].max() < 0.25 * moved[face].max(), other.name
-    assert convert_performance(smile, builtin, ict, head_map=maps(builtin, ict)).expression_names == ict.expression_names
+    assert (
+        convert_performance(smile, builtin, ict, head_map=maps(builtin, ict)).expression_names == ict.expression_names
+    )
 
 
 def test_jaw_and_gaze_as_shapes_and_as_joints(builtin: HeadModel, maps, ict: HeadModel) -> None:
