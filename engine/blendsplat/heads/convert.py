@@ -38,7 +38,7 @@ from blendsplat.heads.model import (
     HeadParams,
 )
 from blendsplat.heads.performance import Performance, check_same_head
-from blendsplat.heads.topology import connected_components, laplacian
+from blendsplat.heads.topology import laplacian
 from blendsplat.progress import Progress
 
 How = Literal["auto", "names", "vertices"]
@@ -57,7 +57,12 @@ JAW_RANGE = ((-0.1, 0.8), (-0.3, 0.3), (-0.3, 0.3))
 BATCH = 64  # frames at once
 ROUNDS = 8  # of the frames' least squares, where the jaw turns and the problem is not linear
 SWEEPS, SETTLED = 200, 1e-6  # over the coefficients of a bounded least squares; the change at which it ends
-NEIGHBOURS = 64  # matched vertices whose offsets a part without a counterpart (eyeball, teeth) follows
+NEIGHBOURS, SOFT = 64, 5 * MM  # places that a vertex without a counterpart goes along with; nearer ones count as this
+ALONG = 0.02  # how much it is held to that, where a place with a counterpart is held with 1
+EYE_WITNESSES = 2.0  # the same, of each eye's centre
+FEWEST_OF_BALL = 10  # vertices that tell a sphere
+AHEAD = 0.6  # cosine to straight ahead, up to which an eyeball must lie behind closed lids
+LEAST_EYEBALL = 0.85  # of the source's: smaller it is not made
 EYEBALLS = ("left_eyeball", "right_eyeball")
 ONE_TO_ONE = ("eyeBlink", "eyeLook")  # their 1 is an end, not an amount
 
@@ -185,62 +190,98 @@ class _Person:
 
 
 def _fit_person(performance: Performance, source: HeadModel, target: HeadModel, head_map: HeadMap) -> _Person:
-    own = _built_in(source, performance.shape, performance.vertex_offsets).template.double().numpy()
-    goal = (own[head_map.corners] * head_map.barycentrics[..., None]).sum(1)
+    person = _built_in(source, performance.shape, performance.vertex_offsets)
+    own, eyes = person.template.double().numpy(), [_eyeball(person, side) for side in range(2)]
+    goal = np.concatenate([_mix(own, head_map), np.stack([eye.centre for eye in eyes])])
     weights = head_map.trust * head_map.area * np.where(head_map.face, 1.0, BEYOND_FACE)
-    rows = head_map.vertices
-    mean = target.template.double().numpy()[rows]
-    directions = target.shape_directions[:, torch.from_numpy(rows)].double().numpy().reshape(target.shape_count, -1)
-    witnesses = np.repeat(PERSON_WITNESSES / weights.sum() * weights, 3) / NEAR**2
-    system = (directions * witnesses) @ directions.T + np.eye(target.shape_count)
-    shape, face = np.zeros(target.shape_count), weights * head_map.face
+    witnesses = np.append(PERSON_WITNESSES * weights / weights.sum(), [EYE_WITNESSES] * 2)
+    rows, count = torch.from_numpy(head_map.vertices), target.shape_count
+    mean = torch.cat([target.template[rows], target.joints[LEFT_EYE_JOINT:]]).double().numpy()
+    directions = torch.cat([target.shape_directions[:, rows], target.joint_shape_directions[:, LEFT_EYE_JOINT:]], 1)
+    flat = directions.double().numpy().reshape(count, -1)
+    precision = np.repeat(witnesses, 3) / NEAR**2
+    system = (flat * precision) @ flat.T + np.eye(count)
+    shape, on_face = np.zeros(count), witnesses * np.append(head_map.face, [True] * 2)
     rotation, shift = np.eye(3), np.zeros(3)
     for _ in range(20):
-        shaped = mean + (shape @ directions).reshape(-1, 3)
-        _, rotation, shift = rigid_motion(goal, shaped, face)
+        shaped = mean + (shape @ flat).reshape(-1, 3)
+        _, rotation, shift = rigid_motion(goal, shaped, on_face)
         placed = goal @ rotation.T + shift
-        if target.shape_count:
-            shape = np.linalg.solve(system, directions @ (witnesses * (placed - mean).ravel()))
-    shaped = mean + (shape @ directions).reshape(-1, 3)
-    offsets = _offsets(target, head_map, goal @ rotation.T + shift - shaped)
-    _move_eyes(offsets, shape, target, (_eye_centres(source, performance) @ rotation.T + shift))
+        shape = np.linalg.solve(system, flat @ (precision * (placed - mean).ravel()))
+    missing = placed - mean - (shape @ flat).reshape(-1, 3)
+    offsets = _offsets(target, head_map, missing[:-2])
+    for side, eye in enumerate(eyes):
+        _move_eyeball(offsets, target, shape, side, _Ball(eye.centre @ rotation.T + shift, eye.radius))
     return _Person(shape, offsets, rotation, shift)
 
 
+def _mix(vertices: np.ndarray, head_map: HeadMap) -> np.ndarray:
+    """The places [P,3] on the source's vertices [V,3]."""
+    mixed: np.ndarray = (vertices[head_map.corners] * head_map.barycentrics[..., None]).sum(1)
+    return mixed
+
+
 def _offsets(target: HeadModel, head_map: HeadMap, missing: np.ndarray) -> np.ndarray:
-    """Vertex offsets [V,3] that bring the P places by ``missing`` [P,3]; parts of the mesh without a place among them
-    (eyeballs, teeth) move as one with the skin around them."""
+    """Vertex offsets [V,3] that bring the P places by ``missing`` [P,3]; what has no counterpart (teeth, the mouth's
+    inside, the neck's end) goes along with the places around it."""
     count, faces = target.vertex_count, target.faces.numpy()
-    places = sp.csr_matrix(
-        (np.ones(len(missing)), (np.arange(len(missing)), head_map.vertices)), shape=(len(missing), count)
-    )
-    bending = laplacian(faces, count).astype(np.float64)
-    offsets = spread_over(places, missing, head_map.trust, bending, FOLLOWS)
     template = target.template.double().numpy()
-    matched, (parts, labels) = template[head_map.vertices], connected_components(faces, count)
-    for part in np.setdiff1d(np.arange(parts), labels[head_map.vertices]):
-        mine = labels == part
-        distance, _ = cKDTree(template[mine]).query(matched)
-        near = np.argsort(distance)[:NEIGHBOURS]
-        offsets[mine] = missing[near].mean(0)
-    return offsets
+    others = np.setdiff1d(np.arange(count), head_map.vertices)
+    near = min(NEIGHBOURS, len(missing))
+    distance, index = cKDTree(template[head_map.vertices]).query(template[others], k=range(1, near + 1))
+    share = 1 / (distance**2 + SOFT**2)
+    along = (missing[index] * (share / share.sum(1, keepdims=True))[..., None]).sum(1)
+    rows = np.concatenate([head_map.vertices, others])
+    places = sp.identity(count, format="csr")[rows]
+    weights = np.concatenate([head_map.trust, np.full(len(others), ALONG)])
+    bending = laplacian(faces, count).astype(np.float64)
+    return spread_over(places, np.concatenate([missing, along]), weights, bending, FOLLOWS)
 
 
-def _eye_centres(source: HeadModel, performance: Performance) -> np.ndarray:
-    """[2,3] on the resting head: the joints, and how far the offsets move the eyeballs off them."""
-    centres = _built_in(source, performance.shape, performance.vertex_offsets).joints.double().numpy()[LEFT_EYE_JOINT:]
-    moved = [
-        performance.vertex_offsets[region].mean(0) if len(region := source.regions.get(name, ())) else np.zeros(3)
-        for name in EYEBALLS
-    ]
-    return centres + np.stack(moved)
+@dataclass(frozen=True)
+class _Ball:
+    """An eyeball: centre [3]; radius 0 where the head does not say which vertices are its eye's."""
+
+    centre: np.ndarray
+    radius: float
 
 
-def _move_eyes(offsets: np.ndarray, shape: np.ndarray, target: HeadModel, centres: np.ndarray) -> None:
-    """Bring the target's eyeballs as one to ``centres`` [2,3]."""
-    joints = target.joints.double().numpy() + np.einsum("s,sjc->jc", shape, target.joint_shape_directions.numpy())
-    for name, joint, centre in zip(EYEBALLS, joints[LEFT_EYE_JOINT:], centres, strict=True):
-        offsets[target.regions.get(name, np.zeros(0, np.int64))] = centre - joint
+def _eyeball(person: HeadModel, side: int) -> _Ball:
+    """Of a personal resting head: the sphere nearest to its vertices, which may lie off the joint."""
+    region = person.regions.get(EYEBALLS[side], np.zeros(0, np.int64))
+    if len(region) < FEWEST_OF_BALL:
+        return _Ball(person.joints[LEFT_EYE_JOINT + side].double().numpy(), 0.0)
+    points = person.template.double().numpy()[region]
+    matrix = np.concatenate([2 * points, np.ones((len(points), 1))], 1)
+    solution = np.linalg.lstsq(matrix, (points**2).sum(1), rcond=None)[0]
+    return _Ball(solution[:3], float(np.sqrt(max(solution[3] + solution[:3] @ solution[:3], 0.0))))
+
+
+def _move_eyeball(offsets: np.ndarray, target: HeadModel, shape: np.ndarray, side: int, goal: _Ball) -> None:
+    """Give the target's eyeball the source's place and size, or a little less, so that its lids close over it."""
+    bare = _built_in(target, shape, offsets * 0)
+    own = _eyeball(bare, side)
+    if own.radius == 0:
+        return
+    region = bare.regions[EYEBALLS[side]]
+    points = bare.template.double().numpy()[region]
+    placed = (goal.radius / own.radius if goal.radius > 0 else 1.0) * (points - own.centre)
+    lids = _closed_lids(_built_in(target, shape, offsets), side) - goal.centre
+    before, covered = (array[array[:, 2] > AHEAD * np.linalg.norm(array, axis=1)] for array in (placed, lids))
+    if len(before) and len(covered):
+        front, clear = np.linalg.norm(before, axis=1).max(), np.quantile(np.linalg.norm(covered, axis=1), 0.05)
+        placed = placed * np.clip(clear / front, LEAST_EYEBALL, 1.0)
+    offsets[region] = goal.centre + placed - points
+
+
+def _closed_lids(person: HeadModel, side: int) -> np.ndarray:
+    """Where the lids' vertices [N,3] of a resting head lie when that eye is shut."""
+    directions = person.eyelid_directions[side]
+    if (blink := f"eyeBlink{SIDES[side]}") in person.expression_names:
+        directions = person.expression_directions[person.expression_names.index(blink)]
+    region = person.regions.get(("left_eyelids", "right_eyelids")[side], np.zeros(0, np.int64))
+    closed: np.ndarray = (person.template + directions)[torch.from_numpy(region)].double().numpy()
+    return closed
 
 
 def _built_in(head: HeadModel, shape: np.ndarray, offsets: np.ndarray) -> HeadModel:
