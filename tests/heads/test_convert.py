@@ -215,6 +215,23 @@ def test_a_persons_offsets_come_along(builtin: HeadModel, maps, ict: HeadModel) 
     assert apart(builtin, before, back).mean() < 0.2
 
 
+def test_eyeballs_lie_behind_lids_that_close(builtin: HeadModel, maps, ict: HeadModel) -> None:
+    shut = lively(builtin, 1)
+    for name in ("expression", "jaw_pose", "eyes_pose", "neck_pose"):
+        getattr(shut, name)[:] = 0
+    for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+        shut.expression[:, builtin.expression_names.index(name)] = 1
+    after = convert_performance(shut, builtin, ict, head_map=maps(builtin, ict))
+    tracked, there = head_vertices(shut, builtin)[0], head_vertices(after, ict)[0]
+    for side in ("left", "right"):
+        centre = tracked[builtin.regions[f"{side}_eyeball"]].mean(0)
+        ball, lids = (there[ict.regions[f"{side}_{part}"]] - centre for part in ("eyeball", "eyelids"))
+        # before the eye's middle, seen from the camera that looks along +z
+        ball, lids = (part[np.hypot(part[:, 0], part[:, 1]) < 0.007] for part in (ball, lids))
+        lids = lids[lids[:, 2] < 0]
+        assert len(lids) > 5 and ball[:, 2].min() > np.quantile(lids[:, 2], 0.9) - 5e-4
+
+
 def test_flags_times_and_camera_stay(builtin: HeadModel, maps, tmp_path: Path) -> None:
     other, before = turned_head(builtin), lively(builtin, 9)
     before.valid[[0, 4, 5, 8]] = False

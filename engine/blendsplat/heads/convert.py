@@ -38,6 +38,7 @@ from blendsplat.heads.model import (
     HeadParams,
 )
 from blendsplat.heads.performance import Performance, check_same_head
+from blendsplat.heads.portrait import region_mask
 from blendsplat.heads.topology import laplacian
 from blendsplat.progress import Progress
 
@@ -49,6 +50,7 @@ WITNESSES = 300.0  # how many independent places a face is worth to its expressi
 PERSON_WITNESSES = 20.0  # and to the shape, the rest of which are offsets: more ask for people who do not exist
 BEYOND_FACE = 0.2  # how much ears, scalp and neck count in the person's shape, where the face counts 1
 FOLLOWS = 0.05  # stiffness of the vertex offsets, in areas of a vertex
+LOOKED_AT, FEATURES_COUNT = ("lips", "left_eyelids", "right_eyelids"), 4.0  # what speaks counts so much more by area
 PLACES = 1500  # of the face, whose movements are compared
 SIGMA = 1.0  # of an expression's coefficient about what its name says, or about zero
 LID_SIGMA = 0.2  # of a lid's: a millimetre of a lid is little to a face and all to an eye
@@ -307,7 +309,8 @@ class _Places:
             rows = np.arange(len(head_map.vertices))
         if len(rows) > PLACES:
             rows = np.sort(np.random.default_rng(0).choice(rows, PLACES, replace=False))
-        weights = head_map.trust[rows] * head_map.area[rows]
+        looked_at = region_mask(target, *LOOKED_AT)[head_map.vertices[rows]]
+        weights = head_map.trust[rows] * head_map.area[rows] * np.where(looked_at, FEATURES_COUNT, 1.0)
         corners, mix = head_map.vertices[rows][:, None], np.ones((len(rows), 1))
         return cls(
             _at(_built_in(source, performance.shape, performance.vertex_offsets), head_map.corners[rows],
