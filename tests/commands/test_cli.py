@@ -38,6 +38,7 @@ COMMANDS = (
     "export",
     "import-recording",
     "export-vhap",
+    "convert-performance",
     "weights",
     "info",
     "demo",

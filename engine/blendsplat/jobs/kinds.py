@@ -14,6 +14,7 @@ from typing import Any, Literal
 from blendsplat.jobs import options as opt
 from blendsplat.jobs.avatar_work import run_evaluate, run_train
 from blendsplat.jobs.clip_work import run_import, run_recording, run_track, run_vhap
+from blendsplat.jobs.convert_work import run_convert
 from blendsplat.jobs.kaolrm_work import run_generate_heads, run_train_kaolrm
 from blendsplat.jobs.photograph_work import (
     run_evaluate_coverage,
@@ -49,6 +50,7 @@ KINDS = {
         JobKind("track", "tracking", opt.TrackOptions, run_track),
         JobKind("recording", "reading the recording", opt.RecordingOptions, run_recording),
         JobKind("vhap", "exporting", opt.VhapOptions, run_vhap),
+        JobKind("convert", "converting", opt.ConvertOptions, run_convert),
         JobKind("fit_image", "fitting the head", opt.FitImageOptions, run_fit_image),
         JobKind("export_head", "exporting the head", opt.ExportHeadOptions, run_export_head),
         JobKind("evaluate_fit", "evaluating", opt.EvaluateFitOptions, run_evaluate_fit),

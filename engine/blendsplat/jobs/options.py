@@ -196,6 +196,25 @@ class VhapOptions(Options):
     output: AnyPath = Field(description="the folder to write")
 
 
+class ConvertOptions(Options):
+    """Carry a tracked clip or a fitted photograph over to another head."""
+
+    tracked: AnyPath = Field(description="a tracked clip folder, its tracking.npz, or a folder that fit-image wrote")
+    head: str = Field(
+        min_length=1, description="the other head: builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
+    )
+    output: AnyPath = Field(
+        description="the .npz to write, or a folder for tracking.npz; of a fit: the new fit's folder"
+    )
+    how: Literal["auto", "names", "vertices"] = Field(
+        "auto",
+        description="expressions by names, by the vertices' movements, or auto: by names where both heads have ARKit's",
+    )
+    tracked_head: str | None = Field(
+        None, min_length=1, description="where the head that was tracked lies now, if it was moved"
+    )
+
+
 class TrainOptions(Options):
     """Train an avatar from a tracked clip folder; continues from its checkpoint when there is one."""
 
