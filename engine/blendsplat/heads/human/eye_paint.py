@@ -29,7 +29,7 @@ def _eyeball(p: Canvas, centre: np.ndarray, side: int) -> None:
     away = np.where(ahead > 0, r, 32 - r)  # grows over the back of the ball
     tired = 0.4 + 0.6 * look.age
 
-    white = np.array((0.83, 0.80, 0.775), np.float32) - look.age * np.array((0.03, 0.045, 0.075), np.float32)
+    white = np.array((0.79, 0.76, 0.735), np.float32) - look.age * np.array((0.03, 0.045, 0.075), np.float32)
     p.colour[:] = white
     cloud = p.noise.plane(dx / 3.5, dy / 3.5, 5)
     p.colour *= (0.955 + 0.09 * cloud)[:, None]

@@ -11,7 +11,7 @@ from blendsplat.heads.human.canvas import Array, Canvas, Texels, bump, fade
 # the hairline: height above the eyes (mm) over the angle round the head from straight ahead (degrees)
 _HAIRLINE = (
     (0, 15, 28, 40, 50, 58, 66, 74, 82, 86, 90, 96, 104, 112, 135, 180),
-    (66, 66.5, 64, 57, 44, 31, 14, -4, -22, -24, -10, 6, 2, -12, -50, -64),
+    (63, 65, 66, 60, 47, 36, 22, 0, -20, -24, -14, 4, 2, -12, -50, -64),
 )
 _WHORL = np.array((6.0, 104.0, -62.0))  # where the hairs of the head part
 _MIDDLE = np.array((0.0, 10.0, -10.0))
@@ -32,7 +32,7 @@ def _stubble(p: Canvas) -> None:
     rows, part, beard = p.at.keep("beard", _beard)
     skin = Canvas(part, look, p.noise, p.colour[rows])
     uneven = p.noise.solid(part, 11)[0]
-    mask = fade(0.10, 0.75, beard + 0.35 * (uneven - 0.5))
+    mask = fade(0.05, 0.95, beard + 0.5 * (uneven - 0.5) * (beard < 0.9))
     hair = np.array(look.hair, np.float32)
     # roots shine through light skin blue-grey; hairs are dots that grow to short strokes
     dots, sparse = p.noise.solid(part, 0.62)
@@ -50,11 +50,11 @@ def _beard(at: Texels) -> tuple[np.ndarray, Texels, Array]:
     """How densely beards grow, 0..1: chin, jaw, upper lip; the cheek's border runs from the ear to the mouth."""
     ax, y = at.ax, at.y
     border = PchipInterpolator((0, 18, 30, 42, 55, 66, 74, 82, 100), (-88, -86, -76, -72, -60, -42, -22, -5, -5))
-    jaw = fade(3, -7, y - border(ax)) * fade(-138, -118, y) * fade(-14, 6, at.z)
-    under = fade(-152, -122, y)
-    lip_top = fade(-56, -60, y + 0.05 * ax) * fade(-78, -73, y) * fade(31, 26, ax) * (at.z > 80)
+    jaw = fade(9, -12, y - border(ax)) * fade(100, 68, at.angle)
+    under = fade(-146, -112, y + 0.25 * (at.z - 60))
+    lip_top = fade(-54, -62, y + 0.10 * ax) * fade(-80, -72, y) * fade(34, 22, ax) * (at.z > 80)
     gap = bump(ax, 3.0) * bump(y + 59, 6)
-    corner = fade(5, 1, np.abs(ax - 29)) * fade(-72, -76, y) * fade(-100, -90, y)
+    corner = fade(8, 0, np.abs(ax - 29)) * fade(-66, -76, y) * fade(-102, -88, y)
     soul = bump(ax - 14, 5) * bump(y + 91, 5)
     red = fade(-1.6, 0.2, _lips_at(at))
     beard = np.maximum(np.maximum(jaw * under, lip_top * (1 - 0.4 * gap)), 0.9 * corner * (at.z > 70))
@@ -78,29 +78,28 @@ def _brows(p: Canvas) -> None:
     spine = PchipInterpolator(place, np.array((14.2, 16.4, 18.6, 20.1, 21.3, 21.5, 19.9, 16.4, 13.2))
                               + arch * np.array((-1, -1, -0.6, 0.8, 2.6, 3.0, 1.6, -0.8, -1.8)))  # fmt: skip
     half = PchipInterpolator(place, np.array((3.3, 4.0, 4.1, 3.8, 3.3, 2.8, 2.1, 1.2, 0.5)))
-    thick = 0.62 + 0.75 * look.brow_thickness
+    thick = 0.72 + 0.80 * look.brow_thickness
     ax = np.clip(part.ax, 9, 58)
     slope = spine.derivative()(ax).astype(np.float32)
     off = ((part.y - spine(ax)) / np.sqrt(1 + slope**2)).astype(np.float32)
     across = off / (half(ax).astype(np.float32) * np.float32(thick))
-    # hairs rise at the nose and lie down along the brow, those above pointing down and those below up
-    t = fade(11, 40, part.ax)
-    run = part.ax + 0.15 * (part.z - 90)
-    lean = (1 - t) * 0.9 - 0.55 * across * t
-    cross = off - lean * 0  # across the brow, mm
-    u = np.where(part.ax < 60, run * (1 - t) * 1.0 + t * 0, 0)
-    u = (run - off * (0.25 + 1.9 * t + 0.0 * lean) * np.where(off > 0, -0.75, 1.0)).astype(np.float32)
-    del cross
-    fine = p.noise.plane(u / 0.62 + 57 * (part.x > 0), off / 4.5)
-    coarse = p.noise.plane(u / 1.35 + 31 * (part.x > 0), off / 6.0, 33)
+    # hairs rise at the nose and lie down along the brow; those above point down a little, those below up
+    t = fade(12, 34, part.ax)
+    run = part.ax + 0.15 * (90 - part.z)
+    lean = (0.35 + 0.9 * t) * np.float32(1) - 0.55 * t * np.tanh(1.2 * across)
+    u = run - off * lean - 0.9 * t * np.abs(off) * np.tanh(across)
+    wave = p.noise.solid(part, 3.0)[1] - 0.5
+    u = (u + 1.2 * wave).astype(np.float32)
+    fine = p.noise.plane(u / 0.55 + 57 * (part.x > 0), off / 3.2)
+    coarse = p.noise.plane(u / 1.3 + 31 * (part.x > 0), off / 4.5, 33)
     ragged = across + 0.55 * (fine - 0.5) + 0.25 * (coarse - 0.5)
     body = fade(1.15, 0.30, np.abs(ragged)) * fade(9.5, 15, part.ax + 5 * (fine - 0.5)) * fade(58.5, 50, part.ax)
-    hairs = fade(0.30, 0.68, 0.6 * fine + 0.4 * coarse)
+    hairs = fade(0.25, 0.70, 0.6 * fine + 0.4 * coarse)
     hair = np.array(look.hair, np.float32)
     hair = np.minimum(hair * 0.72, 0.42 * np.array((1.0, 0.86, 0.70), np.float32))
     soft = fade(1.35, 0.2, np.abs(across)) * fade(8, 20, part.ax) * fade(60, 48, part.ax)
     skin.over((0.10 + 0.28 * look.brow_density) * soft, 0.5 * hair + 0.5 * np.array(look.skin, np.float32) * 0.75)
-    skin.over(np.clip(body * (0.22 + 1.0 * hairs), 0, 1) * (0.45 + 0.5 * look.brow_density), hair)
+    skin.over(np.clip(body * (0.30 + 0.85 * hairs), 0, 1) * (0.45 + 0.5 * look.brow_density), hair)
     p.merge(rows, skin)
 
 
@@ -111,10 +110,10 @@ def _brow_part(at: Texels) -> tuple[np.ndarray, Texels]:
 
 def _scalp(p: Canvas) -> None:
     look = p.look
-    rows, part, within, round_, along = p.at.keep("scalp", _scalp_part)
+    rows, part, within, round_, along, cropped = p.at.keep("scalp", _scalp_part)
     scalp = Canvas(part, look, p.noise, p.colour[rows])
     hair = np.array(look.hair, np.float32)
-    wobble = 9 * (p.noise.solid(part, 15)[0] - 0.5) + 5 * (p.noise.solid(part, 5)[0] - 0.5)
+    wobble = 10 * (p.noise.solid(part, 15)[0] - 0.5) + 8 * (p.noise.solid(part, 4.5)[0] - 0.5)
     inside = within + wobble  # mm from the hairline, > 0 in the hair
     if look.scalp_hair == "shaved":
         dots = p.noise.solid(part, 0.9)[0]
@@ -122,20 +121,26 @@ def _scalp(p: Canvas) -> None:
                    0.6 * hair + 0.22 * np.array(look.skin, np.float32) * np.array((0.85, 0.92, 1.0)))  # fmt: skip
         p.merge(rows, scalp)
         return
-    strands = p.noise.plane(round_ / 0.8, along / 13)
-    fine = p.noise.plane(round_ / 0.42, along / 8, 20)
-    tufts = p.noise.plane(round_ / 5.5, along / 11, 50)
-    root = fade(-6, 13, inside + 7 * (strands - 0.5))  # the skin shines through at the border
-    single = fade(0.35, 0.75, 0.55 * strands + 0.45 * fine + 0.55 * (fade(-7, 15, inside) - 0.5))
-    mask = np.clip(root * (0.30 + 0.9 * single), 0, 1)
-    mask = np.maximum(mask, fade(6, 20, inside)) * 0.985
-    light = 0.42 + 0.55 * strands + 0.35 * (fine - 0.3) + 0.35 * (tufts - 0.5)
-    scalp.over(mask, np.clip(hair * np.maximum(light, 0.12)[:, None] * 1.1, 0, 1))
+    strands = p.noise.plane(round_ / 0.85, along / 9)
+    fine = p.noise.plane(round_ / 0.42, along / 5, 20)
+    tufts = p.noise.plane(round_ / 4.5 + 0.15 * along / 4.5, along / 9, 50)
+    patches = p.noise.solid(part, 22)[1]
+    # hairs stand apart at the border and where they are cut short: over the ears and in the neck
+    single = 0.5 * strands + 0.5 * fine
+    dense = fade(-7, 17, inside) * (1 - 0.35 * cropped)
+    mask = fade(0.62, 0.18, single + 0.75 * (1 - dense) - 0.25) * fade(-11, -1, inside)
+    mask = np.maximum(mask * 0.94, 0.80 * fade(-5, 18, inside) * (1 - 0.25 * cropped))
+    light = 0.40 + 0.62 * strands + 0.45 * (fine - 0.4) + 0.30 * (tufts - 0.5) + 0.25 * (patches - 0.5)
+    shine = 1 + 0.30 * bump(along - 70 - 14 * (patches - 0.5), 20)
+    colour = hair * (np.clip(light, 0.15, 1.6) * shine)[:, None]
+    colour = colour + (0.16 * cropped)[:, None] * np.array(look.skin, np.float32) * np.array((0.75, 0.78, 0.82))
+    scalp.over(mask, np.clip(colour, 0, 1))
     p.merge(rows, scalp)
 
 
-def _scalp_part(at: Texels) -> tuple[np.ndarray, Texels, Array, Array, Array]:
-    """(rows, texels, mm inside the hairline, place round the whorl, place along the hairs from it; both mm)."""
+def _scalp_part(at: Texels) -> tuple[np.ndarray, Texels, Array, Array, Array, Array]:
+    """(rows, texels, mm inside the hairline, place round the whorl, place along the hairs from it, both mm, and how
+    short they are cut)."""
     line = PchipInterpolator(*_HAIRLINE)
     within = (at.y - line(np.clip(at.angle, 0, 180))).astype(np.float32)
     within = np.where(at.ear > 0.4, -30, within)
@@ -151,4 +156,5 @@ def _scalp_part(at: Texels) -> tuple[np.ndarray, Texels, Array, Array, Array]:
     turn = np.arctan2(arms @ second, arms @ first) + 0.35 * np.exp(-polar / 0.25)  # the whorl's swirl
     return (
         rows, part, within[rows], (turn * 78).astype(np.float32), (polar * radius).astype(np.float32),
+        (fade(42, -5, part.y) * fade(45, 65, part.angle)).astype(np.float32),
     )  # fmt: skip

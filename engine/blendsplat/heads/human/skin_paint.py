@@ -149,7 +149,7 @@ def _folds(p: Canvas) -> None:
     wide = Canvas(part, p.look, p.noise, p.colour[rows])
     wobble = p.noise.solid(part, 9)[0] - 0.5
     thin = p.noise.solid(part, 4.1)[1]
-    shade = np.array((0.80, 0.66, 0.62), np.float32)
+    shade = np.array((0.78, 0.68, 0.64), np.float32)
     lines = fade(0.2, 0.9, age)
     wide.times((0.16 + 0.55 * age) * folds["nasolabial"], shade)
     wide.times((0.05 + 0.5 * age) * folds["marionette"], shade)
@@ -157,11 +157,11 @@ def _folds(p: Canvas) -> None:
     wide.times(-0.25 * age * folds["bag_light"], shade)
     wide.times(0.28 * folds["chin"], shade)
     if lines > 0:
-        y = part.y + 5.5 * wobble
+        y = part.y + 3.5 * (p.noise.solid(part, 17)[1] - 0.5) + 1.5 * wobble
         for height in (35.0, 44.5, 54.0):
             off = y - height - 2.5 * bump(part.ax - 24, 14)
-            line = bump(off, 0.9) - 0.5 * bump(off - 2.2, 1.5)
-            wide.times(0.65 * lines * folds["forehead"] * line * fade(0.25, 0.6, thin), shade)
+            line = bump(off, 1.0) - 0.4 * bump(off - 2.4, 1.7)
+            wide.times(0.55 * lines * folds["forehead"] * line * fade(0.20, 0.65, thin), shade)
         wide.times(0.8 * lines * folds["frown"], shade)
         angle = folds["crow_angle"] + 0.25 * wobble
         feet = bump((angle * 2.6) % 1 - 0.5, 0.16) * folds["crow"]
@@ -318,12 +318,12 @@ def _lid(p: Canvas, at: AtRim) -> None:
     outer = fade(0.05, 0.22, along)
     p.over(0.93 * up * line * outer * (0.75 + 0.25 * root), lash)
     strokes = p.noise.plane((at.run + 0.45 * d * (along - 0.45)) / 0.42, d / 9)
-    reach = (1.0 + 2.2 * look.lashes) * (0.6 + 0.7 * along) * (0.5 + strokes)
-    p.over(0.75 * root * up * skin * fade(0.50, 0.68, strokes) * fade(reach, 0.3 * reach, d) * outer, lash)
+    reach = (0.7 + 1.3 * look.lashes) * (0.5 + 0.8 * along) * (0.5 + strokes)
+    p.over(0.55 * root * up * skin * fade(0.50, 0.68, strokes) * fade(reach, 0.3 * reach, d) * outer, lash)
     sparse = fade(0.56, 0.74, p.noise.plane((at.run - 0.5 * d * (along - 0.45)) / 0.55, d / 9, 60))
     low_line = fade(0.55, 0.05, np.abs(d)) * 0.35
     p.over(root * low * fade(0.25, 0.45, along) * ends * np.maximum(
-        low_line, 0.55 * sparse * skin * fade(2.0 + 0.8 * look.lashes, 0.4, d)), lash)  # fmt: skip
+        low_line, 0.42 * sparse * skin * fade(1.5 + 0.8 * look.lashes, 0.3, d)), lash)  # fmt: skip
     if look.liner > 0:
         wide = 0.5 + 1.3 * look.liner * fade(0.1, 0.9, along)
         p.over(0.9 * min(1.0, 2 * look.liner) * up * fade(wide + 0.35, wide - 0.2, d) * fade(-2.5, -1.5, d) * outer,
