@@ -25,8 +25,10 @@ _MAP_EXTENT = 0.46
 _MAP_DISTANCE = 12.0  # far enough that the pinhole is as good as parallel
 _MAP_BIAS = 0.0035
 _BOUNCE = (0.13, 0.085, 0.075)
+# how far light reaches into the mouth (metres), and how much more than is seen of it: enamel and flesh pass it on
+_MOUTH_LIGHT = {"mouth_interior": (0.022, 1.0), "tongue": (0.045, 1.7)}
 _CORNEA, _CORNEA_EDGE = 1.75, 0.42  # how much rounder than its ball an eye is in front, and up to which sine
-_LAMP_EDGE = 0.9885  # cosine of half the angle that the lamp's mirror image fills in a wet eye
+_LAMP_EDGE = 0.991  # cosine of half the angle that the lamp's mirror image fills in a wet eye
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,8 @@ def _surface_of(head: HeadModel) -> Tensor:
             # What light enters the mouth fades with depth; the depth maps alone are too coarse to say so.
             rows = torch.from_numpy(head.regions[name])
             behind = head.template[rows, 2].max() - head.template[rows, 2]
-            teeth = name.startswith("teeth")
-            openness = torch.exp(-behind / (0.022 if name == "mouth_interior" else 0.03)).clamp(0.12, 0.95)
-            surface[rows, 2] = openness * (1.4 if teeth else 1.0)  # enamel passes light on
+            reach, passed_on = _MOUTH_LIGHT.get(name, (0.03, 1.4))
+            surface[rows, 2] = torch.exp(-behind / reach).clamp(0.12, 0.95) * passed_on
     return surface
 
 
@@ -215,7 +216,7 @@ def _shade(
     highlight = highlight + pixel[:, 9:10] * 3.0 * torch.sigmoid((wet_cosine - _LAMP_EDGE) * 1500)
     # Seen along the surface, skin mirrors the sky: what tells dark skin from dark paint.
     grazing = (1 - (normal * to_eye).sum(-1, keepdim=True).clamp(0, 1)).pow(4)
-    sheen = (0.30 * pixel[:, 7:8] + 0.12 * pixel[:, 9:10]) * grazing * pixel[:, 3:6] * (1 + relief)
+    sheen = (0.17 * pixel[:, 7:8] + 0.10 * pixel[:, 9:10]) * grazing * pixel[:, 3:6] * (1 + relief)
     colour = torch.zeros(ids.numel(), 3)
     lit_up = albedo * (diffuse + pixel[:, 3:6]) * 0.62
     colour[covered] = lit_up + highlight * torch.tensor(light.key) * 0.5 + sheen * 0.62

@@ -36,7 +36,9 @@ def _stubble(p: Canvas) -> None:
     hair = np.array(look.hair, np.float32)
     # roots shine through light skin blue-grey; hairs are dots that grow to short strokes
     dots, sparse = p.noise.solid(part, 0.62)
-    strokes = p.noise.plane(part.x / 0.5 + 0.25 * part.z, (part.y - 0.4 * part.z) / (0.8 + 2.2 * look.stubble))
+    round_ = np.sign(part.x) * part.angle * np.float32(np.pi / 180 * 75)  # mm round the head
+    length = 0.8 + 2.2 * look.stubble
+    strokes = p.noise.plane((round_ + 0.35 * part.y) / 0.5, (part.y - 0.3 * np.abs(round_)) / length)
     shade = 0.30 * look.stubble**0.8 * (0.65 + 0.7 * uneven)
     skin.over(mask * shade, 0.55 * hair + 0.30 * np.array(look.skin, np.float32) * np.array((0.80, 0.88, 0.95)))
     grain = np.clip(0.5 * fade(0.50, 0.80, dots) + 0.6 * fade(0.52, 0.80, strokes), 0, 1)

@@ -71,8 +71,8 @@ def _numbers(name: str, values: object, count: int) -> tuple[float, ...]:
 
 # sRGB from very light to very dark, and the hair and eyes that go with them: (skin, share of light hair and eyes)
 _SKINS = (
-    ((0.90, 0.73, 0.65), 0.75), ((0.86, 0.67, 0.58), 0.55), ((0.81, 0.61, 0.50), 0.30), ((0.74, 0.54, 0.42), 0.12),
-    ((0.62, 0.43, 0.32), 0.05), ((0.49, 0.33, 0.245), 0.0), ((0.37, 0.245, 0.185), 0.0), ((0.28, 0.185, 0.145), 0.0),
+    ((0.90, 0.73, 0.65), 0.75), ((0.86, 0.67, 0.58), 0.55), ((0.81, 0.61, 0.50), 0.30), ((0.74, 0.55, 0.44), 0.12),
+    ((0.63, 0.45, 0.345), 0.05), ((0.49, 0.33, 0.245), 0.0), ((0.37, 0.245, 0.185), 0.0), ((0.28, 0.185, 0.145), 0.0),
 )  # fmt: skip
 _DARK_HAIR = ((0.055, 0.045, 0.042), (0.09, 0.065, 0.052), (0.15, 0.10, 0.07))
 _LIGHT_HAIR = ((0.25, 0.165, 0.105), (0.36, 0.25, 0.155), (0.55, 0.42, 0.27), (0.68, 0.55, 0.37), (0.45, 0.21, 0.11))
@@ -89,7 +89,7 @@ def random_look(rng: np.random.Generator) -> Look:
     low = int(place)
     part, (a, light_a), (b, light_b) = place - low, _SKINS[low], _SKINS[min(low + 1, len(_SKINS) - 1)]
     skin = np.array(a) * (1 - part) + np.array(b) * part
-    skin = skin * rng.normal(1, 0.02, 3) * rng.normal(1, 0.03)
+    skin = skin * rng.normal(1, 0.012, 3) * rng.normal(1, 0.03)
     light = light_a * (1 - part) + light_b * part
     age = float(rng.beta(1.6, 2.2))
     hair = np.array(_pick(rng, _LIGHT_HAIR if rng.random() < light else _DARK_HAIR)) * rng.uniform(0.85, 1.15)

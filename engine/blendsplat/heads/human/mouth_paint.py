@@ -28,8 +28,8 @@ def _lining(p: Canvas, name: str) -> None:
     mottled = p.noise.solid(at, 4)[0]
     p.colour[:] = np.array((0.60, 0.29, 0.28), np.float32) * (0.85 + 0.3 * mottled)[:, None]
     depth = fade(78, 20, at.z)
-    p.times(depth, (0.20, 0.11, 0.11))
-    p.times(0.8 * fade(60, 0, at.z), (0.35, 0.25, 0.25))
+    p.times(depth, (0.36, 0.18, 0.17))
+    p.times(0.8 * fade(45, -5, at.z), (0.40, 0.30, 0.30))
 
 
 def _teeth(p: Canvas, name: str) -> None:
@@ -66,7 +66,7 @@ def _teeth(p: Canvas, name: str) -> None:
 
 def _tongue(p: Canvas, name: str) -> None:
     at = p.at
-    p.colour[:] = np.array((0.72, 0.40, 0.39), np.float32)
+    p.colour[:] = np.array((0.80, 0.48, 0.46), np.float32)
     bumps = p.noise.solid(at, 1.1)[0]
     cloud = p.noise.solid(at, 6)[1]
     p.colour *= (0.86 + 0.20 * bumps + 0.10 * cloud)[:, None]
@@ -74,4 +74,4 @@ def _tongue(p: Canvas, name: str) -> None:
     p.over(0.30 * top * fade(22, 45, at.z) * fade(78, 60, at.z) * (0.5 + bumps), (0.80, 0.62, 0.58))
     p.times(0.45 * top * bump(at.x, 1.1) * fade(20, 40, at.z), (0.66, 0.50, 0.50))
     p.times(0.7 * fade(0.2, -0.5, at.normal[:, 1]), (0.72, 0.50, 0.50))
-    p.times(fade(55, 12, at.z), (0.28, 0.18, 0.18))
+    p.times(fade(48, 10, at.z), (0.40, 0.28, 0.28))
