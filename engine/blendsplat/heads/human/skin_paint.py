@@ -41,7 +41,7 @@ def _tone(p: Canvas) -> None:
     grain, _ = p.noise.solid(at, 2.3)
     pores, fine = p.noise.solid(at, 0.85)
     age = p.look.age
-    value = (0.055 * (patches - 0.5) + (0.04 + 0.05 * age) * (mottles - 0.5) + 0.035 * (grain - 0.5)) * 1.0
+    value = (0.055 * (patches - 0.5) + (0.04 + 0.05 * age) * (mottles - 0.5) + 0.035 * (grain - 0.5))
     value += 0.05 * (pores - 0.5) + 0.02 * (fine - 0.5)
     redness = 0.05 * (warm - 0.5) + (0.045 + 0.05 * age) * (red - 0.5) + 0.03 * (grain - 0.5)
     factor = 1 + value[:, None] + redness[:, None] * np.array((0.25, -0.75, -0.55), np.float32)
@@ -101,7 +101,7 @@ def _spots(p: Canvas) -> None:
         field, _ = p.noise.solid(at, 6.1)
         edge, _ = p.noise.solid(at, 2.7)
         stains = fade(0.70, 0.80, field + 0.12 * (edge - 0.5))
-        p.times((look.age - 0.45) * 0.9 * dense * stains, (0.84, 0.70, 0.60))
+        p.times((look.age - 0.45) * 0.7 * dense * stains, (0.80, 0.72, 0.64))
     count = int(round(look.moles * 14))
     if count:
         tree, rows = at.keep("mole_tree", _mole_tree)
@@ -149,7 +149,7 @@ def _folds(p: Canvas) -> None:
     wide = Canvas(part, p.look, p.noise, p.colour[rows])
     wobble = p.noise.solid(part, 9)[0] - 0.5
     thin = p.noise.solid(part, 4.1)[1]
-    shade = np.array((0.78, 0.68, 0.64), np.float32)
+    shade = np.array((0.78, 0.70, 0.66), np.float32)
     lines = fade(0.2, 0.9, age)
     wide.times((0.16 + 0.55 * age) * folds["nasolabial"], shade)
     wide.times((0.05 + 0.5 * age) * folds["marionette"], shade)
@@ -203,7 +203,7 @@ def _hollows(p: Canvas) -> None:
     at = p.at
     deep = at.keep("deep", lambda t: fade(0.12, 0.95, t.hollow) * (1 - _lip_mask(t)) * t.of("skin"))
     p.times(0.80 * deep, (0.50, 0.30, 0.26))
-    nostril = at.keep("nostril", lambda t: fade(0.30, 0.62, t.hollow) * spot(t.ax, t.y, (7, -49), (8, 9)) * (t.z > 85))
+    nostril = at.keep("nostril", lambda t: fade(0.20, 0.36, t.hollow) * spot(t.ax, t.y, (7, -48), (9, 9)) * (t.z > 85))
     p.over(0.92 * np.clip(1.4 * nostril, 0, 1), np.array(p.look.skin) * 0.12 * np.array((1.2, 0.7, 0.6)))
     crease = at.keep("concave", lambda t: np.clip(t.crease * 6, -0.4, 0.6) * t.of("skin") * (1 - _lip_mask(t)))
     p.times(np.maximum(crease, 0), (0.70, 0.54, 0.50))
@@ -217,7 +217,7 @@ def _mouth_frame() -> tuple[float, float, float, float]:
     return float(abs(end[0])) - 0.3, float(end[1]), float(lips[:, 1].max()), float(lips[:, 1].min())
 
 
-def _lip_distance(at: Texels) -> Array:
+def lip_distance(at: Texels) -> Array:
     """Signed distance from the border of the red of the lips, < 0 outside (far outside where the mouth is not)."""
     half, corner, top, bottom = _mouth_frame()
     upper = PchipInterpolator(
@@ -236,7 +236,7 @@ def _lip_distance(at: Texels) -> Array:
 
 
 def _lip_mask(at: Texels) -> Array:
-    return at.keep("lip_mask", lambda t: fade(-0.6, 0.6, _lip_distance(t)))
+    return at.keep("lip_mask", lambda t: fade(-0.6, 0.6, lip_distance(t)))
 
 
 def _lips(p: Canvas) -> None:
@@ -249,7 +249,7 @@ def _lips(p: Canvas) -> None:
     halo = bump(distance + 1.3, 1.0)
     lips.times(0.20 * halo * (1 - darkness(p)), (1.10, 1.08, 1.06))  # the light border of the upper lip
     lips.over((0.80 + 0.1 * darkness(p)) * inside, look.lips)
-    upper = fade(corner - 0.5, corner + 0.8, part.y + 0.02 * part.z * 0)
+    upper = fade(corner - 0.5, corner + 0.8, part.y)
     lips.times(0.35 * inside * upper, (0.88, 0.80, 0.82))
     # fine furrows run across the lips, as rays from the slit
     ray = part.x * (1 + 0.012 * np.abs(part.y - corner))
@@ -271,7 +271,7 @@ def _lips(p: Canvas) -> None:
 
 
 def _lip_part(at: Texels) -> tuple[np.ndarray, Texels, Array]:
-    distance = _lip_distance(at)
+    distance = lip_distance(at)
     rows = np.flatnonzero(distance > -6)
     return rows, at.at(rows), distance[rows]
 
