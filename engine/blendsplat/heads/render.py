@@ -117,7 +117,7 @@ def _surface_of(head: HeadModel) -> Tensor:
     surface[:, 0], surface[:, 1], surface[:, 2] = 0.42, 0.03, 1.0
     for name, broad, sharp, wet in (
         ("face", 0.55, 0.05, 0.0), ("nose", 0.65, 0.10, 0.0), ("scalp", 0.50, 0.02, 0.0),
-        ("left_eyelids", 0.60, 0.08, 0.0), ("right_eyelids", 0.60, 0.08, 0.0),
+        ("left_eyelids", 0.45, 0.03, 0.0), ("right_eyelids", 0.45, 0.03, 0.0),
         ("lips", 0.55, 0.28, 0.0), ("mouth_interior", 0.1, 0.1, 0.0),
         ("tongue", 0.3, 0.25, 0.0), ("teeth_upper", 0.2, 0.5, 0.0), ("teeth_lower", 0.2, 0.5, 0.0),
         ("left_eyeball", 0.0, 0.0, 1.0), ("right_eyeball", 0.0, 0.0, 1.0),

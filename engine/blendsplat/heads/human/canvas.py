@@ -26,9 +26,10 @@ _GRID = 48  # cells of the noise's cube, which repeats
 _PLANE = 256  # cells of the plane noise, which repeats too
 
 
-def fade(start: float, end: float, x: ArrayLike) -> Array:
+def fade(start: ArrayLike, end: ArrayLike, x: ArrayLike) -> Array:
     """Smoothstep from 0 at ``start`` to 1 at ``end`` (start > end falls instead)."""
-    t = np.clip((np.asarray(x, np.float32) - np.float32(start)) * np.float32(1 / (end - start)), 0, 1)
+    low = np.asarray(start, np.float32)
+    t = np.clip((np.asarray(x, np.float32) - low) / (np.asarray(end, np.float32) - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 

@@ -84,7 +84,7 @@ def _brows(p: Canvas) -> None:
     t = fade(12, 34, part.ax)
     run = part.ax + 0.15 * (90 - part.z)
     lean = 0.35 + 0.9 * t - 0.55 * t * np.tanh(1.2 * across)
-    u = run - off * lean - 0.9 * t * np.abs(off) * np.tanh(across)
+    u = run - off * lean - 0.35 * t * np.abs(off) * np.tanh(across)
     wave = p.noise.solid(part, 3.0)[1] - 0.5
     u = (u + 1.2 * wave).astype(np.float32)
     fine = p.noise.plane(u / 0.55 + 57 * (part.x > 0), off / 3.2)

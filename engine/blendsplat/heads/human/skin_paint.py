@@ -41,7 +41,7 @@ def _tone(p: Canvas) -> None:
     grain, _ = p.noise.solid(at, 2.3)
     pores, fine = p.noise.solid(at, 0.85)
     age = p.look.age
-    value = (0.055 * (patches - 0.5) + (0.04 + 0.05 * age) * (mottles - 0.5) + 0.035 * (grain - 0.5))
+    value = 0.055 * (patches - 0.5) + (0.04 + 0.05 * age) * (mottles - 0.5) + 0.035 * (grain - 0.5)
     value += 0.05 * (pores - 0.5) + 0.02 * (fine - 0.5)
     redness = 0.05 * (warm - 0.5) + (0.045 + 0.05 * age) * (red - 0.5) + 0.03 * (grain - 0.5)
     factor = 1 + value[:, None] + redness[:, None] * np.array((0.25, -0.75, -0.55), np.float32)
@@ -102,7 +102,7 @@ def _spots(p: Canvas) -> None:
         edge, _ = p.noise.solid(at, 2.7)
         stains = fade(0.70, 0.80, field + 0.12 * (edge - 0.5))
         p.times((look.age - 0.45) * 0.7 * dense * stains, (0.80, 0.72, 0.64))
-    count = int(round(look.moles * 14))
+    count = round(look.moles * 14)
     if count:
         tree, rows = at.keep("mole_tree", _mole_tree)
         picks = p.noise.rng.integers(len(rows), size=count)
@@ -193,7 +193,7 @@ def _fold_masks(at: Texels) -> tuple[np.ndarray, Texels, dict[str, Array]]:
         "forehead": face * fade(46, 30, part.ax) * fade(24, 32, part.y) * fade(66, 56, part.y),
         "frown": face * frown,
         "crow_angle": np.arctan2(dy, np.maximum(dx, 0.1)).astype(np.float32),
-        "crow": face * fade(1.0, 4.0, outwards) * fade(17, 7, outwards) * (dx > 0) * fade(-14, -9, dy) * fade(15, 10, dy),
+        "crow": face * fade(1, 4, outwards) * fade(17, 7, outwards) * (dx > 0) * fade(-14, -9, dy) * fade(15, 10, dy),
         "neck": fade(-120, -130, part.y) * fade(30, 45, part.z + 30),
     }  # fmt: skip
 
