@@ -212,7 +212,7 @@ def _shade(
     cosine = (normal * halfway).sum(-1, keepdim=True).clamp_min(0)
     wet_cosine = (normalize(pixel[:, 13:16], dim=-1) * halfway).sum(-1, keepdim=True)
     highlight = pixel[:, 7:8] * 0.10 * cosine.pow(14) + pixel[:, 8:9] * 0.35 * cosine.pow(70)
-    highlight = highlight * seen * (1 + 3.5 * relief).clamp(0.1, 2.0)
+    highlight = highlight * seen * (1 + 2.4 * relief).clamp(0.2, 1.7)
     highlight = highlight + pixel[:, 9:10] * 3.0 * torch.sigmoid((wet_cosine - _LAMP_EDGE) * 1500)
     # Seen along the surface, skin mirrors the sky: what tells dark skin from dark paint.
     grazing = (1 - (normal * to_eye).sum(-1, keepdim=True).clamp(0, 1)).pow(4)

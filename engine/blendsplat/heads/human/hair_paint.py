@@ -43,9 +43,9 @@ def _stubble(p: Canvas) -> None:
     shade = 0.30 * look.stubble**0.8 * (0.65 + 0.7 * uneven)
     skin.over(mask * shade, 0.55 * hair + 0.30 * np.array(look.skin, np.float32) * np.array((0.80, 0.88, 0.95)))
     grain = np.clip(0.5 * fade(0.50, 0.80, dots) + 0.6 * fade(0.52, 0.80, strokes), 0, 1)
-    skin.over(mask * np.clip(look.stubble * (0.16 + 0.75 * grain), 0, 0.92), 0.75 * hair)
+    skin.over(mask * np.clip(look.stubble * (0.10 + 0.80 * grain), 0, 0.92), hair * (0.45 + 0.45 * sparse)[:, None])
     if look.stubble > 0.6:
-        skin.over(mask * (look.stubble - 0.6) * 1.5 * fade(0.12, 0.5, mask) * (0.6 + 0.4 * sparse), 0.8 * hair)
+        skin.over(mask * (look.stubble - 0.6) * 1.0 * fade(0.2, 0.9, mask), 0.75 * hair)
     p.merge(rows, skin)
 
 
@@ -123,7 +123,7 @@ def _scalp(p: Canvas) -> None:
     tufts = p.noise.plane(round_ / 4.5 + 0.15 * along / 4.5, along / 9, 50)
     patches = p.noise.solid(part, 22)[1]
     # hairs stand apart at the border and where they are cut short: over the ears and in the neck
-    single = 0.5 * strands + 0.5 * fine
+    single = 0.3 * strands + 0.7 * fine
     dense = fade(-7, 17, inside) * (1 - 0.35 * cropped)
     mask = fade(0.62, 0.18, single + 0.75 * (1 - dense) - 0.25) * fade(-11, -1, inside)
     mask = np.maximum(mask * 0.94, 0.80 * fade(-5, 18, inside) * (1 - 0.25 * cropped))
@@ -140,7 +140,7 @@ def _scalp_part(at: Texels) -> tuple[np.ndarray, Texels, Array, Array, Array, Ar
     short they are cut)."""
     line = PchipInterpolator(*_HAIRLINE)
     within = (at.y - line(np.clip(at.angle, 0, 180))).astype(np.float32)
-    within = np.where(at.ear > 0.4, -30, within)
+    within = within - 45 * fade(0.05, 0.6, at.ear)
     rows = np.flatnonzero(at.of("skin") & (within > -14))
     part = at.at(rows)
     arms = part.point - _MIDDLE

@@ -90,17 +90,12 @@ def _spots(p: Canvas) -> None:
     """Freckles, moles, and the spots of age."""
     at, look = p.at, p.look
     if look.freckles > 0:
-        dense = at.keep("freckled", lambda t: front(t) * np.clip(
-            1.2 * spot(t.ax, t.y, (20, -26), (27, 16)) + 0.35 * fade(-60, 40, t.y), 0, 1))  # fmt: skip
-        small, _ = p.noise.solid(at, 1.9)
-        large, _ = p.noise.solid(at, 3.1)
-        dots = fade(0.63, 0.76, small) * 0.8 + fade(0.70, 0.82, large)
-        p.times(0.85 * look.freckles * dense * dots, (0.80, 0.64, 0.53))
+        _freckles(p)
     if look.age > 0.45:
         dense = at.keep("aged", lambda t: fade(10, 50, t.z) * fade(-30, 20, t.y) + 0.25)
         field, _ = p.noise.solid(at, 6.1)
         edge, _ = p.noise.solid(at, 2.7)
-        stains = fade(0.70, 0.80, field + 0.12 * (edge - 0.5))
+        stains = fade(0.60, 0.86, field + 0.35 * (edge - 0.5))
         p.times((look.age - 0.45) * 0.7 * dense * stains, (0.80, 0.72, 0.64))
     count = round(look.moles * 14)
     if count:
@@ -114,6 +109,29 @@ def _spots(p: Canvas) -> None:
             distance = np.linalg.norm(tree.data[close] - centre, axis=1)
             mask = (0.8 * fade(size + 0.35, size - 0.35, distance))[:, None].astype(np.float32)
             p.colour[rows[close]] += mask * (own - p.colour[rows[close]])
+
+
+def _freckles(p: Canvas) -> None:
+    """Dots of 0.5 to 2.5 mm, thick on nose and cheeks."""
+    rows, points, chance = p.at.keep("freckled", _freckled)
+    rng, count = p.noise.rng, int(60 + 1000 * p.look.freckles)
+    centres = points[np.searchsorted(chance, rng.random(count))]
+    radii = rng.gamma(5, 0.12, count).clip(0.25, 1.3).astype(np.float32)
+    strength = rng.uniform(0.25, 1.0, count).astype(np.float32)
+    distance, nearest = cKDTree(centres).query(points, distance_upper_bound=1.8)
+    hit = np.flatnonzero(np.isfinite(distance))
+    nearest, distance = nearest[hit], distance[hit].astype(np.float32)
+    dots = fade(1.35, 0.45, distance / radii[nearest]) * strength[nearest]
+    mask = (0.5 + 0.5 * p.look.freckles) * dots[:, None]
+    p.colour[rows[hit]] *= 1 + mask * (np.array((0.80, 0.65, 0.55), np.float32) - 1)
+
+
+def _freckled(at: Texels) -> tuple[np.ndarray, Array, Array]:
+    """(rows of the texels where freckles grow, their places, the sum of their chances so far, which ends at 1)."""
+    dense = front(at) * (1.2 * spot(at.ax, at.y, (20, -26), (27, 17)) + 0.22 * fade(-70, 40, at.y))
+    rows = np.flatnonzero(at.of("skin") & (dense > 0.02) & (at.lid_edge < 0))
+    chance = np.cumsum(dense[rows].astype(np.float64))
+    return rows, at.point[rows], chance / chance[-1]
 
 
 def _mole_tree(at: Texels) -> tuple[cKDTree, np.ndarray]:
