@@ -29,6 +29,7 @@ COMMANDS = (
     "fit-image",
     "evaluate-fit",
     "evaluate-coverage",
+    "evaluate-head",
     "export-head",
     "generate-heads",
     "train-kaolrm",

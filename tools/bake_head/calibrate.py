@@ -17,9 +17,9 @@ import numpy as np
 
 from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.ict import load_ict
-from tools.bake_head.bake import sampled
 from tools.bake_head.parts import SEGMENTS, ball
 from tools.bake_head.people import Faces
+from tools.bake_head.sampled import sampled
 
 CALIBRATION = Path(__file__).with_name("calibration.npz")
 ROUNDS = 10

@@ -138,9 +138,33 @@ class EvaluateFitOptions(Options):
     texture: AnyPath | None = Field(None, description="its colour map, where the file has none")
     views: int = Field(32, ge=2, le=1000, description="how many photographs of it")
     pictures: AnyPath | None = Field(None, description="folder in which to keep them")
+    head: str = Field(
+        "builtin", min_length=1, description="of render_scan and self_test: builtin, a FLAME .pkl, an ICT-FaceKit file"
+    )
+    same_person: bool = Field(False, description="of render_scan: also fit all photographs together, with one shape")
     self_test: bool = Field(False, description="judge the fit itself on generated people")
     people: int = Field(3, ge=1, le=1000, description="how many of them")
     seed: int | None = Field(None, ge=0, description="which ones")
+
+
+class EvaluateHeadOptions(Options):
+    """Measure how near a head model comes to real people: a scan, or random people of another head, against its mean
+    face and against its best shape."""
+
+    head: str = Field(
+        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
+    )
+    scans: list[AnyPath] = Field(default_factory=list, description="scans of heads: .obj, .ply or .glb")
+    landmarks: AnyPath | None = Field(None, description="the seven landmarks of a single scan; none: detected")
+    unit: float | None = Field(
+        None, ge=1e-9, allow_inf_nan=False, description="metres a unit of the scan; none: guessed"
+    )
+    people_of: str | None = Field(
+        None, min_length=1, description="also measure against random people of this head, as --head"
+    )
+    people: int = Field(10, ge=1, le=1000, description="how many of them")
+    seed: int = Field(0, ge=0, description="which ones")
+    coefficients: int = Field(80, ge=0, le=1000, description="of identity that are fitted; all where there are fewer")
 
 
 class EvaluateCoverageOptions(Options):
