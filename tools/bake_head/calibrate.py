@@ -82,7 +82,8 @@ def fit_people(
         nearest = (target.mean[corners] * barycentrics[..., None]).sum(1)
         normal = (_normals(target.mean, target.faces)[corners] * barycentrics[..., None]).sum(1)
         alike = (_normals(points, mesh)[rows] * normal).sum(1) > SAME_WAY
-        surface = _Rows(points[rows], faces.directions[:, rows], weight * (alike & (np.abs(distance) < FARTHEST)), normal)
+        near = alike & (np.abs(distance) < FARTHEST)
+        surface = _Rows(points[rows], faces.directions[:, rows], weight * near, normal)
         seen = _Rows(marks.of(points)[both], marks.of(faces.directions)[:, both], np.full(both.sum(), LANDMARK**0.5))
         system = _System(surface, seen)
         wanted = (nearest - points[rows])[None], (target.marks.of(target.mean) - marks.of(points))[None, both]
@@ -190,7 +191,7 @@ def read_target(packed: Path, eyes: np.ndarray) -> Target:
 
 def main(wheel: Path, packed: Path) -> None:
     """Write calibration.npz."""
-    head, faces, regions = sampled(wheel)
+    head, faces, regions, _ = sampled(wheel)
     eyes = np.stack([ball(faces.mean[head.rows(f"{s}_eyeball")[-3 * SEGMENTS :]])[0] for s in ("left", "right")])
     outside = np.ones(len(faces.mean), bool)
     for name in ("neck", "neck_ring", "mouth_interior", *(part.name for part in head.parts)):
