@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Avatars of the head of earlier versions, which is no longer made: they carry their rig, open, and play as they did."""
+"""Avatars of the head of earlier versions, which is made no more: they carry their rig, open, and play as they did."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blendsplat.geometry import project_points
-from blendsplat.heads.builtin import builtin_head
+from blendsplat.heads.human import human_head
 from blendsplat.synthetic.clip import FPS, SIZE, make_clip
 from blendsplat.synthetic.performance import VISEMES, talking_performance
 from blendsplat.video.decode import VideoFile
@@ -16,7 +16,7 @@ from blendsplat.video.decode import VideoFile
 
 @pytest.fixture(scope="module")
 def head():
-    return builtin_head()
+    return human_head()
 
 
 def test_every_name_that_the_performance_uses_exists(head):

@@ -101,7 +101,7 @@ def self_test(job: SelfTest | None = None, progress: Progress | None = None) -> 
     "landmarks", and the shipped regressor's where it is there.
     """
     job, progress = job or SelfTest(), progress or Progress()
-    head = load_head("builtin")
+    head = load_head("human")
     scores = _ScoreTable(head)
     for number in range(job.people):
         scan, pictures = _generated(head, job, number)
@@ -129,7 +129,7 @@ def evaluate_scan(
         pictures_to.mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(pictures):
             Image.fromarray(picture).save(pictures_to / f"{number:03d}.png")
-    scores = _ScoreTable(load_head("builtin"))
+    scores = _ScoreTable(load_head("human"))
     scores.person(scan, pictures, job.focal * job.size, progress)
     return scores.as_json()
 

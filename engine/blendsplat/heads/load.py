@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One entrance for every head: the built-in one, the user's FLAME pickle, the user's ICT-FaceKit."""
+"""One entrance for every head: the one that ships, the user's FLAME pickle, the user's ICT-FaceKit."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from blendsplat.errors import InputError
+from blendsplat.heads.families import BUILTIN
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, describe_head, same_head
 from blendsplat.progress import Progress
 
-_KINDS = "'builtin', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
+SHIPPED = "human"
+_RETIRED = "builtin"
+_NO_LONGER_MADE = f"The head {_RETIRED!r} of earlier versions is no longer made"
+_KINDS = f"{SHIPPED!r}, a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
 
 
 def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress | None = None) -> HeadModel:
     """``source`` -> HeadModel with its landmark embedding (landmarks=False leaves it out and needs no detector).
 
-    source: "builtin"; a path to FLAME 2020, 2023 or 2023 Open (.pkl); ICT-FaceKit's folder or packed .npz. An embedding
+    source: "human"; a path to FLAME 2020, 2023 or 2023 Open (.pkl); ICT-FaceKit's folder or packed .npz. An embedding
     is detected once per head (some ten seconds, reported as the stage "embedding") and then comes from the user's cache
     folder. Raises InputError, FormatError, UnsafeFileError with the way out.
     """
@@ -34,8 +38,14 @@ def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress 
 def load_head_of(performance: Performance, *, landmarks: bool = False, progress: Progress | None = None) -> HeadModel:
     """The head that a performance was tracked with, from where it lay then.
 
-    Raises as load_head, and InputError when another head lies there now.
+    Raises as load_head, and InputError when another head lies there now, or when it was the head of earlier versions.
     """
+    if performance.family == BUILTIN:
+        raise InputError(
+            f"{_NO_LONGER_MADE}: track the clip again with the head {SHIPPED!r} (in Blender: Track Head; else "
+            f"blendsplat track FOLDER --head {SHIPPED}), or fit the photograph again (in Blender: Fit Again; else "
+            "blendsplat fit-image). Avatars that were trained with it still open."
+        )
     head = load_head(performance.head_source, landmarks=landmarks, progress=progress)
     fits = len(performance.vertex_offsets) == head.vertex_count and len(performance.shape) == head.shape_count
     if not fits or not same_head(head, performance):
@@ -48,14 +58,14 @@ def load_head_of(performance: Performance, *, landmarks: bool = False, progress:
 
 
 def _read(source: str | Path) -> HeadModel:
-    if str(source) == "human":
+    if str(source) == SHIPPED:
         from blendsplat.heads.human import human_head
 
         return human_head()
-    if str(source) == "builtin":
-        from blendsplat.heads.builtin import builtin_head
-
-        return builtin_head()
+    if str(source) == _RETIRED:
+        raise InputError(
+            f"{_NO_LONGER_MADE}: track the clip again, or fit the photograph again, with the head {SHIPPED!r}."
+        )
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(f"The head {str(source)!r} does not exist. Give {_KINDS}.")

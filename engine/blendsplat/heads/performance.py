@@ -35,7 +35,7 @@ class Performance:
     """
 
     head: str  # name of the HeadModel
-    head_source: str  # "builtin", or the path it was loaded from
+    head_source: str  # "human", or the path it was loaded from
     width: int
     height: int
     timestamps: np.ndarray  # [F] float64, seconds from the clip's start

@@ -64,9 +64,7 @@ class TrackOptions(Options):
     """Fit a parametric head to every frame of a clip folder."""
 
     directory: AnyPath = Field(description="the clip folder")
-    head: str = Field(
-        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
-    )
+    head: str = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     init: Literal["landmarks", "kaolrm"] = Field(
         "landmarks",
         description="what the fit starts from: landmarks, or kaolrm: a network reads the face in the frames",
@@ -85,9 +83,7 @@ class FitImageOptions(Options):
 
     images: list[AnyPath] = Field(min_length=1, description="photographs, or folders of them")
     directory: AnyPath = Field(description="the folder to write")
-    head: str = Field(
-        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
-    )
+    head: str = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     weights: str = Field(
         "auto", min_length=1, description="KaoLRM's weights: auto (the shipped ones), none, a folder or a known name"
     )
@@ -206,9 +202,7 @@ class GenerateHeadsOptions(Options):
     people: int = Field(100, ge=1, description="how many people")
     views: int = Field(32, ge=1, description="views of each (the mono layout has one)")
     size: int = Field(512, ge=16, description="side of the images in pixels (the mono layout has 512)")
-    head: str = Field(
-        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
-    )
+    head: str = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     layout: Literal["multi-view", "mono"] = Field("multi-view", description="multi-view or mono")
     widest: float = Field(90.0, gt=0, le=90, description="how far to the side the cameras go, degrees")
     focal: float = Field(
@@ -231,7 +225,7 @@ class TrainKaolrmOptions(Options):
         None, min_length=1, description="weights to start from: a folder or a name of `blendsplat weights`"
     )
     stage: Literal[1, 2] | None = Field(None, description="only this stage of the published training")
-    head: str = Field("", description="builtin, or a FLAME or ICT file; left out: the preset's")
+    head: str = Field("", description="human, or a FLAME or ICT file; left out: the preset's")
     overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
     device: Device = "auto"
 
