@@ -13,6 +13,7 @@ from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, VideoError
 from blendsplat.exchange.registry import export_recording, import_recording
+from blendsplat.heads.load import load_head, load_head_of
 from blendsplat.heads.performance import Performance
 from blendsplat.video import Clip
 from flame_recordings import (
@@ -27,6 +28,7 @@ from flame_recordings import (
     tracked_pixels,
     write_pictures,
 )
+from make_pickles import flame_arrays, write_flame
 
 
 @pytest.fixture
@@ -97,6 +99,75 @@ def test_there_and_back(tmp_path):
     np.testing.assert_array_equal(again.matte(1), clip.matte(1))
     with pytest.raises(InputError, match="not empty"):
         export_recording("vhap", clip.directory, tmp_path / "export")
+
+
+@pytest.mark.parametrize("fps", [None, 12.0])
+def test_there_and_back_keeps_time_teeth_and_lids(tmp_path, fps):
+    head = make_head(5083)
+    folder, _, _ = write_vhap(tmp_path / "vhap", 5143)
+    clip, tracking = import_recording(folder, tmp_path / "clip", head, fps=30)
+    assert not tracking.vertex_offsets[5023:].any()  # VHAP's teeth are others
+    times = np.arange(FRAMES) / 30 + np.linspace(0, 0.01, FRAMES) ** 2  # a variable rate
+    rng = np.random.default_rng(3)
+    tracking.vertex_offsets = rng.normal(0, 0.002, (5083, 3)).astype(np.float32)
+    tracking.eyelids = rng.random((FRAMES, 2)).astype(np.float32)
+    tracking.timestamps = times
+    tracking.save(clip.directory / "tracking.npz")
+    export_recording("vhap", clip.directory, tmp_path / "export")
+    again, back = import_recording(tmp_path / "export", tmp_path / "again", head, fps=fps)
+    assert again.fps == (fps or 30)
+    np.testing.assert_allclose(back.timestamps, np.arange(FRAMES) / fps if fps else times, atol=1e-12)
+    np.testing.assert_allclose(again.timestamps, back.timestamps)
+    np.testing.assert_array_equal(back.vertex_offsets, tracking.vertex_offsets)
+    np.testing.assert_array_equal(back.eyelids, tracking.eyelids)
+    np.testing.assert_allclose(tracked_pixels(back, head), tracked_pixels(tracking, head), atol=1e-3)
+    with np.load(tmp_path / "export" / "flame_param" / "00002.npz") as archive:  # as VHAP's readers want it
+        assert archive["static_offset"].shape == (1, 5143, 3) and not archive["static_offset"][0, 5023:].any()
+
+
+def test_frames_that_were_left_out_leave_gaps(vhap, head, tmp_path):
+    index = vhap[0] / "transforms.json"
+    content = json.loads(index.read_text())
+    content["frames"] = [frame for frame in content["frames"] if frame["timestep_index"] not in (0, 3)]
+    index.write_text(json.dumps(content))
+    clip, tracking = import_recording(vhap[0], tmp_path / "clip", head)
+    np.testing.assert_allclose(tracking.timestamps, np.array([0, 1, 3, 4]) / 25)
+    assert clip.fps == 25
+    for frame in content["frames"]:
+        frame["timestep_index"] = f"frame_{frame['timestep_index']}"  # names: counted through
+    index.write_text(json.dumps(content))
+    _, tracking = import_recording(vhap[0], tmp_path / "named", head, fps=10)
+    np.testing.assert_allclose(tracking.timestamps, np.arange(4) / 10)
+
+
+def test_times_that_cannot_be_are_told(vhap, head, tmp_path):
+    index = vhap[0] / "transforms.json"
+    good = json.loads(index.read_text())
+    for fps, seconds in ((0, 0.1), (float("nan"), 0.1), (30, "late"), (30, float("nan")), (30, None), ("fast", 0.1)):
+        frames = [
+            {**frame, "blendsplat_seconds": 7.0 if seconds is None else seconds} if seconds != 0.1 else frame
+            for frame in good["frames"]
+        ]
+        index.write_text(json.dumps({"frames": frames, "blendsplat_fps": fps}))
+        with pytest.raises(FormatError, match="vh"):
+            import_recording(vhap[0], tmp_path / "clip", head)
+        assert not (tmp_path / "clip").exists()
+
+
+def test_a_relative_head_is_found_from_another_folder(tmp_path, monkeypatch):
+    write_flame(tmp_path / "flame.pkl", flame_arrays(identities=8, expressions=7))
+    monkeypatch.chdir(tmp_path)
+    head = load_head("flame.pkl", landmarks=False)
+    folder, _, _ = write_vhap(tmp_path / "vhap", head.vertex_count)
+    for name in (folder / "flame_param").iterdir():
+        with np.load(name) as archive:
+            values = dict(archive)
+        values["shape"], values["expr"] = np.r_[values["shape"], values["expr"][0]], np.zeros((1, 1))
+        np.savez(name, **values)
+    import_recording(folder, tmp_path / "clip", "flame.pkl")
+    monkeypatch.chdir(folder)
+    assert Performance.load(tmp_path / "clip").head_source == str(tmp_path / "flame.pkl")
+    assert load_head_of(Performance.load(tmp_path / "clip")).name == "flame"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"text"], ids=["empty", "torn", "text"])

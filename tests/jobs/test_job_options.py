@@ -15,8 +15,10 @@ from blendsplat.jobs.options import (
     EvaluateFitOptions,
     GenerateHeadsOptions,
     ImportOptions,
+    RecordingOptions,
     RenderOptions,
     SelftestOptions,
+    TrackOptions,
     TrainKaolrmOptions,
     TrainOptions,
     validated,
@@ -37,6 +39,8 @@ from blendsplat.jobs.options import (
         (TrainOptions, {"directory": "/a", "output": "/a", "device": "gpu"}, "'device' cannot be 'gpu'"),
         (ImportOptions, {"video": "/v", "directory": "/d", "start": math.nan}, "'start'"),
         (ImportOptions, {"video": "/v", "directory": "/d", "crop": [1, 2]}, "'crop'"),
+        (TrackOptions, {"directory": "/d", "head": "heads/flame.pkl"}, "'head' cannot be.*absolute"),
+        (RecordingOptions, {"source": "/s", "directory": "/d", "head": "flame.pkl"}, "'head' cannot be.*absolute"),
         (EvaluateFitOptions, {"fits": ["a"]}, "'fits' cannot be.*must be an absolute path"),
         (EvaluateFitOptions, {"views": 1}, "'views' cannot be 1"),
         (EvaluateFitOptions, {"unit": 0}, "'unit' cannot be 0"),
@@ -52,5 +56,11 @@ def test_wrong_options_are_named(model: Any, values: dict[str, Any], words: str)
         validated(model, values, "The job", ABSOLUTE)
 
 
+def test_heads_have_names_or_absolute_paths() -> None:
+    for head in ("human", "/heads/flame.pkl"):
+        assert validated(TrackOptions, {"directory": "/d", "head": head}, "track", ABSOLUTE).head == head
+
+
 def test_relative_paths_are_fine_on_the_command_line() -> None:
+    assert validated(TrackOptions, {"directory": "clip", "head": "flame.pkl"}, "track").head == "flame.pkl"
     assert validated(TrainOptions, {"directory": "clip", "output": "a"}, "train").directory == Path("clip")

@@ -57,6 +57,18 @@ def fitted(path: Path, head: HeadModel, output: Path, **options: object) -> Perf
 # --- the whole way
 
 
+def test_a_relative_head_is_found_from_another_folder(
+    astronaut: Image.Image, head: HeadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    astronaut.save(tmp_path / "a.png")
+    (tmp_path / "flame.pkl").touch()
+    monkeypatch.chdir(tmp_path)
+    fit_images([Path("a.png")], Path("out"), ImageFitOptions(head="flame.pkl", head_model=head, weights="none"))
+    tracking = Performance.load("out")
+    assert tracking.head_source == str(tmp_path / "flame.pkl")
+    assert json.loads((tmp_path / "out/fit.json").read_text())["head_source"] == tracking.head_source
+
+
 def test_the_head_lies_on_the_photograph_and_everything_is_saved(
     astronaut: Image.Image, head: HeadModel, tmp_path: Path
 ) -> None:

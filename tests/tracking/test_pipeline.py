@@ -86,6 +86,15 @@ def test_everything_is_written(head, truth, tmp_path):
     assert figures["rotation_error_deg"] < 1.5 and figures["vertex_error_mm"] < 3
 
 
+def test_a_relative_head_is_found_from_another_folder(head, truth, tmp_path, monkeypatch):
+    folder = make_folder(tmp_path / "c", head, truth)
+    (tmp_path / "flame.pkl").touch()
+    monkeypatch.chdir(tmp_path)
+    track_clip(folder, replace(options(head, overlay=False, valid_maps=False), head="flame.pkl"))
+    monkeypatch.chdir(folder)
+    assert Performance.load(folder).head_source == str(tmp_path / "flame.pkl")
+
+
 def test_head_stands_near_the_origin(head, truth, tmp_path):
     result = track_clip(make_folder(tmp_path / "c", head, truth), options(head, overlay=False, valid_maps=False))
     np.testing.assert_array_equal(result.viewmat[:3, :3], np.diag([1, -1, -1]))

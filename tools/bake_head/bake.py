@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.bake_head.assemble import Assembly, assemble
+from tools.bake_head.assemble import Assembly
+from tools.bake_head.calibrate import CALIBRATION, calibrated
 from tools.bake_head.layout import lay_out
 from tools.bake_head.makehuman import MakeHuman
-from tools.bake_head.mouth import find_lips
-from tools.bake_head.people import Faces, read_changes, sample_faces
+from tools.bake_head.people import Faces
 from tools.bake_head.regions import name_regions
 from tools.bake_head.rig import Rig, make_rig
+from tools.bake_head.sampled import made_symmetric, sampled
 
-DIRECTIONS = 80
-FACE_BALL = 105.0  # mm round the nose: by this part heads are laid over each other
 EYES_AHEAD = 70.0  # mm: how far before the origin the eyes lie; it is in the head's middle
 # turned by joints, or held by them
 JOINT_ACTIONS = ("jawOpen", *(f"eyeLook{d}{s}" for d in ("Up", "Down", "In", "Out") for s in ("Left", "Right")))
@@ -37,31 +36,21 @@ class Baked:
 
 
 def bake(wheel: Path) -> Baked:
-    """Half a minute of sampling and a minute of the rest."""
+    """Half a minute."""
     source = MakeHuman.open(wheel)
-    head = assemble(source)
-    lips = find_lips(head)
-    base = _rounded_mirror(head, head.points)
-    skin = head.rows("skin")
-    nose = skin[base[skin, 2].argmax()]
-    face = skin[np.linalg.norm(base[skin] - base[nose], axis=1) < FACE_BALL]
-    people = sample_faces(read_changes(source, head), base, lips.closed, face, DIRECTIONS)
-    people.mean = _rounded_mirror(head, people.mean)
-    people.child = _rounded_mirror(head, people.child)
+    head, people, _ = sampled(wheel)
+    with np.load(CALIBRATION) as numbers:
+        people = calibrated(people, numbers["mean"].astype(np.float64), numbers["covariance"].astype(np.float64))
+    people.mean = made_symmetric(head, people.mean)
     actions = {name: head.moved(moved) for name, moved in source.actions().items()}
     for name, moved in actions.items():
         _hold_bones(head, name, moved)
     directions = np.concatenate([people.directions, people.child[None]])
     rig = make_rig(source, head, people.mean, directions, actions)
-    regions = name_regions(source, head, people.mean, rig.joints)
+    regions = name_regions(source, head, people.mean)
     uvs, uv_faces = lay_out(head, people.mean, regions)
     expressions = {name: moved for name, moved in sorted(actions.items()) if name not in JOINT_ACTIONS}
     return Baked(head, people, rig, expressions, regions, uvs, uv_faces)
-
-
-def _rounded_mirror(head: Assembly, vectors: np.ndarray) -> np.ndarray:
-    """Points or displacements [V,3] made the mean of themselves and their mirror image."""
-    return np.asarray(0.5 * (vectors + vectors[head.mirror] * [-1, 1, 1]))
 
 
 def _hold_bones(head: Assembly, name: str, moved: np.ndarray) -> None:

@@ -17,8 +17,8 @@ HAIRLINE = (
 )
 
 
-def name_regions(source: MakeHuman, head: Assembly, mean: np.ndarray, joints: np.ndarray) -> dict[str, np.ndarray]:
-    """Region -> vertices (int64). mean [V,3], joints [5,3]: mm, in the source's frame."""
+def name_regions(source: MakeHuman, head: Assembly, mean: np.ndarray) -> dict[str, np.ndarray]:
+    """Region -> vertices (int64). mean [V,3]: mm, in the source's frame."""
     skin_faces, island = head.skin.faces, head.skin.island
     count = len(mean)
 
@@ -32,7 +32,8 @@ def name_regions(source: MakeHuman, head: Assembly, mean: np.ndarray, joints: np
         mask[: head.skin.weights.shape[0]] = head.skin.weights @ vertex_mask(source, name) > 0.5
         return mask | mask[head.mirror]
 
-    eyes = joints[3:].mean(0)
+    eyes = mean[np.concatenate([head.rows("left_eyeball"), head.rows("right_eyeball")])]
+    eyes = np.array([0.0, eyes[:, 1].mean(), 0.5 * (eyes[:, 2].min() + eyes[:, 2].max())])
     x, up, z = mean[:, 0], mean[:, 1] - eyes[1], mean[:, 2]
     outside = of_island(0) | of_island(4)
     pockets = of_island(2) | of_island(3)

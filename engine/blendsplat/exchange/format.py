@@ -39,6 +39,9 @@ class Recording:
     K: np.ndarray  # [F,3,3]
     viewmats: np.ndarray  # [F,4,4] world-to-camera, OpenCV axes
     size: tuple[int, int] | None = None  # width, height that K refers to; None: the pictures'
+    steps: np.ndarray | None = None  # [F] rising: which frames of the video these are; None: all of them
+    seconds: np.ndarray | None = None  # [F] rising: when they were taken, where the recording knows it
+    fps: float | None = None  # frames per second, where the recording knows it
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ def checked(recording: Recording, folder: Path) -> Recording:
             raise FormatError(f"{folder} has {frames} pictures but {name} of {len(value)} frames; export it again.")
         if not value.size or not np.isfinite(value).all():
             raise FormatError(f"{folder}: {name} is empty or not finite; export it again.")
+    for times in (recording.steps, recording.seconds):
+        if times is not None and (np.diff(times) <= 0).any():
+            raise FormatError(f"{folder}: the times of its frames do not rise; export it again.")
     sizes = recording.size or (1, 1)
     if (recording.K[:, [0, 1], [0, 1]] <= 0).any() or min(sizes) < 1:
         raise FormatError(f"{folder}: its focal lengths, or its pictures' size, are not above zero; export it again.")

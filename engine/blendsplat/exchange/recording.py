@@ -24,25 +24,29 @@ from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_
 from blendsplat.video.images import read_image
 from blendsplat.video.staged_folder import staging
 
+FPS = 25.0  # where neither the recording nor the user says
+
 
 def write_recording(
-    recording: Recording, source: Path, directory: Path, head: HeadModel, head_source: str, fps: float,
+    recording: Recording, source: Path, directory: Path, head: HeadModel, head_source: str, fps: float | None,
     overwrite: bool, progress: Progress,
 ) -> tuple[Clip, Performance]:  # fmt: skip
-    """Copy the recording of ``source`` into a clip's folder, with tracking.npz and camera.json.
+    """Copy the recording of ``source`` into a clip's folder, with tracking.npz and camera.json. fps: None: the
+    recording's own times, where it has none FPS.
 
     Raises FormatError, VideoError (damaged pictures), InputError (another head, a folder in use).
     """
     with staging(directory, overwrite) as stage:
         width, height, has_mattes = _copy_pictures(recording, stage, progress)
-        performance = to_performance(recording, head, head_source, width, height, fps)
+        timestamps, rate = _times(recording, fps)
+        performance = to_performance(recording, head, head_source, width, height, timestamps)
         performance.save(stage / "tracking.npz")
         camera = {"width": width, "height": height}
         camera |= {"K": performance.K.tolist(), "viewmat": performance.viewmat.tolist()}
         write_json(stage / "camera.json", camera)
         info = ClipInfo(
             source=str(source.resolve()), source_size=(width, height), trim_start=0.0, trim_end=None,
-            crop=(0, 0, max(width, height)), width=width, height=height, fps=fps,
+            crop=(0, 0, max(width, height)), width=width, height=height, fps=rate,
             timestamps=performance.timestamps.tolist(), matte="external" if has_mattes else "none",
             notes=[f"Tracked by {recording.made_by}."],
         )  # fmt: skip
@@ -79,8 +83,18 @@ def _pictures(recording: Recording) -> Iterator[tuple[np.ndarray, np.ndarray | N
         yield pair[0], mask[0].max(-1) if mask is not None else pair[1]
 
 
+def _times(recording: Recording, fps: float | None) -> tuple[np.ndarray, float]:
+    """When the frames were taken [F], seconds from the first one, and the frames per second."""
+    if fps is None and recording.seconds is not None:
+        gap = float(np.median(np.diff(recording.seconds))) if len(recording.seconds) > 1 else 1 / FPS
+        return recording.seconds - recording.seconds[0], recording.fps or 1 / gap
+    rate = fps or recording.fps or FPS
+    steps = np.arange(len(recording.images)) if recording.steps is None else recording.steps
+    return (steps - steps[0]) / rate, rate
+
+
 def to_performance(
-    recording: Recording, head: HeadModel, head_source: str, width: int, height: int, fps: float
+    recording: Recording, head: HeadModel, head_source: str, width: int, height: int, timestamps: np.ndarray
 ) -> Performance:
     """The recording's numbers in our convention: the first frame's camera for all, the head's rotation on the neck.
 
@@ -97,7 +111,7 @@ def to_performance(
     root, neck, translation = _on_the_neck(recording, head, shape, expression)
     return Performance(
         head=head.name, head_source=head_source, width=width, height=height,
-        timestamps=np.arange(frames) / fps, valid=np.ones(frames, bool), shape=shape,
+        timestamps=timestamps, valid=np.ones(frames, bool), shape=shape,
         vertex_offsets=fit_offsets(recording.offsets, head.vertex_count), expression=expression, root_pose=root,
         neck_pose=neck, jaw_pose=recording.jaw.astype(np.float32), eyes_pose=recording.eyes.astype(np.float32),
         eyelids=recording.eyelids.astype(np.float32), translation=translation,

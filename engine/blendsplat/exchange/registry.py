@@ -9,7 +9,7 @@ from blendsplat.errors import FormatError, InputError
 from blendsplat.exchange import metrical_tracker, vhap
 from blendsplat.exchange.format import Format
 from blendsplat.exchange.recording import write_recording
-from blendsplat.heads.load import load_head
+from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
@@ -31,21 +31,20 @@ def import_recording(
     source: Path | str,
     directory: Path | str,
     head: str | Path | HeadModel,
-    fps: float = 25.0,
+    fps: float | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Clip, Performance]:
     """Copy a recording of any format into a clip's folder, with tracking.npz and camera.json. head: the FLAME it was
-    made with.
+    made with. fps: frames per second; None: the recording's own, where it has none 25.
 
     Raises FormatError (no such recording, damaged, empty), InputError (another head, a folder in use), VideoError (its
     pictures), UnsafeFileError.
     """
     source, directory = Path(source), Path(directory)
     recording = format_of(source).read(source)
-    loaded = isinstance(head, HeadModel)
     model = head if isinstance(head, HeadModel) else load_head(head, landmarks=False)
-    head_source = model.name if loaded else str(head)
+    head_source = head.name if isinstance(head, HeadModel) else stored_source(head)
     return write_recording(recording, source, directory, model, head_source, fps, overwrite, progress or Progress())
 
 

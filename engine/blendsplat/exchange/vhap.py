@@ -13,12 +13,14 @@ from blendsplat.errors import FormatError, InputError, StorageError
 from blendsplat.exchange.format import Format, Recording, checked, parameter_rows
 from blendsplat.exchange.recording import fit_offsets
 from blendsplat.files import atomic_path, write_json
-from blendsplat.heads.families import FLAME
+from blendsplat.heads.families import FLAME, FLAME_VERTICES
 from blendsplat.heads.performance import Performance, describe_head
 from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, write_png
 
 VERTICES = 5143  # FLAME's and 120 of VHAP's teeth
+# Keys of ours in VHAP's files, whose own have no time, no lids and no teeth but VHAP's; other readers pass them over
+FPS, SECONDS, TEETH, EYELIDS = "blendsplat_fps", "blendsplat_seconds", "blendsplat_teeth_offset", "blendsplat_eyelids"
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -31,7 +33,8 @@ def read_vhap(folder: Path) -> Recording:
     """VHAP's export: transforms.json, flame_param/*.npz. Of several cameras the first is taken. Raises FormatError."""
     index = folder / "transforms.json"
     try:
-        entries = json.loads(index.read_text(encoding="utf-8"))["frames"]
+        content = json.loads(index.read_text(encoding="utf-8"))
+        entries = content["frames"]
         if not entries:
             raise FormatError(f"{index} names no frames; export it again.")
         camera = min(entry.get("camera_index", 0) for entry in entries)
@@ -45,16 +48,19 @@ def read_vhap(folder: Path) -> Recording:
             images=[folder / entry["file_path"] for entry in entries],
             masks=[folder / entry["fg_mask_path"] if entry.get("fg_mask_path") else None for entry in entries],
             shape=parameters[0]["shape"].reshape(-1),
-            offsets=parameters[0]["static_offset"].reshape(-1, 3) if "static_offset" in parameters[0] else None,
+            offsets=_offsets(parameters[0]),
             expression=parameter_rows(parameters, "expr"),
             root=parameter_rows(parameters, "rotation", 3),
             neck=parameter_rows(parameters, "neck_pose", 3),
             jaw=parameter_rows(parameters, "jaw_pose", 3),
             eyes=parameter_rows(parameters, "eyes_pose", 6).reshape(-1, 2, 3),
-            eyelids=np.zeros((len(entries), 2)),
+            eyelids=_all_or_none(parameters, EYELIDS, 2),
             translation=parameter_rows(parameters, "translation", 3),
             K=np.array(intrinsics, dtype=np.float64),
             viewmats=np.linalg.inv(camera_to_world @ _OPENGL),
+            steps=_rising([entry.get("timestep_index") for entry in entries]),
+            seconds=_seconds([entry.get(SECONDS) for entry in entries]),
+            fps=_rate(content.get(FPS)),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, np.linalg.LinAlgError) as error:
         raise FormatError(
@@ -71,11 +77,49 @@ def _read_parameters(path: Path) -> dict[str, np.ndarray]:
         raise FormatError(f"{path} is missing or damaged; export it again.", repr(error)) from error
 
 
+def _offsets(parameters: dict[str, np.ndarray]) -> np.ndarray | None:
+    """static_offset [V,3]; with FLAME's vertices followed by our own teeth's, where the file has theirs."""
+    if "static_offset" not in parameters:
+        return None
+    offsets = parameters["static_offset"].reshape(-1, 3)
+    if TEETH not in parameters:
+        return offsets
+    return np.concatenate([offsets[:FLAME_VERTICES], parameters[TEETH].reshape(-1, 3)])
+
+
+def _all_or_none(parameters: list[dict[str, np.ndarray]], name: str, columns: int) -> np.ndarray:
+    """The parameter of every frame [F,columns]; zeros where a frame lacks it."""
+    if any(name not in values for values in parameters):
+        return np.zeros((len(parameters), columns))
+    return parameter_rows(parameters, name, columns)
+
+
+def _rising(indices: list[Any]) -> np.ndarray | None:
+    """Time steps [F]; None where they are none that rise: they may be names, or the same for all."""
+    if not all(isinstance(index, int) for index in indices):
+        return None
+    steps = np.array(indices, dtype=np.float64)
+    return steps if (np.diff(steps) > 0).all() else None
+
+
+def _seconds(seconds: list[Any]) -> np.ndarray | None:
+    return None if any(second is None for second in seconds) else np.array(seconds, dtype=np.float64)
+
+
+def _rate(fps: Any) -> float | None:
+    if fps is None:
+        return None
+    rate = float(fps)
+    if not 0 < rate < np.inf:
+        raise ValueError(f"{FPS} is {rate}")
+    return rate
+
+
 def write_vhap(clip: Clip, performance: Performance, output: Path, progress: Progress) -> None:
     """A clip tracked with FLAME as VHAP's export, into the empty folder ``output``.
 
     The last 30 % of the frames are the test (and validation) split. Raises InputError (the head is not FLAME),
-    StorageError. The format has no eyelids: theirs are lost.
+    StorageError. What the format has no place for (time, lids, our teeth's offsets) lies there under keys of our own.
     """
     if performance.family != FLAME:
         raise InputError(
@@ -99,7 +143,7 @@ def write_vhap(clip: Clip, performance: Performance, output: Path, progress: Pro
     _write_npz(output / "canonical_flame_param.npz", canonical)
     split = max(1, int(clip.frame_count * 0.7))
     for name, part in (("_train", frames[:split]), ("_val", frames[split:]), ("_test", frames[split:]), ("", frames)):
-        write_json(output / f"transforms{name}.json", _index(part, performance))
+        write_json(output / f"transforms{name}.json", {**_index(part, performance), FPS: clip.fps})
 
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -113,7 +157,7 @@ def _frame(index: int, tracking: Performance) -> dict[str, Any]:
         "timestep_index": index, "timestep_index_original": index, "timestep_id": f"{index:06d}", "camera_index": 0,
         "camera_id": "0", **_camera(tracking), "transform_matrix": opengl.tolist(),
         "file_path": f"images/{index:05d}_00.png", "fg_mask_path": f"fg_masks/{index:05d}_00.png",
-        "flame_param_path": f"flame_param/{index:05d}.npz",
+        "flame_param_path": f"flame_param/{index:05d}.npz", SECONDS: float(tracking.timestamps[index]),
     }  # fmt: skip
 
 
@@ -133,6 +177,8 @@ def _index(frames: list[dict[str, Any]], tracking: Performance) -> dict[str, Any
 
 def _parameters_of(tracking: Performance, index: int) -> dict[str, np.ndarray]:
     row = slice(index, index + 1)
+    offsets = tracking.vertex_offsets
+    ours = {TEETH: offsets[None, FLAME_VERTICES:]} if FLAME_VERTICES < len(offsets) != VERTICES else {}
     return {
         "translation": tracking.translation[row],
         "rotation": tracking.root_pose[row],
@@ -141,14 +187,16 @@ def _parameters_of(tracking: Performance, index: int) -> dict[str, np.ndarray]:
         "eyes_pose": tracking.eyes_pose[row].reshape(1, 6),
         "shape": tracking.shape,
         "expr": tracking.expression[row],
-        "static_offset": fit_offsets(tracking.vertex_offsets, VERTICES)[None],
+        "static_offset": fit_offsets(offsets, VERTICES)[None],
+        EYELIDS: tracking.eyelids[row],
+        **ours,
     }
 
 
 def _canonical(tracking: Performance) -> dict[str, np.ndarray]:
     """The neutral head with the mouth a little open, as consumers of the format expect it."""
     parameters = _parameters_of(tracking, 0)
-    keep = {"shape", "static_offset"}
+    keep = {"shape", "static_offset", TEETH}
     canonical = {name: value if name in keep else np.zeros_like(value) for name, value in parameters.items()}
     canonical["jaw_pose"] = np.array([[0.3, 0, 0]], np.float32)
     return canonical

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLAME (Li et al. 2017) from the user's own pickle: 2020, 2023 or 2023 Open, without chumpy and without running it.
 
-Beside the pickle may lie the template OBJ (texture coordinates), FLAME_masks.pkl (regions) and landmark_embedding.npy
-(the mouth's place); what is missing is computed from the geometry. Teeth are added as RGBAvatar does, and lids that
-close, which FLAME lacks.
+Beside the pickle may lie the template OBJ (texture coordinates), FLAME_masks.pkl (regions), landmark_embedding.npy (the
+lips) and l_eyelid.npy with r_eyelid.npy (lids that close, which FLAME lacks); what is missing is computed from the
+geometry. Teeth are added as RGBAvatar does.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import torch
 from blendsplat.errors import BlendsplatError, FormatError
 from blendsplat.heads.eyelids import eyelid_directions
 from blendsplat.heads.families import FLAME
+from blendsplat.heads.flame_companions import read_eyelids, read_lips, read_masks
 from blendsplat.heads.flame_regions import geometric_regions, neck_ring, regions_from_masks
-from blendsplat.heads.foreign_files import load_npy, load_pickle
+from blendsplat.heads.foreign_files import load_pickle
 from blendsplat.heads.model import (
     JAW_JOINT,
     LEFT_EYE_JOINT,
@@ -60,18 +61,20 @@ def load_flame(path: Path | str, identities: int = IDENTITIES, teeth: bool = Tru
     arrays = _checked(load_pickle(path), path)
     identities = min(identities, arrays.directions.shape[2])
     eyes = _eyeballs(arrays, path)
-    masks = _beside(path, ("*masks*.pkl",), load_pickle)
     skin = ~np.isin(np.arange(len(arrays.vertices)), np.concatenate(list(eyes.values())))
     joints = arrays.regressor @ arrays.vertices
-    mouth = _mouth(arrays, path, joints, skin, masks)
+    mouth = _mouth(arrays, path, joints, skin)
     regions = geometric_regions(arrays.vertices, arrays.weights, joints, mouth)
-    if isinstance(masks, dict):
+    masks = read_masks(path)
+    if masks is not None:
         regions |= regions_from_masks(masks, arrays.vertices, joints)
     regions |= eyes
     regions["neck_ring"] = neck_ring(arrays.faces, arrays.vertices)
     uvs, uv_faces = _texture_coordinates(arrays, path, regions)
     head = _assemble(path.stem, arrays, identities, uvs, uv_faces, regions)
-    lids = eyelid_directions(arrays.vertices, arrays.faces, (eyes["left_eyeball"], eyes["right_eyeball"]))
+    lids = read_eyelids(path, arrays.vertices, joints[[LEFT_EYE_JOINT, RIGHT_EYE_JOINT]])
+    if lids is None:
+        lids = eyelid_directions(arrays.vertices, arrays.faces, (eyes["left_eyeball"], eyes["right_eyeball"]))
     head.eyelid_directions = _tensor(lids)
     return _with_teeth(head, make_teeth(mouth), mouth) if teeth else head
 
@@ -133,39 +136,14 @@ def _eyeballs(arrays: FlameArrays, path: Path) -> dict[str, np.ndarray]:
     return eyes
 
 
-def _beside(path: Path, patterns: tuple[str, ...], read: Any) -> Any:
-    """The first readable file beside the pickle that fits, or None: companions help, they are not required."""
-    for pattern in patterns:
-        for found in sorted(path.parent.glob(pattern)):
-            try:
-                return read(found)
-            except BlendsplatError:
-                continue
-    return None
-
-
-def _mouth(arrays: FlameArrays, path: Path, joints: np.ndarray, skin: np.ndarray, masks: Any) -> Mouth:
+def _mouth(arrays: FlameArrays, path: Path, joints: np.ndarray, skin: np.ndarray) -> Mouth:
     unit = float(np.linalg.norm(joints[LEFT_EYE_JOINT] - joints[RIGHT_EYE_JOINT]))
-    mouth = find_mouth(
+    lips = read_lips(path, arrays.vertices, arrays.faces)
+    if lips is not None:
+        return mouth_of_landmarks(lips, arrays.vertices, skin, unit)
+    return find_mouth(
         arrays.vertices, arrays.weights[:, JAW_JOINT], skin, unit, float(joints[LEFT_EYE_JOINT:, 1].mean())
     )
-    if isinstance(masks, dict) and "lips" in masks:
-        lips = np.asarray(masks["lips"]).astype(np.int64).ravel()
-        if len(lips) and 0 <= lips.min() <= lips.max() < len(arrays.vertices):
-            mouth.lips = lips
-    embedding = _beside(path, ("*landmark_embedding*.npy",), load_npy)
-    inner = _inner_lips(embedding, arrays)
-    return mouth if inner is None else mouth_of_landmarks(inner, mouth.lips)
-
-
-def _inner_lips(embedding: Any, arrays: FlameArrays) -> np.ndarray | None:
-    """Points 60 to 67 of the 68 [8,3]: the last eight of the 51 static ones, which leave out the jaw line."""
-    try:
-        faces = np.asarray(embedding["static_lmk_faces_idx"]).astype(np.int64).ravel()[-8:]
-        barycentrics = np.asarray(embedding["static_lmk_bary_coords"], np.float64)[-8:]
-        return (arrays.vertices[arrays.faces[faces]] * barycentrics[:, :, None]).sum(1)
-    except (TypeError, KeyError, IndexError, ValueError):
-        return None
 
 
 def _texture_coordinates(

@@ -7,19 +7,17 @@ where colours, weights and cuts belong.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from blendsplat.heads.model import JAW_JOINT, LEFT_EYE_JOINT, RIGHT_EYE_JOINT
 from blendsplat.heads.teeth import Mouth
 from blendsplat.heads.topology import boundary_loops
 
+# not "lips": FLAME's mask reaches far around the mouth, and painted red (heads.portrait) it leads landmarks astray
 _SAME_NAMES = (
     "face",
     "scalp",
     "neck",
-    "lips",
     "left_eyeball",
     "right_eyeball",
     "left_ear",
@@ -38,12 +36,12 @@ def neck_ring(faces: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     return low[np.argsort(np.arctan2(vertices[low, 0], vertices[low, 2]))]
 
 
-def regions_from_masks(masks: dict[str, Any], vertices: np.ndarray, joints: np.ndarray) -> dict[str, np.ndarray]:
-    """FLAME's own masks in this program's names; indices that the head does not have are left out."""
+def regions_from_masks(masks: dict[str, np.ndarray], vertices: np.ndarray, joints: np.ndarray) -> dict[str, np.ndarray]:
+    """FLAME's own masks in this program's names, lips excepted; indices that the head does not have are left out."""
     found: dict[str, np.ndarray] = {}
     for name in (*_SAME_NAMES, "left_eye_region", "right_eye_region"):
         if name in masks:
-            indices = np.unique(np.asarray(masks[name]).astype(np.int64))
+            indices = np.unique(masks[name])
             found[name] = indices[(indices >= 0) & (indices < len(vertices))]
     unit = np.linalg.norm(joints[LEFT_EYE_JOINT] - joints[RIGHT_EYE_JOINT])
     for side, joint in (("left", LEFT_EYE_JOINT), ("right", RIGHT_EYE_JOINT)):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, describe_head, same_head
 from blendsplat.progress import Progress
 
-SHIPPED = "human"
+SHIPPED = ("human",)  # heads that have a name instead of a file
 _RETIRED = "builtin"
 _NO_LONGER_MADE = f"The head {_RETIRED!r} of earlier versions is no longer made"
-_KINDS = f"{SHIPPED!r}, a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
+_KINDS = "'human', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
 
 
 def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress | None = None) -> HeadModel:
@@ -35,16 +36,30 @@ def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress 
     return replace(head, landmarks=cached_embedding(head, progress))
 
 
-def load_head_of(performance: Performance, *, landmarks: bool = False, progress: Progress | None = None) -> HeadModel:
-    """The head that a performance was tracked with, from where it lay then.
+def stored_source(source: str | Path) -> str:
+    """What a file says of where a head came from: a shipped head's name, or the file's absolute path, so that it is
+    found from every folder; what names neither, as it is."""
+    path = Path(source).expanduser()
+    return str(source) if str(source) in SHIPPED or not path.exists() else os.path.abspath(path)
 
-    Raises as load_head, and InputError when another head lies there now, or when it was the head of earlier versions.
+
+def load_head_of(performance: Performance, *, landmarks: bool = False, progress: Progress | None = None) -> HeadModel:
+    """The head that a performance was tracked with, from where it lay then (or lies now: Performance.load).
+
+    Raises as load_head, and InputError when no head lies there now, or another, and when it is of earlier versions.
     """
     if performance.family == BUILTIN:
         raise InputError(
-            f"{_NO_LONGER_MADE}: track the clip again with the head {SHIPPED!r} (in Blender: Track Head; else "
-            f"blendsplat track FOLDER --head {SHIPPED}), or fit the photograph again (in Blender: Fit Again; else "
-            "blendsplat fit-image). Avatars that were trained with it still open."
+            f"{_NO_LONGER_MADE}: track the clip again with the head 'human' (in Blender: Track Head; else blendsplat "
+            "track FOLDER --head human), or fit the photograph again (in Blender: Fit Again; else blendsplat fit-image). "
+            "Avatars that were trained with it still open."
+        )
+    source = performance.head_source
+    if source not in SHIPPED and not Path(source).expanduser().exists():
+        raise InputError(
+            f"The head {performance.head!r} ({describe_head(performance)}) is missing: it was {source}. Put it there "
+            "again or, under the same name, into the tracked folder or a folder above it; or track the clip (fit the "
+            "photograph) again with --head and its new path."
         )
     head = load_head(performance.head_source, landmarks=landmarks, progress=progress)
     fits = len(performance.vertex_offsets) == head.vertex_count and len(performance.shape) == head.shape_count
@@ -58,13 +73,13 @@ def load_head_of(performance: Performance, *, landmarks: bool = False, progress:
 
 
 def _read(source: str | Path) -> HeadModel:
-    if str(source) == SHIPPED:
+    if str(source) == "human":
         from blendsplat.heads.human import human_head
 
         return human_head()
     if str(source) == _RETIRED:
         raise InputError(
-            f"{_NO_LONGER_MADE}: track the clip again, or fit the photograph again, with the head {SHIPPED!r}."
+            f"{_NO_LONGER_MADE}: track the clip again, or fit the photograph again, with the head 'human'."
         )
     path = Path(source).expanduser()
     if not path.exists():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from blendsplat.heads.model import HeadModel, HeadParams
 
 FORMAT = "blendsplat-tracking"
 VERSION = 1
+_FOLDERS_ABOVE = 5  # of a clip, in which a head is looked for that is not where it was
 BATCH = 32  # frames posed at once
 _PER_FRAME = {
     "timestamps": (), "valid": (), "expression": (None,), "root_pose": (3,), "neck_pose": (3,), "jaw_pose": (3,),
@@ -35,7 +37,7 @@ class Performance:
     """
 
     head: str  # name of the HeadModel
-    head_source: str  # "human", or the path it was loaded from
+    head_source: str  # "human", or the absolute path it was loaded from
     width: int
     height: int
     timestamps: np.ndarray  # [F] float64, seconds from the clip's start
@@ -105,7 +107,11 @@ class Performance:
 
     @classmethod
     def load(cls, path: Path | str) -> Performance:
-        """Read and check a tracking.npz (or the one inside a clip's folder). Raises FormatError."""
+        """Read and check a tracking.npz (or the one inside a clip's folder). Raises FormatError.
+
+        A head's file that is no longer where it was is looked for near the clip: moved with it, or named by a path that
+        was relative (older files). head_source then says where it lies now.
+        """
         path = Path(path)
         if path.is_dir():
             path = path / "tracking.npz"
@@ -113,8 +119,8 @@ class Performance:
         arrays = _checked(path, arrays)
         try:
             read = cls(
-                head=str(meta["head"]), head_source=str(meta["head_source"]), width=int(meta["width"]),
-                height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
+                head=str(meta["head"]), head_source=_found(str(meta["head_source"]), path),
+                width=int(meta["width"]), height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
                 figures=dict(meta["figures"]), init=str(meta.get("init", "landmarks")),
                 notes=tuple(map(str, meta.get("notes", ()))), head_model=str(meta.get("head_model", "")),
                 head_family=str(meta.get("head_family", "")), part_of="",
@@ -127,6 +133,22 @@ class Performance:
         if min(read.width, read.height) < 1:
             raise FormatError(f"{path}: the header says {read.width} x {read.height} pixels; track the clip again.")
         return read
+
+
+def _found(source: str, tracking: Path) -> str:
+    """Where the head's file ``source`` of the file ``tracking`` lies: there, or with as much of its path as fits in the
+    folder of the clip or one of the folders above. As it is where it names no file, or none is found."""
+    where = Path(source).expanduser()
+    if not (where.is_absolute() or where.suffix or len(where.parts) > 1) or (where.is_absolute() and where.exists()):
+        return source
+    folder = Path(os.path.abspath(tracking)).parent
+    parts = [part for part in where.parts if part not in (where.anchor, "..", ".")]
+    for above in [folder, *folder.parents][:_FOLDERS_ABOVE]:
+        for tail in range(len(parts)):
+            moved = above.joinpath(*parts[tail:])
+            if moved.exists():
+                return str(moved)
+    return os.path.abspath(where) if where.exists() else source
 
 
 def _checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

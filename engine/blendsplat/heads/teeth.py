@@ -13,6 +13,8 @@ import numpy as np
 
 COLUMNS = 15  # per row of vertices; two rows of vertices a jaw
 UV_STRIP = (0.25, 0.955, 0.75, 0.995)  # u0, v0, u1, v1: the upper jaw's half above the lower's
+_OUTLINE = 1.05  # twelve points cut the curves of the lips' outline: so much wider, it holds the vertices of their rim
+_LIP_DEPTH = 0.15  # eye distances behind the corners of the mouth: what lies deeper is no lip
 _WIDTH, _SETBACK, _DEPTH, _TALL = 0.62, 0.008, 0.020, 0.010  # share of the mouth's width; metres
 
 
@@ -88,7 +90,26 @@ def find_mouth(
     return Mouth(np.array([0.0, height, depth - 0.05 * unit]), half_width, lips)
 
 
-def mouth_of_landmarks(points: np.ndarray, lips: np.ndarray) -> Mouth:
-    """The mouth from the inner lips of the 68 landmarks (60 to 67, [8,3]) and the lips' vertices."""
-    right, left, upper, lower = points[0], points[4], points[2], points[6]
+def mouth_of_landmarks(points: np.ndarray, vertices: np.ndarray, skin: np.ndarray, eye_distance: float) -> Mouth:
+    """The mouth from the lips of the 68 landmarks (48 to 67, [20,3]: twelve around them, eight along the opening).
+
+    vertices [V,3], skin [V] bool; eye_distance in metres. Its lips are the vermilion: the skin inside the outer points'
+    outline, seen from the front.
+    """
+    outer, inner = points[:12], points[12:]
+    right, left, upper, lower = inner[0], inner[4], inner[2], inner[6]
+    middle = outer[:, :2].mean(0)
+    inside = _inside((vertices[:, :2] - middle) / _OUTLINE + middle, outer[:, :2])
+    front = vertices[:, 2] > outer[:, 2].min() - _LIP_DEPTH * eye_distance
+    lips = np.flatnonzero(skin & inside & front)
     return Mouth((upper + lower) / 2, float(np.linalg.norm(left - right) / 2), lips)
+
+
+def _inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Which of the points [P,2] lie inside a polygon [N,2] (by the even-odd rule)."""
+    x, y = points.T
+    inside = np.zeros(len(points), bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, 0), strict=True):
+        if y0 != y1:
+            inside ^= ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+    return inside

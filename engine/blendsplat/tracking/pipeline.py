@@ -22,7 +22,9 @@ from blendsplat.errors import InputError
 from blendsplat.files import write_json
 from blendsplat.fitting.face_prior import Regressor
 from blendsplat.fitting.fit import FitOptions, fit_clip
+from blendsplat.fitting.skin_border import Borders, find_skin_border
 from blendsplat.geometry import rotvec_to_matrix
+from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.regressor import make_regressor
@@ -74,14 +76,15 @@ def track_clip(
     options, progress = options or TrackOptions(), progress or Progress()
     started = time.perf_counter()
     clip = Clip.open(directory)
-    head = options.head_model or _load_head(options.head)
+    head = options.head_model or load_head(options.head)
     regressor = _regressor(options, head)
     points, found = _landmarks(clip, options.detector, progress)
     reading = read_clip(clip, points, found, regressor, progress) if regressor and found.any() else None
     wanted = _with_reading(_camera_prior(clip, options.fit), reading)
     tracking = fit_clip(
-        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, str(options.head), progress,
-        np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
+        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
+        progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
+        _borders(clip, points) if clip.has_mattes else None,
     )  # fmt: skip
     if regressor and reading:
         tracking.init = regressor.name
@@ -104,12 +107,6 @@ def track_clip(
     return tracking
 
 
-def _load_head(source: str | Path) -> HeadModel:
-    from blendsplat.heads.load import load_head  # slow: brings the detector with it when a head is new
-
-    return load_head(source)
-
-
 def _regressor(options: TrackOptions, head: HeadModel) -> Regressor | None:
     """What reads the frames. Raises InputError for an unknown ``init``, and where there are no weights."""
     if options.init == "landmarks":
@@ -123,6 +120,11 @@ def _regressor(options: TrackOptions, head: HeadModel) -> Regressor | None:
             "'blendsplat weights' tells which exist."
         )
     return regressor
+
+
+def _borders(clip: Clip, points: np.ndarray) -> Borders:
+    """Where a frame's bare skin ends; points [F,478,3] pixels."""
+    return lambda frame: find_skin_border(clip.image(frame), clip.matte(frame), points[frame, :, :2])
 
 
 def _with_reading(options: FitOptions, reading: ClipReading | None) -> FitOptions:
