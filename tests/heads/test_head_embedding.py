@@ -52,7 +52,7 @@ def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emb, "_VIEWS", views)
 
 
-def test_the_shipped_embedding_is_of_the_head_human(head: HeadModel) -> None:
+def test_the_shipped_embedding_is_of_the_shipped_head(head: HeadModel) -> None:
     """When this fails, the head has changed: run ``python -m blendsplat.heads.embed_head human`` and look at it."""
     emb.load_embedding(emb.SHIPPED, head)
 

@@ -51,8 +51,8 @@ def load_head_of(performance: Performance, *, landmarks: bool = False, progress:
     if performance.family == BUILTIN:
         raise InputError(
             f"{_NO_LONGER_MADE}: track the clip again with the head 'human' (in Blender: Track Head; else blendsplat "
-            "track FOLDER --head human), or fit the photograph again (in Blender: Fit Again; else blendsplat fit-image). Its "
-            "avatars still open."
+            "track FOLDER --head human), or fit the photograph again (in Blender: Fit Again; else blendsplat "
+            "fit-image). Avatars that were trained with it still open."
         )
     source = performance.head_source
     if source not in SHIPPED and not Path(source).expanduser().exists():
