@@ -200,6 +200,22 @@ def test_what_tracking_starts_from_is_told_and_checked_first(monkeypatch: pytest
     assert len(got) == 2  # no import of minutes before the mistake is told
 
 
+@pytest.mark.parametrize(
+    ("pixels", "words"), [("clip", "whatever its head (82 %)"), ("common", "in all"), ("own", "no other head")]
+)
+def test_scores_say_which_pixels_they_are_of(monkeypatch: pytest.MonkeyPatch, pixels: str, words: str) -> None:
+    got: list[Any] = []
+
+    def work(options: Any, progress: Progress) -> dict[str, Any]:
+        got.append(options)
+        return {"psnr": 31.2, "ssim": 0.95, "frames": 45, "pixels": pixels, "share": 0.82}
+
+    fake(monkeypatch, "evaluate", work)
+    result = run("evaluate", "a.avatar.npz", "d", "--common", "e", "--common", "f", "--own-cut")
+    assert got[0].common == [Path("e"), Path("f")] and got[0].own_cut
+    assert "PSNR 31.20 dB" in result.stdout and "45 held-out" in result.stdout and words in result.stdout
+
+
 def test_tracking_an_imported_clip_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     got: list[str] = []
     for name in ("import", "track"):

@@ -242,6 +242,10 @@ class EvaluateOptions(Options):
     avatar: AnyPath = Field(description="the avatar file")
     directory: AnyPath = Field(description="the tracked clip folder")
     lpips: AnyPath | None = Field(None, description="weights of LPIPS (squeeze), .npz")
+    common: list[AnyPath] = Field(
+        default_factory=list, description="the same clip tracked with other heads: score the pixels that count in all"
+    )
+    own_cut: bool = Field(False, description="score the pixels above this clip's own head's neck")
     device: Device = "auto"
 
 
