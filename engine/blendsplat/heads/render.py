@@ -41,11 +41,17 @@ class Light:
 
 @dataclass(frozen=True)
 class Props:
-    """What else stands in the picture (a shirt, hair): world points [P,3], faces [Q,3], sRGB colours [P,3]."""
+    """What else stands in the picture (a shirt, hair): world points [P,3], faces [Q,3], sRGB colours [P,3].
+
+    normals [P,3]: where they are not 0, they stand in for the faces' own. tangents [P,3]: where they are not 0, the
+    point is hair that runs along them, and gleams as hair does.
+    """
 
     points: Tensor
     faces: Tensor
     colors: Tensor
+    normals: Tensor | None = None
+    tangents: Tensor | None = None
 
 
 @torch.no_grad()
@@ -127,22 +133,29 @@ class _Lit:
     faces: Tensor  # [F+Q,3], the head's first
     colors: Tensor  # [V+P,3] linear; only the props' are used
     packed: Tensor  # [V+P,13]: normal, ambient light, key light seen, glosses, wetness, point
+    tangents: Tensor | None  # [V+P,3] along hair, 0 where there is none
 
 
 def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None) -> _Lit:
     surface, faces, colors = _surface_of(head), head.faces, torch.zeros_like(points)
+    own, tangents = len(points), None
     if props is not None:
         extra = surface.new_tensor([0.1, 0.0, 1.0, 0.0]).expand(len(props.points), 4)
         surface, faces = torch.cat([surface, extra]), torch.cat([faces, props.faces + len(points)])
         colors = torch.cat([colors, props.colors.float().clamp(0, 1).pow(_GAMMA)])
         points = torch.cat([points, props.points.float()])
     normals = vertex_normals(points[None], faces)[0]
+    if props is not None and props.normals is not None:
+        given = props.normals.float()
+        normals[own:] = torch.where((given != 0).any(-1, keepdim=True), given, normals[own:])
+    if props is not None and props.tangents is not None:
+        tangents = torch.cat([torch.zeros_like(points[:own]), props.tangents.float()])
     key_seen, ambient = _gather_light(faces, points, normals, light)
     openness = surface[:, 2:3]
     packed = torch.cat(
         [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points], -1
     )
-    return _Lit(points, faces, colors, packed)
+    return _Lit(points, faces, colors, packed, tangents)
 
 
 def _albedo(head: HeadModel, lit: _Lit, texture: Tensor, face: Tensor, weights: Tensor) -> Tensor:
@@ -177,9 +190,28 @@ def _shade(
     cosine = (normal * halfway).sum(-1, keepdim=True).clamp_min(0)
     highlight = pixel[:, 7:8] * 0.10 * cosine.pow(14) + pixel[:, 8:9] * 0.35 * cosine.pow(70)
     highlight = highlight * seen + pixel[:, 9:10] * 3.0 * torch.sigmoid((cosine - 0.9915) * 2200)
+    shown = albedo * (diffuse + pixel[:, 3:6]) * 0.62 + highlight * torch.tensor(light.key) * 0.5
+    if lit.tangents is not None:
+        shown += _hair_gleam(lit, face, weights, albedo, facing, seen, halfway) * torch.tensor(light.key)
     colour = torch.zeros(ids.numel(), 3)
-    colour[covered] = albedo * (diffuse + pixel[:, 3:6]) * 0.62 + highlight * torch.tensor(light.key) * 0.5
+    colour[covered] = shown
     return colour.reshape(*ids.shape, 3)
+
+
+def _hair_gleam(
+    lit: _Lit, face: Tensor, weights: Tensor, albedo: Tensor, facing: Tensor, seen: Tensor, halfway: Tensor
+) -> Tensor:
+    """Highlights [P,3] across strands (after Kajiya and Kay 1989): a white one, and one that went through the hair."""
+    assert lit.tangents is not None
+    gleam = torch.zeros_like(albedo)
+    corners = lit.faces[face]
+    hair = ((lit.tangents[corners[:, 0]] != 0).any(-1)).nonzero()[:, 0]
+    tangent = normalize(_interpolate(lit.tangents, corners[hair], weights[hair]), dim=-1)
+    along = (tangent * halfway[hair]).sum(-1, keepdim=True)
+    lobe, broad = (1 - (along + 0.10).square()).clamp_min(0), (1 - (along - 0.12).square()).clamp_min(0)
+    lights = ((facing[hair] + 0.25) / 1.25).clamp(0, 1) * seen[hair]
+    gleam[hair] = lights * (0.022 * lobe.pow(45) + albedo[hair].sqrt() * albedo[hair] * 0.26 * broad.pow(9))
+    return gleam
 
 
 def _interpolate(values: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
