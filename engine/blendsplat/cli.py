@@ -18,7 +18,8 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _command in (
-    avatar.track, avatar.train, photographs.fit_image, photographs.evaluate_fit, photographs.export_head,
+    avatar.track, avatar.train, photographs.fit_image, photographs.evaluate_fit,
+    photographs.evaluate_coverage, photographs.export_head,
     avatar.render, avatar.evaluate, avatar.export, exchange.import_recording, exchange.export_vhap,
     kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo, system.serve,
 ):  # fmt: skip

@@ -28,6 +28,7 @@ COMMANDS = (
     "train",
     "fit-image",
     "evaluate-fit",
+    "evaluate-coverage",
     "export-head",
     "generate-heads",
     "train-kaolrm",

@@ -70,6 +70,16 @@ def test_fits_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (asked[-1][0].people, asked[-1][0].seed) == (2, 7)
 
 
+def test_coverage_is_measured_folder_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(folder: Path, frames: int, pictures: Path | None, progress: Progress) -> dict[str, float]:
+        return {"uncovered": float(frames), "frames": len(folder.name)}
+
+    monkeypatch.setattr("blendsplat.evaluation.coverage.measure_folder", measure)
+    folders = [str(tmp_path / "a"), str(tmp_path / "bc")]
+    rows = run("evaluate_coverage", folders=folders, frames=7)["rows"]
+    assert rows == {folders[0]: {"uncovered": 7.0, "frames": 1}, folders[1]: {"uncovered": 7.0, "frames": 2}}
+
+
 def test_eta() -> None:
     now = [0.0]
     clock = EtaClock(lambda: now[0])

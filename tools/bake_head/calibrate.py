@@ -135,9 +135,7 @@ def read_target(packed: Path, eyes: np.ndarray) -> Target:
     for name in ("left_eyeball", "right_eyeball", "mouth_interior", "teeth_upper", "teeth_lower"):
         inside[head.regions[name]] = True
     faces = head.faces.numpy()
-    target = Target(
-        head.template.numpy() * 1e3, head.shape_directions.numpy() * 1e3, faces[~inside[faces].any(1)]
-    )
+    target = Target(head.template.numpy() * 1e3, head.shape_directions.numpy() * 1e3, faces[~inside[faces].any(1)])
     theirs = head.joints[3:].numpy() * 1e3
     scale = float(np.linalg.norm(eyes[0] - eyes[1]) / np.linalg.norm(theirs[0] - theirs[1]))
     return target.moved(scale, np.eye(3), eyes.mean(0) - scale * theirs.mean(0))

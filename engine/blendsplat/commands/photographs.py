@@ -18,7 +18,7 @@ from blendsplat.commands.runner import (
     run_command,
     run_job,
 )
-from blendsplat.jobs.options import EvaluateFitOptions, ExportHeadOptions, FitImageOptions
+from blendsplat.jobs.options import EvaluateCoverageOptions, EvaluateFitOptions, ExportHeadOptions, FitImageOptions
 
 
 def _option(field: str, *names: str) -> Any:
@@ -98,6 +98,37 @@ def evaluate_fit(
         f"{name}: " + "  ".join(f"{key} {value:.3g}" for key, value in row.items() if value is not None)
         for name, row in [*result["rows"].items(), ("variance over views", result.get("variance", {}))]
         if row
+    ]
+    report(result, as_json, *lines)
+
+
+def _covering(field: str) -> Any:
+    return typer.Option(help=described(EvaluateCoverageOptions, field))
+
+
+def evaluate_coverage(
+    folders: Annotated[list[Path], typer.Argument(help=described(EvaluateCoverageOptions, "folders"))],
+    frames: Annotated[int, _covering("frames")] = default_of(EvaluateCoverageOptions, "frames"),
+    pictures: Annotated[Path | None, _covering("pictures")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure how much of a person's bare head the mesh leaves uncovered, in tracked clips and fitted photographs.
+
+    Percent of the skin above the chin, hair excluded where its colours tell; "with hair" counts the whole matte there,
+    "beyond" is mesh outside of the matte, over the same skin.
+
+    \b
+    blendsplat evaluate-coverage talk/ portrait/ --pictures out/
+    """
+    values = {"folders": folders, "frames": frames, "pictures": pictures}
+    result = run_command(
+        "evaluating", lambda progress: run_job("evaluate_coverage", values, progress), verbose, as_json
+    )
+    lines = [
+        f"{name}: uncovered {row['uncovered']:.2f} %  with hair {row['uncovered_with_hair']:.2f} %  "
+        f"beyond {row['beyond']:.2f} %  frames {row['frames']}"
+        for name, row in result["rows"].items()
     ]
     report(result, as_json, *lines)
 

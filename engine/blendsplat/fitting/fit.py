@@ -30,6 +30,7 @@ from blendsplat.fitting.landmark_model import EXPRESSION, JAW, LandmarkModel, re
 from blendsplat.fitting.person_fit import Person, fit_person
 from blendsplat.fitting.shot_identity import note_on_others, runs_of_others
 from blendsplat.fitting.silhouette import Mattes
+from blendsplat.fitting.skin_border import Borders
 from blendsplat.fitting.solver import Problem, fit_frames
 from blendsplat.fitting.temporal import fit_together, make_smoothness, usual_stiffness
 from blendsplat.heads.model import HeadModel
@@ -55,11 +56,13 @@ def fit_clip(
     progress: Progress | None = None,
     shots: np.ndarray | None = None,
     mattes: Mattes | None = None,
+    borders: Borders | None = None,
 ) -> Performance:
     """Fit ``head`` to landmarks [F,478,2] (pixels of width x height images), found [F] bool, timestamps [F] seconds.
 
     shots: frames at which a shot is known to begin; jumps of the face are found here too. mattes: the person's matte
-    (uint8 [H,W]) by frame, which keeps the shape's skull, ears and neck inside.
+    (uint8 [H,W]) by frame, which keeps the shape's skull, ears and neck inside. borders: where bare skin ends, by
+    frame, which draws cheeks, jaw and ears out to there (options.border says the same of all frames at once).
     Raises NoFaceError when no frame shows a face.
     """
     options, progress = options or FitOptions(), progress or Progress()
@@ -77,7 +80,7 @@ def fit_clip(
         problem, unknowns = _start(head, model, seen, width, height, options)
         unshaped = problem
         progress.update("fit", 0, 2, "shape and focal length")
-        person = fit_person(head, problem, unknowns, seen, options, mattes)
+        person = fit_person(head, problem, unknowns, seen, options, mattes, borders)
         progress.check()
         progress.update("fit", 1, 2, "every frame")
         frames = _fit_all(head, person, seen, cuts, pixels, timestamps, options)

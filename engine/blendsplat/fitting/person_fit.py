@@ -18,7 +18,7 @@ from blendsplat.fitting.initial_poses import spread_frames
 from blendsplat.fitting.landmark_model import DEPTH, NECK
 from blendsplat.fitting.shared_unknowns import ClipPrior, fit_clip_unknowns
 from blendsplat.fitting.silhouette import Mattes, make_inside
-from blendsplat.fitting.skin_border import make_border_term
+from blendsplat.fitting.skin_border import Borders, make_border_term, padded
 from blendsplat.fitting.solver import Problem, ShapeTerm
 from blendsplat.fitting.vertex_offsets import OffsetBasis, make_offset_basis, with_offsets
 from blendsplat.geometry import rotvec_to_matrix
@@ -41,8 +41,9 @@ class Person:
 
 
 def fit_person(
-    head: HeadModel, problem: Problem, unknowns: Tensor, seen: Observations, options: FitOptions, mattes: Mattes | None
-) -> Person:
+    head: HeadModel, problem: Problem, unknowns: Tensor, seen: Observations, options: FitOptions, mattes: Mattes | None,
+    borders: Borders | None = None,
+) -> Person:  # fmt: skip
     """Fit what the frames of ``problem`` share, from ``unknowns`` [B,P] in rough poses."""
     rows = torch.as_tensor(_keyframes(unknowns, seen))
     keys, values = problem.frames(rows), unknowns[rows]
@@ -62,7 +63,8 @@ def fit_person(
         whole = torch.block_diag(precision, options.shared_bias * basis.precision)
         expected = torch.cat([expected, torch.zeros(len(basis.precision))])
         prior = replace(prior, shape_precision=whole, shape_mean=expected)
-    terms = _shape_terms(head, keys, fit.unknowns, seen.rows[rows.numpy()], options, mattes, shape_count, basis)
+    shown = seen.rows[rows.numpy()]
+    terms = _shape_terms(head, keys, fit.unknowns, shown, options, mattes, borders, shape_count, basis)
     keys = replace(keys, terms=terms)
     if basis is not None or terms:
         start = torch.cat([fit.shape, torch.zeros(prior.shape_precision.shape[0] - shape_count)])
@@ -89,7 +91,7 @@ def _keyframes(unknowns: Tensor, seen: Observations) -> np.ndarray:
 
 def _shape_terms(
     head: HeadModel, keys: Problem, unknowns: Tensor, keyframes: np.ndarray, options: FitOptions,
-    mattes: Mattes | None, shape_count: int, basis: OffsetBasis | None,
+    mattes: Mattes | None, borders: Borders | None, shape_count: int, basis: OffsetBasis | None,
 ) -> tuple[ShapeTerm, ...]:  # fmt: skip
     """What else the shape must agree with in the clip's frames ``keyframes`` [K]: mattes, outline, skin's border."""
     terms: list[ShapeTerm] = []
@@ -98,8 +100,10 @@ def _shape_terms(
     if options.outline:
         turned = rotvec_to_matrix(keys.root) @ rotvec_to_matrix(unknowns[:, NECK])
         terms.append(make_outline(keys.model, keys.pixels, turned, options.shared_bias))
-    if options.border is not None:
-        border = options.border.frames(keyframes)
+    border = None if options.border is None else options.border.frames(keyframes)
+    if borders is not None:
+        border = padded([borders(int(frame)) for frame in keyframes])
+    if border is not None:
         terms.append(make_border_term(head, border, shape_count, basis, options.shared_bias))
     return tuple(terms)
 

@@ -7,6 +7,7 @@ head's farthest vertex beside it onto the border, along the border's normal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -33,6 +34,8 @@ REGIONS = ("face", "left_ear", "right_ear", "neck")
 NOISE, ALIKE = 0.05, 5.0  # error of a border over the eyes' distance; neighbouring points err alike
 STRIP, REACH = 0.06, 0.4  # beside a border point, and to and fro, where its vertex is looked for
 CAUCHY = 2.0
+# border points [N,2] and outward normals [N,2] of a frame, in pixels
+Borders = Callable[[int], tuple[np.ndarray, np.ndarray]]
 _BROWS, _CHIN = (70, 300), 152  # detected points: the middles of both brows, and the chin's lowest
 
 
@@ -66,7 +69,7 @@ def find_skin_border(image: np.ndarray, matte: np.ndarray, landmarks: np.ndarray
     part = (slice(top, bottom), slice(left, right))
     small, alpha = (cv2.resize(plane[part], None, fx=scale, fy=scale, interpolation=how) for plane in (image, matte))
     face = (landmarks - [left, top]) * scale
-    skin = _skin_mask(small, face)
+    skin = skin_mask(small, face)
     found = _border(alpha)
     if not len(found):
         return np.zeros((0, 2)), np.zeros((0, 2))
@@ -80,8 +83,8 @@ def find_skin_border(image: np.ndarray, matte: np.ndarray, landmarks: np.ndarray
     return points / scale + [left, top], normals
 
 
-def _skin_mask(image: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """[H,W] bool: colours like those of the face's bare parts."""
+def skin_mask(image: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """[H,W] bool: colours like those of the face's bare parts, of an image [H,W,3] uint8 with landmarks [478,2]."""
     lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 1.0), cv2.COLOR_RGB2LAB).astype(np.float32)
     places = np.round(face[list(pts.RIGID)]).astype(int).clip(0, np.array(image.shape[1::-1]) - 1)
     samples = lab[places[:, 1], places[:, 0]]

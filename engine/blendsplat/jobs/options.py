@@ -143,6 +143,16 @@ class EvaluateFitOptions(Options):
     seed: int | None = Field(None, ge=0, description="which ones")
 
 
+class EvaluateCoverageOptions(Options):
+    """Measure how much of a person's bare head (above the chin, hair excluded) the fitted mesh leaves uncovered."""
+
+    folders: list[AnyPath] = Field(min_length=1, description="tracked clip folders, or folders that fit-image wrote")
+    frames: int = Field(20, ge=1, le=100_000, description="how many frames of each clip, evenly spread")
+    pictures: AnyPath | None = Field(
+        None, description="folder for pictures: covered skin green, bare skin red, mesh beyond the matte blue"
+    )
+
+
 class RecordingOptions(Options):
     """Take over what another tracker made: VHAP's export, or metrical-tracker's folder."""
 

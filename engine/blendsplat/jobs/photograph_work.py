@@ -50,3 +50,13 @@ def run_evaluate_fit(options: opt.EvaluateFitOptions, progress: Progress) -> dic
         judged = fits.evaluate_scan(options.render_scan, options.texture, *scan, views, options.pictures, progress)
         return plain(judged)
     return plain(fits.evaluate_fits(list(options.fits), options.scan, *scan, progress))
+
+
+def run_evaluate_coverage(options: opt.EvaluateCoverageOptions, progress: Progress) -> dict[str, Any]:
+    """-> {rows: {folder: {uncovered, uncovered_with_hair, beyond, frames}}}."""
+    from blendsplat.evaluation.coverage import measure_folder
+
+    rows = {}
+    for folder in options.folders:
+        rows[str(folder)] = measure_folder(folder, options.frames, options.pictures, progress)
+    return plain({"rows": rows})

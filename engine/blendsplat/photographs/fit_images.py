@@ -108,7 +108,7 @@ def fit_images(
             try:
                 photograph = read_photograph(path)
                 face = find_face(photograph, detector)
-                found = _crop_and_matte(photograph, face, regressor, options)
+                found = _seen(photograph, face, regressor, options)
                 if options.same_person:
                     seen.append(found)
                 else:
@@ -125,12 +125,19 @@ def fit_images(
     return {"fits": done, "failed": [{"image": str(path), "sentence": error.sentence} for path, error in failed]}
 
 
-def _crop_and_matte(photograph: Photograph, face: Face, regressor: Regressor | None, options: ImageFitOptions) -> _Seen:
-    """Crop and matte the face, and let the regressor read it."""
-    share = regressor.face_share if regressor else PORTRAIT_FACE
-    left, top, side = (value * photograph.scale for value in framing(face.points, share))
+def crop_and_matte(
+    photograph: Photograph, face: Face, face_share: float = PORTRAIT_FACE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Straight RGBA [S,S,4] uint8 of a square in which the face has ``face_share`` of the side, and the person's matte
+    [H,W] uint8 in the pixels of photograph.image."""
+    left, top, side = (value * photograph.scale for value in framing(face.points, face_share))
     wide = (left - side * (MATTE_SIDE - 1) / 2, top - side * (MATTE_SIDE - 1) / 2, side * MATTE_SIDE)
-    crop, matte = _matted(photograph, (left, top, side), wide)
+    return _matted(photograph, (left, top, side), wide)
+
+
+def _seen(photograph: Photograph, face: Face, regressor: Regressor | None, options: ImageFitOptions) -> _Seen:
+    """Crop and matte the face, and let the regressor read it."""
+    crop, matte = crop_and_matte(photograph, face, regressor.face_share if regressor else PORTRAIT_FACE)
     prior = None
     if regressor is not None:
         alpha = crop[..., 3:].astype(np.float32) / 255

@@ -22,6 +22,7 @@ from blendsplat.errors import InputError
 from blendsplat.files import write_json
 from blendsplat.fitting.face_prior import Regressor
 from blendsplat.fitting.fit import FitOptions, fit_clip
+from blendsplat.fitting.skin_border import Borders, find_skin_border
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
@@ -83,6 +84,7 @@ def track_clip(
     tracking = fit_clip(
         head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
         progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
+        _borders(clip, points) if clip.has_mattes else None,
     )  # fmt: skip
     if regressor and reading:
         tracking.init = regressor.name
@@ -118,6 +120,11 @@ def _regressor(options: TrackOptions, head: HeadModel) -> Regressor | None:
             "'blendsplat weights' tells which exist."
         )
     return regressor
+
+
+def _borders(clip: Clip, points: np.ndarray) -> Borders:
+    """Where a frame's bare skin ends; points [F,478,3] pixels."""
+    return lambda frame: find_skin_border(clip.image(frame), clip.matte(frame), points[frame, :, :2])
 
 
 def _with_reading(options: FitOptions, reading: ClipReading | None) -> FitOptions:
