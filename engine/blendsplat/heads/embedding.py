@@ -22,7 +22,7 @@ from blendsplat.errors import BlendsplatError, FormatError, NoFaceError
 from blendsplat.files import read_npz, write_npz
 from blendsplat.folders import cache_folder
 from blendsplat.heads.closest_point import closest_on_mesh
-from blendsplat.heads.families import BUILTIN
+from blendsplat.heads.families import HUMAN
 from blendsplat.heads.model import HeadModel, LandmarkEmbedding
 from blendsplat.heads.portrait import (
     EYES_APART,
@@ -264,10 +264,10 @@ def cached_embedding(head: HeadModel, progress: Progress | None = None) -> Landm
 
 
 def renderer_of(head: HeadModel) -> Renderer:
-    """The painter that suits a head: the built-in one has a texture, the others are painted by region."""
-    if head.family != BUILTIN:
+    """The painter that suits a head: the shipped one has a texture, the others are painted by region."""
+    if head.family != HUMAN:
         return take_portrait
-    from blendsplat.heads.builtin.appearance import head_texture
+    from blendsplat.heads.human.appearance import head_texture
 
     return textured_portrait(torch.tensor(head_texture()))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
@@ -24,6 +25,10 @@ _MAP_EXTENT = 0.46
 _MAP_DISTANCE = 12.0  # far enough that the pinhole is as good as parallel
 _MAP_BIAS = 0.0035
 _BOUNCE = (0.13, 0.085, 0.075)
+# how far light reaches into the mouth (metres), and how much more than is seen of it: enamel and flesh pass it on
+_MOUTH_LIGHT = {"mouth_interior": (0.022, 1.0), "tongue": (0.045, 1.7)}
+_CORNEA, _CORNEA_EDGE = 1.75, 0.42  # how much rounder than its ball an eye is in front, and up to which sine
+_LAMP_EDGE = 0.991  # cosine of half the angle that the lamp's mirror image fills in a wet eye
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def render_views(
 ) -> Tensor:
     """One posed head [V,3] (metres), with props, from C cameras; the light is gathered once. Otherwise as render_head:
     texture [H,W,3], cameras [C,...] -> RGBA float32 [C,height,width,4]."""
-    linear = texture.to(torch.float32).clamp(0, 1).pow(_GAMMA).permute(2, 0, 1)[None].contiguous()
+    linear = _with_relief(texture.to(torch.float32).clamp(0, 1).pow(_GAMMA).permute(2, 0, 1)[None])
     scale = torch.diag(torch.tensor([supersample, supersample, 1.0]))
     lit = _light_up(head, points.float(), light, props)
     faces = lit.faces.to(torch.int32)
@@ -102,12 +107,24 @@ def render_head(
     )
 
 
+def _with_relief(linear: Tensor) -> Tensor:
+    """Linear texture [1,3,H,W] with a fourth channel: how much brighter each texel is than those around it, as a share.
+
+    Pores, creases and hairs are darker than the skin around them and shine less: without that, highlights are wax.
+    """
+    grey = linear.mean(1, keepdim=True)
+    around = torch.nn.functional.avg_pool2d(grey, 7, 1, 3, count_include_pad=False)
+    return torch.cat([linear, (grey / around.clamp_min(1e-4) - 1).clamp(-0.5, 0.5)], 1).contiguous()
+
+
 def _surface_of(head: HeadModel) -> Tensor:
     """Per vertex [V,4]: broad gloss, sharp gloss, openness to light, wetness of eyes."""
     surface = torch.zeros(head.vertex_count, 4)
-    surface[:, 0], surface[:, 2] = 0.30, 1.0
+    surface[:, 0], surface[:, 1], surface[:, 2] = 0.42, 0.03, 1.0
     for name, broad, sharp, wet in (
-        ("scalp", 0.22, 0.0, 0.0), ("lips", 0.35, 0.25, 0.0), ("mouth_interior", 0.1, 0.1, 0.0),
+        ("face", 0.55, 0.05, 0.0), ("nose", 0.65, 0.10, 0.0), ("scalp", 0.50, 0.02, 0.0),
+        ("left_eyelids", 0.60, 0.08, 0.0), ("right_eyelids", 0.60, 0.08, 0.0),
+        ("lips", 0.55, 0.28, 0.0), ("mouth_interior", 0.1, 0.1, 0.0),
         ("tongue", 0.3, 0.25, 0.0), ("teeth_upper", 0.2, 0.5, 0.0), ("teeth_lower", 0.2, 0.5, 0.0),
         ("left_eyeball", 0.0, 0.0, 1.0), ("right_eyeball", 0.0, 0.0, 1.0),
     ):  # fmt: skip
@@ -119,9 +136,8 @@ def _surface_of(head: HeadModel) -> Tensor:
             # What light enters the mouth fades with depth; the depth maps alone are too coarse to say so.
             rows = torch.from_numpy(head.regions[name])
             behind = head.template[rows, 2].max() - head.template[rows, 2]
-            teeth = name.startswith("teeth")
-            openness = torch.exp(-behind / (0.022 if name == "mouth_interior" else 0.03)).clamp(0.12, 0.95)
-            surface[rows, 2] = openness * (1.4 if teeth else 1.0)  # enamel passes light on
+            reach, passed_on = _MOUTH_LIGHT.get(name, (0.03, 1.4))
+            surface[rows, 2] = torch.exp(-behind / reach).clamp(0.12, 0.95) * passed_on
     return surface
 
 
@@ -132,13 +148,13 @@ class _Lit:
     points: Tensor  # [V+P,3]
     faces: Tensor  # [F+Q,3], the head's first
     colors: Tensor  # [V+P,3] linear; only the props' are used
-    packed: Tensor  # [V+P,13]: normal, ambient light, key light seen, glosses, wetness, point
+    packed: Tensor  # [V+P,16]: normal, ambient light, key light seen, glosses, wetness, point, the eye's wet normal
     tangents: Tensor | None  # [V+P,3] along hair, 0 where there is none
 
 
 def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None) -> _Lit:
     surface, faces, colors = _surface_of(head), head.faces, torch.zeros_like(points)
-    own, tangents = len(points), None
+    own, tangents = points, None
     if props is not None:
         extra = surface.new_tensor([0.1, 0.0, 1.0, 0.0]).expand(len(props.points), 4)
         surface, faces = torch.cat([surface, extra]), torch.cat([faces, props.faces + len(points)])
@@ -147,25 +163,42 @@ def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None
     normals = vertex_normals(points[None], faces)[0]
     if props is not None and props.normals is not None:
         given = props.normals.float()
-        normals[own:] = torch.where((given != 0).any(-1, keepdim=True), given, normals[own:])
+        normals[len(own) :] = torch.where((given != 0).any(-1, keepdim=True), given, normals[len(own) :])
     if props is not None and props.tangents is not None:
-        tangents = torch.cat([torch.zeros_like(points[:own]), props.tangents.float()])
+        tangents = torch.cat([torch.zeros_like(own), props.tangents.float()])
     key_seen, ambient = _gather_light(faces, points, normals, light)
     openness = surface[:, 2:3]
     packed = torch.cat(
-        [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points], -1
-    )
+        [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points,
+         _wet_normals(head, own, normals)], -1
+    )  # fmt: skip
     return _Lit(points, faces, colors, packed, tangents)
 
 
+def _wet_normals(head: HeadModel, points: Tensor, normals: Tensor) -> Tensor:
+    """Normals [V+P,3] that highlights see: an eye's bulge more than its ball, because the cornea is rounder."""
+    wet = normals.clone()
+    for name in ("left_eyeball", "right_eyeball"):
+        rows = torch.from_numpy(head.regions.get(name, np.zeros(0, np.int64)))
+        if len(rows) == 0:
+            continue
+        pole = rows[head.template[rows, 2].argmax()]
+        axis = normals[pole]
+        along = (normals[rows] @ axis)[:, None]
+        aside = normals[rows] - along * axis
+        rounder = 1 + (_CORNEA - 1) * torch.sigmoid((_CORNEA_EDGE - aside.norm(dim=1, keepdim=True)) / 0.03)
+        wet[rows] = normalize(along.clamp_min(0.05) * axis + rounder * aside, dim=-1)
+    return wet
+
+
 def _albedo(head: HeadModel, lit: _Lit, texture: Tensor, face: Tensor, weights: Tensor) -> Tensor:
-    """Linear base colour [P,3] of pixels: the head's from its texture, the props' from their vertices."""
+    """Linear base colour and relief [P,4] of pixels: the head's from its texture, the props' from their vertices."""
     own = face < len(head.faces)
     uv = _interpolate(head.uvs, head.uv_faces[face[own]], weights[own])
     grid = torch.stack([uv[:, 0] * 2 - 1, 1 - uv[:, 1] * 2], -1)[None, None]
-    albedo = torch.empty(len(face), 3)
+    albedo = torch.zeros(len(face), 4)
     albedo[own] = grid_sample(texture, grid, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0].T
-    albedo[~own] = _interpolate(lit.colors, lit.faces[face[~own]], weights[~own])
+    albedo[~own, :3] = _interpolate(lit.colors, lit.faces[face[~own]], weights[~own])
     return albedo
 
 
@@ -177,7 +210,7 @@ def _shade(
     face = ids.flatten()[covered].long()
     weights = barycentrics.reshape(-1, 3)[covered]
     pixel = _interpolate(lit.packed, lit.faces[face], weights)
-    albedo = _albedo(head, lit, texture, face, weights)
+    albedo, relief = _albedo(head, lit, texture, face, weights).split((3, 1), 1)
 
     normal, seen = normalize(pixel[:, :3], dim=-1), pixel[:, 6:7]
     towards_key = normalize(torch.tensor(light.direction), dim=0)
@@ -186,15 +219,21 @@ def _shade(
     wrap = light.softness * torch.tensor([1.0, 0.55, 0.4])
     diffuse = ((facing + wrap) / (1 + wrap)).clamp_min(0).pow(1.15) * seen * torch.tensor(light.key)
     eye = -viewmat[:3, :3].T @ viewmat[:3, 3]
-    halfway = normalize(normalize(eye - pixel[:, 10:13], dim=-1) + towards_key, dim=-1)
+    to_eye = normalize(eye - pixel[:, 10:13], dim=-1)
+    halfway = normalize(to_eye + towards_key, dim=-1)
     cosine = (normal * halfway).sum(-1, keepdim=True).clamp_min(0)
+    wet_cosine = (normalize(pixel[:, 13:16], dim=-1) * halfway).sum(-1, keepdim=True)
     highlight = pixel[:, 7:8] * 0.10 * cosine.pow(14) + pixel[:, 8:9] * 0.35 * cosine.pow(70)
-    highlight = highlight * seen + pixel[:, 9:10] * 3.0 * torch.sigmoid((cosine - 0.9915) * 2200)
-    shown = albedo * (diffuse + pixel[:, 3:6]) * 0.62 + highlight * torch.tensor(light.key) * 0.5
-    if lit.tangents is not None:
-        shown += _hair_gleam(lit, face, weights, albedo, facing, seen, halfway) * torch.tensor(light.key)
+    highlight = highlight * seen * (1 + 3.5 * relief).clamp(0.1, 2.0)
+    highlight = highlight + pixel[:, 9:10] * 3.0 * torch.sigmoid((wet_cosine - _LAMP_EDGE) * 1500)
+    # Seen along the surface, skin mirrors the sky: what tells dark skin from dark paint.
+    grazing = (1 - (normal * to_eye).sum(-1, keepdim=True).clamp(0, 1)).pow(4)
+    sheen = (0.17 * pixel[:, 7:8] + 0.10 * pixel[:, 9:10]) * grazing * pixel[:, 3:6] * (1 + relief)
     colour = torch.zeros(ids.numel(), 3)
-    colour[covered] = shown
+    lit_up = albedo * (diffuse + pixel[:, 3:6]) * 0.62
+    colour[covered] = lit_up + highlight * torch.tensor(light.key) * 0.5 + sheen * 0.62
+    if lit.tangents is not None:
+        colour[covered] += _hair_gleam(lit, face, weights, albedo, facing, seen, halfway) * torch.tensor(light.key)
     return colour.reshape(*ids.shape, 3)
 
 
