@@ -33,7 +33,7 @@ class Outfit:
     kind: str = "t_shirt"
     colour: RGB = (0.16, 0.20, 0.28)
     second: RGB = (0.8, 0.8, 0.8)
-    shoulders: float = 0.19
+    shoulders: float = 0.21
     stripes: float = 0.0
     folds: float = 1.0
     seed: int = 0
@@ -75,12 +75,12 @@ class _Bust:
         c, s = np.cos(self.angle), np.sin(self.angle)
         power = 2.6
         squared = (np.abs(c) ** power + np.abs(s) ** power) ** (-1 / power)
-        scale = outfit.shoulders / 0.19
+        scale = outfit.shoulders / 0.21
         self.edge = np.stack(
-            [self.centre[0] + outfit.shoulders * squared * s, self.centre[2] - 0.004 + 0.098 * scale * squared * c], -1
+            [self.centre[0] + outfit.shoulders * squared * s, self.centre[2] - 0.004 + 0.100 * scale * squared * c], -1
         )
         self.side = np.abs(s) ** 1.5  # 1 over the shoulders, 0 before chest and back
-        self.drop = (0.034 + 0.016 * scale) * self.side + 0.105 * scale * (1 - self.side)
+        self.drop = (0.026 + 0.014 * scale) * self.side + 0.105 * scale * (1 - self.side)
         self.scale = scale
 
     def at(self, s: Array) -> Array:
@@ -89,7 +89,7 @@ class _Bust:
         out = np.minimum(s, 1.0)
         reach = (1.12 * out - 0.12 * out**4)[..., None]
         plan = self.ring[None, :, ::2] * (1 - reach) + self.edge[None] * reach
-        fall = self.drop * out + 0.030 * self.scale * out**5 * (0.4 + self.side)
+        fall = self.drop * out + 0.055 * self.scale * out**7 * (0.25 + 0.75 * self.side)
         # A neck goes over into its shoulders without an edge, and collarbones stand out a little.
         fall = fall - 0.012 * self.side * np.sin(np.pi * out) ** 2 * (1 - out)
         y = self.ring[None, :, 1] - fall - np.maximum(s - 1, 0) * 0.22
@@ -98,7 +98,7 @@ class _Bust:
 
     def skin(self) -> Attached:
         """The body from the ring on, in the neck's colours; the cloth hides its end."""
-        s = np.concatenate([[0.0], np.linspace(0.01, 0.75, 20) ** 1.2])
+        s = np.concatenate([[0.0], np.linspace(0.01, 1.0, 20) ** 1.2 * (0.62 if self.outfit.kind == "v_neck" else 0.4)])
         points = self.at(s)
         normals = _grid_normals(points)
         share = smoothstep(0.0, 0.12, s)[:, None, None]
@@ -129,7 +129,7 @@ class _Bust:
         """Metres [S,C] that cloth stands off: folds that hang from the shoulders and pull at the arms."""
         rng, amount = self.rng, 0.0028 * self.outfit.folds
         fold = np.zeros(points.shape[:2])
-        x, y, z = points[..., 0] / self.scale, points[..., 1] / self.scale, points[..., 2] / self.scale
+        x, y, z = np.moveaxis(points / self.scale, -1, 0)
         for _ in range(5):
             lean, pitch, phase = rng.uniform(-0.9, 0.9), rng.uniform(0.035, 0.09), rng.uniform(0, 6.3)
             wave = np.sin(2 * np.pi * (x + lean * np.abs(y - self.low)) / pitch + phase + 9 * z)
@@ -144,7 +144,7 @@ class _Bust:
         outfit = self.outfit
         colour = np.broadcast_to(np.array(outfit.colour), points.shape).copy()
         if outfit.stripes > 0:
-            phase = (points[..., 1] - self.low + 0.15 * np.abs(points[..., 0])) / outfit.stripes
+            phase = (points[..., 1] - self.low - 0.35 * np.abs(points[..., 0])) / outfit.stripes
             second = smoothstep(0.42, 0.5, np.abs(phase % 1 - 0.5) * 2)[..., None]
             colour = colour * (1 - second) + np.array(outfit.second) * second
         return colour * (1 + 0.03 * self.rng.standard_normal((*points.shape[:2], 1)))
@@ -215,7 +215,7 @@ class _Bust:
             back = smoothstep(0.3, 1.8, half)[:, None]
             top = columns + np.array([0, 1.0, 0]) * (0.006 + 0.022 * back) - out * (0.010 * back)
             profile = [(0.0, -0.4), (0.55, -0.05), (1.0, 0.0), (1.06, 0.12), (0.9, 0.45), (0.55, 0.8), (0.1, 1.0)]
-            leaf = (0.034 + 0.018 * np.exp(-((half / 0.35) ** 2)))[:, None]
+            leaf = (0.034 + 0.030 * np.exp(-((half / 0.30) ** 2)))[:, None]
             rows = []
             for up, outward in profile:
                 low = columns - np.array([0, 0.012, 0])
@@ -244,13 +244,10 @@ class _Bust:
         return grid + (normals * np.clip(off - over, 0, 0.03)[:, None]).reshape(grid.shape)
 
     def turtleneck(self) -> list[Attached]:
-        height = np.full(COLUMNS, 0.050) * self.body.scale
-        height = height + 0.028 * np.cos(self.angle).clip(0, 1)
+        height = (0.040 + 0.010 * np.cos(self.angle)) * self.body.scale
         body = self.cloth(0.02, 0.0045, self.plain)
         inner = self.collar(height, 0.0035, 12, self._ribbed)
-        roll = np.interp(np.linspace(0, 1, 12), [0, 0.12, 1], [0.3, 1, 1])
         folded = self.collar(height * 0.97, 0.0085, 12, self._ribbed)
-        del roll
         return [body, inner, folded]
 
     def _ribbed(self, points: Array) -> Array:

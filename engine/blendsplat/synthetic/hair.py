@@ -179,7 +179,12 @@ class _Hairdresser:
             sweep = np.concatenate([away, 0.1 * front - 0.15, -back * (0.6 + 0.9 * front) * np.abs(away)], 1)
             sweep = unit(sweep + behind * np.array([0, -0.6, -1.3]))
             down = np.array([0, -1.0, -0.25 * back]) * (1 - behind) + np.array([0, -1.0, 0]) * behind
-            return _tangential(over * sweep + (1 - over) * down, normals, 0.85)
+            # Long hair falls before the shoulders or behind them, not along them.
+            low = smoothstep(-95, -150, at[:, 1])[:, None]
+            inwards = -np.sign(at[:, :1]) * np.clip((np.abs(at[:, :1]) - 62) / 40, -0.2, 0.9)
+            aside = np.where(at[:, 2:] > -75, 0.55, -0.45) * smoothstep(30, 70, np.abs(at[:, :1]))
+            down = down + low * np.concatenate([inwards, 0 * inwards, aside], 1)
+            return _tangential(over * (1 - low) * sweep + (1 - over * (1 - low)) * down, normals, 0.85)
 
         return field
 
@@ -226,6 +231,7 @@ class _Hairdresser:
         width: float, clump: float = 0.5, locks: float = 0.07, stand: float = 0.4, bend: float = 0.015,
         hug: float = 0.6, wave: float = 0.0, pitch: float = 0.05, until: float | Array | None = None, tip: float = 1.12,
         covers: bool = False, rise: float = 0.012,
+        free_forehead: bool = False,
     ) -> Strands:  # fmt: skip
         """Strands of ``length`` and ``height`` [N] in millimetres, in locks. until: the height above the eyes that they
         end at, if they come so low."""
@@ -244,7 +250,11 @@ class _Hairdresser:
             points = curled(points, normals, radius, turn, phase, 0.03)
         points = clumped(points, leaders, clump)
         points = self.out_of_the_head(points)
-        layer = np.clip(height / max(float(height.max()), 1e-6), 0, 1)
+        kept = self.off_the_forehead(points) | (not free_forehead)
+        roots, points, normals, height, leaders = (
+            roots.part(kept), points[kept], normals[kept], height[kept], np.unique(leaders[kept], return_inverse=True)[1]
+        )
+        layer = np.clip(height / max(float(height.max(initial=0)), 1e-6), 0, 1)
         colour = self.colours(roots, leaders, steps + 1, layer, tip)
         widths = width * mm * rng.uniform(0.6, 1.3, len(points)) * (0.4 + 0.6 * smoothstep(-2, 10, roots.above))
         return Strands(points, normals, widths, colour)
@@ -264,6 +274,13 @@ class _Hairdresser:
         index = np.minimum(at.astype(int), points.shape[1] - 2)
         share = (at - index)[..., None]
         return points[rows[:, None], index] * (1 - share) + points[rows[:, None], index + 1] * share
+
+    def off_the_forehead(self, points: Array) -> Array:
+        """[N] bool: strands [N,K,3] that do not stray over the bare forehead."""
+        at = self.local(points.reshape(-1, 3))
+        azimuth = np.abs(np.degrees(np.arctan2(at[:, 0], at[:, 2] - SKULL_Z)))
+        stray = (azimuth < 52) & (at[:, 1] > 12) & (hairline(at, self.style) < -5)
+        return ~stray.reshape(points.shape[:2]).any(1)
 
     def out_of_the_head(self, points: Array) -> Array:
         """What combing pressed under the skin comes back; faces stay free."""
@@ -307,7 +324,8 @@ class _Hairdresser:
         near = np.exp(-((top.above / 22) ** 2)) * smoothstep(-30, 10, top.rest[:, 2])
         height = (3 + 9 * smoothstep(0, 25, top.above) + 4 * near) * rng.random(count) ** 0.6
         field = self.part_field(30.0 * self.style.side, 0.7)
-        over = self.combed(top, length, height, field, 9, 1.5, clump=0.45, locks=0.05, stand=0.55, bend=0.02)
+        over = self.combed(top, length, height, field, 9, 1.5, clump=0.45, locks=0.05, stand=0.55, bend=0.02,
+                           until=16 + rng.normal(0, 4, count), free_forehead=True)  # fmt: skip
         short = rng.uniform(12, 22, len(sides.points)) * (0.5 + 0.5 * smoothstep(-2, 14, sides.above))
         below = self.combed(sides, short, rng.uniform(0.5, 5, len(short)), self.crown_field, 4, 1.25, stand=0.3)
         return [below, over]
@@ -320,7 +338,8 @@ class _Hairdresser:
         height = (2 + 9 * high * smoothstep(-2, 20, roots.above)) * rng.random(count) ** 0.6
         return [
             self.combed(
-                roots, length, height, self.back_field, 9, 1.5, clump=0.5, locks=0.05, stand=0.55, wave=1.2, pitch=0.06
+                roots, length, height, self.back_field, 9, 1.5, clump=0.5, locks=0.05, stand=0.55, wave=1.2, pitch=0.06,
+                free_forehead=True,
             )
         ]
 
@@ -363,6 +382,7 @@ class _Hairdresser:
             self.combed(
                 roots, length, height, field, steps, 1.7, clump=0.5, locks=0.05, stand=0.4, bend=0.018, hug=0.5,
                 wave=wave, pitch=0.075, until=ends, covers=True, rise=0.006,
+                free_forehead=True,
             )
         ]
 
@@ -372,7 +392,8 @@ class _Hairdresser:
         away = np.linalg.norm(roots.rest - KNOT, axis=1)
         height = (1.5 + 4.5 * smoothstep(0, 25, roots.above)) * rng.random(count) ** 0.6
         return self.combed(
-            roots, away * 1.05, height, self.knot_field, 11, 1.4, clump=0.25, locks=0.05, stand=0.35, hug=0.8
+            roots, away * 1.05, height, self.knot_field, 11, 1.4, clump=0.25, locks=0.05, stand=0.35, hug=0.8,
+            free_forehead=True,
         )
 
     def bun(self) -> list[Strands]:
