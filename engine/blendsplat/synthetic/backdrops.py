@@ -34,7 +34,7 @@ def paint_backdrop(backdrop: Backdrop, light: Light, size: int) -> Array:
     """The place behind a person as float32 [size,size,3] sRGB in [0,1]."""
     rng = np.random.default_rng(backdrop.seed)
     linear = _PAINTERS[backdrop.kind](rng, _lamp_side(light)).astype(np.float32)
-    sigma = _PAINTED * (0.022 - 0.017 * backdrop.focus)
+    sigma = _PAINTED * (0.026 - 0.021 * backdrop.focus)
     if backdrop.kind == "bokeh":
         sigma *= 0.4
     linear = cv2.GaussianBlur(linear, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT)
@@ -91,7 +91,7 @@ def _hsv(rng: Rng, hue: tuple[float, float], saturation: tuple[float, float], va
 def _wall(rng: Rng, side: float) -> Array:
     """Plaster in the light of a lamp or a window at one side."""
     x, y = _square()
-    paint = _hsv(rng, (0.04, 0.65), (0.02, 0.28), (0.62, 0.92))
+    paint = _hsv(rng, (0.04, 0.62), (0.02, 0.15), (0.62, 0.92))
     fall = 0.75 + 0.4 * side * (x - 0.5) - 0.25 * (y - 0.4)
     texture = 1 + 0.025 * _clouds(rng, 6, 5)
     wall = paint * (fall * texture)[..., None]
@@ -114,7 +114,7 @@ def _picture(wall: Array, rng: Rng, side: float) -> None:
     _rectangle(wall, left - 0.012, top - 0.012, left + width + 0.012, top + height + 0.012, _hsv(rng, (0, 1), (0, 0.4), (0.1, 0.5)))
     _rectangle(wall, left, top, left + width, top + height, np.array([0.75, 0.74, 0.70]))
     _rectangle(
-        wall, left + 0.03, top + 0.03, left + width - 0.03, top + height - 0.03, _hsv(rng, (0, 1), (0.2, 0.6), (0.3, 0.8))
+        wall, left + 0.03, top + 0.03, left + width - 0.03, top + height - 0.03, _hsv(rng, (0, 1), (0.1, 0.4), (0.3, 0.7))
     )
 
 
@@ -126,7 +126,7 @@ def _rectangle(picture: Array, left: float, top: float, right: float, bottom: fl
 def _room(rng: Rng, side: float) -> Array:
     """A wall with shelves of books and things, and a lamp."""
     x, y = _square()
-    picture = _hsv(rng, (0.05, 0.6), (0.03, 0.25), (0.5, 0.85)) * (0.8 + 0.35 * side * (x - 0.5))[..., None]
+    picture = _hsv(rng, (0.05, 0.6), (0.02, 0.15), (0.5, 0.85)) * (0.8 + 0.35 * side * (x - 0.5))[..., None]
     wood = _hsv(rng, (0.05, 0.1), (0.3, 0.6), (0.25, 0.6))
     start, end = (0.0, rng.uniform(0.45, 0.7)) if rng.random() < 0.5 else (rng.uniform(0.3, 0.55), 1.0)
     _rectangle(picture, start, 0, end, 1, wood * 0.45)
@@ -140,7 +140,7 @@ def _room(rng: Rng, side: float) -> Array:
                 at += rng.uniform(0.03, 0.1)
                 continue
             tall = apart * rng.uniform(0.55, 0.86)
-            book = _hsv(rng, (0, 1), (0.1, 0.7), (0.15, 0.75))
+            book = _hsv(rng, (0, 1), (0.05, 0.42), (0.12, 0.55))
             _rectangle(picture, at, floor - tall, min(at + wide, end - 0.01), floor, book)
             at += wide + 0.002
         _rectangle(picture, start, floor, end, floor + 0.018, wood)
@@ -169,7 +169,7 @@ def _plant(picture: Array, rng: Rng) -> None:
 def _window(rng: Rng, side: float) -> Array:
     """A room with a bright window to one side."""
     x, y = _square()
-    picture = _hsv(rng, (0.05, 0.6), (0.02, 0.2), (0.45, 0.75)) * np.ones((*x.shape, 1))
+    picture = _hsv(rng, (0.05, 0.6), (0.02, 0.13), (0.45, 0.75)) * np.ones((*x.shape, 1))
     left = rng.uniform(-0.1, 0.1) if side < 0 else rng.uniform(0.5, 0.7)
     right, top, bottom = left + rng.uniform(0.35, 0.5), rng.uniform(-0.1, 0.1), rng.uniform(0.62, 0.8)
     outside = _garden(rng, side) * 1.3 + 0.45
@@ -181,7 +181,7 @@ def _window(rng: Rng, side: float) -> Array:
         _rectangle(picture, a, top, b, bottom, frame)
     _rectangle(picture, left - 0.01, bottom, right + 0.01, bottom + 0.02, frame)
     if rng.random() < 0.6:  # curtains
-        cloth = _hsv(rng, (0, 1), (0.03, 0.3), (0.6, 0.9))
+        cloth = _hsv(rng, (0, 1), (0.02, 0.15), (0.6, 0.9))
         for a, b in ((left - 0.1, left + 0.04), (right - 0.04, right + 0.1)):
             band = (x > a) & (x < b)
             waves = 0.8 + 0.25 * np.sin(x * 2 * np.pi / 0.028 + 0.4 * np.sin(5 * y))
@@ -224,7 +224,7 @@ def _garden(rng: Rng, side: float) -> Array:
 def _studio(rng: Rng, side: float) -> Array:
     """Paper with a pool of light on it."""
     x, y = _square()
-    paper = _hsv(rng, (0, 1), (0.02, 0.35), (0.3, 0.85))
+    paper = _hsv(rng, (0, 1), (0.02, 0.22), (0.3, 0.8))
     pool = np.exp(-(((x - 0.5 - 0.2 * side) / 0.55) ** 2) - ((y - 0.4) / 0.6) ** 2)
     return paper * (0.45 + 0.75 * pool + 0.01 * _clouds(rng, 8, 4))[..., None]
 

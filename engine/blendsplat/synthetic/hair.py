@@ -31,6 +31,7 @@ KINDS = (
 )  # fmt: skip
 
 COVER_EARS = ("fringe", "bob", "long")
+LONG = (*COVER_EARS, "bun", "ponytail")
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ class _Hairdresser:
         """Points before the face, under the brows, moved aside: hair frames a face and does not cover it."""
         at = self.local(points)
         low, aside = at[:, 1], np.abs(at[:, 0])
-        before = smoothstep(-48, -30, at[:, 2]) * smoothstep(24, 12, low)
+        edge = -48 - 38 * smoothstep(-92, -125, low)
+        before = smoothstep(edge, edge + 18, at[:, 2]) * smoothstep(24, 12, low)
         wanted = np.where(at[:, 0] < 0, -1, 1) * np.maximum(aside, (64 - 16 * smoothstep(-90, -150, low)) * before)
         moved = points.copy()
         moved[:, 0] += (wanted - at[:, 0]) * self.body.scale * 1e-3
@@ -325,7 +327,7 @@ class _Hairdresser:
         height = (3 + 9 * smoothstep(0, 25, top.above) + 4 * near) * rng.random(count) ** 0.6
         field = self.part_field(30.0 * self.style.side, 0.7)
         over = self.combed(top, length, height, field, 9, 1.5, clump=0.45, locks=0.05, stand=0.55, bend=0.02,
-                           until=16 + rng.normal(0, 4, count), free_forehead=True)  # fmt: skip
+                           until=25 + rng.normal(0, 5, count), free_forehead=True)  # fmt: skip
         short = rng.uniform(12, 22, len(sides.points)) * (0.5 + 0.5 * smoothstep(-2, 14, sides.above))
         below = self.combed(sides, short, rng.uniform(0.5, 5, len(short)), self.crown_field, 4, 1.25, stand=0.3)
         return [below, over]
@@ -374,7 +376,7 @@ class _Hairdresser:
         """Hair that hangs from a parting to the height ``low``."""
         rng, count = self.rng, len(roots.points)
         height = (2.5 + volume * smoothstep(0, 30, roots.above)) * rng.random(count) ** 0.6
-        ends = low + rng.normal(0, 5, count)
+        ends = low + rng.normal(0, 4 if low > -130 else 16, count)
         length = np.clip(roots.rest[:, 1] - ends, 10, None) + 95 * smoothstep(10, 90, roots.rest[:, 1]) + 20
         field = self.part_field(9.0 * self.style.side, 0.25)
         steps = 14 if low > -130 else 20

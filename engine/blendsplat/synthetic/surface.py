@@ -98,10 +98,15 @@ def anatomy(head: HeadModel, shape: Tensor) -> Anatomy:
         inner[head.regions.get(name, np.zeros(0, np.int64))] = True
     outer = np.flatnonzero(~inner[head.faces.numpy()].any(1))
     eyes = transforms[0, LEFT_EYE_JOINT:, :3, 3].numpy()
-    mean_eyes = head.joints[LEFT_EYE_JOINT:].numpy()
-    unit_rest, unit_here = (float(np.linalg.norm(pair[0] - pair[1])) / EYES_APART for pair in (mean_eyes, eyes))
-    rest = (head.template.numpy() - mean_eyes.mean(0)) / unit_rest * 1e3
-    return Anatomy(head, vertices[0].numpy(), normals, outer, rest, eyes.mean(0), unit_here)
+    scale = float(np.linalg.norm(eyes[0] - eyes[1])) / EYES_APART
+    return Anatomy(head, vertices[0].numpy(), normals, outer, rest_of(head), eyes.mean(0), scale)
+
+
+def rest_of(head: HeadModel) -> Array:
+    """The mean head's vertices [V,3] in millimetres of an adult's, from the middle between the eyes."""
+    eyes = head.joints[LEFT_EYE_JOINT:].numpy()
+    scale = float(np.linalg.norm(eyes[0] - eyes[1])) / EYES_APART
+    return np.asarray((head.template.numpy() - eyes.mean(0)) / scale * 1e3)
 
 
 def unit(vectors: Array) -> Array:
