@@ -37,11 +37,15 @@ def together(parts: list[Attached]) -> Attached:
             [torch.zeros_like(one.points) if value is None else value for one, value in zip(props, values, strict=True)]
         )
 
+    lit_as = torch.cat([
+        (torch.arange(len(one.points)) if one.lit_as is None else one.lit_as) + start
+        for one, start in zip(props, starts, strict=False)
+    ])  # fmt: skip
     joined = Props(
         torch.cat([one.points for one in props]),
         torch.cat([one.faces + start for one, start in zip(props, starts, strict=False)]),
         torch.cat([one.colors for one in props]),
-        fill("normals"), fill("tangents"),
+        fill("normals"), fill("tangents"), lit_as,
     )  # fmt: skip
     return Attached(joined, torch.cat([part.share for part in parts]), torch.cat([part.outward for part in parts]))
 

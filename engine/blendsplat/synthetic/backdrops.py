@@ -41,7 +41,8 @@ def paint_backdrop(backdrop: Backdrop, light: Light, size: int) -> Array:
     linear = linear * _tint(light)
     picture = cv2.resize(linear, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 4)
     picture = np.where(picture > 0.7, 0.7 + 0.3 * np.tanh((picture - 0.7) / 0.3), picture) ** (1 / _GAMMA)
-    return picture.astype(np.float32)
+    # A trace of grain, so that a video's few bits make no steps of soft gradients.
+    return (picture + rng.normal(0, 0.004, picture.shape)).clip(0, 1).astype(np.float32)
 
 
 def through_a_camera(picture: Array, rng: Rng, faults: float = 1.0) -> Array:

@@ -327,9 +327,10 @@ class _Hairdresser:
         height = (3 + 9 * smoothstep(0, 25, top.above) + 4 * near) * rng.random(count) ** 0.6
         field = self.part_field(30.0 * self.style.side, 0.7)
         over = self.combed(top, length, height, field, 9, 1.5, clump=0.45, locks=0.05, stand=0.55, bend=0.02,
-                           until=25 + rng.normal(0, 5, count), free_forehead=True)  # fmt: skip
+                           until=20 + rng.normal(0, 10, count), free_forehead=True)  # fmt: skip
         short = rng.uniform(12, 22, len(sides.points)) * (0.5 + 0.5 * smoothstep(-2, 14, sides.above))
-        below = self.combed(sides, short, rng.uniform(0.5, 5, len(short)), self.crown_field, 4, 1.25, stand=0.3)
+        thick = (5 + 6 * smoothstep(5, 45, sides.rest[:, 1]) * smoothstep(0, 16, sides.above)) * rng.random(len(short)) ** 0.7
+        below = self.combed(sides, short, 0.5 + thick, self.crown_field, 4, 1.25, stand=0.35, free_forehead=True)
         return [below, over]
 
     def swept_back(self) -> list[Strands]:

@@ -127,10 +127,13 @@ def ribbons(strands: Strands, rng: Rng, twist: float = 0.6, taper: float = 0.25)
     a, b, c, d = index[:, :-1, 0], index[:, :-1, 1], index[:, 1:, 0], index[:, 1:, 1]
     faces = np.concatenate([np.stack(q, -1).reshape(-1, 3) for q in ((a, b, c), (b, d, c))])
     pair = (count, steps, 2, 3)
+    # Light changes slowly along a strand: every third point gathers it for both edges.
+    lit = index[:, np.minimum(np.arange(steps) // 3 * 3 + 1, steps - 1), :1]
     props = Props(
         as_tensor(points.reshape(-1, 3)), torch.from_numpy(faces),
         as_tensor(np.broadcast_to(strands.colour[:, :, None], pair).reshape(-1, 3)),
         normals=as_tensor(bulge.reshape(-1, 3)),
         tangents=as_tensor(np.broadcast_to(tangent[:, :, None], pair).reshape(-1, 3)),
+        lit_as=torch.from_numpy(np.broadcast_to(lit, (count, steps, 2)).reshape(-1).copy()),
     )  # fmt: skip
     return props, as_tensor(np.broadcast_to(normal[:, :, None], pair).reshape(-1, 3))
