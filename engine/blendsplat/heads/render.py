@@ -156,7 +156,7 @@ class _Lit:
 
 def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None) -> _Lit:
     surface, faces, colors = _surface_of(head), head.faces, torch.zeros_like(points)
-    own, tangents = points, None
+    tangents = None
     if props is not None:
         extra = surface.new_tensor([0.1, 0.0, 1.0, 0.0]).expand(len(props.points), 4)
         surface, faces = torch.cat([surface, extra]), torch.cat([faces, props.faces + len(points)])
@@ -179,12 +179,12 @@ def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None
     openness = surface[:, 2:3]
     packed = torch.cat(
         [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points,
-         _wet_normals(head, own, normals)], -1
+         _wet_normals(head, normals)], -1
     )  # fmt: skip
     return _Lit(points, faces, colors, packed, tangents)
 
 
-def _wet_normals(head: HeadModel, points: Tensor, normals: Tensor) -> Tensor:
+def _wet_normals(head: HeadModel, normals: Tensor) -> Tensor:
     """Normals [V+P,3] that highlights see: an eye's bulge more than its ball, because the cornea is rounder."""
     wet = normals.clone()
     for name in ("left_eyeball", "right_eyeball"):
