@@ -156,7 +156,7 @@ class _Lit:
 
 def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None) -> _Lit:
     surface, faces, colors = _surface_of(head), head.faces, torch.zeros_like(points)
-    tangents = None
+    own, tangents = points, None
     if props is not None:
         extra = surface.new_tensor([0.1, 0.0, 1.0, 0.0]).expand(len(props.points), 4)
         surface, faces = torch.cat([surface, extra]), torch.cat([faces, props.faces + len(points)])
