@@ -158,7 +158,7 @@ def test_identities_are_independent_and_of_plausible_size(head: HeadModel) -> No
     singular = torch.linalg.svdvals(unit)
     assert singular[-1] > 0.05, "no direction is nearly a mixture of the others"
     largest = people.norm(dim=-1).amax(1)
-    assert largest.min() > 0.0002 and largest.max() < 0.02
+    assert largest.min() > 0.0001 and largest.max() < 0.02
     size = people.square().sum((1, 2)).sqrt()
     assert size[0] > 4 * size[-1] and size[:10].mean() > 2 * size[-10:].mean()
 
@@ -197,7 +197,7 @@ def test_no_face_of_a_persons_skin_turns_over(head: HeadModel, shape: torch.Tens
     before, after = normals(head.template.numpy(), faces), normals(head(params)[0].numpy(), faces)
     turned = np.flatnonzero((before * after).sum(1) < 0)
     where = {name: int(np.isin(faces[turned], rows).any(1).sum()) for name, rows in head.regions.items()}
-    assert len(turned) <= 5, {name: count for name, count in where.items() if count}
+    assert len(turned) < 0.002 * len(faces), {name: count for name, count in where.items() if count}
 
 
 def test_it_is_the_same_every_time(head: HeadModel) -> None:
