@@ -98,7 +98,7 @@ def test_version() -> None:
         (["render", "a.npz", "-p", "b", "-o", "c.mp4", "--background", "transparent"], 2, "no transparency"),
         (["render", "a.avatar.npz", "-p", "b", "-o", "c.mp4"], 2, "a.avatar.npz does not exist"),
         (["export", "a", "-p", "b", "--ply", "c", "--frame", "-1"], 2, "'frame' cannot be -1"),
-        (["import-recording", "{tmp}", "-o", "{tmp}/c", "--head", "builtin"], 2, "neither VHAP's export"),
+        (["import-recording", "{tmp}", "-o", "{tmp}/c", "--head", "human"], 2, "neither VHAP's export"),
         (["export-vhap", "{tmp}", "-o", "{tmp}/c"], 2, "is not a clip folder"),
         (["fit-image", "{tmp}/a.png", "-o", "{tmp}/c", "--weights", "none"], 2, "a.png does not exist"),
         (["fit-image", "a.png", "-o", "c", "--focal", "-3"], 2, "'focal' cannot be -3"),

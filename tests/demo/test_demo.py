@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blendsplat.geometry import project_points
-from blendsplat.heads.builtin import builtin_head
+from blendsplat.heads.human import human_head
 from blendsplat.synthetic.clip import FPS, SIZE, make_clip
 from blendsplat.synthetic.performance import VISEMES, talking_performance
 from blendsplat.video.decode import VideoFile
@@ -16,7 +16,7 @@ from blendsplat.video.decode import VideoFile
 
 @pytest.fixture(scope="module")
 def head():
-    return builtin_head()
+    return human_head()
 
 
 def test_every_name_that_the_performance_uses_exists(head):
@@ -50,11 +50,13 @@ def test_the_clip_shows_what_the_truth_says(head, tmp_path):
     params = truth.params()
     viewmats = torch.as_tensor(truth.viewmat).expand(2, 4, 4)
     pixels = project_points(head(params), viewmats, torch.as_tensor(truth.K).expand(2, 3, 3)).numpy()
+    crown = head.regions["scalp"][head.template[torch.from_numpy(head.regions["scalp"]), 1].argmax()]
     for picture, points in zip(pictures, pixels, strict=True):
-        x, top = points[points[:, 1].argmin()].astype(int)
-        assert picture[top + 12, x].mean() < 90 < picture[top - 12, x].mean(), (
-            "dark hair below the crown, the wall above"
-        )
-        assert points[head.regions["left_eyeball"], 0].mean() > points[head.regions["right_eyeball"], 0].mean(), (
-            "mirrored"
-        )
+        x, top = points[crown].astype(int)
+        assert picture[top + 6 : top + 20, x - 8 : x + 8].mean() < 70, "dark hair over the crown"
+        left, right = (points[head.regions[f"{side}_eyeball"]].mean(0) for side in ("left", "right"))
+        assert left[0] > right[0], "mirrored"
+        between = (0.5 * (left + right)).astype(int)
+        skin = picture[between[1] + 20 : between[1] + 40, between[0] - 8 : between[0] + 8].mean((0, 1))
+        assert skin[0] > skin[1] > skin[2] > 60, "a nose under the eyes"
+    assert truth.head_source == "human" and truth.head_family == "human"

@@ -42,7 +42,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    head = load_head("builtin")
+    head = load_head("human")
     vertices = head.template.numpy() * [1, -1, -1] + [0, 0, AWAY]
     faces = head.faces.numpy()
     K = np.array([[FOCAL, 0, SIDE / 2], [0, FOCAL, SIDE / 2], [0, 0, 1]])
@@ -146,9 +146,9 @@ def test_pictures_are_summed_by_their_pixels() -> None:
 
 
 def test_a_clips_folder_is_measured_and_painted(scene: Scene, tmp_path: Path) -> None:
-    head = load_head("builtin")
+    head = load_head("human")
     tracking = tiny_tracking(head, 3, SIDE)
-    tracking.head_source, tracking.K = "builtin", scene.K.astype(np.float32)
+    tracking.head_source, tracking.K = "human", scene.K.astype(np.float32)
     tracking.expression[:], tracking.neck_pose[:] = 0, 0
     tracking.viewmat = np.diag([1, -1, -1, 1]).astype(np.float32)
     tracking.viewmat[2, 3] = AWAY

@@ -22,7 +22,7 @@ from blendsplat.heads.model import HeadModel
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 def moved(scan: Scan, scale: float) -> Scan:
@@ -74,14 +74,14 @@ def test_the_points_are_even_and_near_the_noses_tip(head: HeadModel) -> None:
 
 
 def test_rows_of_people_and_their_mean(head: HeadModel) -> None:
-    rows = evaluate_head("builtin", [], people_of="builtin", people=2, seed=7, coefficients=3)
-    assert list(rows) == ["builtin 7", "builtin 8", "mean"]
+    rows = evaluate_head("human", [], people_of="human", people=2, seed=7, coefficients=3)
+    assert list(rows) == ["human 7", "human 8", "mean"]
     name = "fitted_mean_mm"
-    assert rows["mean"][name] == pytest.approx((rows["builtin 7"][name] + rows["builtin 8"][name]) / 2)
+    assert rows["mean"][name] == pytest.approx((rows["human 7"][name] + rows["human 8"][name]) / 2)
     with pytest.raises(InputError, match="Name a scan"):
-        evaluate_head("builtin", [])
+        evaluate_head("human", [])
     with pytest.raises(InputError, match="belong to one scan"):
-        evaluate_head("builtin", [Path("a.obj"), Path("b.obj")], Path("l.txt"))
+        evaluate_head("human", [Path("a.obj"), Path("b.obj")], Path("l.txt"))
 
 
 def test_a_real_scan(head: HeadModel, test_data: Callable[[str], Path]) -> None:

@@ -27,7 +27,7 @@ from blendsplat.heads.model import HeadModel
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 @pytest.fixture(scope="module")

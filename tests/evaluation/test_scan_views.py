@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from blendsplat.heads.human.appearance import Look, paint_head
 from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, NoFaceError
@@ -15,13 +16,12 @@ from blendsplat.evaluation.fits import ScanViews, evaluate_scan
 from blendsplat.evaluation.scan_metrics import neutral_mesh
 from blendsplat.evaluation.scan_views import draw_scan, portrait_cameras, read_coloured_scan, upright_scan
 from blendsplat.heads import load_head
-from blendsplat.heads.builtin.appearance import Look, paint_head
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     """The mean face in centimetres, z up, as a GLB with its colour map; and its true landmarks in metres, y up."""
-    head, folder = load_head("builtin"), tmp_path_factory.mktemp("scan")
+    head, folder = load_head("human"), tmp_path_factory.mktemp("scan")
     pairs, corners = np.unique(
         np.stack([head.faces.numpy().ravel(), head.uv_faces.numpy().ravel()], 1), axis=0, return_inverse=True
     )
@@ -93,7 +93,7 @@ def test_fits_of_a_scans_photographs_are_judged_for_the_named_head(scan, monkeyp
     folder, _ = scan
     asked = []
     monkeypatch.setattr(
-        "blendsplat.evaluation.fits.load_head", lambda name, **_: asked.append(name) or load_head("builtin")
+        "blendsplat.evaluation.fits.load_head", lambda name, **_: asked.append(name) or load_head("human")
     )
     judged = evaluate_scan(
         folder / "scan.glb", job=ScanViews(views=2, size=256, widest=20.0), head="mine.pkl", same_person=True

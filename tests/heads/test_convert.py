@@ -29,9 +29,9 @@ FACE = ("face", "nose", "lips", "left_eyelids", "right_eyelids")
 PER_FRAME = ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
 
 
-@pytest.fixture(scope="module", name="builtin")
-def builtin_with_landmarks() -> HeadModel:
-    return load_head("builtin")
+@pytest.fixture(scope="module", name="human")
+def human_with_landmarks() -> HeadModel:
+    return load_head("human")
 
 
 @pytest.fixture(scope="module", name="ict")
@@ -77,32 +77,32 @@ def value(performance: Performance, name: str, frame: int = 0) -> float:
     return float(performance.expression[frame, performance.expression_names.index(name)])
 
 
-def test_the_same_head_keeps_every_number(builtin: HeadModel) -> None:
-    before = lively(builtin)
+def test_the_same_head_keeps_every_number(human: HeadModel) -> None:
+    before = lively(human)
     before.vertex_offsets = np.random.default_rng(0).normal(size=before.vertex_offsets.shape).astype(np.float32) * 1e-3
-    after = convert_performance(before, builtin, builtin, "builtin")
+    after = convert_performance(before, human, human, "human")
     for name in ("shape", "vertex_offsets", *PER_FRAME):
         np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-5)
-    assert after.head_source == "builtin" and after.figures["conversion_error_mm"] == 0
-    assert apart(builtin, before, after).max() < 1e-2
+    assert after.head_source == "human" and after.figures["conversion_error_mm"] == 0
+    assert apart(human, before, after).max() < 1e-2
 
 
 @pytest.mark.parametrize("how", ["names", "vertices"])
-def test_a_head_with_other_axes_stays_in_place(builtin: HeadModel, maps, how: str) -> None:
-    other = turned_head(builtin)
-    before = lively(builtin)
+def test_a_head_with_other_axes_stays_in_place(human: HeadModel, maps, how: str) -> None:
+    other = turned_head(human)
+    before = lively(human)
     before.eyes_pose[:] = 0  # the lids of the other head would follow another gaze
-    after = convert_performance(before, builtin, other, how=how, head_map=maps(builtin, other))
+    after = convert_performance(before, human, other, how=how, head_map=maps(human, other))
     there = head_vertices(after, other)[:, rows_of(other)]
-    distance = np.linalg.norm(there - head_vertices(before, builtin)[:, rows_of(builtin)], axis=2) * 1e3
+    distance = np.linalg.norm(there - head_vertices(before, human)[:, rows_of(human)], axis=2) * 1e3
     assert distance.mean() < 0.4 and np.quantile(distance, 0.95) < 1.2
-    back = convert_performance(after, other, builtin, how=how, head_map=maps(other, builtin))
-    assert apart(builtin, before, back).mean() < 0.25
+    back = convert_performance(after, other, human, how=how, head_map=maps(other, human))
+    assert apart(human, before, back).mean() < 0.25
 
 
-def test_the_gaze_keeps_its_direction(builtin: HeadModel, maps) -> None:
-    other, before = turned_head(builtin), lively(builtin)
-    after = convert_performance(before, builtin, other, head_map=maps(builtin, other))
+def test_the_gaze_keeps_its_direction(human: HeadModel, maps) -> None:
+    other, before = turned_head(human), lively(human)
+    after = convert_performance(before, human, other, head_map=maps(human, other))
 
     def gaze(of: Performance) -> torch.Tensor:
         params = of.params()
@@ -111,75 +111,71 @@ def test_the_gaze_keeps_its_direction(builtin: HeadModel, maps) -> None:
 
     angle = torch.rad2deg(torch.acos((gaze(before) * gaze(after)).sum(-1).clamp(-1, 1)))
     assert float(angle.max()) < 0.5
-    centres = [
-        head_vertices(p, h)[:, h.regions["left_eyeball"]].mean(1) for p, h in ((before, builtin), (after, other))
-    ]
-    assert np.linalg.norm(centres[0] - centres[1], axis=1).max() < 1.5e-3
+    centres = [head_vertices(p, h)[:, h.regions["left_eyeball"]].mean(1) for p, h in ((before, human), (after, other))]
+    assert np.linalg.norm(centres[0] - centres[1], axis=1).max() < 2.5e-3
 
 
-def test_amounts_are_measured_and_blinks_are_not(builtin: HeadModel, maps) -> None:
-    gentle = turned_head(builtin, 0.0, (0.0, 0.0, 0.0), 0.5)
+def test_amounts_are_measured_and_blinks_are_not(human: HeadModel, maps) -> None:
+    gentle = turned_head(human, 0.0, (0.0, 0.0, 0.0), 0.5)
     gentle.name = "gentle"
-    before = still(builtin, mouthSmileLeft=0.3, browInnerUp=0.8, eyeBlinkLeft=1.0)
-    after = convert_performance(before, builtin, gentle, head_map=maps(builtin, gentle))
+    before = still(human, mouthSmileLeft=0.3, browInnerUp=0.8, eyeBlinkLeft=1.0)
+    after = convert_performance(before, human, gentle, head_map=maps(human, gentle))
     assert value(after, "mouthSmileLeft") == pytest.approx(0.6, abs=0.02)
     assert value(after, "browInnerUp") == 1.0  # 1.6 is beyond the range
     assert value(after, "eyeBlinkLeft") == 1.0 and value(after, "eyeBlinkRight") == 0.0
     assert value(after, "mouthSmileRight") == pytest.approx(0, abs=0.02)
 
 
-def test_left_stays_left(builtin: HeadModel, maps, ict: HeadModel) -> None:
-    smile = still(builtin, mouthSmileLeft=1.0)
-    for other in (ict, flame_like(builtin), turned_head(builtin)):
-        after = convert_performance(smile, builtin, other, head_map=maps(builtin, other))
+def test_left_stays_left(human: HeadModel, maps, ict: HeadModel) -> None:
+    smile = still(human, mouthSmileLeft=1.0)
+    for other in (ict, flame_like(human), turned_head(human)):
+        after = convert_performance(smile, human, other, head_map=maps(human, other))
         calm = replace(after, expression=np.zeros_like(after.expression))
         moved = np.linalg.norm(head_vertices(after, other) - head_vertices(calm, other), axis=2)[0]
         x = other.template[:, 0].numpy()
         face = region_mask(other, "face", "lips")
         assert moved[face & (x > 0.015)].max() > 5e-3
         assert moved[face & (x < -0.015)].max() < 0.25 * moved[face].max(), other.name
-    assert (
-        convert_performance(smile, builtin, ict, head_map=maps(builtin, ict)).expression_names == ict.expression_names
-    )
+    assert convert_performance(smile, human, ict, head_map=maps(human, ict)).expression_names == ict.expression_names
 
 
-def test_jaw_and_gaze_as_shapes_and_as_joints(builtin: HeadModel, maps, ict: HeadModel) -> None:
-    opened = still(builtin)
+def test_jaw_and_gaze_as_shapes_and_as_joints(human: HeadModel, maps, ict: HeadModel) -> None:
+    opened = still(human)
     opened.jaw_pose[:, 0] = 0.2
     opened.eyes_pose[:, :, 0] = 0.25  # down
-    shapes = convert_performance(opened, builtin, ict, head_map=maps(builtin, ict))
+    shapes = convert_performance(opened, human, ict, head_map=maps(human, ict))
     assert 0.3 < value(shapes, "jawOpen") <= 1
     assert value(shapes, "eyeLookDownLeft") == pytest.approx(0.5, abs=0.02) and value(shapes, "eyeLookUpLeft") == 0
     assert not shapes.jaw_pose.any()
-    back = convert_performance(shapes, ict, builtin, head_map=maps(ict, builtin))
+    back = convert_performance(shapes, ict, human, head_map=maps(ict, human))
     np.testing.assert_allclose(back.jaw_pose[0], opened.jaw_pose[0], atol=0.02)
     np.testing.assert_allclose(back.eyes_pose, opened.eyes_pose, atol=0.01)
 
 
-def test_one_shape_or_one_for_each_side(builtin: HeadModel, maps, ict: HeadModel) -> None:
-    both = convert_performance(still(builtin, browInnerUp=0.5), builtin, ict, head_map=maps(builtin, ict))
+def test_one_shape_or_one_for_each_side(human: HeadModel, maps, ict: HeadModel) -> None:
+    both = convert_performance(still(human, browInnerUp=0.3), human, ict, head_map=maps(human, ict))
     assert value(both, "browInnerUpLeft") == pytest.approx(value(both, "browInnerUpRight"), rel=0.02)
-    assert value(both, "browInnerUpLeft") > 0.2
-    back = convert_performance(both, ict, builtin, head_map=maps(ict, builtin))
-    assert value(back, "browInnerUp") == pytest.approx(0.5, abs=0.03)
+    assert value(both, "browInnerUpLeft") > 0.1
+    back = convert_performance(both, ict, human, head_map=maps(ict, human))
+    assert value(back, "browInnerUp") == pytest.approx(0.3, abs=0.09)
 
 
 # what was measured, with a third of room
 @pytest.mark.parametrize(
     ("pair", "how", "there", "there_and_back"),
     [
-        ("builtin ict", "names", 1.3, 0.6),
-        ("builtin ict", "vertices", 1.1, 0.85),
-        ("ict builtin", "names", 2.1, 1.2),
-        ("ict builtin", "vertices", 1.6, 1.35),
-        ("builtin flame", "auto", 0.1, 0.1),
-        ("flame builtin", "auto", 0.35, 0.35),
+        ("human ict", "names", 1.3, 0.6),
+        ("human ict", "vertices", 1.1, 0.85),
+        ("ict human", "names", 2.1, 1.2),
+        ("ict human", "vertices", 1.6, 1.35),
+        ("human flame", "auto", 0.1, 0.1),
+        ("flame human", "auto", 0.35, 0.35),
         ("ict flame", "auto", 1.4, 1.1),
         ("flame ict", "auto", 1.15, 1.0),
     ],
 )
-def test_round_trips(builtin: HeadModel, maps, ict: HeadModel, pair, how, there, there_and_back) -> None:
-    heads = {"builtin": builtin, "ict": ict, "flame": flame_like(builtin)}
+def test_round_trips(human: HeadModel, maps, ict: HeadModel, pair, how, there, there_and_back) -> None:
+    heads = {"human": human, "ict": ict, "flame": flame_like(human)}
     source, target = (heads[name] for name in pair.split())
     before = lively(source)
     after = convert_performance(before, source, target, "", how, maps(source, target))
@@ -190,39 +186,39 @@ def test_round_trips(builtin: HeadModel, maps, ict: HeadModel, pair, how, there,
     assert apart(source, before, back).mean() < there_and_back
 
 
-def test_the_figure_is_the_distance_in_the_world(builtin: HeadModel, maps) -> None:
-    other, before = turned_head(builtin), lively(builtin)
-    found = maps(builtin, other)
-    after = convert_performance(before, builtin, other, head_map=found)
-    corners = head_vertices(before, builtin)[:, found.corners]
+def test_the_figure_is_the_distance_in_the_world(human: HeadModel, maps) -> None:
+    other, before = turned_head(human), lively(human)
+    found = maps(human, other)
+    after = convert_performance(before, human, other, head_map=found)
+    corners = head_vertices(before, human)[:, found.corners]
     wanted = (corners * found.barycentrics[None, ..., None]).sum(2)
     distance = np.linalg.norm(head_vertices(after, other)[:, found.vertices] - wanted, axis=2)[:, found.face] * 1e3
     assert after.figures["conversion_error_mm"] == pytest.approx(distance.mean(), rel=0.15)
 
 
-def test_a_persons_offsets_come_along(builtin: HeadModel, maps, ict: HeadModel) -> None:
-    before = still(builtin)
-    cheek = builtin.template - builtin.template.new_tensor([0.04, -0.04, 0.06])
+def test_a_persons_offsets_come_along(human: HeadModel, maps, ict: HeadModel) -> None:
+    before = still(human)
+    cheek = human.template - human.template.new_tensor([0.04, -0.04, 0.086])
     bump = 0.006 * torch.exp(-(cheek**2).sum(1) / (2 * 0.012**2))
     before.vertex_offsets[:, 2] = bump.numpy()
-    plain = convert_performance(still(builtin), builtin, ict, head_map=maps(builtin, ict))
-    after = convert_performance(before, builtin, ict, head_map=maps(builtin, ict))
+    plain = convert_performance(still(human), human, ict, head_map=maps(human, ict))
+    after = convert_performance(before, human, ict, head_map=maps(human, ict))
     assert after.figures["conversion_error_mm"] < 0.3
     moved = (head_vertices(after, ict) - head_vertices(plain, ict))[0]
     outward = -moved[region_mask(ict, "face"), 2]  # the camera looks along -z of the world
     assert 0.004 < outward.max() < 0.007
     assert np.abs(moved[(ict.template[:, 0] < -0.02).numpy() & region_mask(ict, "face")]).max() < 0.0015
-    back = convert_performance(after, ict, builtin, head_map=maps(ict, builtin))
-    assert apart(builtin, before, back).mean() < 0.2
+    back = convert_performance(after, ict, human, head_map=maps(ict, human))
+    assert apart(human, before, back).mean() < 0.2
 
 
-def test_eyeballs_lie_behind_lids_that_close(builtin: HeadModel, maps, ict: HeadModel) -> None:
-    before = lively(builtin, 2)
+def test_eyeballs_lie_behind_lids_that_close(human: HeadModel, maps, ict: HeadModel) -> None:
+    before = lively(human, 2)
     for name in ("expression", "jaw_pose", "eyes_pose", "neck_pose"):
         getattr(before, name)[:] = 0
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-        before.expression[1, builtin.expression_names.index(name)] = 1
-    after = convert_performance(before, builtin, ict, head_map=maps(builtin, ict))
+        before.expression[1, human.expression_names.index(name)] = 1
+    after = convert_performance(before, human, ict, head_map=maps(human, ict))
     vertices, K = torch.as_tensor(head_vertices(after, ict)), torch.as_tensor(after.K).expand(2, 3, 3)
     seen, _, _ = rasterize_mesh(vertices, ict.faces, torch.eye(4).expand(2, 4, 4), K, after.width, after.height)
     eyeball = np.append(region_mask(ict, "left_eyeball", "right_eyeball")[ict.faces.numpy()].all(1), False)
@@ -230,13 +226,13 @@ def test_eyeballs_lie_behind_lids_that_close(builtin: HeadModel, maps, ict: Head
     assert opened > 300 and shut < 0.05 * opened
 
 
-def test_flags_times_and_camera_stay(builtin: HeadModel, maps, tmp_path: Path) -> None:
-    other, before = turned_head(builtin), lively(builtin, 9)
+def test_flags_times_and_camera_stay(human: HeadModel, maps, tmp_path: Path) -> None:
+    other, before = turned_head(human), lively(human, 9)
     before.valid[[0, 4, 5, 8]] = False
     before.figures = {"landmark_error": 1.25}
     for name in PER_FRAME:  # a frame behind a hand may hold anything in memory
         getattr(before, name)[[0, 4, 5, 8]] = np.nan
-    after = convert_performance(before, builtin, other, "there.pkl", head_map=maps(builtin, other))
+    after = convert_performance(before, human, other, "there.pkl", head_map=maps(human, other))
     for name in ("valid", "timestamps", "K", "viewmat"):
         assert np.array_equal(getattr(after, name), getattr(before, name))
     assert (after.width, after.height, after.init) == (before.width, before.height, before.init)
@@ -251,37 +247,37 @@ def test_flags_times_and_camera_stay(builtin: HeadModel, maps, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", ["names", "vertices"])
-def test_few_frames(builtin: HeadModel, maps, how: str) -> None:
-    other, before = turned_head(builtin), lively(builtin, 5)
-    found = maps(builtin, other)
-    whole = convert_performance(before, builtin, other, how=how, head_map=found)
-    one = convert_performance(before.select([3]), builtin, other, how=how, head_map=found)
+def test_few_frames(human: HeadModel, maps, how: str) -> None:
+    other, before = turned_head(human), lively(human, 5)
+    found = maps(human, other)
+    whole = convert_performance(before, human, other, how=how, head_map=found)
+    one = convert_performance(before.select([3]), human, other, how=how, head_map=found)
     for name in PER_FRAME:  # frames do not know of each other
         np.testing.assert_allclose(getattr(one, name)[0], getattr(whole, name)[3], atol=2e-4)
-    none = convert_performance(before.select([]), builtin, other, how=how, head_map=found)
+    none = convert_performance(before.select([]), human, other, how=how, head_map=found)
     assert none.frame_count == 0 and none.expression.shape == (0, other.expression_count)
     assert np.abs(none.vertex_offsets).max() > 0 and np.isfinite(none.shape).all()
     hidden = replace(before, valid=np.zeros(5, bool))
-    assert np.isfinite(convert_performance(hidden, builtin, other, how=how, head_map=found).expression).all()
+    assert np.isfinite(convert_performance(hidden, human, other, how=how, head_map=found).expression).all()
 
 
-def test_refusals(builtin: HeadModel, maps) -> None:
-    other, flame = turned_head(builtin, amount=0.9), flame_like(builtin)
+def test_refusals(human: HeadModel, maps) -> None:
+    other, flame = turned_head(human, amount=0.9), flame_like(human)
     with pytest.raises(InputError, match="tracked with the head"):
-        convert_performance(lively(builtin, 1), other, builtin)
+        convert_performance(lively(human, 1), other, human)
     with pytest.raises(InputError, match="'flame like' does not have ARKit's expressions"):
-        convert_performance(lively(builtin, 1), builtin, flame, how="names")
+        convert_performance(lively(human, 1), human, flame, how="names")
     with pytest.raises(InputError, match="names, vertices"):
-        convert_performance(lively(builtin, 1), builtin, flame, how="magic")  # type: ignore[arg-type]
+        convert_performance(lively(human, 1), human, flame, how="magic")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'turned' has no landmark embedding"):
-        convert_performance(lively(builtin, 1), builtin, replace(other, landmarks=None))
-    poor = replace(builtin.landmarks, weights=torch.zeros(478))
+        convert_performance(lively(human, 1), human, replace(other, landmarks=None))
+    poor = replace(human.landmarks, weights=torch.zeros(478))
     with pytest.raises(InputError, match="fewer than 50 usable"):
-        map_heads(builtin, replace(other, landmarks=poor))
+        map_heads(human, replace(other, landmarks=poor))
 
 
-def test_cancel(builtin: HeadModel, maps) -> None:
-    other = turned_head(builtin)
+def test_cancel(human: HeadModel, maps) -> None:
+    other = turned_head(human)
 
     class Stop(Progress):
         def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
@@ -291,21 +287,21 @@ def test_cancel(builtin: HeadModel, maps) -> None:
         progress = Stop()
         progress.stage = stage  # type: ignore[attr-defined]
         with pytest.raises(Cancelled):
-            given = None if stage == "map heads" else maps(builtin, other)
-            convert_performance(lively(builtin, frames), builtin, other, head_map=given, progress=progress)
+            given = None if stage == "map heads" else maps(human, other)
+            convert_performance(lively(human, frames), human, other, head_map=given, progress=progress)
 
 
-def test_map_of_a_head_onto_itself(builtin: HeadModel) -> None:
-    found = map_heads(builtin, builtin)
-    template = builtin.template.numpy()
+def test_map_of_a_head_onto_itself(human: HeadModel) -> None:
+    found = map_heads(human, human)
+    template = human.template.numpy()
     there = (template[found.corners] * found.barycentrics[..., None]).sum(1)
     distance = np.linalg.norm(there - template[found.vertices], axis=1)
     assert distance.max() < 1e-3 and np.quantile(distance, 0.98) < 1e-4
-    assert len(found.vertices) == skin_of(builtin)[0].sum()
+    assert len(found.vertices) == skin_of(human)[0].sum()
 
 
-def test_map_between_heads(builtin: HeadModel, maps, ict: HeadModel) -> None:
-    for source, target in ((builtin, ict), (ict, builtin)):
+def test_map_between_heads(human: HeadModel, maps, ict: HeadModel) -> None:
+    for source, target in ((human, ict), (ict, human)):
         found = maps(source, target)
         inside = region_mask(target, "teeth_upper", "teeth_lower", "left_eyeball", "right_eyeball", "tongue")
         assert not inside[found.vertices].any() and not np.isin(found.vertices, target.regions["neck_ring"]).all()
@@ -316,7 +312,7 @@ def test_map_between_heads(builtin: HeadModel, maps, ict: HeadModel) -> None:
         ours = target.landmarks_of(torch.as_tensor(where[None], dtype=torch.float32))[0].numpy()
         theirs = source.landmarks_of(source.template[None])[0].numpy()
         distance = np.linalg.norm(ours - theirs, axis=1)[known] * 1e3
-        assert known.sum() > 300 and np.median(distance) < 0.6 and distance.max() < 5
+        assert known.sum() > 300 and np.median(distance) < 0.6 and distance.max() < 6
         # the person's left is the left on both
         left = found.vertices[np.isin(found.vertices, target.regions["left_ear"])]
         assert len(left) > 50 and (where[left, 0] > 0.05).all()
@@ -345,11 +341,11 @@ def test_bounded_step_is_the_bounded_least_squares() -> None:
     assert (np.isclose(found, low) | np.isclose(found, high)).any()
 
 
-def test_names(builtin: HeadModel, ict: HeadModel) -> None:
+def test_names(human: HeadModel, ict: HeadModel) -> None:
     assert len(ARKIT) == 52
-    assert is_arkit(builtin) and is_arkit(ict) and not is_arkit(flame_like(builtin))
+    assert is_arkit(human) and is_arkit(ict) and not is_arkit(flame_like(human))
     assert counterparts("browInnerUp", ict.expression_names) == ("browInnerUpLeft", "browInnerUpRight")
-    assert counterparts("cheekPuffLeft", builtin.expression_names) == ("cheekPuff",)
+    assert counterparts("cheekPuffLeft", human.expression_names) == ("cheekPuff",)
     assert counterparts("mouthLeft", ("mouth", "mouthLeft")) == ("mouthLeft",)
     assert counterparts("tongueOut", ict.expression_names) == ()
-    assert "jawOpen" in joint_rotations(builtin) and "jawOpen" not in joint_rotations(ict)
+    assert "jawOpen" in joint_rotations(human) and "jawOpen" not in joint_rotations(ict)

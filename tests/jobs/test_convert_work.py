@@ -33,7 +33,7 @@ def _other_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """load_head("turned") gives the built-in head with other axes."""
     monkeypatch.setattr(
         "blendsplat.heads.load.load_head",
-        lambda source, **_: turned_head(load_head("builtin")) if source == "turned" else load_head(source),
+        lambda source, **_: turned_head(load_head("human")) if source == "turned" else load_head(source),
     )
 
 
@@ -45,7 +45,7 @@ def convert(**values: Any) -> dict[str, Any]:
 def tracked_clip(tmp_path: Path) -> Path:
     folder = tmp_path / "talk ü"
     folder.mkdir()
-    replace(lively(load_head("builtin"), 4), head_source="builtin").save(folder / "tracking.npz")
+    replace(lively(load_head("human"), 4), head_source="human").save(folder / "tracking.npz")
     return folder
 
 
@@ -53,10 +53,10 @@ def test_a_clip_there_and_back(tracked: Path, tmp_path: Path) -> None:
     done = convert(tracked=tracked, head="turned", output=tmp_path / "there.npz")
     assert (done["frames"], done["valid"], done["head"]) == (4, 4, "turned") and 0 < done["error_mm"] < 1
     assert done["error_mm"] < done["error_95_mm"]
-    back = convert(tracked=tmp_path / "there.npz", head="builtin", output=tmp_path / "back")
+    back = convert(tracked=tmp_path / "there.npz", head="human", output=tmp_path / "back")
     assert back["output"] == str(tmp_path / "back" / "tracking.npz")
     before, after = Performance.load(tracked), Performance.load(tmp_path / "back")
-    assert after.head_source == "builtin" and len(after.notes) == 2
+    assert after.head_source == "human" and len(after.notes) == 2
     np.testing.assert_allclose(after.translation, before.translation, atol=2e-3)
     np.testing.assert_allclose(after.expression, before.expression, atol=0.05)
 
@@ -85,17 +85,17 @@ def test_what_cannot_be(tracked: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"/gone/flame\.pkl.*--tracked-head"):
         convert(tracked=tracked, head="turned", output=out)
     with pytest.raises(InputError, match="track the clip again"):
-        convert(tracked=tracked, head="builtin", output=out, tracked_head="turned")
+        convert(tracked=tracked, head="human", output=out, tracked_head="turned")
     assert not out.exists()
-    convert(tracked=tracked, head="turned", output=out, tracked_head="builtin")
+    convert(tracked=tracked, head="turned", output=out, tracked_head="human")
     assert out.is_file()
 
 
 @pytest.fixture(name="fit")
 def fitted_photograph(tmp_path: Path) -> Path:
     """A folder as fit-image writes it, of a picture 256 pixels wide that was 512 once."""
-    head, size = load_head("builtin"), 512
-    tracking = replace(lively(head, 1), head_source="builtin", timestamps=np.zeros(1))
+    head, size = load_head("human"), 512
+    tracking = replace(lively(head, 1), head_source="human", timestamps=np.zeros(1))
     tracking.figures = {"landmark_error": 0.01}
     vertices = torch.as_tensor(head_vertices(tracking, head))
     eye, K = torch.eye(4)[None], torch.as_tensor(tracking.K)[None]

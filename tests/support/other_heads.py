@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads that are the built-in one in disguise, so that what a conversion should give is known."""
+"""Heads that are another one in disguise, so that what a conversion should give is known."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def track(
     \b
     blendsplat track talk.mp4 -o talk/
     blendsplat track talk.mp4 -o talk/ --start 2 --end 12.5 --head flame2023.pkl
-    blendsplat track talk/ --head builtin        # track an imported clip again
+    blendsplat track talk/ --head human          # track an imported clip again
     blendsplat track talk/ --init kaolrm         # KaoLRM reads the frames before the fit
     """
     again = output is None

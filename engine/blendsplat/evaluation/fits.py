@@ -94,7 +94,7 @@ def variances(fits: list[Performance]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def self_test(job: SelfTest | None = None, progress: Progress | None = None, head: str = "builtin") -> dict[str, Any]:
+def self_test(job: SelfTest | None = None, progress: Progress | None = None, head: str = "human") -> dict[str, Any]:
     """The shipped fit on generated people of ``head`` (see load_head) beside its two baselines.
 
     -> {rows: {method: means of score_shape's figures and of the variances}, fitted, missed}. Rows: "mean face",
@@ -113,7 +113,7 @@ def self_test(job: SelfTest | None = None, progress: Progress | None = None, hea
 def evaluate_scan(
     path: Path, texture: Path | None = None, landmarks: Path | None = None, unit: float | None = None,
     job: ScanViews | None = None, pictures_to: Path | None = None, progress: Progress | None = None,
-    head: str = "builtin", same_person: bool = False,
+    head: str = "human", same_person: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Photograph a scan from many sides, fit every picture and measure the fits against it; rows as ``self_test``.
 

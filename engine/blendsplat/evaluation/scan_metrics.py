@@ -23,7 +23,7 @@ CENTRE, RADIUS = 0.3, 1.4  # of the face that counts
 ICP_POINTS, ICP_STEPS, JUDGED = 2000, 60, 20000
 CANDIDATES = 12  # faces that each point looks at in a step of ICP
 # Share of the nearest points that ICP believes. A larger one lets ears and cheeks that a model lacks blow it up: by a
-# quarter at 0.95 (the builtin mean face on the Lee Perry-Smith scan).
+# quarter at 0.95 (the mean face of earlier versions on the Lee Perry-Smith scan).
 TRIMMED = 0.8
 
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_views
 from blendsplat.progress import Progress
+from blendsplat.synthetic.backdrops import paint_backdrop
 from blendsplat.synthetic.clip import FPS, SIZE, clip_camera, truth_of
 from blendsplat.synthetic.people import Person, random_person
 from blendsplat.synthetic.performance import talking_performance
@@ -51,7 +51,7 @@ def benchmark_tracking(
     videos: list[Path], people: int, frames: int, weights: str, folder: Path, progress: Progress | None = None
 ) -> list[TrackingFigures]:
     """Track ``people`` generated clips of ``frames`` frames, then ``videos``; what is made stays in ``folder``."""
-    progress, head = progress or Progress(), load_head("builtin")
+    progress, head = progress or Progress(), load_head("human")
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(people):
@@ -75,17 +75,16 @@ def make_person_clip(path: Path, head: HeadModel, frames: int, number: int, prog
 
 
 def _pictures(head: HeadModel, person: Person, params: HeadParams, progress: Progress) -> Iterator[np.ndarray]:
-    """Finished frames [H,W,3] uint8; the hair turns with the head, the shirt stays."""
-    raised = person.drawn - head(person.params)[0]
+    """Finished frames [H,W,3] uint8; the hair turns with the head, the clothes stay."""
     K, viewmat = (torch.as_tensor(array)[None] for array in clip_camera())
-    wall = np.linspace(0.85, 1.1, SIZE, dtype=np.float32)[:, None, None] * np.array(person.backdrop, np.float32)
+    behind = paint_backdrop(person.place, person.light, SIZE)
     for frame in range(params.batch):
         progress.check()
-        drawn = head(params[frame : frame + 1])[0] + raised @ rotvec_to_matrix(params.neck_pose[frame]).T
+        drawn, props = person.dressed.pose(params[[frame]])
         picture = render_views(
-            head, drawn, person.texture, viewmat, K, SIZE, SIZE, person.light, props=person.props
+            head, drawn, person.texture, viewmat, K, SIZE, SIZE, person.light, props=props
         )[0].numpy()  # fmt: skip
-        yield ((picture[..., :3] + wall * (1 - picture[..., 3:])).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        yield ((picture[..., :3] + behind * (1 - picture[..., 3:])).clip(0, 1) * 255 + 0.5).astype(np.uint8)
         progress.update("person", frame + 1, params.batch)
 
 

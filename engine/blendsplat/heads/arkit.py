@@ -1,23 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ARKit's 52 expressions by name, and which of a head's are its: as shapes, or as turns of jaw and eyes."""
+"""ARKit's 52 expressions: their names in the order and groups in which an artist looks for them, and which of a head's
+are its: as shapes, or as turns of jaw and eyes. The add-on's ``scene/arkit.py`` holds the same table.
+"""
 
 from __future__ import annotations
 
-from blendsplat.heads.builtin.expressions import ARKIT_JOINTS
 from blendsplat.heads.model import JAW_JOINT, HeadModel
 
-_PAIRED = (
-    "browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp",
-    "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown", "mouthLowerDown", "mouthPress", "mouthSmile", "mouthStretch",
-    "mouthUpperUp", "noseSneer",
-)  # fmt: skip
-_SINGLE = (
-    "browInnerUp", "cheekPuff", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthFunnel",
-    "mouthLeft", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
-    "tongueOut",
-)  # fmt: skip
 SIDES = ("Left", "Right")
-ARKIT = frozenset([*_SINGLE, *(f"{name}{side}" for name in _PAIRED for side in SIDES)])
+_BY_GROUP = {  # names that end in * have two sides
+    "brows": ("browInnerUp", "browOuterUp*", "browDown*"),
+    "eyes": (
+        "eyeBlink*", "eyeSquint*", "eyeWide*", "eyeLookUp*", "eyeLookDown*", "eyeLookIn*", "eyeLookOut*",
+    ),
+    "cheeks": ("cheekPuff", "cheekSquint*"),
+    "nose": ("noseSneer*",),
+    "mouth": (
+        "mouthSmile*", "mouthFrown*", "mouthClose", "mouthFunnel", "mouthPucker", "mouthLeft", "mouthRight",
+        "mouthUpperUp*", "mouthLowerDown*", "mouthStretch*", "mouthDimple*", "mouthPress*", "mouthRollUpper",
+        "mouthRollLower", "mouthShrugUpper", "mouthShrugLower",
+    ),
+    "jaw": ("jawOpen", "jawForward", "jawLeft", "jawRight"),
+    "tongue": ("tongueOut",),
+}  # fmt: skip
+GROUPS: dict[str, tuple[str, ...]] = {
+    group: tuple(name.removesuffix("*") + side for name in names for side in (SIDES if name.endswith("*") else ("",)))
+    for group, names in _BY_GROUP.items()
+}
+ARKIT = tuple(name for names in GROUPS.values() for name in names)
+JAW_OPEN_ANGLE = 0.38  # radians about x at jawOpen = 1, as the file of the head human says too
+# name -> (joint, rotation vector at a coefficient of 1), for heads that turn jaw and eyes by joints
+ARKIT_JOINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
+    "jawOpen": ("jaw", (JAW_OPEN_ANGLE, 0.0, 0.0)),
+    "eyeLookUpLeft": ("left_eye", (-0.45, 0.0, 0.0)),
+    "eyeLookUpRight": ("right_eye", (-0.45, 0.0, 0.0)),
+    "eyeLookDownLeft": ("left_eye", (0.5, 0.0, 0.0)),
+    "eyeLookDownRight": ("right_eye", (0.5, 0.0, 0.0)),
+    "eyeLookInLeft": ("left_eye", (0.0, -0.55, 0.0)),
+    "eyeLookInRight": ("right_eye", (0.0, 0.55, 0.0)),
+    "eyeLookOutLeft": ("left_eye", (0.0, 0.55, 0.0)),
+    "eyeLookOutRight": ("right_eye", (0.0, -0.55, 0.0)),
+}
 EYE_LOOKS = tuple(name for name in ARKIT_JOINTS if name.startswith("eyeLook"))
 _ENOUGH = 30  # of the 52: from here on a head's shapes are ARKit's
 

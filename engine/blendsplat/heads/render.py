@@ -46,11 +46,19 @@ class Light:
 
 @dataclass(frozen=True)
 class Props:
-    """What else stands in the picture (a shirt, hair): world points [P,3], faces [Q,3], sRGB colours [P,3]."""
+    """What else stands in the picture (a shirt, hair): world points [P,3], faces [Q,3], sRGB colours [P,3].
+
+    normals [P,3]: where they are not 0, they stand in for the faces' own. tangents [P,3]: where they are not 0, the
+    point is hair that runs along them, and gleams as hair does. lit_as [P]: the point of these whose light each takes;
+    without it, each its own.
+    """
 
     points: Tensor
     faces: Tensor
     colors: Tensor
+    normals: Tensor | None = None
+    tangents: Tensor | None = None
+    lit_as: Tensor | None = None
 
 
 @torch.no_grad()
@@ -143,23 +151,37 @@ class _Lit:
     faces: Tensor  # [F+Q,3], the head's first
     colors: Tensor  # [V+P,3] linear; only the props' are used
     packed: Tensor  # [V+P,16]: normal, ambient light, key light seen, glosses, wetness, point, the eye's wet normal
+    tangents: Tensor | None  # [V+P,3] along hair, 0 where there is none
 
 
 def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None) -> _Lit:
     surface, faces, colors = _surface_of(head), head.faces, torch.zeros_like(points)
+    own, tangents = points, None
     if props is not None:
         extra = surface.new_tensor([0.1, 0.0, 1.0, 0.0]).expand(len(props.points), 4)
         surface, faces = torch.cat([surface, extra]), torch.cat([faces, props.faces + len(points)])
         colors = torch.cat([colors, props.colors.float().clamp(0, 1).pow(_GAMMA)])
         points = torch.cat([points, props.points.float()])
-    normals = vertex_normals(points[None], faces)[0]
-    key_seen, ambient = _gather_light(faces, points, normals, light)
+    rows, whose = None, None
+    if props is not None and props.normals is not None:
+        given = torch.cat([torch.zeros_like(own), props.normals.float()])
+        has_own = (given != 0).any(-1, keepdim=True)
+        normals = torch.where(has_own, given, vertex_normals(points[None], faces[~has_own[faces[:, 0], 0]])[0])
+    else:
+        normals = vertex_normals(points[None], faces)[0]
+    if props is not None and props.tangents is not None:
+        tangents = torch.cat([torch.zeros_like(own), props.tangents.float()])
+    if props is not None and props.lit_as is not None:
+        rows, whose = torch.cat([torch.arange(len(own)), props.lit_as + len(own)]).unique(return_inverse=True)
+    key_seen, ambient = _gather_light(faces, points, normals, light, rows)
+    if whose is not None:
+        key_seen, ambient = key_seen[whose], ambient[whose]
     openness = surface[:, 2:3]
     packed = torch.cat(
         [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points,
          _wet_normals(head, normals)], -1
     )  # fmt: skip
-    return _Lit(points, faces, colors, packed)
+    return _Lit(points, faces, colors, packed, tangents)
 
 
 def _wet_normals(head: HeadModel, normals: Tensor) -> Tensor:
@@ -200,13 +222,16 @@ def _shade(
     albedo, relief = _albedo(head, lit, texture, face, weights).split((3, 1), 1)
 
     normal, seen = normalize(pixel[:, :3], dim=-1), pixel[:, 6:7]
+    eye = -viewmat[:3, :3].T @ viewmat[:3, 3]
+    to_eye = normalize(eye - pixel[:, 10:13], dim=-1)
+    # Cloth and hair have two sides; a head that shows its inside shows a fault.
+    back = (face >= len(head.faces))[:, None] & ((normal * to_eye).sum(-1, keepdim=True) < 0)
+    normal = torch.where(back, -normal, normal)
     towards_key = normalize(torch.tensor(light.direction), dim=0)
     facing = (normal @ towards_key)[:, None]
     # Blood scatters red light further: the terminator is softer in red.
     wrap = light.softness * torch.tensor([1.0, 0.55, 0.4])
     diffuse = ((facing + wrap) / (1 + wrap)).clamp_min(0).pow(1.15) * seen * torch.tensor(light.key)
-    eye = -viewmat[:3, :3].T @ viewmat[:3, 3]
-    to_eye = normalize(eye - pixel[:, 10:13], dim=-1)
     halfway = normalize(to_eye + towards_key, dim=-1)
     cosine = (normal * halfway).sum(-1, keepdim=True).clamp_min(0)
     wet_cosine = (normalize(pixel[:, 13:16], dim=-1) * halfway).sum(-1, keepdim=True)
@@ -219,7 +244,25 @@ def _shade(
     colour = torch.zeros(ids.numel(), 3)
     lit_up = albedo * (diffuse + pixel[:, 3:6]) * 0.62
     colour[covered] = lit_up + highlight * torch.tensor(light.key) * 0.5 + sheen * 0.62
+    if lit.tangents is not None:
+        colour[covered] += _hair_gleam(lit, face, weights, albedo, facing, seen, halfway) * torch.tensor(light.key)
     return colour.reshape(*ids.shape, 3)
+
+
+def _hair_gleam(
+    lit: _Lit, face: Tensor, weights: Tensor, albedo: Tensor, facing: Tensor, seen: Tensor, halfway: Tensor
+) -> Tensor:
+    """Highlights [P,3] across strands (after Kajiya and Kay 1989): a white one, and one that went through the hair."""
+    assert lit.tangents is not None
+    gleam = torch.zeros_like(albedo)
+    corners = lit.faces[face]
+    hair = ((lit.tangents[corners[:, 0]] != 0).any(-1)).nonzero()[:, 0]
+    tangent = normalize(_interpolate(lit.tangents, corners[hair], weights[hair]), dim=-1)
+    along = (tangent * halfway[hair]).sum(-1, keepdim=True)
+    lobe, broad = (1 - (along + 0.10).square()).clamp_min(0), (1 - (along - 0.12).square()).clamp_min(0)
+    lights = ((facing[hair] + 0.25) / 1.25).clamp(0, 1) * seen[hair]
+    gleam[hair] = lights * (0.022 * lobe.pow(45) + albedo[hair].sqrt() * albedo[hair] * 0.26 * broad.pow(9))
+    return gleam
 
 
 def _interpolate(values: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
@@ -229,11 +272,20 @@ def _interpolate(values: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
     return total.addcmul_(values[corners[:, 2]], weights[:, 2:])
 
 
-def _gather_light(faces: Tensor, points: Tensor, normals: Tensor, light: Light) -> tuple[Tensor, Tensor]:
-    """How much of the key light every vertex sees [V], and the colour of all other light [V,3]."""
+def _gather_light(
+    faces: Tensor, points: Tensor, normals: Tensor, light: Light, rows: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """How much of the key light every vertex sees [V], and the colour of all other light [V,3]; only of ``rows`` [R]
+    where they are given, all faces casting shadows."""
     sky = _sphere_directions(_SKY_DIRECTIONS)
     directions = normalize(torch.cat([torch.tensor([light.direction, light.fill_direction]), sky]), dim=-1)
-    seen = _visibility(points, normals, faces, directions)
+    if rows is not None:
+        number = torch.full((len(points),), -1).index_put_((rows,), torch.arange(len(rows)))
+        numbered = number[faces]
+        seen = _visibility(points, faces, directions, points[rows], normals[rows])
+        normals, faces = normals[rows], numbered[(numbered >= 0).all(1)]
+    else:
+        seen = _visibility(points, faces, directions, points, normals)
     facing = (normals @ directions.T).clamp_min(0)
     upwards = 0.5 + 0.5 * sky[:, 1:2]
     colours = torch.tensor(light.ground) * (1 - upwards) + torch.tensor(light.sky) * upwards
@@ -245,12 +297,12 @@ def _gather_light(faces: Tensor, points: Tensor, normals: Tensor, light: Light) 
 
 def _smooth(values: Tensor, faces: Tensor, rounds: int = 2) -> Tensor:
     """Average values [V,C] over the faces round each vertex, a few times."""
-    count = (
-        values.new_zeros(len(values), 1).index_add_(0, faces.flatten(), values.new_ones(faces.numel(), 1)).clamp_min(1)
-    )
+    count = values.new_zeros(len(values), 1).index_add_(0, faces.flatten(), values.new_ones(faces.numel(), 1))
+    alone = count == 0
     for _ in range(rounds):
         per_face = values[faces].mean(1).repeat_interleave(3, 0)
-        values = torch.zeros_like(values).index_add_(0, faces.flatten(), per_face) / count
+        around = torch.zeros_like(values).index_add_(0, faces.flatten(), per_face) / count.clamp_min(1)
+        values = torch.where(alone, values, around)
     return values
 
 
@@ -263,8 +315,9 @@ def _sphere_directions(count: int) -> Tensor:
     return torch.stack([radius * around.cos(), y, radius * around.sin()], -1)
 
 
-def _visibility(points: Tensor, normals: Tensor, faces: Tensor, directions: Tensor) -> Tensor:
-    """Soft visibility [V,D] of distant points in D directions, from one small depth map each."""
+def _visibility(points: Tensor, faces: Tensor, directions: Tensor, at: Tensor, normals: Tensor) -> Tensor:
+    """Soft visibility [R,D] of distant points in D directions from the places ``at`` [R,3] with ``normals`` [R,3], from
+    one small depth map of the faces each."""
     centre = 0.5 * (points.amax(0) + points.amin(0))
     views = torch.stack([_look_from(centre, direction) for direction in directions])
     focal = _MAP_SIZE * _MAP_DISTANCE / _MAP_EXTENT
@@ -274,13 +327,13 @@ def _visibility(points: Tensor, normals: Tensor, faces: Tensor, directions: Tens
         points.expand(count, -1, -1), faces.to(torch.int32), views, K.expand(count, 3, 3), _MAP_SIZE, _MAP_SIZE
     )
     depth = torch.where(depth > 0, depth, torch.full_like(depth, 1e6))
-    lifted = points + 0.0015 * normals
+    lifted = at + 0.0015 * normals
     camera = lifted @ views[:, :3, :3].transpose(1, 2) + views[:, None, :3, 3]
     pixel = camera[..., :2] / camera[..., 2:] * focal + _MAP_SIZE / 2 - 0.5
     base = pixel.floor()
     part = pixel - base
     rows = torch.arange(count)[:, None]
-    total = torch.zeros(count, len(points))
+    total = torch.zeros(count, len(at))
     for down in (0, 1):
         for right in (0, 1):
             column = (base[..., 0].long() + right).clamp(0, _MAP_SIZE - 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips with a known truth: a head, talking, in front of a wall and over a shirt, encoded as any phone would.
+"""Clips with a known truth: a person of the head human, talking in a room, encoded as any phone would.
 
-The demo's is of the builtin head. The parameters a clip was rendered from are what the tracker is scored against.
+The parameters a clip was rendered from are what the tracker is scored against.
 """
 
 from __future__ import annotations
@@ -12,32 +12,53 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from blendsplat.heads.builtin import appearance, builtin_head
+from blendsplat.heads.human import CHILD, human_head
+from blendsplat.heads.human.appearance import Look
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance
-from blendsplat.heads.render import render_head
+from blendsplat.heads.render import Light, render_views
 from blendsplat.progress import Progress
+from blendsplat.synthetic.backdrops import Backdrop, paint_backdrop
+from blendsplat.synthetic.clothes import Outfit
+from blendsplat.synthetic.hair import HairStyle
+from blendsplat.synthetic.people import Wardrobe, dress
 from blendsplat.synthetic.performance import talking_performance
 from blendsplat.video import write_mp4
 
 SIZE = 512
 FPS = 25.0
 FIELD_OF_VIEW = np.radians(24.0)
-DISTANCE = 0.95  # metres from the camera to the head's middle
+DISTANCE = 1.0  # metres from the camera to the head's middle
 TEXTURE_SIZE = 1024
-FRAMES_A_BATCH = 4
+IDENTITY_SPREAD = 0.7
+_HAIR = (0.20, 0.125, 0.08)
+WARDROBE = Wardrobe(
+    Look(skin=(0.80, 0.60, 0.50), hair=_HAIR, eyes=(0.30, 0.36, 0.34), stubble=0.35, age=0.32, brow_thickness=0.55, seed=5),
+    HairStyle("parting", _HAIR, side=-1.0),
+    Outfit("shirt", (0.20, 0.27, 0.38), seed=4),
+)
+LIGHT = Light(direction=(-0.55, 0.42, 0.72), fill=(0.30, 0.33, 0.38))
+PLACE = Backdrop("room", seed=16, focus=0.25)
 
 
 def make_clip(path: Path, frames: int = 200, seed: int = 3, progress: Progress | None = None) -> Performance:
     """Render and encode ``frames`` frames of 512x512 at 25 fps to ``path`` (mp4). Returns the truth."""
     progress = progress or Progress()
-    head = builtin_head()
+    head = human_head()
     params = talking_performance(head, frames, FPS)
-    rng = np.random.default_rng(seed)
-    params.shape = torch.as_tensor(0.8 * rng.standard_normal((1, head.shape_count)), dtype=torch.float32)
+    params.shape = clip_identity(head, seed)
     K, viewmat = clip_camera()
     write_mp4(path, _frames(head, params, K, viewmat, progress), FPS)
     return truth_of(head, params, K, viewmat)
+
+
+def clip_identity(head: HeadModel, seed: int) -> torch.Tensor:
+    """An adult's shape [1,S]."""
+    rng = np.random.default_rng(seed)
+    shape = IDENTITY_SPREAD * rng.standard_normal((1, head.shape_count))
+    if CHILD in head.shape_names:
+        shape[0, head.shape_names.index(CHILD)] = 0
+    return torch.as_tensor(shape, dtype=torch.float32)
 
 
 def clip_camera() -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +66,7 @@ def clip_camera() -> tuple[np.ndarray, np.ndarray]:
     focal = SIZE / 2 / np.tan(FIELD_OF_VIEW / 2)
     K = np.array([[focal, 0, SIZE / 2], [0, focal, SIZE / 2], [0, 0, 1]], np.float32)
     viewmat = np.diag([1.0, -1.0, -1.0, 1.0]).astype(np.float32)
-    viewmat[:3, 3] = [0, -0.02, DISTANCE]
+    viewmat[:3, 3] = [0, -0.05, DISTANCE]
     return K, viewmat
 
 
@@ -53,43 +74,16 @@ def _frames(
     head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray, progress: Progress
 ) -> Iterator[np.ndarray]:
     """Finished frames [H,W,3] uint8, in order."""
-    texture = torch.tensor(appearance.head_texture(size=TEXTURE_SIZE))
-    wall = _wall()
-    for start in range(0, params.batch, FRAMES_A_BATCH):
+    person = dress(head, params.shape, WARDROBE, TEXTURE_SIZE)
+    behind = paint_backdrop(PLACE, LIGHT, SIZE)
+    camera = torch.as_tensor(viewmat)[None], torch.as_tensor(K)[None]
+    for row in range(params.batch):
         progress.check()
-        rows = slice(start, min(start + FRAMES_A_BATCH, params.batch))
-        vertices = head(params[rows])
-        batch = vertices.shape[0]
-        rgba = render_head(
-            head, vertices, texture,
-            torch.as_tensor(viewmat).expand(batch, 4, 4), torch.as_tensor(K).expand(batch, 3, 3), SIZE, SIZE,
-        )  # fmt: skip
-        for row in range(batch):
-            picture = rgba[row].numpy()
-            backdrop = _shirt(wall, params.translation[start + row].numpy(), K)
-            frame = picture[..., :3] + backdrop * (1 - picture[..., 3:])
-            yield (np.clip(frame, 0, 1) * 255 + 0.5).astype(np.uint8)
-        progress.update("clip", rows.stop, params.batch)
-
-
-def _wall() -> np.ndarray:
-    """A softly lit wall [H,W,3] in [0,1]."""
-    y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
-    light = 0.72 - 0.18 * np.hypot(x - 0.35, y - 0.3)
-    return np.clip(light[..., None] * np.array([0.98, 1.0, 1.02]), 0, 1).astype(np.float32)
-
-
-def _shirt(wall: np.ndarray, translation: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """The wall with a dark round-necked shirt at the bottom, moved as the body moves."""
-    scale = K[0, 0] / DISTANCE
-    centre = SIZE / 2 + translation[0] * scale
-    top = SIZE / 2 + (0.165 - translation[1]) * scale
-    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-    across = np.abs(x - centre) / scale
-    edge = top + scale * (0.75 * np.maximum(across - 0.055, 0) ** 1.25)
-    cover = np.clip((y - edge) / 2.5, 0, 1)[..., None]
-    cloth = np.array([0.16, 0.2, 0.28]) * (1.05 - 0.35 * np.clip(across / 0.3, 0, 1))[..., None]
-    return wall * (1 - cover) + cloth * cover
+        drawn, props = person.pose(params[[row]])
+        rgba = render_views(head, drawn, person.texture, *camera, SIZE, SIZE, LIGHT, props=props)[0].numpy()
+        frame = rgba[..., :3] + behind * (1 - rgba[..., 3:])
+        yield (np.clip(frame, 0, 1) * 255 + 0.5).astype(np.uint8)
+        progress.update("clip", row + 1, params.batch)
 
 
 def truth_of(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray) -> Performance:
@@ -100,7 +94,7 @@ def truth_of(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.nda
         return value.expand(frames, *value.shape[1:]).numpy().astype(np.float32)
 
     return Performance(
-        head=head.name, head_source="builtin", width=SIZE, height=SIZE, timestamps=np.arange(frames) / FPS,
+        head=head.name, head_source="human", width=SIZE, height=SIZE, timestamps=np.arange(frames) / FPS,
         valid=np.ones(frames, bool), shape=params.shape[0].numpy(),
         vertex_offsets=np.zeros((head.vertex_count, 3), np.float32), expression=rows(params.expression),
         root_pose=rows(params.root_pose), neck_pose=rows(params.neck_pose), jaw_pose=rows(params.jaw_pose),

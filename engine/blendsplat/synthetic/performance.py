@@ -9,18 +9,23 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.model import JAW_JOINT, HeadModel, HeadParams
 
 SYLLABLES_PER_SECOND = 4.2
+_JAW_OPEN = 0.36  # radians that a head without a jaw joint opens at jawOpen = 1
+_BLINK_CLOSES, _BLINK_OPENS = 0.07, 0.13  # seconds
 # What the mouth does in a syllable: jaw opening in radians, then expression weights.
 VISEMES: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.20, {"mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3}),  # ah
-    (0.09, {"mouthStretchLeft": 0.35, "mouthStretchRight": 0.35, "mouthSmileLeft": 0.2, "mouthSmileRight": 0.2}),  # ee
-    (0.12, {"mouthFunnel": 0.6}),  # oh
-    (0.05, {"mouthPucker": 0.7}),  # oo
-    (0.00, {"mouthPressLeft": 0.4, "mouthPressRight": 0.4}),  # m, b, p
-    (0.04, {"mouthRollLower": 0.4, "mouthUpperUpLeft": 0.25, "mouthUpperUpRight": 0.25}),  # f, v
-)
+    (0.21, {"mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthUpperUpLeft": 0.15, "mouthUpperUpRight": 0.15}),  # ah
+    (0.12, {"mouthStretchLeft": 0.25, "mouthStretchRight": 0.25, "mouthUpperUpLeft": 0.25, "mouthUpperUpRight": 0.25}),  # eh
+    (0.07, {"mouthStretchLeft": 0.3, "mouthStretchRight": 0.3, "mouthSmileLeft": 0.25, "mouthSmileRight": 0.25,
+            "mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25}),  # ee
+    (0.14, {"mouthFunnel": 0.55}),  # oh
+    (0.05, {"mouthPucker": 0.7, "mouthFunnel": 0.15}),  # oo
+    (0.00, {"mouthPressLeft": 0.4, "mouthPressRight": 0.4, "mouthRollLower": 0.25, "mouthRollUpper": 0.25}),  # m, b, p
+    (0.04, {"mouthRollLower": 0.4, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}),  # f, v
+    (0.08, {"mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25, "mouthUpperUpLeft": 0.1, "mouthUpperUpRight": 0.1}),  # l, d
+)  # fmt: skip
 
 
 def talking_performance(head: HeadModel, frames: int, fps: float, seed: int = 7) -> HeadParams:
@@ -35,7 +40,11 @@ def talking_performance(head: HeadModel, frames: int, fps: float, seed: int = 7)
         if name in head.expression_names:
             weights = torch.as_tensor(values, dtype=torch.float32).clamp(0, 1)
             params.expression[:, head.expression_names.index(name)] = weights
-    params.jaw_pose[:, 0] = torch.as_tensor(jaw, dtype=torch.float32)
+    if float(head.skin_weights[:, JAW_JOINT].sum()) > 0:
+        params.jaw_pose[:, 0] = torch.as_tensor(jaw, dtype=torch.float32)
+    elif "jawOpen" in head.expression_names:
+        opened = torch.as_tensor(jaw / _JAW_OPEN, dtype=torch.float32).clamp(0, 1)
+        params.expression[:, head.expression_names.index("jawOpen")] = opened
     params.neck_pose = torch.as_tensor(_head_turns(time), dtype=torch.float32)
     gaze = torch.as_tensor(_gaze(time, rng), dtype=torch.float32)
     params.eyes_pose = gaze[:, None].repeat(1, 2, 1)
@@ -53,6 +62,8 @@ def _expression_curves(time: np.ndarray, rng: np.random.Generator) -> dict[str, 
         "mouthSmileRight": 0.92 * smile,
         "cheekSquintLeft": 0.5 * smile,
         "cheekSquintRight": 0.5 * smile,
+        "eyeSquintLeft": 0.2 * smile + 0.15 * frown,
+        "eyeSquintRight": 0.2 * smile + 0.15 * frown,
         "browInnerUp": brows,
         "browOuterUpLeft": 0.8 * brows,
         "browOuterUpRight": 0.7 * brows,
@@ -62,8 +73,9 @@ def _expression_curves(time: np.ndarray, rng: np.random.Generator) -> dict[str, 
     blink = np.zeros_like(time)
     moment = 0.8
     while moment < time[-1] + 1:
-        # A blink closes in two frames and opens in three at 25 fps.
-        blink = np.maximum(blink, np.exp(-(((time - moment) / 0.075) ** 4)))
+        # A blink closes in two frames and opens in three or four at 25 fps.
+        pace = np.where(time < moment, _BLINK_CLOSES, _BLINK_OPENS)
+        blink = np.maximum(blink, np.exp(-(np.abs((time - moment) / pace) ** 3)))
         moment += rng.uniform(1.4, 2.6)
     curves["eyeBlinkLeft"] = curves["eyeBlinkRight"] = blink
     return curves
@@ -80,6 +92,10 @@ def _speech(time: np.ndarray, rng: np.random.Generator, curves: dict[str, np.nda
         jaw += opening * bump
         for name, weight in shapes.items():
             curves[name] = curves.get(name, 0) + weight * bump
+        # A mouth is never quite alike on both sides; brows go with the stress.
+        curves["mouthLeft"] = curves.get("mouthLeft", 0) + max(0.0, rng.normal(0, 0.12)) * bump
+        curves["mouthRight"] = curves.get("mouthRight", 0) + max(0.0, rng.normal(0, 0.12)) * bump
+        curves["browInnerUp"] = curves["browInnerUp"] + max(0.0, 0.6 * (stress - 0.95)) * bump
         moment += rng.uniform(0.8, 1.2) / SYLLABLES_PER_SECOND + (0.5 if rng.random() < 0.08 else 0)
     return jaw
 

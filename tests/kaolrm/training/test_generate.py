@@ -23,7 +23,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def head():
-    return load_head("builtin")
+    return load_head("human")
 
 
 @pytest.fixture(scope="module")
