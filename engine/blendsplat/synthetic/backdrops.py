@@ -112,10 +112,22 @@ def _picture(wall: Array, rng: Rng, side: float) -> None:
     width, height = rng.uniform(0.14, 0.28), rng.uniform(0.18, 0.32)
     left = rng.uniform(-0.05, 0.12) if rng.random() < 0.5 else rng.uniform(0.68, 0.9)
     top = rng.uniform(0.05, 0.3)
-    _rectangle(wall, left - 0.012, top - 0.012, left + width + 0.012, top + height + 0.012, _hsv(rng, (0, 1), (0, 0.4), (0.1, 0.5)))
+    _rectangle(
+        wall,
+        left - 0.012,
+        top - 0.012,
+        left + width + 0.012,
+        top + height + 0.012,
+        _hsv(rng, (0, 1), (0, 0.4), (0.1, 0.5)),
+    )
     _rectangle(wall, left, top, left + width, top + height, np.array([0.75, 0.74, 0.70]))
     _rectangle(
-        wall, left + 0.03, top + 0.03, left + width - 0.03, top + height - 0.03, _hsv(rng, (0, 1), (0.1, 0.4), (0.3, 0.7))
+        wall,
+        left + 0.03,
+        top + 0.03,
+        left + width - 0.03,
+        top + height - 0.03,
+        _hsv(rng, (0, 1), (0.1, 0.4), (0.3, 0.7)),
     )
 
 

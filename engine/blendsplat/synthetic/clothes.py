@@ -163,7 +163,9 @@ class _Bust:
             for _ in range(12):
                 here = np.stack([self.centre[0] + inward[:, 0] * reach, y, self.centre[2] + inward[:, 1] * reach], -1)
                 reach = reach - np.clip(skin.height(here)[0] - gap, -0.01, 0.01)
-            points[row] = np.stack([self.centre[0] + inward[:, 0] * reach, y, self.centre[2] + inward[:, 1] * reach], -1)
+            points[row] = np.stack(
+                [self.centre[0] + inward[:, 0] * reach, y, self.centre[2] + inward[:, 1] * reach], -1
+            )
         for _ in range(3):
             points = 0.5 * points + 0.25 * (np.roll(points, 1, 1) + np.roll(points, -1, 1))
         return self._attached(points[::-1], colour(points[::-1]), follow=True)
@@ -210,8 +212,14 @@ class _Bust:
         made = []
         skin = self.body.skin(ears=False)
         for side in (-1, 1):
-            columns = np.stack([np.interp(side * half, self.angle, self.ring[:, k], period=2 * np.pi) for k in range(3)], -1)
-            out = unit(np.concatenate([columns[:, :1] - self.centre[0], 0 * columns[:, :1], columns[:, 2:] - self.centre[2]], 1))
+            columns = np.stack(
+                [np.interp(side * half, self.angle, self.ring[:, k], period=2 * np.pi) for k in range(3)], -1
+            )
+            out = unit(
+                np.concatenate(
+                    [columns[:, :1] - self.centre[0], 0 * columns[:, :1], columns[:, 2:] - self.centre[2]], 1
+                )
+            )
             back = smoothstep(0.3, 1.8, half)[:, None]
             top = columns + np.array([0, 1.0, 0]) * (0.006 + 0.022 * back) - out * (0.010 * back)
             profile = [(0.0, -0.4), (0.55, -0.05), (1.0, 0.0), (1.06, 0.12), (0.9, 0.45), (0.55, 0.8), (0.1, 1.0)]
@@ -266,7 +274,10 @@ class _Bust:
         ring = np.stack([
             spine + radius[:, None] * (np.cos(a) * out * 1.25 + np.sin(a) * np.array([0, 0.9, 0])) for a in -around
         ])  # fmt: skip
-        folds = 1 + 0.06 * np.sin(5 * self.angle + self.rng.uniform(0, 6))[None, :, None] * np.sin(3 * around)[:, None, None]
+        folds = (
+            1
+            + 0.06 * np.sin(5 * self.angle + self.rng.uniform(0, 6))[None, :, None] * np.sin(3 * around)[:, None, None]
+        )
         grid = spine[None] + (ring - spine[None]) * folds
         grid = np.concatenate([grid, grid[:1]])
         over, normals = self.body.skin(ears=False).height(grid.reshape(-1, 3))
