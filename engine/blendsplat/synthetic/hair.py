@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from blendsplat.synthetic.attached import Attached, together
 from blendsplat.synthetic.strands import Field, Strands, clumped, curled, grow, ribbons
@@ -226,8 +227,6 @@ class _Hairdresser:
 
     def leaders(self, roots: _Roots, share: float) -> Array:
         """Every strand's lock, as the index of the strand that leads it."""
-        from scipy.spatial import cKDTree
-
         heads = np.sort(self.rng.choice(len(roots.points), max(1, int(share * len(roots.points))), replace=False))
         return heads[cKDTree(roots.points[heads]).query(roots.points)[1]]
 
@@ -242,8 +241,8 @@ class _Hairdresser:
         end at, if they come so low."""
         rng, mm = self.rng, self.body.scale * 1e-3
         points, normals = grow(
-            roots.points, roots.normals, length * mm, height * mm, field, self.skin, steps, stand, bend * self.body.scale,
-            hug, self.keep_face_free, self.over_the_ears if covers else None, rise,
+            roots.points, roots.normals, length * mm, height * mm, field, self.skin, steps, stand,
+            bend * self.body.scale, hug, self.keep_face_free, self.over_the_ears if covers else None, rise,
         )  # fmt: skip
         if until is not None:
             points = self.cut(points, until)
@@ -271,7 +270,7 @@ class _Hairdresser:
         return Strands(points, normals, widths, colour)
 
     def cut(self, points: Array, until: float | Array) -> Array:
-        """Strands [N,K,3] shortened so that they end at the height ``until`` (millimetres above the eyes, [N] or one)."""
+        """Strands [N,K,3] shortened so that they end at the height ``until`` (mm above the eyes, [N] or one)."""
         heights = self.local(points.reshape(-1, 3)).reshape(points.shape)[..., 1]
         low = np.broadcast_to(np.asarray(until, float), len(points))[:, None]
         under = heights < low
@@ -500,8 +499,8 @@ class _Hairdresser:
         height = (2 + volume * rng.random(count) ** 0.5) * rim
         long = length * rim * rng.uniform(0.8, 1.2, count)
         parts = self.combed(
-            roots, long, height, self.crown_field, steps, width, clump=clump, locks=locks, stand=0.75, bend=0.05, hug=0.0,
-            wave=radius, pitch=pitch,
+            roots, long, height, self.crown_field, steps, width, clump=clump, locks=locks, stand=0.75, bend=0.05,
+            hug=0.0, wave=radius, pitch=pitch,
         )  # fmt: skip
         return [parts]
 

@@ -64,7 +64,7 @@ class Dressed:
 @dataclass
 class Person:
     """One random person in one pose: parameters (B = 1), texture [H,W,3] sRGB, vertices to draw [V,3] (posed), hair and
-    clothes, the light, and what stands behind: its mean colour [3] sRGB and the place. ``dressed`` takes other poses."""
+    clothes, the light, what stands behind (its mean colour [3] sRGB, and the place). ``dressed`` takes other poses."""
 
     params: HeadParams
     texture: Tensor
