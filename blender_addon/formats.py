@@ -21,6 +21,7 @@ TRACKING, TRACKING_VERSION = "blendsplat-tracking", 1
 AVATAR, AVATAR_VERSION = "blendsplat-avatar", 2
 OWN_SYSTEM = "rgbavatar"  # whose every array this add-on knows
 FIT, FIT_VERSION = "blendsplat-fit", 1
+EARLIER_HEAD = "builtin"  # the family of the head that earlier versions brought
 
 
 class FileError(Exception):
@@ -240,6 +241,15 @@ def _names(given: Any, count: int, what: str) -> tuple[str, ...]:
     """The given names when there is one for each, else numbers."""
     names = tuple(str(name) for name in given)
     return names if len(names) == count else tuple(f"{what} {index + 1:02d}" for index in range(count))
+
+
+def is_of_earlier_head(path: Path | str) -> bool:
+    """Whether a tracking.npz is of the head of earlier versions, which is made no more; no for other files."""
+    try:
+        meta = read_header(path, TRACKING, TRACKING_VERSION)
+    except FileError:
+        return False
+    return str(meta.get("head_family") or meta.get("head")) == EARLIER_HEAD
 
 
 def head_model_id(rig: Rig) -> str:

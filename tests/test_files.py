@@ -75,7 +75,7 @@ def test_a_pickle_inside_is_not_loaded(tmp_path):
 def tracking() -> Performance:
     frames = 3
     return Performance(
-        head="builtin", head_source="builtin", width=64, height=64, timestamps=np.arange(frames) / 25.0,
+        head="human", head_source="human", width=64, height=64, timestamps=np.arange(frames) / 25.0,
         valid=np.ones(frames, bool), shape=np.zeros(4, np.float32), vertex_offsets=np.zeros((10, 3), np.float32),
         expression=np.zeros((frames, 5), np.float32), root_pose=np.zeros((frames, 3), np.float32),
         neck_pose=np.arange(9, dtype=np.float32).reshape(3, 3), jaw_pose=np.zeros((frames, 3), np.float32),

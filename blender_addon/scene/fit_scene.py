@@ -18,7 +18,7 @@ import numpy as np
 from mathutils import Matrix
 
 from .. import formats, paths
-from . import head_drivers, head_rig, keyframes, matched_camera, photo_material, photo_projection
+from . import arkit, head_drivers, head_rig, keyframes, matched_camera, photo_material, photo_projection
 
 _CUSTOM = "blendsplat_fit"
 _HEADER = ("head", "head_source", "head_model", "head_family", "width", "height")  # of the fit's tracking.npz
@@ -115,6 +115,10 @@ def look_through(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
 def reset_sliders(head: bpy.types.Object) -> None:
     """Give sliders and bones the fitted numbers back (of a person's several photographs: at each one's frame)."""
     keyframes.take(head.data.shape_keys, _curves(json.loads(head[_CUSTOM]["identity"])), None, {})
+    for name in arkit.TURNS:
+        slider = head.data.shape_keys.key_blocks.get(name)
+        if slider is not None:
+            slider.value = 0.0  # what a photograph says of jaw and eyes is in the bones
     cameras = cameras_of(head)
     for camera in cameras:
         keys, bones = _offered(head, camera)

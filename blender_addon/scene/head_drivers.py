@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What moves a head by itself: drivers from bones to pose correctives, and from sliders to the joints they move.
+"""What moves a head by itself: drivers from bones to pose correctives, and from sliders to joints, moved or turned.
 
 All of them are plain expressions, which play without the add-on and without running scripts.
 """
@@ -12,6 +12,7 @@ import bpy
 import numpy as np
 
 from ..formats import Rig
+from . import arkit
 
 BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
 _CORRECTIVE_BONES = BONES[1:]
@@ -21,13 +22,14 @@ _ROTATION_ENTRIES = (
     "2*(x*y+w*z)", "-2*(x*x+z*z)", "2*(y*z-w*x)",
     "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
 )  # fmt: skip
+_TURN = "Slider"  # the constraint by which sliders turn a bone
 _PIVOT = "Joint"  # the constraint by which sliders move a joint
 _PIVOT_TERMS = 16  # keys that one driver sums
 
 
 def identity_key(name: str) -> str:
     """The name of the shape key of one direction of shape: all begin alike, so that the list can be searched."""
-    return f"identity {name.removeprefix('identity')}"
+    return f"identity {name.removeprefix('identity').removeprefix('_')}"
 
 
 def corrective_name(index: int) -> str:
@@ -38,6 +40,34 @@ def corrective_name(index: int) -> str:
 def key_path(name: str) -> str:
     """Where a shape key's value lies, seen from its Key."""
     return f'key_blocks["{bpy.utils.escape_identifier(name)}"].value'
+
+
+def bone_sliders(rig: Rig) -> tuple[str, ...]:
+    """ARKit's names for which this head has bones instead of shape keys."""
+    moved = {bone for bone, weights in zip(BONES, rig.skin_weights.T, strict=True) if weights.max() > 0}
+    return tuple(name for name in arkit.bone_sliders(rig.expression_names) if arkit.TURNS[name][0] in moved)
+
+
+def slider_bone(bone: str) -> str:
+    """The bone that sliders turn and ``bone`` copies, so that its own rotation stays free for keyframes and hands."""
+    return f"{bone} sliders"
+
+
+def drive_turns(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
+    """Let sliders turn jaw and eyes, on top of the bones' own rotations. Before drive_joints: pivots come last."""
+    names = bone_sliders(rig)
+    for bone in BONES:
+        turns = [(name, arkit.TURNS[name][1]) for name in names if arkit.TURNS[name][0] == bone]
+        if not turns:
+            continue
+        turned = armature.pose.bones[slider_bone(bone)]
+        for axis in range(3):
+            terms = [(name, radians[axis], 0.0) for name, radians in turns if radians[axis]]
+            if terms:
+                _drive_by_keys(turned.driver_add("rotation_euler", axis).driver, head, terms)
+        copied = armature.pose.bones[bone].constraints.new("COPY_ROTATION")
+        copied.name, copied.target, copied.subtarget, copied.mix_mode = _TURN, armature, turned.name, "BEFORE"
+        copied.owner_space = copied.target_space = "LOCAL"
 
 
 def drive_correctives(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) -> None:
@@ -84,7 +114,7 @@ def drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig, f
 
 
 def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list[tuple[str, float, float]]) -> None:
-    """Sum over (key's name, metres, its fitted value) of metres * (key - value)."""
+    """Sum over (key's name, metres or radians, its fitted value) of metres * (key - value)."""
     driver.type = "SCRIPTED"
     words = [f"{-sum(metres * value for _, metres, value in terms):.10f}"]
     for letter, (name, metres, _) in zip(string.ascii_lowercase, terms, strict=False):

@@ -16,8 +16,19 @@ import numpy as np
 
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
-from . import keyframes
-from .head_drivers import BONES, corrective_name, drive_correctives, drive_joints, identity_key, key_path, pivot_offset
+from . import arkit, keyframes
+from .head_drivers import (
+    BONES,
+    bone_sliders,
+    corrective_name,
+    drive_correctives,
+    drive_joints,
+    drive_turns,
+    identity_key,
+    key_path,
+    pivot_offset,
+    slider_bone,
+)
 from .learned_keys import LIMIT
 from .weight_network import HeadState
 
@@ -61,6 +72,7 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarr
     _add_shape_keys(head, rig)
     _skin(head, armature, rig)
     drive_correctives(head, armature, rig)
+    drive_turns(head, armature, rig)
     if fitted is not None:
         drive_joints(head, armature, rig, fitted)
     head.blendsplat.kind, head.blendsplat.rig, head.blendsplat.rig_id = "HEAD", armature, rig_id(rig)
@@ -209,8 +221,16 @@ def _add_shape_keys(head: bpy.types.Object, rig: Rig) -> None:
     basis = to_blender(rig.template)
     head.shape_key_add(name="Basis", from_mix=False)
     low, high = (max(-10.0, rig.expression_range[0]), min(10.0, rig.expression_range[1]))
-    for expression, directions in zip(rig.expression_names, rig.expression_directions, strict=True):
-        _add_key(head, expression, basis + to_blender(directions), low, high)
+    moves = dict(zip(rig.expression_names, rig.expression_directions, strict=True))
+    turns = bone_sliders(
+        rig
+    )  # shape keys that move nothing but a bone, so that all of ARKit's names can be keyed alike
+    for names in arkit.in_groups([*moves, *turns]).values():
+        for name in names:
+            if name in moves:
+                _add_key(head, name, basis + to_blender(moves[name]), low, high)
+            else:
+                _add_key(head, name, basis, 0.0, 1.0).lock_shape = True
     for eyelid, directions in zip(EYELID_KEYS, rig.eyelid_directions, strict=True):
         if np.abs(directions).max() > 1e-7:
             _add_key(head, eyelid, basis + to_blender(directions), 0.0, 1.0)
@@ -260,7 +280,18 @@ def _build_armature(
         item.tail = (joints[index] + TO_BLENDER @ [0.0, _LENGTHS[index], 0.0]).tolist()
         item.align_roll((TO_BLENDER @ [0.0, 0.0, 1.0]).tolist())  # the bone's Z out of the face
         item.parent = data.edit_bones.get(parent) if parent else None
+    turning = [slider_bone(bone) for bone in BONES if any(arkit.TURNS[name][0] == bone for name in bone_sliders(rig))]
+    for name in turning:
+        turned = data.edit_bones[name.removesuffix(slider_bone(""))]
+        item = data.edit_bones.new(name)
+        item.head, item.tail, item.roll, item.parent = turned.head, turned.tail, turned.roll, turned.parent
+        item.use_deform = False
     bpy.ops.object.mode_set(mode="OBJECT")
+    if turning:
+        hidden = data.collections.new("Sliders")
+        hidden.is_visible = False
+        for name in turning:
+            hidden.assign(data.bones[name])
     for item in armature.pose.bones:
         item.rotation_mode = "XYZ"
     context.view_layer.objects.active = previous

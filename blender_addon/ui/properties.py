@@ -100,7 +100,11 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     head: EnumProperty(
         name="Head",
         items=[
-            ("builtin", "Built-in", "The head that comes with the add-on: free for any use"),
+            (
+                "human",
+                "Blendsplat's Own",
+                "The head that comes with the add-on, for anyone of any age: free for any use",
+            ),
             ("file", "From a File", "Your own FLAME model or ICT-FaceKit"),
         ],
     )

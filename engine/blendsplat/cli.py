@@ -19,9 +19,10 @@ app = typer.Typer(
 
 for _command in (
     avatar.track, avatar.train, photographs.fit_image, photographs.evaluate_fit,
-    photographs.evaluate_coverage, photographs.export_head,
+    photographs.evaluate_head, photographs.evaluate_coverage, photographs.export_head,
     avatar.render, avatar.evaluate, avatar.export, exchange.import_recording, exchange.export_vhap,
-    kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo, system.serve,
+    exchange.convert_performance, kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo,
+    system.serve,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(bench.app, name="bench")

@@ -179,7 +179,7 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
             "protocol": 99 if bad == "old" else 1, "version": "fake", "python": "3", "torch": None, "log": None,
             "presets": presets,
             "devices": [{"id": "cpu", "name": "a stand-in"}], "kernels": {"cpu": True, "cuda": False},
-            "heads": ["builtin"], **({} if bad == "lanes" else {"lanes": LANES}),
+            "heads": ["human"], **({} if bad == "lanes" else {"lanes": LANES}),
         }, {}  # fmt: skip
     if method == "weights.describe":
         if params["weights"] == "auto":

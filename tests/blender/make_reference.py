@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run by the engine's Python: a made-up person on the builtin head, and what the engine itself renders of it.
+"""Run by the engine's Python: a made-up person on Blendsplat's own head, and what the engine itself renders of it.
 
     python make_reference.py FOLDER
 
@@ -31,7 +31,7 @@ ROWS = (0, 6, 13)
 def make(folder: Path) -> None:
     import torch
 
-    head = load_head("builtin")
+    head = load_head("human")
     rng = np.random.default_rng(1)
     frames, width, height = 16, 160, 160
     speed, phase = (
@@ -44,7 +44,7 @@ def make(folder: Path) -> None:
     view[:3, 3] = [0.0, float(head.template[:, 1].mean()), 0.9]
     zero = np.zeros((frames, 3))
     tracking = Performance(
-        head="builtin", head_source="builtin", width=width, height=height, timestamps=np.arange(frames) / 25,
+        head="human", head_source="human", width=width, height=height, timestamps=np.arange(frames) / 25,
         valid=np.ones(frames, bool),
         shape=rng.normal(0, 0.5, head.shape_count).astype(np.float32),
         vertex_offsets=np.zeros((head.vertex_count, 3), np.float32),
@@ -62,7 +62,7 @@ def make(folder: Path) -> None:
     tracking.save(clip / "tracking.npz")
     person = head.personalise(torch.from_numpy(tracking.shape))
     meta = {
-        "head": "builtin",
+        "head": "human",
         "expression_names": list(head.expression_names),
         "expression_range": list(head.expression_range),
     }

@@ -125,7 +125,7 @@ def test_saved_closed_and_opened_in_the_middle(scene, engine, video, tmp_path):
     bpy.ops.wm.save_as_mainfile(filepath=str(blend))
     directory = session.engine_path(video.parent / "Anna spricht 日本 avatar")
     notes = {"place": common.Place.of(scene)}
-    job = jobs.start("track", {"directory": directory, "head": "builtin", "device": "cpu"}, notes)
+    job = jobs.start("track", {"directory": directory, "head": "human", "device": "cpu"}, notes)
     bpy.ops.wm.read_homefile(use_empty=True)
     bpy.ops.wm.open_mainfile(filepath=str(blend))
     jobs.wait(job, 20)
@@ -135,7 +135,7 @@ def test_saved_closed_and_opened_in_the_middle(scene, engine, video, tmp_path):
 
 def test_a_result_for_a_closed_file_is_left_in_its_folder(scene, engine, video):
     directory = video.parent / "Anna spricht 日本 avatar"
-    job = jobs.start("track", {"directory": str(directory), "head": "builtin", "device": "cpu"})
+    job = jobs.start("track", {"directory": str(directory), "head": "human", "device": "cpu"})
     bpy.ops.wm.read_homefile(use_empty=True)
     assert jobs.wait(job, 20).state == "done"
     assert not [item for item in bpy.data.objects if item.blendsplat.kind != "NONE"]

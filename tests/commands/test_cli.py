@@ -29,6 +29,7 @@ COMMANDS = (
     "fit-image",
     "evaluate-fit",
     "evaluate-coverage",
+    "evaluate-head",
     "export-head",
     "generate-heads",
     "train-kaolrm",
@@ -37,6 +38,7 @@ COMMANDS = (
     "export",
     "import-recording",
     "export-vhap",
+    "convert-performance",
     "weights",
     "info",
     "demo",
@@ -96,7 +98,7 @@ def test_version() -> None:
         (["render", "a.npz", "-p", "b", "-o", "c.mp4", "--background", "transparent"], 2, "no transparency"),
         (["render", "a.avatar.npz", "-p", "b", "-o", "c.mp4"], 2, "a.avatar.npz does not exist"),
         (["export", "a", "-p", "b", "--ply", "c", "--frame", "-1"], 2, "'frame' cannot be -1"),
-        (["import-recording", "{tmp}", "-o", "{tmp}/c", "--head", "builtin"], 2, "neither VHAP's export"),
+        (["import-recording", "{tmp}", "-o", "{tmp}/c", "--head", "human"], 2, "neither VHAP's export"),
         (["export-vhap", "{tmp}", "-o", "{tmp}/c"], 2, "is not a clip folder"),
         (["fit-image", "{tmp}/a.png", "-o", "{tmp}/c", "--weights", "none"], 2, "a.png does not exist"),
         (["fit-image", "a.png", "-o", "c", "--focal", "-3"], 2, "'focal' cannot be -3"),
@@ -196,6 +198,22 @@ def test_what_tracking_starts_from_is_told_and_checked_first(monkeypatch: pytest
     result = run("track", "v.mp4", "-o", "d", "--init", "guess")
     assert result.exit_code == 2 and "init" in result.stderr and "kaolrm" in result.stderr
     assert len(got) == 2  # no import of minutes before the mistake is told
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"), [("clip", "whatever its head (82 %)"), ("common", "in all"), ("own", "no other head")]
+)
+def test_scores_say_which_pixels_they_are_of(monkeypatch: pytest.MonkeyPatch, pixels: str, words: str) -> None:
+    got: list[Any] = []
+
+    def work(options: Any, progress: Progress) -> dict[str, Any]:
+        got.append(options)
+        return {"psnr": 31.2, "ssim": 0.95, "frames": 45, "pixels": pixels, "share": 0.82}
+
+    fake(monkeypatch, "evaluate", work)
+    result = run("evaluate", "a.avatar.npz", "d", "--common", "e", "--common", "f", "--own-cut")
+    assert got[0].common == [Path("e"), Path("f")] and got[0].own_cut
+    assert "PSNR 31.20 dB" in result.stdout and "45 held-out" in result.stdout and words in result.stdout
 
 
 def test_tracking_an_imported_clip_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

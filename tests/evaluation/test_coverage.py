@@ -13,6 +13,7 @@ import torch
 from blendsplat.errors import InputError
 from blendsplat.evaluation.coverage import CHIN, Coverage, measure_folder, measure_picture, summary
 from blendsplat.heads import load_head
+from blendsplat.landmarks import points as pts
 from blendsplat.landmarks.detector import save_landmarks
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.video.clip import ClipInfo, encode_png, frame_path, write_info
@@ -41,7 +42,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    head = load_head("builtin")
+    head = load_head("human")
     vertices = head.template.numpy() * [1, -1, -1] + [0, 0, AWAY]
     faces = head.faces.numpy()
     K = np.array([[FOCAL, 0, SIDE / 2], [0, FOCAL, SIDE / 2], [0, 0, 1]])
@@ -109,6 +110,19 @@ def test_hair_of_the_skins_tint_is_told_by_what_is_above_the_forehead(scene: Sce
     assert dyed_scene.measured()["uncovered"] > 5
 
 
+def test_a_shirt_of_the_skins_colours_beside_the_neck_is_no_head(scene: Scene) -> None:
+    image, matte = scene.image.copy(), scene.matte.copy()
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    oval = scene.landmarks[list(pts.OVAL), 0]
+    eyes = np.linalg.norm(scene.landmarks[468:473].mean(0) - scene.landmarks[473:478].mean(0))
+    shoulders = (rows > scene.landmarks[CHIN, 1] - 25) & (matte == 0)
+    outer = (columns < oval.min() - 0.12 * eyes) | (columns > oval.max() + 0.12 * eyes)
+    image[shoulders & outer], matte[shoulders & outer] = SKIN, 255
+    shirt = Scene(image, matte, scene.landmarks, scene.vertices, scene.faces, scene.K)
+    assert shirt.measured()["uncovered"] < scene.measured()["uncovered"] + 0.3
+    assert shirt.measured()["uncovered_with_hair"] > scene.measured()["uncovered_with_hair"] + 1
+
+
 def test_a_wide_head_covers_all_and_is_told_from_a_right_one(scene: Scene) -> None:
     figures = scene.measured(narrower(scene, 1.1))
     assert figures["uncovered"] < 0.6 and figures["beyond"] > 4
@@ -132,9 +146,9 @@ def test_pictures_are_summed_by_their_pixels() -> None:
 
 
 def test_a_clips_folder_is_measured_and_painted(scene: Scene, tmp_path: Path) -> None:
-    head = load_head("builtin")
+    head = load_head("human")
     tracking = tiny_tracking(head, 3, SIDE)
-    tracking.head_source, tracking.K = "builtin", scene.K.astype(np.float32)
+    tracking.head_source, tracking.K = "human", scene.K.astype(np.float32)
     tracking.expression[:], tracking.neck_pose[:] = 0, 0
     tracking.viewmat = np.diag([1, -1, -1, 1]).astype(np.float32)
     tracking.viewmat[2, 3] = AWAY

@@ -14,6 +14,7 @@ from blendsplat.errors import FormatError, InputError
 from blendsplat.evaluation.scan_metrics import (
     chamfer,
     face_part,
+    icp,
     neutral_mesh,
     scan_to_mesh,
     similarity,
@@ -26,7 +27,7 @@ from blendsplat.heads.model import HeadModel
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,33 @@ def test_only_the_face_counts(person: tuple[np.ndarray, np.ndarray], head: HeadM
     assert inside[nose] and 0.02 < inside.mean() < 0.9
 
 
+def test_what_lies_inside_the_head_does_not_count(person: tuple[np.ndarray, np.ndarray], head: HeadModel) -> None:
+    """A mouth of the scan's own, as the Lee Perry-Smith scan has one: nobody sees it, no other head has it."""
+    import trimesh
+
+    scan = moved_scan(person, head)
+    deep = person[1][5:].mean(0) - [0, 0, 0.045]
+    bag = trimesh.creation.icosphere(3, 0.02).vertices + deep
+    turn = Rotation.from_rotvec([0.4, -1.1, 0.3]).as_matrix()
+    more = trimesh.creation.icosphere(3).faces + len(scan.vertices)
+    both = Scan(
+        np.concatenate([scan.vertices, bag @ turn.T + [0.3, -2.0, 0.7]]), np.concatenate([scan.faces, more]),
+        scan.landmarks,
+    )  # fmt: skip
+    assert face_part(both)[: len(scan.vertices)].sum() == face_part(scan).sum()
+    assert not face_part(both)[len(scan.vertices) :].any()
+    assert scan_to_mesh(both, person[0], head.faces.numpy(), person[1]).max() < 1e-7
+
+
+def test_a_head_too_narrow_is_not_blown_up(person: tuple[np.ndarray, np.ndarray], head: HeadModel) -> None:
+    """Where a model lacks the scan's wide cheeks ICP must not make it larger everywhere, till nothing fits."""
+    scan = moved_scan((person[0] * [1.15, 1, 1], person[1]), head)
+    faces = head.faces.numpy()
+    points = scan.vertices[face_part(scan)]
+    scale, _, _ = icp(points, person[0], faces, person[1], scan.landmarks)
+    assert scale == pytest.approx(1, abs=0.06)
+
+
 def test_similarity_is_no_mirror() -> None:
     points = np.random.default_rng(0).normal(size=(7, 3))
     scale, rotation, shift = similarity(points, 2.5 * points @ Rotation.from_rotvec([1, 2, 0.3]).as_matrix().T + 4)
@@ -120,6 +148,13 @@ def test_units_are_guessed(
     read = read_scan(tmp_path / "s.obj", tmp_path / "s.txt")
     assert np.allclose(read.vertices, scan.vertices, atol=1e-5) and np.array_equal(read.faces, scan.faces)
     assert guess_unit(scan.landmarks * factor) == pytest.approx(1 / factor)
+
+
+def test_a_scan_in_no_known_unit_gets_a_persons_size(person: tuple[np.ndarray, np.ndarray]) -> None:
+    """The Lee Perry-Smith scan's eyes are 1.6 apart: a power of ten would make them 16 cm."""
+    assert guess_unit(person[1] * 18) * 18 * np.linalg.norm(person[1][0] - person[1][3]) == pytest.approx(0.09)
+    child = person[1] * 0.07 / np.linalg.norm(person[1][0] - person[1][3])
+    assert guess_unit(child * 1000) == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize("suffix", ["ply", "glb"])

@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from blendsplat.heads.human.appearance import Look, paint_head
 from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, NoFaceError
+from blendsplat.evaluation.fits import ScanViews, evaluate_scan
 from blendsplat.evaluation.scan_metrics import neutral_mesh
 from blendsplat.evaluation.scan_views import draw_scan, portrait_cameras, read_coloured_scan, upright_scan
 from blendsplat.heads import load_head
-from blendsplat.heads.builtin.appearance import Look, paint_head
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     """The mean face in centimetres, z up, as a GLB with its colour map; and its true landmarks in metres, y up."""
-    head, folder = load_head("builtin"), tmp_path_factory.mktemp("scan")
+    head, folder = load_head("human"), tmp_path_factory.mktemp("scan")
     pairs, corners = np.unique(
         np.stack([head.faces.numpy().ravel(), head.uv_faces.numpy().ravel()], 1), axis=0, return_inverse=True
     )
@@ -86,3 +87,24 @@ def test_what_cannot_be_photographed_is_named(scan, tmp_path):
     torch.manual_seed(0)
     with pytest.raises(NoFaceError, match="seven landmarks"):
         upright_scan(tmp_path / "ball.ply", None, None, None)
+
+
+def test_fits_of_a_scans_photographs_are_judged_for_the_named_head(scan, monkeypatch):
+    folder, _ = scan
+    asked = []
+    monkeypatch.setattr(
+        "blendsplat.evaluation.fits.load_head", lambda name, **_: asked.append(name) or load_head("human")
+    )
+    judged = evaluate_scan(
+        folder / "scan.glb", job=ScanViews(views=2, size=256, widest=20.0), head="mine.pkl", same_person=True
+    )
+    assert asked == ["mine.pkl"] and judged["fitted"] == 4 and judged["missed"] == 0
+    assert list(judged["rows"]) == [
+        "mean face",
+        "landmarks",
+        "kaolrm",
+        "landmarks, all together",
+        "kaolrm, all together",
+    ]
+    assert judged["rows"]["mean face"]["median_mm"] < 0.3, "the scan is the mean face"
+    assert all(0 < row["median_mm"] < 2 for row in list(judged["rows"].values())[1:])

@@ -18,10 +18,10 @@ from blendsplat.kaolrm import Config, KaoLRM, save_model
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained network for the built-in head."""
+    """An untrained network for the head that ships."""
     folder = tmp_path_factory.mktemp("weights")
     sizes = {
-        "head": "builtin", "focal": 4.0, "shape_count": 20, "expression_count": 20, "camera_embed_dim": 8,
+        "head": "human", "focal": 4.0, "shape_count": 20, "expression_count": 20, "camera_embed_dim": 8,
         "transformer_dim": 16, "transformer_layers": 1, "transformer_heads": 1, "triplane_low_res": 2,
         "triplane_high_res": 4, "triplane_dim": 4, "encoder_model_name": "custom", "encoder_feat_dim": 16,
         "encoder_layers": 1, "encoder_heads": 1, "encoder_patch": 28, "encoder_grid": 8, "flame_widths": [16, 16, 16],
@@ -63,7 +63,7 @@ def test_people_differ_and_come_again(tmp_path: Path) -> None:
     from blendsplat.evaluation.tracking import make_person_clip
     from blendsplat.progress import Progress
 
-    head = load_head("builtin")
+    head = load_head("human")
     one, again, two = (make_person_clip(tmp_path / "p.mp4", head, 1, number, Progress()) for number in (0, 0, 1))
     np.testing.assert_array_equal(one.shape, again.shape)
     assert np.abs(one.shape - two.shape).mean() > 0.3

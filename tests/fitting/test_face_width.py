@@ -25,7 +25,7 @@ SIZE, FOCAL = 512, 1000.0
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 def unknowns_of(model: LandmarkModel, yaw: float = 0.1) -> Tensor:

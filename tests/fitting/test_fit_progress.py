@@ -34,7 +34,7 @@ def test_the_bar_runs_forward_to_its_end(same_person: bool, test_data: Callable[
     other = tmp_path / "again.png"
     other.write_bytes(picture.read_bytes())
     progress = Watched()
-    options = ImageFitOptions(head_model=load_head("builtin"), weights="none", same_person=same_person)
+    options = ImageFitOptions(head_model=load_head("human"), weights="none", same_person=same_person)
     fit_images([picture, other], tmp_path / "out", options, progress)
     shares = [share for share, _ in progress.seen]
     assert shares == sorted(shares) and shares[-1] == 1.0
@@ -42,7 +42,7 @@ def test_the_bar_runs_forward_to_its_end(same_person: bool, test_data: Callable[
 
 
 def test_cancelled_within_a_photograph_nothing_is_written(test_data: Callable[[str], Path], tmp_path: Path) -> None:
-    options = ImageFitOptions(head_model=load_head("builtin"), weights="none")
+    options = ImageFitOptions(head_model=load_head("human"), weights="none")
     with pytest.raises(Cancelled):
         fit_images([test_data("images/astronaut.png")], tmp_path / "out", options, Watched("fitting"))
     assert not (tmp_path / "out").exists()

@@ -19,7 +19,10 @@ from blendsplat.heads.load import load_head_of
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, check_same_head, same_head
 from make_pickles import flame_arrays, write_flame
+from synthetic_head import make_truth
 from tiny_clip import tiny_head, tiny_tracking
+
+EARLIER = Path(__file__).parents[1] / "support" / "earlier_head"
 
 
 def other_model(head: HeadModel) -> HeadModel:
@@ -39,14 +42,37 @@ def test_flame_is_recognised_under_any_name(tmp_path: Path) -> None:
 
 
 def test_the_shipped_head_and_facekit_have_families(test_data) -> None:
-    assert load_head("builtin", landmarks=False).family == "builtin"
+    assert load_head("human", landmarks=False).family == "human"
     head = load_head(test_data("heads/ict_facekit/ict_facekit_packed.npz"), landmarks=False)
     assert head.family == "ict" == family_of_vertices(head.vertex_count)
 
 
 def test_families_are_told_from_counts() -> None:
-    assert family_of_vertices(load_head("builtin", landmarks=False).vertex_count) == "builtin"
+    assert family_of_vertices(load_head("human", landmarks=False).vertex_count) == "human"
     assert family_of_vertices(5023) == family_of_vertices(5083) == "flame" and family_of_vertices(48) == ""
+
+
+def test_the_head_of_earlier_versions_is_a_family_and_no_choice() -> None:
+    assert family_of_vertices(6430) == "builtin"
+    with pytest.raises(InputError, match=r"'builtin' of earlier versions is no longer made.*again.*'human'"):
+        load_head("builtin")
+
+
+@pytest.mark.parametrize("told", ["builtin", ""])
+def test_its_tracked_clips_and_photographs_say_that_they_must_be_made_again_and_how(told: str) -> None:
+    """Files older than head_family are known by their number of vertices."""
+    earlier = replace(Performance.load(EARLIER / "tracking.npz"), head_family=told)
+    with pytest.raises(
+        InputError, match=r"no longer made.*Track Head.*track FOLDER --head human.*Fit Again.*fit-image"
+    ):
+        load_head_of(earlier)
+    with pytest.raises(InputError, match=r"no longer made"):
+        load_head_of(earlier.select([0]))
+
+
+def test_a_tracked_clip_of_today_gives_its_head() -> None:
+    head = load_head("human", landmarks=False)
+    assert load_head_of(replace(make_truth(head, 2), head_source="human")) is head
 
 
 def test_the_model_stays_when_the_person_changes() -> None:

@@ -112,7 +112,7 @@ def test_generous_masks_change_no_lip(person, bare, tmp_path, landmarks: bool) -
     if landmarks:
         person.write_landmarks(tmp_path, STATIC_WITH_EYES)
     without = load(person, tmp_path) if landmarks else bare
-    generous = person.around_the_mouth(12 * MM)
+    generous = person.around_the_mouth(16 * MM)
     assert len(generous) > 1.5 * len(person.lips)
     person.write_masks(tmp_path, generous)
     masked = load(person, tmp_path)

@@ -28,7 +28,7 @@ IRISES = [468, 473]
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin", landmarks=False)
+    return load_head("human", landmarks=False)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emb, "_VIEWS", views)
 
 
-def test_the_shipped_embedding_is_of_the_builtin_head(head: HeadModel) -> None:
-    """When this fails, the head has changed: run ``python -m blendsplat.heads.embed_head builtin`` and look at it."""
+def test_the_shipped_embedding_is_of_the_shipped_head(head: HeadModel) -> None:
+    """When this fails, the head has changed: run ``python -m blendsplat.heads.embed_head human`` and look at it."""
     emb.load_embedding(emb.SHIPPED, head)
 
 
@@ -91,7 +91,7 @@ def test_an_oracle_is_inverted(head: HeadModel, shipped: LandmarkEmbedding, few_
 
 def test_no_face(head: HeadModel, few_views: None) -> None:
     blind = SimpleNamespace(detect=lambda image, timestamp_s: None)
-    with pytest.raises(NoFaceError, match="builtin"):
+    with pytest.raises(NoFaceError, match="human"):
         emb.embed_landmarks(head, renderer=lambda *_: SimpleNamespace(image=None), detector=blind)
 
 

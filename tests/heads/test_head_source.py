@@ -48,10 +48,10 @@ def test_a_typed_path_is_kept_absolute(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path / "heads")
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "heads" / "flame.pkl").touch()
-    (tmp_path / "heads" / "builtin").mkdir()
+    (tmp_path / "heads" / "human").mkdir()
     for typed in ("flame.pkl", "./flame.pkl", "../heads/flame.pkl", Path("flame.pkl"), "~/heads/flame.pkl"):
         assert stored_source(typed) == str(tmp_path / "heads" / "flame.pkl")
-    assert stored_source("builtin") == "builtin" and stored_source("./builtin") == str(tmp_path / "heads" / "builtin")
+    assert stored_source("human") == "human" and stored_source("./human") == str(tmp_path / "heads" / "human")
     assert stored_source("synthetic") == "synthetic"
 
 
@@ -106,6 +106,6 @@ def test_a_missing_head_says_what_to_do(tmp_path, elsewhere) -> None:
 
 
 def test_names_are_no_paths(tmp_path, elsewhere) -> None:
-    clip = tracked("builtin", tmp_path / "clip")
-    (tmp_path / "builtin").mkdir()
-    assert Performance.load(clip).head_source == "builtin"
+    clip = tracked("human", tmp_path / "clip")
+    (tmp_path / "human").mkdir()
+    assert Performance.load(clip).head_source == "human"

@@ -15,9 +15,9 @@ held_out = 1
 warm_up = 0
 
 [model]
-head = "builtin"
-shape_count = 80
-expression_count = 57
+head = "human"
+shape_count = 81
+expression_count = 43
 camera_embed_dim = 8
 transformer_dim = 16
 transformer_layers = 1

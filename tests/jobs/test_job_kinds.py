@@ -66,8 +66,20 @@ def test_fits_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked[-1][:2] == ([Path(folder)], Path(scan))
     run("evaluate_fit", render_scan=scan, views=3)
     assert asked[-1][0] == Path(scan) and asked[-1][4].views == 3
-    run("evaluate_fit", self_test=True, people=2, seed=7)
-    assert (asked[-1][0].people, asked[-1][0].seed) == (2, 7)
+    run("evaluate_fit", render_scan=scan, head="other.pkl", same_person=True)
+    assert asked[-1][-2:] == ("other.pkl", True)
+    run("evaluate_fit", self_test=True, people=2, seed=7, head="other.pkl")
+    assert (asked[-1][0].people, asked[-1][0].seed, asked[-1][-1]) == (2, 7, "other.pkl")
+
+
+def test_heads_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge(*given: Any) -> dict[str, dict[str, float]]:
+        return {"asked": dict(enumerate(given[:-1]))}  # type: ignore[dict-item]
+
+    monkeypatch.setattr("blendsplat.evaluation.scan_fit.evaluate_head", judge)
+    scan = tmp_path / "s.obj"
+    rows = run("evaluate_head", head="a.pkl", scans=[str(scan)], people_of="b.npz", people=4, seed=2)["rows"]
+    assert list(rows["asked"].values()) == ["a.pkl", [str(scan)], None, None, "b.npz", 4, 2, 80]
 
 
 def test_coverage_is_measured_folder_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_wrong_options_are_named(model: Any, values: dict[str, Any], words: str)
 
 
 def test_heads_have_names_or_absolute_paths() -> None:
-    for head in ("builtin", "/heads/flame.pkl"):
+    for head in ("human", "/heads/flame.pkl"):
         assert validated(TrackOptions, {"directory": "/d", "head": head}, "track", ABSOLUTE).head == head
 
 

@@ -49,7 +49,7 @@ def test_straight_alpha() -> None:
 def performance(frames: int, fps: float = 25.0) -> Performance:
     zeros = np.zeros((frames, 3), np.float32)
     return Performance(
-        "builtin", "builtin", 64, 64, np.arange(frames) / fps, np.ones(frames, bool), np.zeros(2, np.float32),
+        "human", "human", 64, 64, np.arange(frames) / fps, np.ones(frames, bool), np.zeros(2, np.float32),
         np.zeros((4, 3), np.float32), np.arange(frames, dtype=np.float32)[:, None], zeros, zeros, zeros,
         np.zeros((frames, 2, 3), np.float32), np.zeros((frames, 2), np.float32), zeros, np.eye(3, dtype=np.float32),
         np.eye(4, dtype=np.float32),

@@ -29,12 +29,12 @@ from blendsplat.kaolrm.weight_catalogue import CATALOGUE, DEFAULT, find_shipped
 def people(tmp_path_factory):
     """Twelve people of another seed than those that the weights were made from."""
     directory = tmp_path_factory.mktemp("unseen")
-    generate(load_head("builtin"), directory, Generation(12, views=3, size=224, seed=77, widest=30, focal=4.0))
+    generate(load_head("human"), directory, Generation(12, views=3, size=224, seed=77, widest=30, focal=4.0))
     return directory
 
 
 def test_it_loads_without_a_name_and_is_small():
-    model, head = load_model(), load_head("builtin")
+    model, head = load_model(), load_head("human")
     files = {path.name: path.stat().st_size for path in find_shipped().iterdir()}
     assert {"model.safetensors", "config.json", "LICENSE"} <= set(files) and sum(files.values()) < 40e6
     assert model.config.head == head.name
@@ -47,7 +47,7 @@ def test_it_loads_without_a_name_and_is_small():
 def test_it_meets_unseen_people_better_than_the_mean_face(people):
     model = load_model()
     data = GeneratedViews(people, 224, model.config.framing_share)
-    score = score_of(model, data, data.views(), load_head("builtin"), seed=0)
+    score = score_of(model, data, data.views(), load_head("human"), seed=0)
     assert score.error_mm < 0.93 * score.mean_face_mm, score
 
 

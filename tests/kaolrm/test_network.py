@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.errors import InputError
-from blendsplat.heads.builtin import builtin_head
+from blendsplat.heads.human import human_head
 from blendsplat.kaolrm import Config
 from blendsplat.kaolrm.encoder import attend
 from blendsplat.kaolrm.model import head_params, head_vertices
@@ -186,7 +186,7 @@ def test_sizes_that_cannot_be() -> None:
 
 
 def test_the_mesh_of_another_head() -> None:
-    head = builtin_head()
+    head = human_head()
     model = tiny()
     coefficients = model.regress(pictures())
     near = head_vertices(coefficients, head, 0.75)

@@ -12,8 +12,11 @@ import pytest
 import torch
 
 from blendsplat.errors import InputError
+from blendsplat.heads.families import FAMILIES
+from blendsplat.heads.human import human_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.kaolrm import load_model, prepare_cutout, save_model
+from blendsplat.kaolrm.describe_weights import describe_weights
 from blendsplat.kaolrm.preprocess import on_white
 from blendsplat.kaolrm.regressor import KaoRegressor, make_regressor
 from synthetic_head import make_head
@@ -41,8 +44,19 @@ def test_weights_that_know_their_model_refuse_the_familys_others(tmp_path: Path)
         make_regressor(tmp_path / "w", other)
 
 
-def test_the_shipped_weights_are_offered_to_the_builtin_family_alone() -> None:
-    assert make_regressor("auto", flame_of_any_name()) is None
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_shipped_weights_are_offered_to_the_family_that_they_know_alone(family: str) -> None:
+    config = load_model().config
+    head = replace(make_head(shapes=config.shape_count, expressions=config.expression_count), family=family)
+    assert (make_regressor("auto", head) is not None) == (family == config.head)
+
+
+def test_weights_of_the_head_of_earlier_versions_are_told_and_not_used(tmp_path: Path) -> None:
+    save_model(tmp_path / "w", tiny(head="builtin"))
+    told = describe_weights(tmp_path / "w")
+    assert "no longer made" in told["sentence"] and told["fits"] and not told["usable"]
+    with pytest.raises(InputError, match="for the head 'builtin'"):
+        make_regressor(tmp_path / "w", human_head())
 
 
 def seen_by(regressor: KaoRegressor, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
@@ -67,7 +81,9 @@ def test_the_small_default_reads_area_averages(monkeypatch: pytest.MonkeyPatch) 
     """Its published figures belong to this preparation."""
     assert load_model().config.resize == "area"
     picture = np.random.default_rng(0).random((448, 448, 3), np.float32)
-    regressor = make_regressor("auto", replace(make_head(shapes=80, expressions=57), family="builtin"))
+    config = load_model().config
+    head = replace(make_head(shapes=config.shape_count, expressions=config.expression_count), family=config.head)
+    regressor = make_regressor("auto", head)
     assert isinstance(regressor, KaoRegressor)
     want = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(seen_by(regressor, [picture], monkeypatch)[0].permute(1, 2, 0), want.clip(0, 1))

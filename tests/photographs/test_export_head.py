@@ -47,7 +47,7 @@ print("TOLD" + json.dumps(told), flush=True)
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def tracking(head: HeadModel) -> Performance:
     expression = np.zeros((1, head.expression_count), np.float32)
     expression[0, [3, 10, 20]] = 0.6, 0.3, 0.8
     return Performance(
-        head="builtin", head_source="builtin", width=64, height=48, timestamps=np.zeros(1), valid=np.ones(1, bool),
+        head="human", head_source="human", width=64, height=48, timestamps=np.zeros(1), valid=np.ones(1, bool),
         shape=rng.normal(size=head.shape_count).astype(np.float32),
         vertex_offsets=np.zeros((head.vertex_count, 3), np.float32), expression=expression,
         root_pose=np.array([[0.0, 0.2, 0.0]], np.float32), neck_pose=np.array([[0.1, 0.3, -0.2]], np.float32),

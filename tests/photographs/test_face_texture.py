@@ -22,7 +22,7 @@ K = np.array([[1100, 0, SIDE / 2], [0, 1100, SIDE / 2], [0, 0, 1]], np.float32)
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 def paint(points: np.ndarray, symmetric: bool) -> np.ndarray:

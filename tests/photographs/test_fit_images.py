@@ -31,7 +31,7 @@ EYES = np.array([225.4, 103.0])  # the middle between the astronaut's irises, re
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +319,7 @@ def test_weights_for_another_head_are_refused(head: HeadModel, tmp_path: Path) -
     save_model(tmp_path / "w", tiny())
     with pytest.raises(InputError, match="are for the head 'flame'"):
         make_regressor(tmp_path / "w", head)
-    save_model(tmp_path / "own", tiny(head="builtin"))
+    save_model(tmp_path / "own", tiny(head="human"))
     regressor = make_regressor(tmp_path / "own", head)
     assert regressor is not None and regressor.face_share == 0.28
     seen = regressor(np.ones((512, 512, 3), np.float32))

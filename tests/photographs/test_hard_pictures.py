@@ -27,7 +27,7 @@ from blendsplat.photographs.photograph import WORKED, read_photograph
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ LIGHT = torch.tensor([0.5, -0.25, 0.2, -0.35, 0.05, 0.02, 0.08, -0.04, 0.03])
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    return load_head("builtin")
+    return load_head("human")
 
 
 def truth_of(head: HeadModel) -> Performance:

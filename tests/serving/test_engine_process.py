@@ -27,7 +27,7 @@ def test_hello_describes_the_engine(engine: EngineProcess, tmp_path: Path) -> No
     assert set(hello["kernels"]) == {"cpu", "cuda"}
     assert {"draft", "rgbavatar"} <= {preset["name"] for preset in hello["presets"]}
     assert all(preset["title"] and preset["description"] for preset in hello["presets"])
-    assert hello["heads"][0]["name"] == "builtin"
+    assert hello["heads"][0]["name"] == "human"
     assert Path(hello["log"]).parent == tmp_path and Path(hello["log"]).is_file()
     assert engine.close() == 0
 

@@ -32,7 +32,7 @@ def gaussians() -> list[torch.Tensor]:
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=g)
 
-    head = load_head("builtin")
+    head = load_head("human")
     head = head.personalise(0.5 * noise(head.shape_count))
     camera = TrainingCamera(torch.eye(3), torch.eye(4), SIZE, SIZE)
     avatar = RGBAvatar.on_head(head, UV, camera, blendshapes=6)

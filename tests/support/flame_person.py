@@ -21,7 +21,7 @@ from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.landmarks68 import landmarks68
 from make_pickles import write_flame
 
-SOURCE = "builtin"  # any head of ours with regions and an embedding
+SOURCE = "human"  # any head of ours with regions and an embedding
 _INSIDE = ("teeth_upper", "teeth_lower", "tongue", "mouth_interior")
 # What metrical-tracker, VHAP and FLAME's own page call their landmarks: the jaw line left out, with it, with eyes.
 STATIC, STATIC_WITH_EYES, FULL, FULL_WITH_EYES = 51, 53, 68, 70

@@ -16,7 +16,7 @@ from blendsplat.kaolrm.conventions import blender_pose, canonical_viewmat, intri
 from blendsplat.kaolrm.training.presets import PublishedPreset
 
 TINY = {
-    "head": "builtin", "shape_count": 20, "expression_count": 10, "camera_embed_dim": 8, "transformer_dim": 16,
+    "head": "human", "shape_count": 20, "expression_count": 10, "camera_embed_dim": 8, "transformer_dim": 16,
     "transformer_layers": 1, "transformer_heads": 2, "triplane_low_res": 4, "triplane_high_res": 8, "triplane_dim": 8,
     "encoder_model_name": "custom", "encoder_feat_dim": 16, "encoder_layers": 1, "encoder_heads": 2,
     "encoder_patch": 28, "encoder_grid": 2, "image_size": 56, "flame_widths": (16, 16, 8), "gaussian_width": 32,
@@ -39,8 +39,8 @@ def preset(**values) -> PublishedPreset:
 
 
 @cache
-def builtin() -> HeadModel:
-    return load_head("builtin")
+def own_head() -> HeadModel:
+    return load_head("human")
 
 
 def ball(viewmat: np.ndarray, K: np.ndarray, size: int) -> tuple[Image.Image, np.ndarray]:

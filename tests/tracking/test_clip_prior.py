@@ -276,13 +276,13 @@ def test_yaw_is_read_from_the_detectors_depths():
 
 
 def test_many_pictures_are_read_as_one_by_one(tmp_path):
-    from blendsplat.heads.builtin import builtin_head
+    from blendsplat.heads.human import human_head
     from blendsplat.kaolrm import save_model
     from blendsplat.kaolrm.regressor import make_regressor
     from tiny_kaolrm import tiny
 
-    save_model(tmp_path / "own", tiny(head="builtin"))
-    regressor = make_regressor(tmp_path / "own", builtin_head())
+    save_model(tmp_path / "own", tiny(head="human"))
+    regressor = make_regressor(tmp_path / "own", human_head())
     assert regressor is not None
     pictures = list(np.random.default_rng(1).random((3, 64, 64, 3), np.float32))
     for one, many in zip(map(regressor, pictures), regressor.many(pictures), strict=True):

@@ -19,7 +19,7 @@ IRIS_RADIUS, PUPIL_RADIUS = 5.9, 2.0  # mm, people's
 CORNEA = 0.5  # mm: how far the cornea stands out of the eyeball
 TONGUE_DROP, TONGUE_FLAT = 4.0, 0.8  # mm; share of its height: the source's tongue rides on the upper teeth
 EYE_SMALLER = 0.5  # mm off the radius: a lid that closes on straight lines must clear the cornea
-UPPER_DROP, LOWER_BACK = 2.0, 2.0  # mm: upper teeth show under the lip, and bite before the lower ones
+UPPER_DROP, LOWER_DROP, LOWER_BACK = 3.5, 2.0, 2.0  # mm: upper teeth show under the lip, and bite before the lower
 # widths of the crowns from the middle to the last molar, mm (usual values of dental anatomy)
 UPPER_CROWNS = (8.5, 6.8, 7.6, 7.0, 6.6, 9.5, 8.5)
 LOWER_CROWNS = (5.3, 5.9, 6.9, 7.0, 7.1, 10.0, 9.5)
@@ -110,7 +110,7 @@ def make_teeth(source: MakeHuman, upper: bool) -> Part:
         -thick, -thick - 1.5,
     ])  # fmt: skip
     up = 1.0 if upper else -1.0
-    edge = _edge_height(strip, upper, along / along[-1]) - (UPPER_DROP if upper else 0)
+    edge = _edge_height(strip, upper, along / along[-1]) - (UPPER_DROP if upper else LOWER_DROP)
     z = z - (0 if upper else LOWER_BACK)
     grid = np.stack([x + out * outwards[:, 0], edge + up * rise, z + out * outwards[:, 1]], -1)  # [7,C,3]
     index = np.arange(grid.shape[0] * grid.shape[1]).reshape(grid.shape[:2])
@@ -187,8 +187,7 @@ def make_tongue(source: MakeHuman) -> Part:
     quads, uv_quads = source.quads("helper-tongue")
     vertices, index = np.unique(quads, return_inverse=True)
     textures, uv_index = np.unique(uv_quads, return_inverse=True)
-    points = source.points[vertices].copy()
-    points[:, 1] = points[:, 1].min() + TONGUE_FLAT * (points[:, 1] - points[:, 1].min()) - TONGUE_DROP
+    points = _lowered(source.points[vertices])
     uvs = source.uvs[textures]
     uvs = (uvs - uvs.min(0)) / np.ptp(uvs, axis=0)
 
@@ -200,6 +199,18 @@ def make_tongue(source: MakeHuman) -> Part:
         return np.asarray(displacements[..., vertices, :])
 
     return Part("tongue", points, moved, triangles(index), uvs, triangles(uv_index))
+
+
+def _lowered(points: np.ndarray) -> np.ndarray:
+    low = points[:, 1].min()
+    height = low + TONGUE_FLAT * (points[:, 1] - low) - TONGUE_DROP
+    return np.stack([points[:, 0], height, points[:, 2]], 1)
+
+
+def tongue_lift(source: MakeHuman) -> np.ndarray:
+    """[V,3]: from the lowered tongue back to the source's, for the shape that puts it out over the teeth."""
+    points = source.points[np.unique(source.quads("helper-tongue")[0])]
+    return points - _lowered(points)
 
 
 def _grid_faces(index: np.ndarray, closed: bool) -> list[list[int]]:

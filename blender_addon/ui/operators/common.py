@@ -53,7 +53,7 @@ def clip_name(directory: Path) -> str:
 def head_of(scene: bpy.types.Scene) -> str:
     """The chosen head model as jobs take it. Raises ValueError."""
     if scene.blendsplat.head != "file":
-        return "builtin"
+        return "human"
     path = path_of(scene.blendsplat.head_path)
     if path is None:
         raise ValueError("Choose the file of the head model.")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from ...scene import head_rig, matched_camera
 from . import common
 
 TOPIC = "head"  # what panels find a head on its way by
+_EARLIER = (
+    "This clip was tracked with the head of earlier versions, which is no longer made: press Track Head again. Avatars "
+    "that were trained with it still open."
+)
 
 
 class Track(common.JobOperator, bpy.types.Operator):
@@ -63,7 +68,7 @@ class AddHead(common.Grey, bpy.types.Operator):
         directory = common.directory_of(context.scene)
         if directory is None or not (directory / "tracking.npz").exists():
             return "Track the clip first."
-        return common.cannot_ask(TOPIC)
+        return outdated(directory) or common.cannot_ask(TOPIC)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -72,6 +77,20 @@ class AddHead(common.Grey, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return common.outcome(self, errand)
+
+
+def outdated(directory: Path | None) -> str:
+    """Why the clip must be tracked again, or ""; panels ask this all the time, so a file is read once."""
+    path = directory / "tracking.npz" if directory is not None else None
+    try:
+        return _outdated(path, path.stat().st_mtime_ns) if path is not None else ""
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=8)
+def _outdated(path: Path, _changed: int) -> str:
+    return _EARLIER if formats.is_of_earlier_head(path) else ""
 
 
 def fetch_head(scene: bpy.types.Scene, directory: Path, *, wait: bool | None = None) -> session.Errand:

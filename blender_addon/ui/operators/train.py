@@ -14,7 +14,7 @@ from bpy.props import StringProperty
 from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
-from . import avatar, common
+from . import avatar, common, track
 
 
 class Train(common.JobOperator, bpy.types.Operator):
@@ -34,7 +34,7 @@ class Train(common.JobOperator, bpy.types.Operator):
         directory = common.directory_of(context.scene)
         if directory is None or (not (directory / "tracking.npz").exists() and not common.remote()):
             return "Track the clip first."
-        return common.cannot_start(cls.kind, directory)
+        return track.outdated(directory) or common.cannot_start(cls.kind, directory)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         scene = context.scene

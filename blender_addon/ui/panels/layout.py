@@ -8,6 +8,10 @@ from collections.abc import Callable
 
 import bpy
 
+from ...scene import arkit
+
+_OPEN = ("brows", "eyes", "mouth", "jaw")  # groups of sliders that begin unfolded
+
 
 class Panel(bpy.types.Panel):
     """A panel in the tab; subclasses set bl_label and bl_order."""
@@ -40,12 +44,21 @@ def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: 
 
 
 def sliders(layout: bpy.types.UILayout, head: bpy.types.Object, shown: Callable[[str], bool]) -> None:
-    """The head's shape keys whose names are to be shown; never the correctives, which the bones drive."""
-    column = layout.column(align=True)
-    column.use_property_split = False
-    for key in head.data.shape_keys.key_blocks[1:]:
-        if not key.name.startswith("corrective ") and shown(key.name):
-            column.prop(key, "value", text=key.name, slider=True)
+    """The head's shape keys whose names are to be shown, ARKit's in groups that fold; never the correctives, which the
+    bones drive. ``layout``: a panel's own."""
+    blocks = head.data.shape_keys.key_blocks
+    names = [key.name for key in blocks[1:] if not key.name.startswith("corrective ") and shown(key.name)]
+    groups = arkit.in_groups(names)
+    for group, members in groups.items():
+        body = layout
+        if len(groups) > 1:
+            header, body = layout.panel(f"BLENDSPLAT_{group or 'more'}", default_closed=group not in _OPEN)
+            header.label(text=group.capitalize() or "More")
+        if body is not None:
+            column = body.column(align=True)
+            column.use_property_split = False
+            for name in members:
+                column.prop(blocks[name], "value", text=name, slider=True)
 
 
 def placeholder(path: object) -> str:

@@ -47,6 +47,8 @@ class BLENDSPLAT_PT_track(Panel):
         column.prop(settings, "track_init")
         column.prop(settings, "match_scene")
         step(context, column, "track", "blendsplat.track", "TRACKING")
+        if sentence := track.outdated(common.directory_of(context.scene)):
+            paragraph(context, column, sentence, "ERROR")
         column.operator("blendsplat.add_head", icon="USER")
         on_its_way(context, column, track.TOPIC, "track", "Fetching the head...")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real avatar for the benchmarks: the user's file, or one trained for seconds on the builtin head's own performance.
+"""A real avatar for the benchmarks: the user's file, or one trained for seconds on a made-up performance.
 
 The performance is synthetic, drawn without video and without tracking: nothing but the trainer is in the way.
 """
@@ -14,12 +14,13 @@ import torch
 
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
 from blendsplat.bench.plan import Plan
-from blendsplat.heads.builtin import appearance, builtin_head
+from blendsplat.heads.human import human_head
+from blendsplat.heads.human.appearance import head_texture
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.render import render_head
 from blendsplat.splatting.scene import Cameras, Scene
-from blendsplat.synthetic.clip import DISTANCE, FIELD_OF_VIEW, FPS
+from blendsplat.synthetic.clip import DISTANCE, FIELD_OF_VIEW, FPS, clip_identity
 from blendsplat.synthetic.performance import talking_performance
 from blendsplat.systems import load_avatar, load_preset
 from blendsplat.training.frame_store import FrameStore
@@ -43,16 +44,15 @@ class Subject:
 
 @lru_cache(maxsize=2)
 def subject(size: int, count: int = FRAMES) -> Subject:
-    """``count`` frames of the builtin head with an identity, drawn at size x size on the CPU."""
-    head = builtin_head()
-    rng = np.random.default_rng(IDENTITY_SEED)
-    head = head.personalise(torch.as_tensor(0.8 * rng.standard_normal(head.shape_count), dtype=torch.float32))
+    """``count`` frames of Blendsplat's own head with an identity, drawn at size x size on the CPU."""
+    head = human_head()
+    head = head.personalise(clip_identity(head, IDENTITY_SEED)[0])
     params = talking_performance(head, count, FPS)
     focal = size / 2 / np.tan(FIELD_OF_VIEW / 2)
     K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], dtype=torch.float32)
     viewmat = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
     viewmat[:3, 3] = torch.tensor([0, -0.02, DISTANCE])
-    texture = torch.tensor(appearance.head_texture(size=512))
+    texture = torch.tensor(head_texture(size=512))
     planes = []
     for row in range(count):
         vertices = head(params[[row]])

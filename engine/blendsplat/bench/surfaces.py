@@ -11,7 +11,7 @@ from torch import Tensor
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.scene import head_scene, label
-from blendsplat.heads.builtin import builtin_head
+from blendsplat.heads.human import human_head
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.mesh import rasterize_mesh
 from blendsplat.splatting.mesh_layers import render_mesh
@@ -23,9 +23,9 @@ SURFELS = (
     "axis and give depth and normals too; 3D Gaussians of the same scene are what a peer would be measured against."
 )
 MESH = (
-    "Milliseconds an image of the builtin head, colours at its vertices. Faces: which face each pixel shows, and where "
-    "on it; picture: colours, coverage antialiased at silhouettes, depth and normals. No renderer of meshes that runs "
-    "on a CPU gives gradients at silhouettes, so nothing stands beside it."
+    "Milliseconds an image of Blendsplat's own head, colours at its vertices. Faces: which face each pixel shows, and "
+    "where on it; picture: colours, coverage antialiased at silhouettes, depth and normals. No renderer of meshes that "
+    "runs on a CPU gives gradients at silhouettes, so nothing stands beside it."
 )
 DISTANCE = 1.0  # metres from the camera to the head
 FILL = 0.7  # the head's height over the image's
@@ -56,9 +56,9 @@ def surfels(plan: Plan) -> list[Table]:
 
 
 def mesh(plan: Plan) -> list[Table]:
-    """The builtin head, from the front."""
+    """Blendsplat's own head, from the front."""
     size, batch = plan.size or 512, plan.batch or 1
-    head = builtin_head()
+    head = human_head()
     faces = head.faces.to(plan.device, torch.int64)
     vertices = head.template.to(plan.device).expand(batch, -1, -1).clone().requires_grad_()
     colors = torch.rand(len(head.template), 3, generator=torch.Generator().manual_seed(1)).to(plan.device)

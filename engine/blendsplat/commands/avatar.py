@@ -79,7 +79,7 @@ def track(
     \b
     blendsplat track talk.mp4 -o talk/
     blendsplat track talk.mp4 -o talk/ --start 2 --end 12.5 --head flame2023.pkl
-    blendsplat track talk/ --head builtin        # track an imported clip again
+    blendsplat track talk/ --head human          # track an imported clip again
     blendsplat track talk/ --init kaolrm         # KaoLRM reads the frames before the fit
     """
     again = output is None
@@ -193,6 +193,8 @@ def evaluate(
     avatar: AvatarFile,
     directory: Annotated[Path, typer.Argument(help=described(EvaluateOptions, "directory"))],
     lpips: Annotated[Path | None, typer.Option(help=described(EvaluateOptions, "lpips"))] = None,
+    common: Annotated[list[Path] | None, typer.Option(help=described(EvaluateOptions, "common"))] = None,
+    own_cut: Annotated[bool, typer.Option("--own-cut", help=described(EvaluateOptions, "own_cut"))] = False,
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -202,15 +204,25 @@ def evaluate(
     \b
     blendsplat evaluate talk.avatar.npz talk/
     blendsplat evaluate talk.avatar.npz talk/ --lpips lpips_squeeze.npz --json
+    blendsplat evaluate flame.avatar.npz flame/ --common talk/       # talk/ tracked with another head
     """
-    values = {"avatar": avatar, "directory": directory, "lpips": lpips, "device": device}
+    values = {
+        "avatar": avatar, "directory": directory, "lpips": lpips, "common": common, "own_cut": own_cut,
+        "device": device,
+    }  # fmt: skip
     result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
     scores = [
         f"{label} {result[key]:.{digits}f}{unit}"
         for key, label, digits, unit in (("psnr", "PSNR", 2, " dB"), ("ssim", "SSIM", 4, ""), ("lpips", "LPIPS", 4, ""))
         if result.get(key) is not None
     ]
-    report(result, as_json, f"{', '.join(scores)} over {result.get('frames', 0)} held-out frames.")
+    where = {
+        "clip": "the pixels that the clip's matte and landmarks tell, whatever its head",
+        "common": "the pixels that count in all the clips named",
+        "own": "the pixels above the tracked head's own neck: compare no other head with this",
+    }.get(result.get("pixels", ""), "")
+    over = f"{', '.join(scores)} over {result.get('frames', 0)} held-out frames"
+    report(result, as_json, f"{over}; scored: {where} ({100 * result['share']:.0f} %)." if where else f"{over}.")
 
 
 def export(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that exchange tracked clips with other trackers."""
+"""The commands that exchange tracked clips with other trackers, and carry them over to other heads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from blendsplat.commands.runner import AsJson, Verbose, described, report, run_command, run_job
-from blendsplat.jobs.options import RecordingOptions, VhapOptions
+from blendsplat.commands.runner import AsJson, Verbose, default_of, described, report, run_command, run_job
+from blendsplat.jobs.options import ConvertOptions, RecordingOptions, VhapOptions
 
 
 def import_recording(
@@ -45,3 +45,27 @@ def export_vhap(
     values = {"directory": directory, "output": output}
     result = run_command("exporting", lambda progress: run_job("vhap", values, progress), verbose, as_json)
     report(result, as_json, f"Wrote {result['output']}.")
+
+
+def convert_performance(
+    tracked: Annotated[Path, typer.Argument(help=described(ConvertOptions, "tracked"))],
+    head: Annotated[str, typer.Option(help=described(ConvertOptions, "head"))],
+    output: Annotated[Path, typer.Option("--output", "-o", "--out", help=described(ConvertOptions, "output"))],
+    how: Annotated[str, typer.Option(help=described(ConvertOptions, "how"))] = default_of(ConvertOptions, "how"),
+    tracked_head: Annotated[str | None, typer.Option(help=described(ConvertOptions, "tracked_head"))] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Carry a tracked clip or a fitted photograph over to another head, at the same place before the camera.
+
+    \b
+    blendsplat convert-performance talk/ --head FaceXModel/ -o talk_ict.npz
+    blendsplat convert-performance portrait/ --head flame2023.pkl -o portrait_flame/
+    """
+    values = {"tracked": tracked, "head": head, "output": output, "how": how, "tracked_head": tracked_head}
+    result = run_command("converting", lambda progress: run_job("convert", values, progress), verbose, as_json)
+    report(
+        result, as_json,
+        f"Carried {result['frames']} frames over to the head {result['head']!r}: {result['output']}.",
+        f"The two faces lie {result['error_mm']:.2f} mm apart (95 % within {result['error_95_mm']:.2f} mm).",
+    )  # fmt: skip

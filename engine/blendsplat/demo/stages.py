@@ -62,7 +62,7 @@ def run(output: Path, addon: Path | None = None, progress: Progress | None = Non
     video, folder, avatar = output / "clip.mp4", output / "clip", output / "demo.avatar.npz"
     first = int(HELD_OUT_FROM * frames)
     report = Report()
-    head = load_head("builtin")
+    head = load_head("human")
 
     truth = report.stage("render the clip", lambda: make_clip(video, frames, progress=progress))
     truth.save(output / "truth.npz")

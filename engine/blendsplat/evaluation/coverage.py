@@ -3,9 +3,9 @@
 
 What should be covered is told by the picture alone (matte, landmarks, colours), never by the mesh, so that figures of
 different heads compare: the person's pixels above the chin that lie inside the detected outline or beside it, below
-the brows and no farther than ears reach, with the colours of the face's own skin and joined to it. Hair is told by the
-colours of what the matte has above the forehead. A mesh that is simply larger covers more, so what it covers outside of
-the matte is measured too.
+the brows and no farther than ears reach (from the mouth down no wider than the outline: shoulders are), with the
+colours of the face's own skin and joined to it. Hair is told by the colours of what the matte has above the forehead. A
+mesh that is simply larger covers more, so what it covers outside of the matte is measured too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from blendsplat.tracking.neck_cut import learn_hair
 from blendsplat.video import Clip
 
 EYES_APART = 96.0  # pixels between the eyes of the copy that is looked at: figures do not hang on a picture's size
-BROWS, FOREHEAD, CHIN = (70, 300), 10, 152  # landmarks: the brows' middles, the outline's highest and lowest
+BROWS, MOUTH = (70, 300), (61, 291)  # landmarks: the brows' middles, the mouth's corners
+FOREHEAD, CHIN = 10, 152  # the outline's highest and lowest
+NECK = 0.1  # how much wider than the outline a neck may be, of the distance between the eyes: shoulders are
 REACH = 0.75  # how far ears reach beyond the detected outline, of the distance between the eyes
 STRAND = 0.06  # skin narrower than this, of the same, is light between strands of hair
 ABOVE = 0.2  # how far above the outline the matte is hair, of the same
@@ -98,7 +100,7 @@ def measure_picture(
 @dataclass(frozen=True)
 class _Places:
     """Where a face [478,2] lies in a picture: the outline's inside, the rest above the chin within ears' reach, of that
-    the part below the brows, and what lies well above the forehead; [H,W] bool."""
+    the part below the brows without shoulders, and what lies well above the forehead; [H,W] bool."""
 
     inside: np.ndarray
     around: np.ndarray
@@ -109,16 +111,24 @@ class _Places:
 def _places(face: np.ndarray, shape: tuple[int, int]) -> _Places:
     across = face[list(pts.LEFT_LIDS)].mean(0) - face[list(pts.RIGHT_LIDS)].mean(0)
     eyes = max(float(np.linalg.norm(across)), 1e-6)
-    down = np.array([-across[1], across[0]]) / eyes
+    right = across / eyes
+    down = np.array([-right[1], right[0]])
     outline = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(outline, cv2.convexHull(np.round(face[list(pts.OVAL)]).astype(np.int32)), (255,))
     near = cv2.distanceTransform(255 - outline, cv2.DIST_L2, 5) <= REACH * eyes
     rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
     height = columns * down[0] + rows * down[1]
     over_chin, under_brows = height < face[CHIN] @ down, height > face[list(BROWS)].mean(0) @ down
+    side = columns * right[0] + rows * right[1]
+    widest = face[list(pts.OVAL)] @ right
+    as_wide = (side > widest.min() - NECK * eyes) & (side < widest.max() + NECK * eyes)
+    shoulders = (height > face[list(MOUTH)].mean(0) @ down) & ~as_wide
     around = near & over_chin
     return _Places(
-        (outline > 0) & over_chin, around, around & under_brows, height < face[FOREHEAD] @ down - ABOVE * eyes
+        (outline > 0) & over_chin,
+        around,
+        around & under_brows & ~shoulders,
+        height < face[FOREHEAD] @ down - ABOVE * eyes,
     )
 
 

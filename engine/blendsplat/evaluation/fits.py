@@ -94,17 +94,17 @@ def variances(fits: list[Performance]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def self_test(job: SelfTest | None = None, progress: Progress | None = None) -> dict[str, Any]:
-    """The shipped fit on generated people beside its two baselines.
+def self_test(job: SelfTest | None = None, progress: Progress | None = None, head: str = "human") -> dict[str, Any]:
+    """The shipped fit on generated people of ``head`` (see load_head) beside its two baselines.
 
     -> {rows: {method: means of score_shape's figures and of the variances}, fitted, missed}. Rows: "mean face",
     "landmarks", and the shipped regressor's where it is there.
     """
     job, progress = job or SelfTest(), progress or Progress()
-    head = load_head("builtin")
-    scores = _ScoreTable(head)
+    model = load_head(head, progress=progress)
+    scores = _ScoreTable(model)
     for number in range(job.people):
-        scan, pictures = _generated(head, job, number)
+        scan, pictures = _generated(model, job, number)
         scores.person(scan, pictures, job.focal * job.size, progress)
         progress.update("evaluate", number + 1, job.people)
     return scores.as_json()
@@ -113,11 +113,13 @@ def self_test(job: SelfTest | None = None, progress: Progress | None = None) -> 
 def evaluate_scan(
     path: Path, texture: Path | None = None, landmarks: Path | None = None, unit: float | None = None,
     job: ScanViews | None = None, pictures_to: Path | None = None, progress: Progress | None = None,
+    head: str = "human", same_person: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Photograph a scan from many sides, fit every picture and measure the fits against it; rows as ``self_test``.
 
     texture: a colour map instead of the file's own; landmarks: left out, they are detected; pictures_to: a folder in
-    which the pictures are kept. Raises InputError, FormatError, NoFaceError as scan_views.upright_scan.
+    which the pictures are kept; head: see load_head; same_person: also fit all pictures together, with one shape (rows
+    "..., all together"). Raises InputError, FormatError, NoFaceError as scan_views.upright_scan.
     """
     from blendsplat.evaluation.scan_views import draw_scan, portrait_cameras, upright_scan
 
@@ -129,7 +131,7 @@ def evaluate_scan(
         pictures_to.mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(pictures):
             Image.fromarray(picture).save(pictures_to / f"{number:03d}.png")
-    scores = _ScoreTable(load_head("builtin"))
+    scores = _ScoreTable(load_head(head, progress=progress), same_person)
     scores.person(scan, pictures, job.focal * job.size, progress)
     return scores.as_json()
 
@@ -137,10 +139,11 @@ def evaluate_scan(
 class _ScoreTable:
     """The table of a test: for each person the mean face, the landmarks' fits and the shipped regressor's."""
 
-    def __init__(self, head: HeadModel) -> None:
-        self.head = head
+    def __init__(self, head: HeadModel, same_person: bool = False) -> None:
+        self.head, self.same_person = head, same_person
         self.methods = {"landmarks": "none"} | ({} if make_regressor("auto", head) is None else {"kaolrm": "auto"})
         self.table: dict[str, list[dict[str, float]]] = {"mean face": [], **{name: [] for name in self.methods}}
+        self.table |= {f"{name}, all together": [] for name in self.methods}
         self.fitted = self.missed = 0
 
     def person(self, scan: Scan, pictures: list[np.ndarray], focal: float, progress: Progress) -> None:
@@ -152,6 +155,9 @@ class _ScoreTable:
             self.fitted, self.missed = self.fitted + len(fits), self.missed + len(pictures) - len(fits)
             spread = variances(fits) if len(fits) > 1 else {}
             self.table[name] += [{**score_shape(self.head, fit.shape, scan), **spread} for fit in fits]
+            if self.same_person:
+                together = _fit_views(self.head, pictures, focal, weights, same_person=True)
+                self.table[f"{name}, all together"] += [score_shape(self.head, fit.shape, scan) for fit in together[:1]]
 
     def as_json(self) -> dict[str, Any]:
         rows = {name: _mean(rows) for name, rows in self.table.items() if rows}
@@ -172,8 +178,10 @@ def _generated(head: HeadModel, job: SelfTest, number: int) -> tuple[Scan, list[
     return Scan(vertices, head.faces.numpy(), landmarks), list(pictures)
 
 
-def _fit_views(head: HeadModel, pictures: list[np.ndarray], focal: float, weights: str) -> list[Performance]:
-    """The fits of those pictures in which a face was found."""
+def _fit_views(
+    head: HeadModel, pictures: list[np.ndarray], focal: float, weights: str, same_person: bool = False
+) -> list[Performance]:
+    """The fits of those pictures in which a face was found; same_person: they share one shape."""
     from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
 
     with tempfile.TemporaryDirectory() as name:
@@ -181,7 +189,7 @@ def _fit_views(head: HeadModel, pictures: list[np.ndarray], focal: float, weight
         files = [folder / f"{index}.png" for index in range(len(pictures))]
         for file, picture in zip(files, pictures, strict=True):
             Image.fromarray(picture).save(file)
-        options = ImageFitOptions(head_model=head, weights=weights, focal=focal)
+        options = ImageFitOptions(head_model=head, weights=weights, focal=focal, same_person=same_person)
         try:
             result = fit_images(files, folder / "out", options)
         except NoFaceError:

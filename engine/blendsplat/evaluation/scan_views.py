@@ -19,6 +19,7 @@ from PIL import Image
 from blendsplat.errors import FormatError, InputError, NoFaceError
 from blendsplat.evaluation.scan_metrics import OF_68
 from blendsplat.evaluation.scans import EYES_APART, Scan, guess_unit, mesh_of, read_landmarks, read_with_trimesh
+from blendsplat.evaluation.surface import face_axes
 from blendsplat.geometry import vertex_normals
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.portrait import look_at
@@ -136,27 +137,17 @@ def upright_scan(path: Path, texture: Path | None, landmarks: Path | None, unit:
     scan = read_coloured_scan(path, texture)
     if landmarks is not None:
         points = read_landmarks(landmarks)
-        turn = _upright(points)
+        turn = face_axes(points)
         scan, points = replace(scan, vertices=scan.vertices @ turn.T), points @ turn.T
     else:
         with make_detector(moving=False) as detector:
             scan = _turned_to_face(scan, path, detector)
             points = detect_landmarks(scan, path, detector)
-            turn = _upright(points)
+            turn = face_axes(points)
             scan, points = replace(scan, vertices=scan.vertices @ turn.T), points @ turn.T
     scale = guess_unit(points) if unit is None else unit
     scan = replace(scan, vertices=scan.vertices * scale)
     return scan, Scan(scan.vertices, scan.faces, points * scale)
-
-
-def _upright(points: np.ndarray) -> np.ndarray:
-    """Rotation [3,3] that brings seven landmarks upright, looking along +z."""
-    across = points[2:4].mean(0) - points[0:2].mean(0)
-    up = points[:4].mean(0) - points[5:7].mean(0)
-    x = across / np.linalg.norm(across)
-    z = np.cross(x, up)
-    z /= np.linalg.norm(z)
-    return np.stack([x, np.cross(z, x), z])
 
 
 def _turned_to_face(scan: ColouredScan, path: Path, detector: LandmarkDetector) -> ColouredScan:

@@ -21,6 +21,7 @@ LANDMARKS = (
     "nose, bottom", "mouth, right corner", "mouth, left corner",
 )  # fmt: skip
 EYES_APART = 0.09  # metres between the outer corners of a person's eyes, by which a scan's unit is guessed
+PEOPLES_EYES = (0.065, 0.115)  # what they may be of anyone, children included
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Scan:
 
 def read_scan(path: Path, landmarks: Path | None, unit: float | None = None) -> Scan:
     """landmarks: a text file of seven lines "x y z", an .npy or a .json list. unit: metres for one unit of the scan;
-    None: the power of ten by which the eyes are a person's. Raises InputError, FormatError."""
+    None: see guess_unit. Raises InputError, FormatError."""
     if landmarks is None:
         names = "; ".join(LANDMARKS)
         raise InputError(
@@ -76,9 +77,11 @@ def read_landmarks(path: Path) -> np.ndarray:
 
 
 def guess_unit(landmarks: np.ndarray) -> float:
-    """Metres for one unit of a scan with landmarks [7,3]: the power of ten nearest to a person's eyes."""
+    """Metres for one unit of a scan with landmarks [7,3]: the power of ten nearest to a person's eyes, or, where that
+    would make nobody's eyes (a scan in no known unit), what makes them EYES_APART."""
     apart = float(np.linalg.norm(landmarks[0] - landmarks[3]))
-    return float(10.0 ** np.round(np.log10(EYES_APART / apart)))
+    power = float(10.0 ** np.round(np.log10(EYES_APART / apart)))
+    return power if PEOPLES_EYES[0] <= apart * power <= PEOPLES_EYES[1] else EYES_APART / apart
 
 
 def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:

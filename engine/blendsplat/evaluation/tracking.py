@@ -51,7 +51,7 @@ def benchmark_tracking(
     videos: list[Path], people: int, frames: int, weights: str, folder: Path, progress: Progress | None = None
 ) -> list[TrackingFigures]:
     """Track ``people`` generated clips of ``frames`` frames, then ``videos``; what is made stays in ``folder``."""
-    progress, head = progress or Progress(), load_head("builtin")
+    progress, head = progress or Progress(), load_head("human")
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(people):

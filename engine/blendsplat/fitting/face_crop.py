@@ -33,8 +33,8 @@ def tilt_of(points: np.ndarray) -> float:
 
 @cache
 def _rest_points() -> np.ndarray:
-    """The 478 on the neutral built-in head [478,3]."""
-    head = load_head("builtin")
+    """The 478 on the neutral head that ships [478,3]."""
+    head = load_head("human")
     return np.asarray(head.landmarks_of(head.template[None])[0].numpy(), np.float64)
 
 

@@ -52,7 +52,7 @@ def fit_clip(
     width: int,
     height: int,
     options: FitOptions | None = None,
-    head_source: str = "builtin",
+    head_source: str = "human",
     progress: Progress | None = None,
     shots: np.ndarray | None = None,
     mattes: Mattes | None = None,

@@ -3,7 +3,7 @@
 
 The same problem and solver as the clip's fit. A frame starts where the one before it was heading and is held near to
 that, as much as faces usually leave their way in the time between; after a lost frame, a pause or a jump of the face it
-starts from a rough pose. With the built-in head a frame takes about 8 ms of one core.
+starts from a rough pose. With Blendsplat's own head a frame takes about 8 ms of one core.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import hashlib
 import numpy as np
 
 BUILTIN, FLAME, HUMAN, ICT = "builtin", "flame", "human", "ict"
+FAMILIES = (BUILTIN, FLAME, HUMAN, ICT)  # BUILTIN: the head of earlier versions, whose avatars carry it; made no more
 FLAME_VERTICES = 5023
 ID_DIGITS = 16
 # FLAME with and without the 60 vertices of teeth that heads.teeth adds, and the 120 of VHAP's

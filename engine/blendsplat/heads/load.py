@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One entrance for every head: the built-in one, the user's FLAME pickle, the user's ICT-FaceKit."""
+"""One entrance for every head: the one that ships, the user's FLAME pickle, the user's ICT-FaceKit."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from blendsplat.errors import InputError
+from blendsplat.heads.families import BUILTIN
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, describe_head, same_head
 from blendsplat.progress import Progress
 
-SHIPPED = ("human", "builtin")  # heads that have a name instead of a file
-_KINDS = "'builtin', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
+SHIPPED = ("human",)  # heads that have a name instead of a file
+_RETIRED = "builtin"
+_NO_LONGER_MADE = f"The head {_RETIRED!r} of earlier versions is no longer made"
+_KINDS = "'human', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
 
 
 def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress | None = None) -> HeadModel:
     """``source`` -> HeadModel with its landmark embedding (landmarks=False leaves it out and needs no detector).
 
-    source: "builtin"; a path to FLAME 2020, 2023 or 2023 Open (.pkl); ICT-FaceKit's folder or packed .npz. An embedding
+    source: "human"; a path to FLAME 2020, 2023 or 2023 Open (.pkl); ICT-FaceKit's folder or packed .npz. An embedding
     is detected once per head (some ten seconds, reported as the stage "embedding") and then comes from the user's cache
     folder. Raises InputError, FormatError, UnsafeFileError with the way out.
     """
@@ -43,8 +46,14 @@ def stored_source(source: str | Path) -> str:
 def load_head_of(performance: Performance, *, landmarks: bool = False, progress: Progress | None = None) -> HeadModel:
     """The head that a performance was tracked with, from where it lay then (or lies now: Performance.load).
 
-    Raises as load_head, and InputError when no head lies there now, or another.
+    Raises as load_head, and InputError when no head lies there now, or another, and when it is of earlier versions.
     """
+    if performance.family == BUILTIN:
+        raise InputError(
+            f"{_NO_LONGER_MADE}: track the clip again with the head 'human' (in Blender: Track Head; else blendsplat "
+            "track FOLDER --head human), or fit the photograph again (in Blender: Fit Again; else blendsplat "
+            "fit-image). Avatars that were trained with it still open."
+        )
     source = performance.head_source
     if source not in SHIPPED and not Path(source).expanduser().exists():
         raise InputError(
@@ -68,10 +77,10 @@ def _read(source: str | Path) -> HeadModel:
         from blendsplat.heads.human import human_head
 
         return human_head()
-    if str(source) == "builtin":
-        from blendsplat.heads.builtin import builtin_head
-
-        return builtin_head()
+    if str(source) == _RETIRED:
+        raise InputError(
+            f"{_NO_LONGER_MADE}: track the clip again, or fit the photograph again, with the head 'human'."
+        )
     path = Path(source).expanduser()
     if not path.exists():
         raise InputError(f"The head {str(source)!r} does not exist. Give {_KINDS}.")

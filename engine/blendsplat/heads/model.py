@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parametric head: one set of arrays and one forward pass for every head (flame, ict, builtin, personalised rigs).
+"""The parametric head: one set of arrays and one forward pass for every head (human, flame, ict, personalised rigs).
 
 vertices = skin(template + shape + expression + eyelids + pose correctives; joints) + translation, FLAME's structure
 (Li et al. 2017, eq. 1-5): joints root -> neck -> {jaw, left eye, right eye}. Metres, y up, face towards +z; the
@@ -72,7 +72,7 @@ class LandmarkEmbedding:
 class HeadModel:
     """A head's arrays (float32 unless said; V vertices, F faces, S shape, E expression, J = 5 joints)."""
 
-    name: str  # for people: "builtin", "flame2023_Open", "ict", ...; what a head is, family and model_id say
+    name: str  # for people: "human", "flame2023_Open", "ict", ...; what a head is, family and model_id say
     template: Tensor  # [V,3]
     faces: Tensor  # [F,3] int64, counter-clockwise seen from outside
     uvs: Tensor  # [T,2] in [0,1]
@@ -90,7 +90,7 @@ class HeadModel:
     landmarks: LandmarkEmbedding | None = None
     expression_range: tuple[float, float] = (-3.0, 3.0)  # (0, 1) for heads whose expressions are blendshapes
     shape_names: tuple[str, ...] = ()
-    family: str = ""  # "builtin", "flame", "ict"; "": unknown
+    family: str = ""  # of heads.families; "": unknown
 
     @cached_property
     def model_id(self) -> str:

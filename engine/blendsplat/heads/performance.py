@@ -37,7 +37,7 @@ class Performance:
     """
 
     head: str  # name of the HeadModel
-    head_source: str  # "builtin", or the absolute path it was loaded from
+    head_source: str  # "human", or the absolute path it was loaded from
     width: int
     height: int
     timestamps: np.ndarray  # [F] float64, seconds from the clip's start

@@ -127,7 +127,7 @@ def _surface_of(head: HeadModel) -> Tensor:
     surface[:, 0], surface[:, 1], surface[:, 2] = 0.42, 0.03, 1.0
     for name, broad, sharp, wet in (
         ("face", 0.55, 0.05, 0.0), ("nose", 0.65, 0.10, 0.0), ("scalp", 0.50, 0.02, 0.0),
-        ("left_eyelids", 0.60, 0.08, 0.0), ("right_eyelids", 0.60, 0.08, 0.0),
+        ("left_eyelids", 0.45, 0.03, 0.0), ("right_eyelids", 0.45, 0.03, 0.0),
         ("lips", 0.55, 0.28, 0.0), ("mouth_interior", 0.1, 0.1, 0.0),
         ("tongue", 0.3, 0.25, 0.0), ("teeth_upper", 0.2, 0.5, 0.0), ("teeth_lower", 0.2, 0.5, 0.0),
         ("left_eyeball", 0.0, 0.0, 1.0), ("right_eyeball", 0.0, 0.0, 1.0),
@@ -181,12 +181,12 @@ def _light_up(head: HeadModel, points: Tensor, light: Light, props: Props | None
     openness = surface[:, 2:3]
     packed = torch.cat(
         [normals, ambient * openness, key_seen[:, None] * openness, surface[:, :2], surface[:, 3:], points,
-         _wet_normals(head, own, normals)], -1
+         _wet_normals(head, normals)], -1
     )  # fmt: skip
     return _Lit(points, faces, colors, packed, tangents)
 
 
-def _wet_normals(head: HeadModel, points: Tensor, normals: Tensor) -> Tensor:
+def _wet_normals(head: HeadModel, normals: Tensor) -> Tensor:
     """Normals [V+P,3] that highlights see: an eye's bulge more than its ball, because the cornea is rounder."""
     wet = normals.clone()
     for name in ("left_eyeball", "right_eyeball"):
@@ -238,7 +238,7 @@ def _shade(
     cosine = (normal * halfway).sum(-1, keepdim=True).clamp_min(0)
     wet_cosine = (normalize(pixel[:, 13:16], dim=-1) * halfway).sum(-1, keepdim=True)
     highlight = pixel[:, 7:8] * 0.10 * cosine.pow(14) + pixel[:, 8:9] * 0.35 * cosine.pow(70)
-    highlight = highlight * seen * (1 + 3.5 * relief).clamp(0.1, 2.0)
+    highlight = highlight * seen * (1 + 2.4 * relief).clamp(0.2, 1.7)
     highlight = highlight + pixel[:, 9:10] * 3.0 * torch.sigmoid((wet_cosine - _LAMP_EDGE) * 1500)
     # Seen along the surface, skin mirrors the sky: what tells dark skin from dark paint.
     grazing = (1 - (normal * to_eye).sum(-1, keepdim=True).clamp(0, 1)).pow(4)

@@ -30,7 +30,11 @@ def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, 
 
     need_tracking(options.directory)
     device = resolve_device(options.device)
-    return plain(evaluate_avatar(options.avatar, options.directory, options.lpips, device, progress=progress))
+    scores = evaluate_avatar(
+        options.avatar, options.directory, options.lpips, device, progress, common=options.common,
+        own_cut=options.own_cut,
+    )  # fmt: skip
+    return plain(scores)
 
 
 def avatar_name(output: Path) -> Path:

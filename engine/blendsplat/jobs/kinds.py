@@ -14,8 +14,15 @@ from typing import Any, Literal
 from blendsplat.jobs import options as opt
 from blendsplat.jobs.avatar_work import run_evaluate, run_train
 from blendsplat.jobs.clip_work import run_import, run_recording, run_track, run_vhap
+from blendsplat.jobs.convert_work import run_convert
 from blendsplat.jobs.kaolrm_work import run_generate_heads, run_train_kaolrm
-from blendsplat.jobs.photograph_work import run_evaluate_coverage, run_evaluate_fit, run_export_head, run_fit_image
+from blendsplat.jobs.photograph_work import (
+    run_evaluate_coverage,
+    run_evaluate_fit,
+    run_evaluate_head,
+    run_export_head,
+    run_fit_image,
+)
 from blendsplat.jobs.render_work import run_export, run_render
 from blendsplat.jobs.selftest import run_selftest
 from blendsplat.progress import Progress
@@ -43,9 +50,11 @@ KINDS = {
         JobKind("track", "tracking", opt.TrackOptions, run_track),
         JobKind("recording", "reading the recording", opt.RecordingOptions, run_recording),
         JobKind("vhap", "exporting", opt.VhapOptions, run_vhap),
+        JobKind("convert", "converting", opt.ConvertOptions, run_convert),
         JobKind("fit_image", "fitting the head", opt.FitImageOptions, run_fit_image),
         JobKind("export_head", "exporting the head", opt.ExportHeadOptions, run_export_head),
         JobKind("evaluate_fit", "evaluating", opt.EvaluateFitOptions, run_evaluate_fit),
+        JobKind("evaluate_head", "evaluating", opt.EvaluateHeadOptions, run_evaluate_head),
         JobKind("evaluate_coverage", "evaluating", opt.EvaluateCoverageOptions, run_evaluate_coverage),
         JobKind("train", "training", opt.TrainOptions, run_train, lane="train"),
         JobKind("evaluate", "evaluating", opt.EvaluateOptions, run_evaluate),

@@ -72,9 +72,7 @@ class TrackOptions(Options):
     """Fit a parametric head to every frame of a clip folder."""
 
     directory: AnyPath = Field(description="the clip folder")
-    head: Head = Field(
-        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
-    )
+    head: Head = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     init: Literal["landmarks", "kaolrm"] = Field(
         "landmarks",
         description="what the fit starts from: landmarks, or kaolrm: a network reads the face in the frames",
@@ -93,9 +91,7 @@ class FitImageOptions(Options):
 
     images: list[AnyPath] = Field(min_length=1, description="photographs, or folders of them")
     directory: AnyPath = Field(description="the folder to write")
-    head: Head = Field(
-        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
-    )
+    head: Head = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     weights: str = Field(
         "auto", min_length=1, description="KaoLRM's weights: auto (the shipped ones), none, a folder or a known name"
     )
@@ -138,9 +134,31 @@ class EvaluateFitOptions(Options):
     texture: AnyPath | None = Field(None, description="its colour map, where the file has none")
     views: int = Field(32, ge=2, le=1000, description="how many photographs of it")
     pictures: AnyPath | None = Field(None, description="folder in which to keep them")
+    head: str = Field(
+        "human", min_length=1, description="of render_scan and self_test: human, a FLAME .pkl, an ICT-FaceKit file"
+    )
+    same_person: bool = Field(False, description="of render_scan: also fit all photographs together, with one shape")
     self_test: bool = Field(False, description="judge the fit itself on generated people")
     people: int = Field(3, ge=1, le=1000, description="how many of them")
     seed: int | None = Field(None, ge=0, description="which ones")
+
+
+class EvaluateHeadOptions(Options):
+    """Measure how near a head model comes to real people: a scan, or random people of another head, against its mean
+    face and against its best shape."""
+
+    head: str = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
+    scans: list[AnyPath] = Field(default_factory=list, description="scans of heads: .obj, .ply or .glb")
+    landmarks: AnyPath | None = Field(None, description="the seven landmarks of a single scan; none: detected")
+    unit: float | None = Field(
+        None, ge=1e-9, allow_inf_nan=False, description="metres a unit of the scan; none: guessed"
+    )
+    people_of: str | None = Field(
+        None, min_length=1, description="also measure against random people of this head, as --head"
+    )
+    people: int = Field(10, ge=1, le=1000, description="how many of them")
+    seed: int = Field(0, ge=0, description="which ones")
+    coefficients: int = Field(80, ge=0, le=1000, description="of identity that are fitted; all where there are fewer")
 
 
 class EvaluateCoverageOptions(Options):
@@ -170,6 +188,25 @@ class VhapOptions(Options):
 
     directory: AnyPath = Field(description="the tracked clip folder")
     output: AnyPath = Field(description="the folder to write")
+
+
+class ConvertOptions(Options):
+    """Carry a tracked clip or a fitted photograph over to another head."""
+
+    tracked: AnyPath = Field(description="a tracked clip folder, its tracking.npz, or a folder that fit-image wrote")
+    head: str = Field(
+        min_length=1, description="the other head: human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
+    )
+    output: AnyPath = Field(
+        description="the .npz to write, or a folder for tracking.npz; of a fit: the new fit's folder"
+    )
+    how: Literal["auto", "names", "vertices"] = Field(
+        "auto",
+        description="expressions by names, by the vertices' movements, or auto: by names where both heads have ARKit's",
+    )
+    tracked_head: str | None = Field(
+        None, min_length=1, description="where the head that was tracked lies now, if it was moved"
+    )
 
 
 class TrainOptions(Options):
@@ -205,6 +242,10 @@ class EvaluateOptions(Options):
     avatar: AnyPath = Field(description="the avatar file")
     directory: AnyPath = Field(description="the tracked clip folder")
     lpips: AnyPath | None = Field(None, description="weights of LPIPS (squeeze), .npz")
+    common: list[AnyPath] = Field(
+        default_factory=list, description="the same clip tracked with other heads: score the pixels that count in all"
+    )
+    own_cut: bool = Field(False, description="score the pixels above this clip's own head's neck")
     device: Device = "auto"
 
 
@@ -226,9 +267,7 @@ class GenerateHeadsOptions(Options):
     people: int = Field(100, ge=1, description="how many people")
     views: int = Field(32, ge=1, description="views of each (the mono layout has one)")
     size: int = Field(512, ge=16, description="side of the images in pixels (the mono layout has 512)")
-    head: Head = Field(
-        "builtin", min_length=1, description="builtin, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
-    )
+    head: Head = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     layout: Literal["multi-view", "mono"] = Field("multi-view", description="multi-view or mono")
     widest: float = Field(90.0, gt=0, le=90, description="how far to the side the cameras go, degrees")
     focal: float = Field(
@@ -251,7 +290,7 @@ class TrainKaolrmOptions(Options):
         None, min_length=1, description="weights to start from: a folder or a name of `blendsplat weights`"
     )
     stage: Literal[1, 2] | None = Field(None, description="only this stage of the published training")
-    head: Head = Field("", description="builtin, or a FLAME or ICT file; left out: the preset's")
+    head: Head = Field("", description="human, or a FLAME or ICT file; left out: the preset's")
     overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
     device: Device = "auto"
 

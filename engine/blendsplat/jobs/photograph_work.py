@@ -43,11 +43,21 @@ def run_evaluate_fit(options: opt.EvaluateFitOptions, progress: Progress) -> dic
 
     if options.self_test:
         people = fits.SelfTest(people=options.people)
-        return plain(fits.self_test(people if options.seed is None else replace(people, seed=options.seed), progress))
+        people = people if options.seed is None else replace(people, seed=options.seed)
+        return plain(fits.self_test(people, progress, options.head))
     scan = options.landmarks, options.unit
     if options.render_scan is not None:
         views = fits.ScanViews(views=options.views)
-        judged = fits.evaluate_scan(options.render_scan, options.texture, *scan, views, options.pictures, progress)
+        judged = fits.evaluate_scan(
+            options.render_scan,
+            options.texture,
+            *scan,
+            views,
+            options.pictures,
+            progress,
+            options.head,
+            options.same_person,
+        )
         return plain(judged)
     return plain(fits.evaluate_fits(list(options.fits), options.scan, *scan, progress))
 
@@ -59,4 +69,15 @@ def run_evaluate_coverage(options: opt.EvaluateCoverageOptions, progress: Progre
     rows = {}
     for folder in options.folders:
         rows[str(folder)] = measure_folder(folder, options.frames, options.pictures, progress)
+    return plain({"rows": rows})
+
+
+def run_evaluate_head(options: opt.EvaluateHeadOptions, progress: Progress) -> dict[str, Any]:
+    """-> {rows: {scan or person: {mean_face_median_mm, ..., fitted_p95_mm}}}."""
+    from blendsplat.evaluation.scan_fit import evaluate_head
+
+    rows = evaluate_head(
+        options.head, list(options.scans), options.landmarks, options.unit, options.people_of, options.people,
+        options.seed, options.coefficients, progress,
+    )  # fmt: skip
     return plain({"rows": rows})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blendsplat.errors import FormatError, InputError
-from blendsplat.heads.families import BUILTIN, FLAME, ICT
+from blendsplat.heads.families import FAMILIES
 from blendsplat.kaolrm.conventions import BOX_FACE, PORTRAIT_FACE
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Config(BaseModel):
         """Whether the coefficients can move ``head``: of the same model or else family, with as many or more."""
         if self.head_model:
             same = self.head_model == head.model_id
-        elif self.head in (BUILTIN, FLAME, ICT):
+        elif self.head in FAMILIES:
             same = self.head == head.family
         else:
             same = head.name.startswith(self.head)  # a head of no family, by its file's name

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from blendsplat.heads.families import BUILTIN, HUMAN
 from blendsplat.kaolrm.weight_catalogue import CATALOGUE, find_shipped, find_weights
 from blendsplat.kaolrm.weights import WEIGHTS, Inspection, file_sha256, inspect_weights
 
+_HEADS = {HUMAN: "Blendsplat's own head", BUILTIN: "the head of earlier versions, which is no longer made"}
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt")
 
 
@@ -28,8 +30,9 @@ def describe_weights(weights: str | Path, sha256: bool = False) -> dict[str, Any
         return _nothing(_NOT_SHIPPED, usable=False)
     folder = find_shipped() if shipped else find_weights(weights)
     found = inspect_weights(folder)
+    retired = found.config.head == BUILTIN
     return {
-        "folder": str(folder), "fits": found.fits, "usable": found.fits and not found.fresh,
+        "folder": str(folder), "fits": found.fits, "usable": found.fits and not found.fresh and not retired,
         "sentence": _sentence(found, shipped), "licence": licence_of(folder), "head": found.config.head,
         "kind": "openlrm" if found.fresh else "kaolrm", "parameters": found.parameters, "bytes": found.size,
         "missing": list(found.missing), "unexpected": list(found.unexpected), "misshapen": list(found.misshapen),
@@ -74,5 +77,5 @@ def _sentence(found: Inspection, shipped: bool) -> str:
     if found.fresh:
         return "OpenLRM: to train a KaoLRM from. It knows no heads, so no fit can use it."
     size = f"{found.parameters / 1e6:.0f} million parameters, {found.size / 2**20:.0f} MiB"
-    head = "the built-in head" if found.config.head == "builtin" else f"the head {found.config.head!r} (your file)"
+    head = _HEADS.get(found.config.head, f"the head {found.config.head!r} (your file)")
     return f"KaoLRM{', shipped with Blendsplat' if shipped else ''}, for {head}: {size}."

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from blendsplat.fitting.face_prior import FacePrior, Regressor
-from blendsplat.heads.families import BUILTIN
 from blendsplat.heads.model import HeadModel
+from blendsplat.kaolrm.config import read_config
 from blendsplat.kaolrm.weight_catalogue import DEFAULT, find_shipped
 
 QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions between 10 a second are nearly linear
@@ -49,7 +49,8 @@ def make_regressor(weights: str | Path, head: HeadModel, device: str = "cpu") ->
     if str(weights) == "none":
         return None
     if str(weights) == "auto":
-        if head.family != BUILTIN or not find_shipped().is_dir():
+        shipped = find_shipped()
+        if not shipped.is_dir() or not read_config(shipped / "config.json").fits_head(head):
             return None
         weights = DEFAULT
     return KaoRegressor(weights, head, device)

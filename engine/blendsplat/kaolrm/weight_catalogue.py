@@ -43,7 +43,7 @@ class Entry:
 CATALOGUE = (
     Entry(
         DEFAULT,
-        "a built-in head from one portrait; ships with Blendsplat",
+        "Blendsplat's own head from one portrait; ships with it",
         "made by train-kaolrm from generated people alone (docs/kaolrm.md)",
         "Apache-2.0",
         4.0,

@@ -17,9 +17,9 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import splu
 
 from blendsplat.geometry import vertex_normals
-from blendsplat.heads.builtin.appearance import Look, paint_head
 from blendsplat.heads.closest_point import closest_on_mesh
-from blendsplat.heads.families import BUILTIN
+from blendsplat.heads.families import HUMAN
+from blendsplat.heads.human.appearance import Look, paint_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.portrait import Palette, eye_distance, painted_texture, region_mask
 from blendsplat.heads.uv import texture_texels
@@ -157,7 +157,7 @@ def _soften(trust: np.ndarray, texels: np.ndarray, size: int) -> np.ndarray:
 
 def _painted(head: HeadModel, size: int) -> np.ndarray:
     """Painted eyes, teeth and mouth [size,size,3], 0..255, for what no camera sees of them."""
-    if head.family != BUILTIN:
+    if head.family != HUMAN:
         return painted_texture(head, Palette(), size).numpy() * 255
     image = paint_head(Look(), min(size, PAINTED), skin=False) * 255
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)

@@ -42,10 +42,10 @@ MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
 
 @dataclass
 class ImageFitOptions:
-    """head: "builtin" or a path; weights: "auto", "none", a folder or a catalogue's name; focal in pixels of the
+    """head: "human" or a path; weights: "auto", "none", a folder or a catalogue's name; focal in pixels of the
     photograph or field_of_view in degrees across its longer side (None: the camera's record, or a usual one)."""
 
-    head: str | Path = "builtin"
+    head: str | Path = "human"
     head_model: HeadModel | None = None
     weights: str | Path = "auto"
     regressor: Regressor | None = None  # instead of weights

@@ -15,7 +15,7 @@ from blendsplat.jobs.kinds import lanes
 from blendsplat.serving.protocol import PROTOCOL_VERSION
 
 HEADS = (
-    {"name": "builtin", "title": "Blendsplat's own head", "needs_file": False},
+    {"name": "human", "title": "Blendsplat's own head", "needs_file": False},
     {"name": "flame", "title": "FLAME 2020 or 2023 (your .pkl)", "needs_file": True},
     {"name": "ict", "title": "ICT-FaceKit (your folder or packed .npz)", "needs_file": True},
 )

@@ -49,12 +49,12 @@ SQUARE = 1.15  # sources less elongated than this are taken for crops of edited 
 
 @dataclass
 class TrackOptions:
-    """head: "builtin" or a path; head_model: an already loaded one; detector: a FaceLandmarker bundle for clips whose
+    """head: "human" or a path; head_model: an already loaded one; detector: a FaceLandmarker bundle for clips whose
     landmarks are not there yet; fit: focal length, smoothing and priors; overlay, valid_maps: whether to write them.
     init: "landmarks", or "kaolrm": a regressor reads the frames, which is the fit's prior, with the ``weights`` of
     make_regressor (or ``regressor`` itself) on ``device``; the fit is small and runs on the CPU."""
 
-    head: str | Path = "builtin"
+    head: str | Path = "human"
     head_model: HeadModel | None = None
     detector: Path | str | None = None
     init: str = "landmarks"

@@ -24,6 +24,7 @@ from blendsplat.training.checkpoint import (
 )
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
+from blendsplat.training.scored_pixels import clip_weights
 from blendsplat.training.scores import score_frames
 from blendsplat.training.system import MakeTrainer
 from blendsplat.training.tracked_clip import TrackedClip
@@ -82,7 +83,7 @@ def run_training(
     figures, avatar = run.figures(), trainer.finished_avatar()
     if held_out:
         scored = [held_out[round(i)] for i in np.linspace(0, len(held_out) - 1, min(_SCORED, len(held_out)))]
-        frames = tracked.load(scored, camera.width, camera.height, device)
+        frames = tracked.load(scored, camera.width, camera.height, device, weights=clip_weights(tracked.clip))
         figures |= _held_out_figures(avatar, frames, progress)
     run.save(avatar, len(held_out), figures)
     return TrainResult(

@@ -2,7 +2,7 @@
 """An avatar's figures on frames, in the papers' protocol.
 
 The full image on black at the resolution it was trained at, the render neither clamped nor quantised, metrics a frame.
-Pixels that tracking marked as not part of the head are ignored.
+What is not scored is black in both (scored_pixels.py).
 """
 
 from __future__ import annotations

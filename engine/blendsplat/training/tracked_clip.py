@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +71,16 @@ class TrackedClip:
         height: int,
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
+        weights: Callable[[int], np.ndarray] | None = None,
     ) -> FrameStore:
-        """Read frames at width x height (area-averaged)."""
+        """Read frames at width x height (area-averaged). weights: frame number -> uint8 [H,W] instead of valid/."""
         progress = progress or Progress()
         planes = np.empty((len(numbers), height, width, 5), np.uint8)
         pool = ThreadPoolExecutor(_LOADERS)
         try:
-            loaded = pool.map(lambda number: _planes(self.clip, number, width, height), numbers)
+            loaded = pool.map(
+                lambda number: _planes(self.clip, number, width, height, weights or self.clip.valid), numbers
+            )
             for row, frame in enumerate(loaded):
                 progress.check()
                 planes[row] = frame
@@ -116,13 +120,13 @@ def training_size(width: int, height: int, longer_side: int) -> tuple[int, int]:
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def _planes(clip: Clip, number: int, width: int, height: int) -> np.ndarray:
+def _planes(clip: Clip, number: int, width: int, height: int, weights: Callable[[int], np.ndarray]) -> np.ndarray:
     """One frame [H,W,5] uint8: RGB premultiplied by the matte, the matte, the valid weight; premultiplied before it is
     made smaller, so that no background colour bleeds in at the border."""
     matte = clip.matte(number)
     alpha = matte.astype(np.float32)[..., None] / 255
     premultiplied = (clip.image(number) * alpha + 0.5).astype(np.uint8)
-    layers = [premultiplied, matte[..., None], clip.valid(number)[..., None]]
+    layers = [premultiplied, matte[..., None], weights(number)[..., None]]
     if matte.shape != (height, width):
         layers = [_resize(layer, width, height) for layer in layers]
     return np.concatenate(layers, -1)

@@ -159,7 +159,7 @@ def test_far_cameras_see_only_the_points_in_front():
 
 
 def test_the_face_is_ears_face_eyes_and_nose_without_the_forehead():
-    head = load_head("builtin")
+    head = load_head("human")
     face = face_triangles(head)
     corners = head.faces[face]
     allowed = set(np.concatenate([head.regions[n] for n in ("face", "nose", "left_ear", "right_ear")]).tolist())

@@ -14,7 +14,7 @@ from blendsplat.kaolrm import conventions as frames
 from blendsplat.kaolrm.training.dataset_files import on_colour, read_rgba
 from blendsplat.kaolrm.training.published_dataset import BACKGROUNDS, HeadData, Sizes
 from blendsplat.kaolrm.training.train_published import PublishedTrainer, network
-from published_training import ball, builtin, preset, write_mono, write_multi_view
+from published_training import ball, own_head, preset, write_mono, write_multi_view
 
 SIZES = Sizes(source=56, target=48, side_views=2, focal=0.75)
 
@@ -160,7 +160,7 @@ def test_a_folder_without_either_layout_is_refused(tmp_path):
 
 def test_too_few_people_to_hold_any_back(multi_view):
     with pytest.raises(InputError, match="held out"):
-        PublishedTrainer(multi_view, preset(held_out=3), builtin(), network(preset()))
+        PublishedTrainer(multi_view, preset(held_out=3), own_head(), network(preset()))
 
 
 def test_colour_of_soft_edges_does_not_bleed(tmp_path):

@@ -36,7 +36,7 @@ from blendsplat.kaolrm.training.presets import (
 from blendsplat.kaolrm.training.train_published import MOST_SKIPPED, PublishedTrainer, network, train_published
 from blendsplat.kaolrm.weights import CONFIG, WEIGHTS, save_model
 from blendsplat.progress import Progress
-from published_training import STAGE_1, STAGE_2, TINY, builtin, preset, write_multi_view
+from published_training import STAGE_1, STAGE_2, TINY, own_head, preset, write_multi_view
 
 ROOT = Path(__file__).resolve().parents[3]
 LAYOUTS = {"multi-view": ({}, 0.75), "mono": ({"side_views": 0, "model": {"focal": 4.0}}, 4.0)}
@@ -49,7 +49,7 @@ def people(tmp_path_factory):
     for layout, (_, focal) in LAYOUTS.items():
         folders[layout] = tmp_path_factory.mktemp(layout)
         people = 3 if layout == "multi-view" else 2
-        generate(builtin(), folders[layout], Generation(people, 3, 64, 5, layout, widest=40, focal=focal))
+        generate(own_head(), folders[layout], Generation(people, 3, 64, 5, layout, widest=40, focal=focal))
     return folders
 
 
@@ -64,7 +64,7 @@ def balls(tmp_path_factory):
 
 def trainer_on(folder, stage=None, **values):
     chosen = preset(**values)
-    return PublishedTrainer(folder, chosen, builtin(), network(chosen), stage)
+    return PublishedTrainer(folder, chosen, own_head(), network(chosen), stage)
 
 
 def terms_of(trainer, batch, weights):
@@ -98,7 +98,7 @@ def test_stage_1_finds_the_head_and_stage_2_its_picture(people, layout):
 def test_the_true_head_has_the_landmarks_of_the_data(people):
     """Read back through cameras, sizes and normalisation, the people the data was made of fit it."""
     trainer = trainer_on(people["multi-view"])
-    head, views = builtin(), trainer.data.batch([(0, [1]), (1, [2])])
+    head, views = own_head(), trainer.data.batch([(0, [1]), (1, [2])])
     for person, (seed, name) in enumerate(zip((1, 2), trainer.data.layout.names, strict=False)):
         folder = people["multi-view"] / name
         with np.load(folder / "truth.npz") as archive:
@@ -136,10 +136,10 @@ def test_stopped_and_resumed_is_the_same_as_at_one_go(balls, tmp_path):
 
 def test_each_stage_alone_and_what_is_written(balls, tmp_path):
     chosen = preset()
-    first = train_published(balls, chosen, tmp_path, head="builtin", stage=1)
+    first = train_published(balls, chosen, tmp_path, head="human", stage=1)
     assert first.stage == 1 and np.isfinite([first.landmark_pixels, first.psnr]).all()
     assert load_file(tmp_path / CHECKPOINT)["images"] == 6
-    second = train_published(balls, chosen, tmp_path, head="builtin", stage=2)
+    second = train_published(balls, chosen, tmp_path, head="human", stage=2)
     assert second.stage == 2 and load_file(tmp_path / CHECKPOINT)["images"] == 12
     answer = load_model(tmp_path).regress(torch.rand(1, 3, 56, 56))
     assert answer["shape"].shape == (1, 20)
@@ -153,9 +153,9 @@ def test_a_cancelled_training_keeps_its_files(balls, tmp_path):
             self.cancelled = done >= 2
 
     with pytest.raises(Cancelled):
-        train_published(balls, preset(), tmp_path, Impatient(), head="builtin")
+        train_published(balls, preset(), tmp_path, Impatient(), head="human")
     assert load_file(tmp_path / CHECKPOINT)["images"] == 2
-    assert load_model(tmp_path).config.head == "builtin"
+    assert load_model(tmp_path).config.head == "human"
 
 
 def test_gradients_that_are_not_finite_change_nothing(balls):
@@ -197,7 +197,7 @@ def test_damaged_checkpoints_and_other_presets_are_refused(balls, tmp_path):
 def test_the_networks_head_is_told_by_its_arrays(balls):
     """A FLAME file may have any name; another model of the family is refused once the network knows its own."""
     few = preset(model={"head": "flame"})
-    head = replace(builtin(), name="generic_model", family="flame")
+    head = replace(own_head(), name="generic_model", family="flame")
     model = PublishedTrainer(balls, few, head, network(few)).model
     assert model.config.head_model == head.model_id
     other = replace(head, name="flame2023", expression_directions=head.expression_directions.flip(0))
@@ -221,17 +221,17 @@ def test_training_starts_from_openlrm_and_from_kaolrm(tmp_path):
         config.pop(name)
     (tmp_path / CONFIG).write_text(json.dumps(config))
     lrm = network(preset(model={"shape_count": 11, "focal": 4.0}), tmp_path)
-    assert lrm.config.shape_count == 11 and lrm.config.focal == 4.0 and lrm.config.head == "builtin"
+    assert lrm.config.shape_count == 11 and lrm.config.focal == 4.0 and lrm.config.head == "human"
     assert torch.equal(lrm.pos_embed, source.pos_embed)
     assert all(p.requires_grad for p in lrm.parameters())
 
 
 def test_untrained_heads_fill_the_frame_whatever_the_focal_length():
-    """A head of the builtin's size is about as large in a portrait's long camera as in the published one."""
+    """A head of our own's size is about as large in a portrait's long camera as in the published one."""
     spans = []
     for focal in (0.75, 4.0):
         model = network(preset(model={"focal": focal}))
-        points = head_vertices(model.regress(torch.rand(1, 3, 56, 56)), builtin(), focal)[0]
+        points = head_vertices(model.regress(torch.rand(1, 3, 56, 56)), own_head(), focal)[0]
         spans.append(float((points[:, 1].max() - points[:, 1].min()) * focal / 2))
     assert 0.4 < spans[0] < 0.9 and spans[1] == pytest.approx(spans[0], rel=0.05)
 

@@ -27,7 +27,7 @@ from blendsplat.kaolrm.weights import load_model
 
 SIZE = 56
 TINY = {
-    "head": "builtin", "shape_count": 80, "expression_count": 57, "camera_embed_dim": 8, "transformer_dim": 16,
+    "head": "human", "shape_count": 81, "expression_count": 43, "camera_embed_dim": 8, "transformer_dim": 16,
     "transformer_layers": 1, "transformer_heads": 2, "triplane_low_res": 2, "triplane_high_res": 4, "triplane_dim": 4,
     "encoder_model_name": "custom", "encoder_feat_dim": 16, "encoder_layers": 1, "encoder_heads": 2,
     "encoder_patch": 28, "encoder_grid": 2, "image_size": SIZE, "flame_widths": (16, 16, 8), "focal": 4.0,
@@ -36,7 +36,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def head():
-    return load_head("builtin")
+    return load_head("human")
 
 
 @pytest.fixture(scope="module", params=[0.75, 4.0])
@@ -99,7 +99,7 @@ def test_training_learns_and_saves_what_load_model_reads(folder, tmp_path):
     score = train_supervised(folder, preset(), tmp_path)
     assert np.isfinite([score.error_mm, score.mean_face_mm, score.wobble]).all()
     model = load_model(tmp_path)
-    assert model.regress(torch.rand(2, 3, SIZE, SIZE))["shape"].shape == (2, 80)
+    assert model.regress(torch.rand(2, 3, SIZE, SIZE))["shape"].shape == (2, 81)
 
 
 def test_the_untrained_network_answers_with_the_mean(folder):
@@ -137,7 +137,7 @@ def test_people_of_another_head_are_refused(folder, head):
     data = GeneratedViews(folder, 64)
     data.check_head(head)
     other = replace(head, name="flame2023", expression_directions=head.expression_directions.flip(0))
-    with pytest.raises(InputError, match=r"'builtin'.*'flame2023'"):
+    with pytest.raises(InputError, match=r"'human'.*'flame2023'"):
         data.check_head(other)
 
 
@@ -156,7 +156,7 @@ def test_damaged_people_are_named_and_left_out(head, tmp_path):
 
 
 def test_presets_refuse_what_they_do_not_know(tmp_path):
-    assert load_preset("small").model.head == "builtin"
+    assert load_preset("small").model.head == "human"
     (tmp_path / "mine.toml").write_text("imagez = 3\n")
     with pytest.raises(InputError, match="mine"):
         load_preset(tmp_path / "mine.toml")
@@ -243,6 +243,6 @@ def test_views_from_the_side_can_be_left_out(folder):
 def test_a_stem_of_convolutions_trains_and_is_read_back(folder, tmp_path):
     stem = TINY | {"encoder_stem": True}
     train_supervised(folder, preset(model=stem, images=8), tmp_path)
-    assert load_model(tmp_path).regress(torch.rand(1, 3, SIZE, SIZE))["shape"].shape == (1, 80)
+    assert load_model(tmp_path).regress(torch.rand(1, 3, SIZE, SIZE))["shape"].shape == (1, 81)
     with pytest.raises(ValueError, match="encoder_stem"):
         preset(model=stem | {"encoder_patch": 7, "encoder_grid": 8})

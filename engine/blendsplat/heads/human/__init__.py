@@ -3,7 +3,7 @@
 
 Conventions beyond HeadModel's: identity coefficients are standard deviations of people, expression coefficients run
 from 0 to 1 and bear ARKit's names. The jaw *joint* opens the mouth and the eye joints turn the eyes (lids follow by
-pose correctives), so ARKit's jawOpen and eyeLook* are not among the shapes; ``ARKIT_JOINTS`` maps them to rotations.
+pose correctives), so ARKit's jawOpen and eyeLook* are not among the shapes; ``heads.arkit.ARKIT_JOINTS`` maps them.
 eyeBlink* closes the lids completely, and ``eyelid_directions`` are zero. UVs have v = 0 at the bottom. The origin lies
 in the head's middle, at the height of the eyes.
 """
@@ -23,18 +23,6 @@ from blendsplat.heads.model import HeadModel
 FORMAT, VERSION = "blendsplat-human-head", 1
 HEAD_FILE = Path(__file__).with_name("human_head.npz")
 CHILD = "child"  # the last of the identity directions: from the mean adult to the mean child
-JAW_OPEN_ANGLE = 0.361  # radians about x at jawOpen = 1, as the file says too
-ARKIT_JOINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
-    "jawOpen": ("jaw", (JAW_OPEN_ANGLE, 0.0, 0.0)),
-    "eyeLookUpLeft": ("left_eye", (-0.45, 0.0, 0.0)),
-    "eyeLookUpRight": ("right_eye", (-0.45, 0.0, 0.0)),
-    "eyeLookDownLeft": ("left_eye", (0.5, 0.0, 0.0)),
-    "eyeLookDownRight": ("right_eye", (0.5, 0.0, 0.0)),
-    "eyeLookInLeft": ("left_eye", (0.0, -0.55, 0.0)),
-    "eyeLookInRight": ("right_eye", (0.0, 0.55, 0.0)),
-    "eyeLookOutLeft": ("left_eye", (0.0, 0.55, 0.0)),
-    "eyeLookOutRight": ("right_eye", (0.0, -0.55, 0.0)),
-}
 
 
 @cache

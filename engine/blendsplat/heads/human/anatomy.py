@@ -55,6 +55,7 @@ class Anatomy:
     rims: tuple[Rim, Rim]  # left, right
     mouth_slit: np.ndarray  # [M,3] where the lips' skin ends inside
     crowns: dict[str, np.ndarray]  # teeth's part -> u of the borders between crowns
+    teeth_rows: dict[str, tuple[float, float]]  # teeth's part -> v at the gum's end, v at the tongue's side
 
 
 @cache
@@ -76,7 +77,8 @@ def anatomy() -> Anatomy:
     return Anatomy(
         points, normals, part, _hollows(head, part), _creases(points, normals, faces), edge, (rims[0], rims[1]),
         points[_shared(faces, part, 0, PARTS.index("mouth"))],
-        {name: _crown_borders(head, part, name) for name in ("teeth_upper", "teeth_lower")},
+        {name: _teeth_layout(head, part, name)[0] for name in ("teeth_upper", "teeth_lower")},
+        {name: _teeth_layout(head, part, name)[1] for name in ("teeth_upper", "teeth_lower")},
     )  # fmt: skip
 
 
@@ -174,7 +176,10 @@ def _creases(points: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> np.n
     return bend
 
 
-def _crown_borders(head: HeadModel, part: np.ndarray, name: str) -> np.ndarray:
-    """u of the borders between the crowns of an arch: its columns come in threes, from border to border."""
-    columns = np.unique(head.uvs.numpy()[head.uv_faces.numpy()[part == PARTS.index(name)], 0].round(5))
-    return columns[::3].astype(np.float64)
+def _teeth_layout(head: HeadModel, part: np.ndarray, name: str) -> tuple[np.ndarray, tuple[float, float]]:
+    """(u of the borders between the crowns of an arch, whose columns come in threes, from border to border; v at the
+    gum's end, which is the end farther from the other arch, and v at the other end)."""
+    uvs = head.uvs.numpy()[head.uv_faces.numpy()[part == PARTS.index(name)]].reshape(-1, 2)
+    columns = np.unique(uvs[:, 0].round(5))
+    low, high = float(uvs[:, 1].min()), float(uvs[:, 1].max())
+    return columns[::3].astype(np.float64), (high, low) if name == "teeth_upper" else (low, high)

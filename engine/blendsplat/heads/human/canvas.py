@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from blendsplat.heads.human import human_head
 from blendsplat.heads.human.anatomy import PARTS, Rim, anatomy
@@ -26,9 +27,10 @@ _GRID = 48  # cells of the noise's cube, which repeats
 _PLANE = 256  # cells of the plane noise, which repeats too
 
 
-def fade(start: float, end: float, x: ArrayLike) -> Array:
+def fade(start: ArrayLike, end: ArrayLike, x: ArrayLike) -> Array:
     """Smoothstep from 0 at ``start`` to 1 at ``end`` (start > end falls instead)."""
-    t = np.clip((np.asarray(x, np.float32) - np.float32(start)) * np.float32(1 / (end - start)), 0, 1)
+    low = np.asarray(start, np.float32)
+    t = np.clip((np.asarray(x, np.float32) - low) / (np.asarray(end, np.float32) - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
@@ -151,7 +153,9 @@ def sheet(size: int) -> Sheet:
 
 
 def _lattice(point: Array, spacing: float) -> torch.Tensor:
-    scaled = point / np.float32(spacing) + np.float32(37.7 / spacing)
+    # turned, for each spacing otherwise: rows of the lattice would show where they run along the face
+    turn = Rotation.from_rotvec(np.array((0.6, 1.1, 0.8)) + spacing * np.array((0.37, 0.21, 0.13))).as_matrix()
+    scaled = point @ (turn / spacing).astype(np.float32).T + np.float32(37.7 / spacing)
     cell = np.floor(scaled)
     t = scaled - cell
     t = t * t * (3 - 2 * t)

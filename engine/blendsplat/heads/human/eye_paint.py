@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from blendsplat.heads.human.anatomy import anatomy
-from blendsplat.heads.human.canvas import Canvas, bump, fade
+from blendsplat.heads.human.canvas import Array, Canvas, fade
 
 IRIS_RADIUS = 5.9  # mm, people's
 
@@ -27,6 +27,11 @@ def _eyeball(p: Canvas, centre: np.ndarray, side: int) -> None:
     r, turn = np.hypot(dx, dy), np.arctan2(dy, dx)
     ahead = (at.z > centre[2]).astype(np.float32)
     away = np.where(ahead > 0, r, 32 - r)  # grows over the back of the ball
+
+    def around(circle: float, outwards: float, shift: float) -> Array:
+        """Noise on a circle of so many cells' radius, which closes without a seam and changes slowly outwards."""
+        return p.noise.plane(circle * np.cos(turn) + outwards * r, circle * np.sin(turn), shift)
+
     tired = 0.4 + 0.6 * look.age
 
     white = np.array((0.79, 0.76, 0.735), np.float32) - look.age * np.array((0.03, 0.045, 0.075), np.float32)
@@ -46,15 +51,14 @@ def _eyeball(p: Canvas, centre: np.ndarray, side: int) -> None:
     p.times(0.25 * fade(-3.5, -7.5, dy), (0.75, 0.66, 0.64))
     p.times(0.45 * fade(8.5, 13.0, np.abs(dx)), (0.72, 0.62, 0.60))
 
-    wave = 0.10 * (p.noise.plane(turn * 3.2, 0 * r, 45) - 0.5)
+    wave = 0.10 * (around(3, 0, 45) - 0.5)
     rim = r + wave
     base = np.array(look.eyes, np.float32)
     p.times(0.6 * ahead * fade(IRIS_RADIUS + 1.2, IRIS_RADIUS - 0.2, rim), (0.68, 0.68, 0.72))  # the limbus's haze
     iris = ahead * fade(IRIS_RADIUS + 0.25, IRIS_RADIUS - 0.45, rim)
-    around = turn * 256 / (2 * np.pi)  # the noise repeats after 256: no seam
-    fibres = 0.55 * p.noise.plane(around / 4 * 1.0, r / 2.4, 55) + 0.45 * p.noise.plane(around / 2, r / 1.7, 65)
-    crypts = fade(0.60, 0.80, p.noise.plane(around / 16, r / 1.3, 75))
-    zone = 2.9 + 0.5 * (p.noise.plane(around / 16, 0 * r, 85) - 0.5)
+    fibres = 0.55 * around(9, 0.3, 55) + 0.45 * around(18, 0.45, 65)
+    crypts = fade(0.60, 0.80, around(3, 0.7, 75))
+    zone = 2.9 + 0.5 * (around(2, 0, 85) - 0.5)
     light = 0.50 + 0.95 * fibres
     colour = base * light[:, None]
     warm = base * np.array((1.35, 1.12, 0.80), np.float32) + np.array((0.05, 0.03, 0.0), np.float32)

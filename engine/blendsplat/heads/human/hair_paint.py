@@ -7,6 +7,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from blendsplat.heads.human.canvas import Array, Canvas, Texels, bump, fade
+from blendsplat.heads.human.skin_paint import lip_distance
 
 # the hairline: height above the eyes (mm) over the angle round the head from straight ahead (degrees)
 _HAIRLINE = (
@@ -42,9 +43,9 @@ def _stubble(p: Canvas) -> None:
     shade = 0.30 * look.stubble**0.8 * (0.65 + 0.7 * uneven)
     skin.over(mask * shade, 0.55 * hair + 0.30 * np.array(look.skin, np.float32) * np.array((0.80, 0.88, 0.95)))
     grain = np.clip(0.5 * fade(0.50, 0.80, dots) + 0.6 * fade(0.52, 0.80, strokes), 0, 1)
-    skin.over(mask * np.clip(look.stubble * (0.16 + 0.75 * grain), 0, 0.92), 0.75 * hair)
+    skin.over(mask * np.clip(look.stubble * (0.10 + 0.80 * grain), 0, 0.92), hair * (0.45 + 0.45 * sparse)[:, None])
     if look.stubble > 0.6:
-        skin.over(mask * (look.stubble - 0.6) * 1.5 * fade(0.12, 0.5, mask) * (0.6 + 0.4 * sparse), 0.8 * hair)
+        skin.over(mask * (look.stubble - 0.6) * 1.0 * fade(0.2, 0.9, mask), 0.75 * hair)
     p.merge(rows, skin)
 
 
@@ -58,17 +59,11 @@ def _beard(at: Texels) -> tuple[np.ndarray, Texels, Array]:
     gap = bump(ax, 3.0) * bump(y + 59, 6)
     corner = fade(8, 0, np.abs(ax - 29)) * fade(-66, -76, y) * fade(-102, -88, y)
     soul = bump(ax - 14, 5) * bump(y + 91, 5)
-    red = fade(-1.6, 0.2, _lips_at(at))
+    red = fade(-0.9, 0.5, lip_distance(at))
     beard = np.maximum(np.maximum(jaw * under, lip_top * (1 - 0.4 * gap)), 0.9 * corner * (at.z > 70))
     beard = beard * (1 - 0.55 * soul) * (1 - red) * at.of("skin") * fade(0.5, 0.0, at.ear)
     rows = np.flatnonzero(beard > 0.02)
     return rows, at.at(rows), beard[rows].astype(np.float32)
-
-
-def _lips_at(at: Texels) -> Array:
-    from blendsplat.heads.human.skin_paint import _lip_distance
-
-    return _lip_distance(at)
 
 
 def _brows(p: Canvas) -> None:
@@ -77,7 +72,7 @@ def _brows(p: Canvas) -> None:
     skin = Canvas(part, look, p.noise, p.colour[rows])
     arch = look.brow_arch - 0.5
     place = np.array((9, 13, 20, 28, 36, 42, 48, 54, 58))
-    spine = PchipInterpolator(place, np.array((14.2, 16.4, 18.6, 20.1, 21.3, 21.5, 19.9, 16.4, 13.2))
+    spine = PchipInterpolator(place, np.array((9.8, 12.0, 14.2, 16.0, 17.3, 17.8, 16.7, 13.6, 10.6))
                               + arch * np.array((-1, -1, -0.6, 0.8, 2.6, 3.0, 1.6, -0.8, -1.8)))  # fmt: skip
     half = PchipInterpolator(place, np.array((3.3, 4.0, 4.1, 3.8, 3.3, 2.8, 2.1, 1.2, 0.5)))
     thick = 0.72 + 0.80 * look.brow_thickness
@@ -88,8 +83,8 @@ def _brows(p: Canvas) -> None:
     # hairs rise at the nose and lie down along the brow; those above point down a little, those below up
     t = fade(12, 34, part.ax)
     run = part.ax + 0.15 * (90 - part.z)
-    lean = (0.35 + 0.9 * t) * np.float32(1) - 0.55 * t * np.tanh(1.2 * across)
-    u = run - off * lean - 0.9 * t * np.abs(off) * np.tanh(across)
+    lean = 0.35 + 0.9 * t - 0.55 * t * np.tanh(1.2 * across)
+    u = run - off * lean - 0.35 * t * np.abs(off) * np.tanh(across)
     wave = p.noise.solid(part, 3.0)[1] - 0.5
     u = (u + 1.2 * wave).astype(np.float32)
     fine = p.noise.plane(u / 0.55 + 57 * (part.x > 0), off / 3.2)
@@ -101,12 +96,12 @@ def _brows(p: Canvas) -> None:
     hair = np.minimum(hair * 0.72, 0.42 * np.array((1.0, 0.86, 0.70), np.float32))
     soft = fade(1.35, 0.2, np.abs(across)) * fade(8, 20, part.ax) * fade(60, 48, part.ax)
     skin.over((0.10 + 0.28 * look.brow_density) * soft, 0.5 * hair + 0.5 * np.array(look.skin, np.float32) * 0.75)
-    skin.over(np.clip(body * (0.30 + 0.85 * hairs), 0, 1) * (0.45 + 0.5 * look.brow_density), hair)
+    skin.over(np.clip(body * (0.30 + 0.85 * hairs), 0, 1) * (0.35 + 0.55 * look.brow_density), hair)
     p.merge(rows, skin)
 
 
 def _brow_part(at: Texels) -> tuple[np.ndarray, Texels]:
-    rows = np.flatnonzero(at.of("skin") & (at.ax < 62) & (at.y > 6) & (at.y < 34) & (at.z > 40))
+    rows = np.flatnonzero(at.of("skin") & (at.ax < 62) & (at.y > 2) & (at.y < 30) & (at.z > 40))
     return rows, at.at(rows)
 
 
@@ -119,8 +114,8 @@ def _scalp(p: Canvas) -> None:
     inside = within + wobble  # mm from the hairline, > 0 in the hair
     if look.scalp_hair == "shaved":
         dots = p.noise.solid(part, 0.9)[0]
-        scalp.over(fade(-4, 12, inside) * (0.38 + 0.25 * fade(0.4, 0.8, dots)),
-                   0.6 * hair + 0.22 * np.array(look.skin, np.float32) * np.array((0.85, 0.92, 1.0)))  # fmt: skip
+        scalp.over(fade(-4, 12, inside) * (0.36 + 0.14 * fade(0.4, 0.8, dots)),
+                   0.6 * hair + 0.25 * np.array(look.skin, np.float32) * np.array((0.85, 0.92, 1.0)))  # fmt: skip
         p.merge(rows, scalp)
         return
     strands = p.noise.plane(round_ / 0.85, along / 9)
@@ -128,7 +123,7 @@ def _scalp(p: Canvas) -> None:
     tufts = p.noise.plane(round_ / 4.5 + 0.15 * along / 4.5, along / 9, 50)
     patches = p.noise.solid(part, 22)[1]
     # hairs stand apart at the border and where they are cut short: over the ears and in the neck
-    single = 0.5 * strands + 0.5 * fine
+    single = 0.3 * strands + 0.7 * fine
     dense = fade(-7, 17, inside) * (1 - 0.35 * cropped)
     mask = fade(0.62, 0.18, single + 0.75 * (1 - dense) - 0.25) * fade(-11, -1, inside)
     mask = np.maximum(mask * 0.94, 0.80 * fade(-5, 18, inside) * (1 - 0.25 * cropped))
@@ -145,7 +140,7 @@ def _scalp_part(at: Texels) -> tuple[np.ndarray, Texels, Array, Array, Array, Ar
     short they are cut)."""
     line = PchipInterpolator(*_HAIRLINE)
     within = (at.y - line(np.clip(at.angle, 0, 180))).astype(np.float32)
-    within = np.where(at.ear > 0.4, -30, within)
+    within = within - 45 * fade(0.05, 0.6, at.ear)
     rows = np.flatnonzero(at.of("skin") & (within > -14))
     part = at.at(rows)
     arms = part.point - _MIDDLE

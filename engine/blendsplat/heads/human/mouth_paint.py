@@ -34,15 +34,14 @@ def _lining(p: Canvas, name: str) -> None:
 
 def _teeth(p: Canvas, name: str) -> None:
     at, look = p.at, p.look
-    upper = name == "teeth_upper"
     borders = anatomy().crowns[name].astype(np.float32)
     u = at.uv[:, 0]
     number = np.clip(np.searchsorted(borders, u) - 1, 0, len(borders) - 2)
     width = borders[number + 1] - borders[number]
     share = (u - borders[number]) / width  # 0..1 over a crown
     side = np.minimum(share, 1 - share)
-    low, high = float(at.uv[:, 1].min()), float(at.uv[:, 1].max())
-    down = (high - at.uv[:, 1]) / (high - low) if upper else (at.uv[:, 1] - low) / (high - low)
+    gum_end, tongue_side = anatomy().teeth_rows[name]
+    down = (at.uv[:, 1] - np.float32(gum_end)) / np.float32(tongue_side - gum_end)
     order = np.abs(number - 6.5)  # 0.5 for the middle ones
     yellow = 0.25 + 0.5 * look.age
     enamel = np.array((0.89, 0.865, 0.80), np.float32) - yellow * np.array((0.03, 0.06, 0.13), np.float32)

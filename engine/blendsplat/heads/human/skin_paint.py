@@ -41,7 +41,7 @@ def _tone(p: Canvas) -> None:
     grain, _ = p.noise.solid(at, 2.3)
     pores, fine = p.noise.solid(at, 0.85)
     age = p.look.age
-    value = (0.055 * (patches - 0.5) + (0.04 + 0.05 * age) * (mottles - 0.5) + 0.035 * (grain - 0.5)) * 1.0
+    value = 0.055 * (patches - 0.5) + (0.04 + 0.05 * age) * (mottles - 0.5) + 0.035 * (grain - 0.5)
     value += 0.05 * (pores - 0.5) + 0.02 * (fine - 0.5)
     redness = 0.05 * (warm - 0.5) + (0.045 + 0.05 * age) * (red - 0.5) + 0.03 * (grain - 0.5)
     factor = 1 + value[:, None] + redness[:, None] * np.array((0.25, -0.75, -0.55), np.float32)
@@ -90,19 +90,14 @@ def _spots(p: Canvas) -> None:
     """Freckles, moles, and the spots of age."""
     at, look = p.at, p.look
     if look.freckles > 0:
-        dense = at.keep("freckled", lambda t: front(t) * np.clip(
-            1.2 * spot(t.ax, t.y, (20, -26), (27, 16)) + 0.35 * fade(-60, 40, t.y), 0, 1))  # fmt: skip
-        small, _ = p.noise.solid(at, 1.9)
-        large, _ = p.noise.solid(at, 3.1)
-        dots = fade(0.63, 0.76, small) * 0.8 + fade(0.70, 0.82, large)
-        p.times(0.85 * look.freckles * dense * dots, (0.80, 0.64, 0.53))
+        _freckles(p)
     if look.age > 0.45:
         dense = at.keep("aged", lambda t: fade(10, 50, t.z) * fade(-30, 20, t.y) + 0.25)
         field, _ = p.noise.solid(at, 6.1)
         edge, _ = p.noise.solid(at, 2.7)
-        stains = fade(0.70, 0.80, field + 0.12 * (edge - 0.5))
-        p.times((look.age - 0.45) * 0.9 * dense * stains, (0.84, 0.70, 0.60))
-    count = int(round(look.moles * 14))
+        stains = fade(0.60, 0.86, field + 0.35 * (edge - 0.5))
+        p.times((look.age - 0.45) * 0.7 * dense * stains, (0.80, 0.72, 0.64))
+    count = round(look.moles * 14)
     if count:
         tree, rows = at.keep("mole_tree", _mole_tree)
         picks = p.noise.rng.integers(len(rows), size=count)
@@ -114,6 +109,29 @@ def _spots(p: Canvas) -> None:
             distance = np.linalg.norm(tree.data[close] - centre, axis=1)
             mask = (0.8 * fade(size + 0.35, size - 0.35, distance))[:, None].astype(np.float32)
             p.colour[rows[close]] += mask * (own - p.colour[rows[close]])
+
+
+def _freckles(p: Canvas) -> None:
+    """Dots of 0.5 to 2.5 mm, thick on nose and cheeks."""
+    rows, points, chance = p.at.keep("freckled", _freckled)
+    rng, count = p.noise.rng, int(60 + 1000 * p.look.freckles)
+    centres = points[np.searchsorted(chance, rng.random(count))]
+    radii = rng.gamma(5, 0.12, count).clip(0.25, 1.3).astype(np.float32)
+    strength = rng.uniform(0.25, 1.0, count).astype(np.float32)
+    distance, nearest = cKDTree(centres).query(points, distance_upper_bound=1.8)
+    hit = np.flatnonzero(np.isfinite(distance))
+    nearest, distance = nearest[hit], distance[hit].astype(np.float32)
+    dots = fade(1.35, 0.45, distance / radii[nearest]) * strength[nearest]
+    mask = (0.5 + 0.5 * p.look.freckles) * dots[:, None]
+    p.colour[rows[hit]] *= 1 + mask * (np.array((0.80, 0.65, 0.55), np.float32) - 1)
+
+
+def _freckled(at: Texels) -> tuple[np.ndarray, Array, Array]:
+    """(rows of the texels where freckles grow, their places, the sum of their chances so far, which ends at 1)."""
+    dense = front(at) * (1.2 * spot(at.ax, at.y, (20, -26), (27, 17)) + 0.22 * fade(-70, 40, at.y))
+    rows = np.flatnonzero(at.of("skin") & (dense > 0.02) & (at.lid_edge < 0))
+    chance = np.cumsum(dense[rows].astype(np.float64))
+    return rows, at.point[rows], chance / chance[-1]
 
 
 def _mole_tree(at: Texels) -> tuple[cKDTree, np.ndarray]:
@@ -149,7 +167,7 @@ def _folds(p: Canvas) -> None:
     wide = Canvas(part, p.look, p.noise, p.colour[rows])
     wobble = p.noise.solid(part, 9)[0] - 0.5
     thin = p.noise.solid(part, 4.1)[1]
-    shade = np.array((0.78, 0.68, 0.64), np.float32)
+    shade = np.array((0.78, 0.70, 0.66), np.float32)
     lines = fade(0.2, 0.9, age)
     wide.times((0.16 + 0.55 * age) * folds["nasolabial"], shade)
     wide.times((0.05 + 0.5 * age) * folds["marionette"], shade)
@@ -193,7 +211,7 @@ def _fold_masks(at: Texels) -> tuple[np.ndarray, Texels, dict[str, Array]]:
         "forehead": face * fade(46, 30, part.ax) * fade(24, 32, part.y) * fade(66, 56, part.y),
         "frown": face * frown,
         "crow_angle": np.arctan2(dy, np.maximum(dx, 0.1)).astype(np.float32),
-        "crow": face * fade(1.0, 4.0, outwards) * fade(17, 7, outwards) * (dx > 0) * fade(-14, -9, dy) * fade(15, 10, dy),
+        "crow": face * fade(1, 4, outwards) * fade(17, 7, outwards) * (dx > 0) * fade(-14, -9, dy) * fade(15, 10, dy),
         "neck": fade(-120, -130, part.y) * fade(30, 45, part.z + 30),
     }  # fmt: skip
 
@@ -203,7 +221,7 @@ def _hollows(p: Canvas) -> None:
     at = p.at
     deep = at.keep("deep", lambda t: fade(0.12, 0.95, t.hollow) * (1 - _lip_mask(t)) * t.of("skin"))
     p.times(0.80 * deep, (0.50, 0.30, 0.26))
-    nostril = at.keep("nostril", lambda t: fade(0.30, 0.62, t.hollow) * spot(t.ax, t.y, (7, -49), (8, 9)) * (t.z > 85))
+    nostril = at.keep("nostril", lambda t: fade(0.20, 0.36, t.hollow) * spot(t.ax, t.y, (7, -48), (9, 9)) * (t.z > 85))
     p.over(0.92 * np.clip(1.4 * nostril, 0, 1), np.array(p.look.skin) * 0.12 * np.array((1.2, 0.7, 0.6)))
     crease = at.keep("concave", lambda t: np.clip(t.crease * 6, -0.4, 0.6) * t.of("skin") * (1 - _lip_mask(t)))
     p.times(np.maximum(crease, 0), (0.70, 0.54, 0.50))
@@ -217,7 +235,7 @@ def _mouth_frame() -> tuple[float, float, float, float]:
     return float(abs(end[0])) - 0.3, float(end[1]), float(lips[:, 1].max()), float(lips[:, 1].min())
 
 
-def _lip_distance(at: Texels) -> Array:
+def lip_distance(at: Texels) -> Array:
     """Signed distance from the border of the red of the lips, < 0 outside (far outside where the mouth is not)."""
     half, corner, top, bottom = _mouth_frame()
     upper = PchipInterpolator(
@@ -236,7 +254,7 @@ def _lip_distance(at: Texels) -> Array:
 
 
 def _lip_mask(at: Texels) -> Array:
-    return at.keep("lip_mask", lambda t: fade(-0.6, 0.6, _lip_distance(t)))
+    return at.keep("lip_mask", lambda t: fade(-0.6, 0.6, lip_distance(t)))
 
 
 def _lips(p: Canvas) -> None:
@@ -249,7 +267,7 @@ def _lips(p: Canvas) -> None:
     halo = bump(distance + 1.3, 1.0)
     lips.times(0.20 * halo * (1 - darkness(p)), (1.10, 1.08, 1.06))  # the light border of the upper lip
     lips.over((0.80 + 0.1 * darkness(p)) * inside, look.lips)
-    upper = fade(corner - 0.5, corner + 0.8, part.y + 0.02 * part.z * 0)
+    upper = fade(corner - 0.5, corner + 0.8, part.y)
     lips.times(0.35 * inside * upper, (0.88, 0.80, 0.82))
     # fine furrows run across the lips, as rays from the slit
     ray = part.x * (1 + 0.012 * np.abs(part.y - corner))
@@ -271,7 +289,7 @@ def _lips(p: Canvas) -> None:
 
 
 def _lip_part(at: Texels) -> tuple[np.ndarray, Texels, Array]:
-    distance = _lip_distance(at)
+    distance = lip_distance(at)
     rows = np.flatnonzero(distance > -6)
     return rows, at.at(rows), distance[rows]
 

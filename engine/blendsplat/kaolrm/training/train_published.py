@@ -15,7 +15,7 @@ from torch import Tensor
 
 from blendsplat.errors import BlendsplatError, InputError
 from blendsplat.heads import load_head
-from blendsplat.heads.families import BUILTIN
+from blendsplat.heads.families import HUMAN
 from blendsplat.heads.model import HeadModel
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import psnr
@@ -71,7 +71,7 @@ class PublishedTrainer:
         self.preset, self.stage, config = preset, stage, model.config
         self.where = where or OneDevice("cpu", preset.precision)
         config.check_head(head, "The network's coefficients")
-        if not config.head_model and config.head != BUILTIN:  # the family's other models have other coefficients
+        if not config.head_model and config.head != HUMAN:  # the family's other models have other coefficients
             model.config = config.model_copy(update={"head_model": head.model_id})
         self.data = HeadData(directory, Sizes(config.image_size, preset.render_size, preset.side_views, config.focal))
         self.people = len(self.data) - preset.held_out
