@@ -22,7 +22,7 @@ from PIL import Image
 MM = 100.0  # the source counts in decimetres
 LOCAL_GROUPS = ("head", "forehead", "eyes", "eyebrows", "nose", "mouth", "ears", "chin", "cheek", "neck")
 OUTLINES = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
-AGES = ("child", "young", "old")
+AGES = ("baby", "child", "young", "old")
 GENDERS, MUSCLES = ("male", "female"), ("minmuscle", "averagemuscle", "maxmuscle")
 WEIGHTS, HEIGHTS = ("minweight", "averageweight", "maxweight"), ("minheight", "maxheight")
 PROPORTIONS, RACES = ("idealproportions", "uncommonproportions"), ("african", "asian", "caucasian")

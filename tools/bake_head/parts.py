@@ -187,8 +187,7 @@ def make_tongue(source: MakeHuman) -> Part:
     quads, uv_quads = source.quads("helper-tongue")
     vertices, index = np.unique(quads, return_inverse=True)
     textures, uv_index = np.unique(uv_quads, return_inverse=True)
-    points = source.points[vertices].copy()
-    points[:, 1] = points[:, 1].min() + TONGUE_FLAT * (points[:, 1] - points[:, 1].min()) - TONGUE_DROP
+    points = _lowered(source.points[vertices])
     uvs = source.uvs[textures]
     uvs = (uvs - uvs.min(0)) / np.ptp(uvs, axis=0)
 
@@ -200,6 +199,18 @@ def make_tongue(source: MakeHuman) -> Part:
         return np.asarray(displacements[..., vertices, :])
 
     return Part("tongue", points, moved, triangles(index), uvs, triangles(uv_index))
+
+
+def _lowered(points: np.ndarray) -> np.ndarray:
+    low = points[:, 1].min()
+    height = low + TONGUE_FLAT * (points[:, 1] - low) - TONGUE_DROP
+    return np.stack([points[:, 0], height, points[:, 2]], 1)
+
+
+def tongue_lift(source: MakeHuman) -> np.ndarray:
+    """[V,3]: from the lowered tongue back to the source's, for the shape that puts it out over the teeth."""
+    points = source.points[np.unique(source.quads("helper-tongue")[0])]
+    return points - _lowered(points)
 
 
 def _grid_faces(index: np.ndarray, closed: bool) -> list[list[int]]:

@@ -14,8 +14,8 @@ from tools.bake_head.makehuman import AGES, GENDERS, HEIGHTS, MUSCLES, PROPORTIO
 PEOPLE = 1600
 LOCAL_SPREAD = 0.17  # of a local change; at 0.28 people are caricatures, phenotypes alone look too alike
 SIDE_SPREAD, ASYMMETRY_SPREAD = 0.05, 0.06
-CHILD_AGE = (0.40, 0.55)  # on the scale of ADULT_AGE: about seven to twelve years
-ADULT_AGE = (0.62, 1.0)  # 2/3 a young adult, 1 old
+# 0 a baby of a year, 1 a child of about eleven, 2 a young adult, 3 old
+CHILD_AGE, ADULT_AGE = (0.35, 0.75), (1.86, 3.0)
 # local changes that put the head elsewhere on the neck, which is a pose
 POSES = ("head-trans", "neck-trans", "head-angle")
 
@@ -47,7 +47,7 @@ def read_changes(source: MakeHuman, head: Assembly) -> Changes:
 
 @dataclass
 class Recipe:
-    """One person: phenotypes in [0,1], local changes [L] in [-1,1], one-sided ones [A], outlines [7]."""
+    """One person: phenotypes in [0,1] (age: see ADULT_AGE), local changes [L] in [-1,1], one-sided [A], outlines [7]."""
 
     gender: float
     age: float
@@ -88,11 +88,11 @@ def draw_recipe(changes: Changes, rng: Rng, age: tuple[float, float] = ADULT_AGE
 def displacement(changes: Changes, recipe: Recipe) -> np.ndarray:
     """A person's displacement of the base head [V,3], mm."""
     values: dict[str, float] = dict(zip(RACES, recipe.race, strict=True))
-    for names, at, low in (
-        (AGES, recipe.age, 1 / 3), (GENDERS, recipe.gender, 0.0), (MUSCLES, recipe.muscle, 0.0),
-        (WEIGHTS, recipe.weight, 0.0), (HEIGHTS, recipe.height, 0.0), (PROPORTIONS, recipe.proportions, 0.0),
+    for names, at in (
+        (AGES, recipe.age / (len(AGES) - 1)), (GENDERS, recipe.gender), (MUSCLES, recipe.muscle),
+        (WEIGHTS, recipe.weight), (HEIGHTS, recipe.height), (PROPORTIONS, recipe.proportions),
     ):  # fmt: skip
-        values |= _between(names, (at - low) / (1 - low))
+        values |= _between(names, at)
     factors = np.array([np.prod([values[v] for v in term]) for term in changes.terms], np.float32)
     moved = np.tensordot(factors, changes.phenotypes, 1)
     more, less = np.clip(recipe.local, 0, 1), np.clip(-recipe.local, 0, 1)

@@ -36,6 +36,10 @@ class Rig:
     correctives: np.ndarray  # [36,V,3] per unit of R - I
     jaw_open: float  # radians about x of jawOpen = 1
 
+    def before_opening(self, moved: np.ndarray) -> np.ndarray:
+        """Displacements of the head with its jaw open -> those of the resting head that become them [V,3]."""
+        return np.asarray(np.linalg.solve(_blend(self.weights[:, 2], self.jaw_open), moved[..., None])[..., 0])
+
 
 def make_rig(
     source: MakeHuman, head: Assembly, mean: np.ndarray, directions: np.ndarray, actions: dict[str, np.ndarray]
@@ -58,7 +62,9 @@ def make_rig(
     joints[2] = pivot
     moved = np.stack([find(mean + d) - find(mean) for d in directions])
     correctives = np.zeros((4, 3, 3, *mean.shape))
-    _about_x(correctives[JAW], _left_over(mean, actions["jawOpen"], jaw, angle, pivot) / np.sin(angle))
+    left_over = _left_over(mean, actions["jawOpen"], jaw, angle, pivot)
+    left_over[head.rows("teeth_lower")] = 0  # a bone
+    _about_x(correctives[JAW], left_over / np.sin(angle))
     _keep_girth(correctives[NECK], mean, neck * (head.part == 0), joints[1])
     for block, side in ((LEFT_EYE, "Left"), (RIGHT_EYE, "Right")):
         _follow_gaze(correctives[block], head, actions, side)
@@ -139,10 +145,15 @@ def _about_x(block: np.ndarray, per_sine: np.ndarray) -> None:
 def _left_over(mean: np.ndarray, opening: np.ndarray, jaw: np.ndarray, angle: float, pivot: np.ndarray) -> np.ndarray:
     """What must be added before skinning [V,3] so that the turned jaw gives the shape."""
     turn = Rotation.from_rotvec([angle, 0, 0]).as_matrix()
-    blend = (1 - jaw)[:, None, None] * np.eye(3) + jaw[:, None, None] * turn
     shift = jaw[:, None] * (pivot - turn @ pivot)
-    before = np.linalg.solve(blend, (mean + opening - shift)[..., None])[..., 0]
+    before = np.linalg.solve(_blend(jaw, angle), (mean + opening - shift)[..., None])[..., 0]
     return np.asarray(before - mean)
+
+
+def _blend(jaw: np.ndarray, angle: float) -> np.ndarray:
+    """[V,3,3]: what the turned jaw does to vertices that follow it by ``jaw`` [V]."""
+    turn = Rotation.from_rotvec([angle, 0, 0]).as_matrix()
+    return np.asarray((1 - jaw)[:, None, None] * np.eye(3) + jaw[:, None, None] * turn)
 
 
 def _keep_girth(block: np.ndarray, mean: np.ndarray, neck: np.ndarray, joint: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tools.bake_head.assemble import Assembly, assemble
 from tools.bake_head.makehuman import MakeHuman
-from tools.bake_head.mouth import find_lips
+from tools.bake_head.mouth import Lips, find_lips
 from tools.bake_head.people import Faces, read_changes, sample_faces
 from tools.bake_head.regions import name_regions
 
@@ -17,8 +17,8 @@ DIRECTIONS = 80
 FACE_BALL = 105.0  # mm round the nose: by this part heads are laid over each other
 
 
-def sampled(wheel: Path) -> tuple[Assembly, Faces, dict[str, np.ndarray]]:
-    """The mesh, the sampled people before calibration, and the regions."""
+def sampled(wheel: Path) -> tuple[Assembly, Faces, dict[str, np.ndarray], Lips]:
+    """The mesh, the sampled people before calibration, the regions, and what closes the lips."""
     source = MakeHuman.open(wheel)
     head = assemble(source)
     lips = find_lips(head)
@@ -29,7 +29,7 @@ def sampled(wheel: Path) -> tuple[Assembly, Faces, dict[str, np.ndarray]]:
     people = sample_faces(read_changes(source, head), base, lips.closed, face, DIRECTIONS)
     people.mean = made_symmetric(head, people.mean)
     people.child = made_symmetric(head, people.child)
-    return head, people, name_regions(source, head, people.mean)
+    return head, people, name_regions(source, head, people.mean), lips
 
 
 def made_symmetric(head: Assembly, vectors: np.ndarray) -> np.ndarray:

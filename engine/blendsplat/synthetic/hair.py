@@ -215,7 +215,8 @@ class _Hairdresser:
             grey = np.clip(0.62 + rng.normal(0, 0.07, (count, 1)), 0.4, 0.85) * np.array([[1.0, 0.99, 0.97]])
             # The temples turn first.
             share = self.style.grey * (1.3 - 0.5 * smoothstep(20, 90, roots.rest[:, 1]))
-            base = np.where(rng.random((count, 1)) < share[:, None], grey, base)
+            turned = (rng.random((count, 1)) < share[:, None]) * rng.uniform(0.35, 1.0, (count, 1))
+            base = base + turned * (grey - base)
         depth = 0.62 + 0.38 * layer[:, None, None]
         along = 0.72 + (tip - 0.72) * smoothstep(0, 0.9, t)
         streak = 1 + 0.08 * np.sin(6 * t + rng.uniform(0, 6.3, (count, 1, 1)))
@@ -252,7 +253,9 @@ class _Hairdresser:
             points = curled(points, normals, radius, turn, phase, 0.03)
         points = clumped(points, leaders, clump)
         points = self.out_of_the_head(points)
-        kept = self.off_the_forehead(points) | (not free_forehead)
+        # A strand that was pushed to the other side of a face or an ear spans it: it goes.
+        spans = np.linalg.norm(np.diff(points, axis=1), axis=2).max(1) > (2.0 * length / steps + 7) * mm
+        kept = (self.off_the_forehead(points) | (not free_forehead)) & ~spans
         roots, points, normals, height, leaders = (
             roots.part(kept), points[kept], normals[kept], height[kept], np.unique(leaders[kept], return_inverse=True)[1]
         )
@@ -383,8 +386,8 @@ class _Hairdresser:
         steps = 14 if low > -130 else 20
         return [
             self.combed(
-                roots, length, height, field, steps, 1.7, clump=0.5, locks=0.05, stand=0.4, bend=0.018, hug=0.5,
-                wave=wave, pitch=0.075, until=ends, covers=True, rise=0.006,
+                roots, length, height, field, steps, 1.7, clump=0.5, locks=0.05, stand=0.12, bend=0.018, hug=0.5,
+                wave=wave, pitch=0.075, until=ends, covers=True, rise=0.011,
                 free_forehead=True,
             )
         ]

@@ -189,8 +189,8 @@ def random_wardrobe(rng: Rng, child: float = 0.0) -> Wardrobe:
 # kind: how often among women and girls, among men and boys, and among old men
 _HABITS: dict[str, tuple[float, float, float]] = {
     "bald": (0.0, 0.05, 0.14), "shaved": (0.01, 0.13, 0.08), "crop": (0.05, 0.34, 0.20), "receding": (0.0, 0.05, 0.34),
-    "parting": (0.05, 0.19, 0.14), "swept_back": (0.06, 0.10, 0.08), "fringe": (0.15, 0.01, 0.0),
-    "bob": (0.19, 0.01, 0.0), "long": (0.22, 0.03, 0.01), "bun": (0.10, 0.01, 0.0), "ponytail": (0.10, 0.02, 0.01),
+    "parting": (0.05, 0.19, 0.14), "swept_back": (0.06, 0.10, 0.08), "fringe": (0.11, 0.01, 0.0),
+    "bob": (0.19, 0.01, 0.0), "long": (0.26, 0.03, 0.01), "bun": (0.10, 0.01, 0.0), "ponytail": (0.10, 0.02, 0.01),
     "curls": (0.05, 0.04, 0.0), "afro": (0.02, 0.02, 0.0),
 }  # fmt: skip
 
