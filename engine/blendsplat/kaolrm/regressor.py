@@ -18,7 +18,10 @@ QUICK, SLOW_STEP = 512, 0.1  # triplane tokens of a quick network; expressions b
 
 
 class KaoRegressor:
-    """A KaoLRM from a folder of weights, with the reader of landmarks beside them if there is one. Raises InputError when it was trained for another head."""
+    """A KaoLRM from a folder of weights, with the reader of landmarks beside them if there is one.
+
+    Raises InputError when it was trained for another head.
+    """
 
     def __init__(self, weights: str | Path, head: HeadModel, device: str = "cpu") -> None:
         from blendsplat.kaolrm.weights import load_model  # slow, and only this class needs it
