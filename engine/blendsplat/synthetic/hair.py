@@ -108,7 +108,7 @@ class _Roots:
 class _Hairdresser:
     def __init__(self, body: Anatomy, clothes: Skin | None, style: HairStyle, rng: Rng) -> None:
         self.body, self.style, self.rng = body, style, rng
-        skin = body.skin(ears=style.kind not in COVER_EARS)
+        skin = body.skin(ears=False)  # an ear would throw what touches it far aside
         self.skin = (
             skin
             if clothes is None
