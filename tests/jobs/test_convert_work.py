@@ -30,7 +30,8 @@ from other_heads import lively, turned_head
 
 @pytest.fixture(autouse=True)
 def _other_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """load_head("turned") gives the built-in head with other axes."""
+    """load_head("turned") gives the head that ships with other axes."""
+    monkeypatch.setattr("blendsplat.heads.load.SHIPPED", ("human", "turned"))
     monkeypatch.setattr(
         "blendsplat.heads.load.load_head",
         lambda source, **_: turned_head(load_head("human")) if source == "turned" else load_head(source),
