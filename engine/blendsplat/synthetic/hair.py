@@ -461,7 +461,9 @@ class _Hairdresser:
         around = start + turn * t
         size = radius * rng.uniform(0.82, 1.02, (count, 1))
         ball = np.stack([np.cos(around) * np.cos(tilt), np.sin(around) * np.cos(tilt), np.sin(tilt) + 0 * around], -1)
-        points = (self.knot + [0, 2, -10] + ball * size[..., None] * [1, 1, 0.85]) * self.body.scale * 1e-3 + self.body.eyes
+        points = (
+            self.knot + [0, 2, -10] + ball * size[..., None] * [1, 1, 0.85]
+        ) * self.body.scale * 1e-3 + self.body.eyes
         return [self._tied(), self._loose(points, ball, size[:, 0] / radius, 2.2)]
 
     def ponytail(self) -> list[Strands]:
