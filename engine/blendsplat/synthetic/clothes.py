@@ -119,6 +119,7 @@ class _Bust:
         normals = _grid_normals(points)
         hem = np.array([-1.0, 1.0, 1.35, 1.35, 1.25, 1.0] + [1.0] * rows)  # the edge turns in to the skin
         lift = off * hem[:, None] + self._folds(points, t)
+        lift[2:] = np.maximum(lift[2:], 0.003)
         points = points + lift[..., None] * normals
         colours = colour(points)
         banded = np.ones(len(t))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -20,7 +21,7 @@ Rng = np.random.Generator
 RGB = tuple[float, float, float]
 SKULL_Z = -80.0  # the skull's axis runs through the ears
 CROWN = np.array([6.0, 98.0, -130.0])  # where short hair whorls
-KNOT = np.array([0.0, 40.0, -182.0])  # where hair is tied
+KNOT_HEIGHT = 40.0  # where hair is tied, behind
 # The hairline: azimuth from the front in degrees -> height in millimetres above the eyes.
 _LINE = np.array([
     (0, 61), (16, 62), (30, 61), (42, 55), (50, 44), (57, 26), (63, 6), (68, -14), (76, -16), (81, 4), (84, 11),
@@ -108,7 +109,7 @@ class _Roots:
 class _Hairdresser:
     def __init__(self, body: Anatomy, clothes: Skin | None, style: HairStyle, rng: Rng) -> None:
         self.body, self.style, self.rng = body, style, rng
-        skin = body.skin(ears=style.kind not in COVER_EARS)
+        skin = body.skin(ears=False)  # an ear would throw what touches it far aside
         self.skin = (
             skin
             if clothes is None
@@ -123,6 +124,13 @@ class _Hairdresser:
             heights = self.local(props.points.numpy())[:, 1]
             made.append(Attached(props, as_tensor(smoothstep(-215, -105, heights)), outward))
         return together(made)
+
+    @cached_property
+    def knot(self) -> Array:
+        """Where hair is tied: on the back of this skull, in millimetres from the middle between the eyes."""
+        at = self.local(self.body.skin(ears=False).points)
+        behind = at[(np.abs(at[:, 0]) < 12) & (np.abs(at[:, 1] - KNOT_HEIGHT) < 12)]
+        return np.array([0.0, KNOT_HEIGHT, behind[:, 2].min() - 2])
 
     # Roots and fields
 
@@ -202,7 +210,7 @@ class _Hairdresser:
 
     def knot_field(self, points: Array, normals: Array) -> Array:
         """Towards the knot, over the head."""
-        return _tangential(KNOT - self.local(points), normals, 0.9)
+        return _tangential(self.knot - self.local(points), normals, 0.9)
 
     # Colours
 
@@ -428,7 +436,7 @@ class _Hairdresser:
     def _tied(self) -> Strands:
         rng, roots = self.rng, self.roots(4600)
         count = len(roots.points)
-        away = np.linalg.norm(roots.rest - KNOT, axis=1)
+        away = np.linalg.norm(self.local(roots.points) - self.knot, axis=1)
         height = (1.5 + 4.5 * smoothstep(0, 25, roots.above)) * rng.random(count) ** 0.6
         return self.combed(
             roots,
@@ -453,7 +461,9 @@ class _Hairdresser:
         around = start + turn * t
         size = radius * rng.uniform(0.82, 1.02, (count, 1))
         ball = np.stack([np.cos(around) * np.cos(tilt), np.sin(around) * np.cos(tilt), np.sin(tilt) + 0 * around], -1)
-        points = (KNOT + [0, 2, -10] + ball * size[..., None] * [1, 1, 0.85]) * self.body.scale * 1e-3 + self.body.eyes
+        points = (
+            self.knot + [0, 2, -10] + ball * size[..., None] * [1, 1, 0.85]
+        ) * self.body.scale * 1e-3 + self.body.eyes
         return [self._tied(), self._loose(points, ball, size[:, 0] / radius, 2.2)]
 
     def ponytail(self) -> list[Strands]:
@@ -465,8 +475,8 @@ class _Hairdresser:
         thick = 6 + 16 * np.sin(np.pi * np.clip(t * 0.9 + 0.05, 0, 1)) ** 0.8
         arch = np.sin(np.minimum(t * 2.2, 1) * np.pi / 2)
         x = away[..., :1] * thick + 3 * np.sin(5 * t)
-        y = KNOT[1] + 8 - long * t + away[..., 1:] * 4 + 10 * np.sin(np.minimum(t * 4, 1) * np.pi)
-        z = KNOT[2] + 8 - 22 * arch + 10 * t + away[..., 1:] * thick
+        y = self.knot[1] + 8 - long * t + away[..., 1:] * 4 + 10 * np.sin(np.minimum(t * 4, 1) * np.pi)
+        z = self.knot[2] + 8 - 22 * arch + 10 * t + away[..., 1:] * thick
         points = np.concatenate([x, y, z], -1) * self.body.scale * 1e-3 + self.body.eyes
         flat = points.reshape(-1, 3)
         over, normals = self.skin.height(flat)
