@@ -23,8 +23,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import synthetic
 import synthetic_fit
+
+import synthetic
 
 _HEADER = struct.Struct("<IQ")
 LANES = {"train": "train", "track": "work", "mirror": "live"}

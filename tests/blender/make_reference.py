@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import synthetic
 import synthetic_fit
 
+import synthetic
 from blendsplat.avatars.rendering import render_performance
 from blendsplat.avatars.rig import rig_arrays
 from blendsplat.heads import load_head

@@ -10,9 +10,10 @@ import bpy
 import numpy as np
 import oracle
 import pytest
-import synthetic
 from blender_addon import formats, space
 from blender_addon.scene import arkit, head_drivers, head_rig
+
+import synthetic
 
 HEAD = Path(__file__).parents[2] / "engine" / "blendsplat" / "heads" / "human" / "human_head.npz"
 

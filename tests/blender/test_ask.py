@@ -14,11 +14,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-import synthetic
 import synthetic_fit
 from blender_addon.client import jobs, pump, session, weights_check
 from blender_addon.client.link import LinkError
 from blender_addon.ui.operators import track, train
+
+import synthetic
 
 ADDON = Path(__file__).resolve().parents[2] / "blender_addon"
 FAKE = Path(__file__).with_name("fake_engine.py")

@@ -9,11 +9,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 import oracle
-import synthetic
 from blender_addon import formats, space
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, head_rig
 from blender_addon.ui.operators import track, train
+
+import synthetic
 
 EARLIER = Path(__file__).parents[1] / "support" / "earlier_head"
 FPS = 25.0

@@ -9,13 +9,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-import synthetic
 from blender_addon import formats, preferences
 from blender_addon.client import jobs, session
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, keyframes
 from blender_addon.ui.operators import common
 from steps import positions, the_avatar, work
+
+import synthetic
 
 
 @pytest.mark.parametrize("init", ["landmarks", "kaolrm"])

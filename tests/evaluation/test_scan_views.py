@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from blendsplat.heads.human.appearance import Look, paint_head
-from blendsplat.kaolrm.regressor import make_regressor
 from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, NoFaceError
@@ -17,6 +15,8 @@ from blendsplat.evaluation.fits import ScanViews, evaluate_scan
 from blendsplat.evaluation.scan_metrics import neutral_mesh
 from blendsplat.evaluation.scan_views import draw_scan, portrait_cameras, read_coloured_scan, upright_scan
 from blendsplat.heads import load_head
+from blendsplat.heads.human.appearance import Look, paint_head
+from blendsplat.kaolrm.regressor import make_regressor
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def read_changes(source: MakeHuman, head: Assembly) -> Changes:
 
 @dataclass
 class Recipe:
-    """One person: phenotypes in [0,1] (age: see ADULT_AGE), local changes [L] in [-1,1], one-sided [A], outlines [7]."""
+    """One person: phenotypes in [0,1] (age: see ADULT_AGE), local changes [L] in [-1,1], one-sided [A], outlines."""
 
     gender: float
     age: float

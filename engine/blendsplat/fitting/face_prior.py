@@ -26,10 +26,10 @@ class Regressor(Protocol):
     face_share: float  # height of the 68 landmarks over the height of the pictures it wants
     step: float  # seconds between the frames of a video that it should read; 0: it is quick enough for every one
 
-    def __call__(self, picture: np.ndarray) -> FacePrior:
-        """Square RGB picture [S,S,3] float32 in [0,1] on white -> what it saw, with one frame."""
-        ...
+    def many(self, pictures: list[np.ndarray], points: list[np.ndarray] | None = None) -> list[FacePrior]:
+        """Square RGB pictures [S,S,3] float32 in [0,1] on white -> what it saw in each, with one frame.
 
-    def many(self, pictures: list[np.ndarray]) -> list[FacePrior]:
-        """The same for several pictures at once."""
+        points: what the landmark detector found in each, [478,3] in pixels of any picture of the same face (z as
+        large as x, smaller is nearer); who reads shape from them too is then surer of it.
+        """
         ...

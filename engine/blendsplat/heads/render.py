@@ -115,7 +115,9 @@ def _with_relief(linear: Tensor) -> Tensor:
     Pores, creases and hairs are darker than the skin around them and shine less: without that, highlights are wax.
     """
     grey = linear.mean(1, keepdim=True)
-    around = torch.nn.functional.avg_pool2d(grey, 7, 1, 3, count_include_pad=False)
+    around = grey
+    for kernel, pad in (((7, 1), (3, 0)), ((1, 7), (0, 3))):  # a square in two passes
+        around = torch.nn.functional.avg_pool2d(around, kernel, 1, pad, count_include_pad=False)
     return torch.cat([linear, (grey / around.clamp_min(1e-4) - 1).clamp(-0.5, 0.5)], 1).contiguous()
 
 

@@ -84,12 +84,17 @@ class KaoLRM(nn.Module):
         mesh is head_vertices(...) of them. precision "bfloat16" takes three quarters of the time and
         is less exact (docs/kaolrm.md). No gradients. Raises InputError for images of another kind.
         """
+        return self.read(images, precision)[0]
+
+    def read(self, images: Tensor, precision: Precision = "float32") -> tuple[dict[str, Tensor], Tensor]:
+        """As regress, and what the decoder read: the planes' means [B,3*(2R)^2]."""
         self._check(images)
         if not bool(torch.isfinite(images).all()):
             raise InputError("KaoLRM reads images of floats in [0,1]; these hold values that are not finite.")
         with torch.inference_mode():
             tokens = self.folded(precision).tokens(images.to(self.pos_embed))
-            return {name: value.clone() for name, value in self.coefficients(tokens).items()}
+            means = plane_means(self.upsampler, exact(tokens), self.config.triplane_low_res)
+            return {name: value.clone() for name, value in self.coefficients(tokens).items()}, means.clone()
 
     def folded(self, precision: Precision = "float32") -> Folded:
         """The inference network of the present weights; it shares their memory and is rebuilt when they change."""

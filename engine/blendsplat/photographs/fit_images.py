@@ -142,7 +142,8 @@ def _seen(photograph: Photograph, face: Face, regressor: Regressor | None, optio
     if regressor is not None:
         alpha = crop[..., 3:].astype(np.float32) / 255
         on_white = crop[..., :3].astype(np.float32) / 255 * alpha + 1 - alpha
-        prior = regressor(uprighted(on_white, face.points))
+        points = None if face.depths is None else [np.column_stack([face.points, face.depths])]
+        prior = regressor.many([uprighted(on_white, face.points)], points)[0]
     return _Seen(photograph, face, photograph.camera_focal(options.focal, options.field_of_view), crop, matte, prior)
 
 

@@ -66,11 +66,13 @@ class Photograph:
 @dataclass
 class Face:
     """points [478,2] in pixels of the original; spread [478]: how much the crops disagree, over the distance between
-    the eyes; warnings: sentences on what should be doubted."""
+    the eyes; warnings: sentences on what should be doubted; depths [478]: the detector's, in the same pixels, smaller
+    is nearer (None: unknown)."""
 
     points: np.ndarray
     spread: np.ndarray
     warnings: list[str] = field(default_factory=list)
+    depths: np.ndarray | None = None
 
 
 def photograph_files(inputs: list[Path]) -> list[Path]:
@@ -164,8 +166,8 @@ def find_face(photograph: Photograph, detector: LandmarkDetector) -> Face:
     ]
     if len(detections) < 2:
         raise _no_face(photograph)
-    stack = np.stack(detections)
-    points = np.median(stack, 0)
+    solid = np.median(np.stack(detections), 0)
+    stack, points = np.stack(detections)[..., :2], solid[:, :2]
     eyes = max(float(np.linalg.norm(points[list(pts.LEFT_IRIS)].mean(0) - points[list(pts.RIGHT_IRIS)].mean(0))), 1e-6)
     spread = np.linalg.norm(stack - points, axis=-1).mean(0) / eyes
     notes = []
@@ -178,7 +180,8 @@ def find_face(photograph: Photograph, detector: LandmarkDetector) -> Face:
         f"The {name} cannot be seen well (is something in front of it?): its shape is a guess."
         for name in hidden_features(spread)
     ]
-    return Face(points / (grown * photograph.scale), spread, notes)
+    original = solid / (grown * photograph.scale)
+    return Face(original[:, :2], spread, notes, original[:, 2])
 
 
 def hidden_features(spread: np.ndarray) -> list[str]:
@@ -196,7 +199,7 @@ def photograph_scale(photograph: Photograph, grown: float) -> float:
 def _detect_in_crop(
     image: np.ndarray, box: np.ndarray, turn: float, zoom: float, detector: LandmarkDetector
 ) -> np.ndarray | None:
-    """Landmarks [478,2] in ``image`` seen through one turned and zoomed crop around ``box``; None: not this face."""
+    """Landmarks [478,3] in ``image`` seen through one turned and zoomed crop around ``box``; None: not this face."""
     centre = (box[:2] + box[2:]) / 2
     scale = zoom * CROP / (CROP_SIDE * box_size(box))
     matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, scale), np.float64)
@@ -207,8 +210,11 @@ def _detect_in_crop(
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     crop = cv2.warpAffine(image, shown, (CROP, CROP), flags=how, borderMode=cv2.BORDER_REPLICATE)
     back = cv2.invertAffineTransform(matrix)
-    found = [face.points[:, :2] @ back[:, :2].T + back[:, 2] for face in detector.detect_all(crop, 0.0)]
-    boxes = [np.concatenate([points.min(0), points.max(0)]) for points in found]
+    found = [
+        np.column_stack([face.points[:, :2] @ back[:, :2].T + back[:, 2], face.points[:, 2] / scale])
+        for face in detector.detect_all(crop, 0.0)
+    ]
+    boxes = [np.concatenate([points[:, :2].min(0), points[:, :2].max(0)]) for points in found]
     near = [(box_distance(b, box), n) for n, b in enumerate(boxes) if box_distance(b, box) < 0.8]
     return found[min(near)[1]] if near else None
 

@@ -66,6 +66,4 @@ def posed(attached: Attached, head: HeadModel, params: HeadParams) -> Props:
 
     points = turned(props.points, True)
     assert points is not None
-    return replace(
-        props, points=points, normals=turned(props.normals, False), tangents=turned(props.tangents, False)
-    )
+    return replace(props, points=points, normals=turned(props.normals, False), tangents=turned(props.tangents, False))

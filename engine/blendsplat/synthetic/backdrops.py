@@ -33,7 +33,7 @@ class Backdrop:
 def paint_backdrop(backdrop: Backdrop, light: Light, size: int) -> Array:
     """The place behind a person as float32 [size,size,3] sRGB in [0,1]."""
     rng = np.random.default_rng(backdrop.seed)
-    linear = _PAINTERS[backdrop.kind](rng, _lamp_side(light)).astype(np.float32)
+    linear: Array = _PAINTERS[backdrop.kind](rng, _lamp_side(light)).astype(np.float32)
     sigma = _PAINTED * (0.026 - 0.021 * backdrop.focus)
     if backdrop.kind == "bokeh":
         sigma *= 0.4
@@ -112,10 +112,22 @@ def _picture(wall: Array, rng: Rng, side: float) -> None:
     width, height = rng.uniform(0.14, 0.28), rng.uniform(0.18, 0.32)
     left = rng.uniform(-0.05, 0.12) if rng.random() < 0.5 else rng.uniform(0.68, 0.9)
     top = rng.uniform(0.05, 0.3)
-    _rectangle(wall, left - 0.012, top - 0.012, left + width + 0.012, top + height + 0.012, _hsv(rng, (0, 1), (0, 0.4), (0.1, 0.5)))
+    _rectangle(
+        wall,
+        left - 0.012,
+        top - 0.012,
+        left + width + 0.012,
+        top + height + 0.012,
+        _hsv(rng, (0, 1), (0, 0.4), (0.1, 0.5)),
+    )
     _rectangle(wall, left, top, left + width, top + height, np.array([0.75, 0.74, 0.70]))
     _rectangle(
-        wall, left + 0.03, top + 0.03, left + width - 0.03, top + height - 0.03, _hsv(rng, (0, 1), (0.1, 0.4), (0.3, 0.7))
+        wall,
+        left + 0.03,
+        top + 0.03,
+        left + width - 0.03,
+        top + height - 0.03,
+        _hsv(rng, (0, 1), (0.1, 0.4), (0.3, 0.7)),
     )
 
 
@@ -199,8 +211,8 @@ def _bokeh(rng: Rng, side: float) -> Array:
     picture = np.ascontiguousarray(picture.clip(0.003, 1), np.float32)
     for _ in range(rng.integers(25, 60)):
         disc = np.zeros((_PAINTED, _PAINTED), np.float32)
-        centre = tuple(int(v) for v in rng.uniform(0, _PAINTED, 2) * [1, 0.8])
-        cv2.circle(disc, centre, int(rng.uniform(3, 13)), 1.0, -1, cv2.LINE_AA)
+        centre = [int(v) for v in rng.uniform(0, _PAINTED, 2) * [1, 0.8]]
+        cv2.circle(disc, centre, int(rng.uniform(3, 13)), [1.0], -1, cv2.LINE_AA)
         warm = rng.random() < 0.7
         colour = _hsv(rng, (0.02, 0.14) if warm else (0.45, 0.95), (0.2, 0.7), (0.7, 1.0))
         picture += disc[..., None] * colour.astype(np.float32) * rng.uniform(0.08, 0.7)

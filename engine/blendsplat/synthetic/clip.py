@@ -33,15 +33,23 @@ TEXTURE_SIZE = 1024
 IDENTITY_SPREAD = 0.7
 _HAIR = (0.20, 0.125, 0.08)
 WARDROBE = Wardrobe(
-    Look(skin=(0.80, 0.60, 0.50), hair=_HAIR, eyes=(0.30, 0.36, 0.34), stubble=0.35, age=0.32, brow_thickness=0.55, seed=5),
+    Look(
+        skin=(0.80, 0.60, 0.50),
+        hair=_HAIR,
+        eyes=(0.30, 0.36, 0.34),
+        stubble=0.35,
+        age=0.32,
+        brow_thickness=0.55,
+        seed=5,
+    ),
     HairStyle("parting", _HAIR, side=-1.0),
     Outfit("shirt", (0.20, 0.27, 0.38), seed=4),
 )
 LIGHT = Light(direction=(-0.55, 0.42, 0.72), fill=(0.30, 0.33, 0.38))
-PLACE = Backdrop("room", seed=16, focus=0.25)
+PLACE = Backdrop("room", seed=9, focus=0.3)
 
 
-def make_clip(path: Path, frames: int = 200, seed: int = 3, progress: Progress | None = None) -> Performance:
+def make_clip(path: Path, frames: int = 200, seed: int = 1, progress: Progress | None = None) -> Performance:
     """Render and encode ``frames`` frames of 512x512 at 25 fps to ``path`` (mp4). Returns the truth."""
     progress = progress or Progress()
     head = human_head()

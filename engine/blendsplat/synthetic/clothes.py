@@ -163,7 +163,9 @@ class _Bust:
             for _ in range(12):
                 here = np.stack([self.centre[0] + inward[:, 0] * reach, y, self.centre[2] + inward[:, 1] * reach], -1)
                 reach = reach - np.clip(skin.height(here)[0] - gap, -0.01, 0.01)
-            points[row] = np.stack([self.centre[0] + inward[:, 0] * reach, y, self.centre[2] + inward[:, 1] * reach], -1)
+            points[row] = np.stack(
+                [self.centre[0] + inward[:, 0] * reach, y, self.centre[2] + inward[:, 1] * reach], -1
+            )
         for _ in range(3):
             points = 0.5 * points + 0.25 * (np.roll(points, 1, 1) + np.roll(points, -1, 1))
         return self._attached(points[::-1], colour(points[::-1]), follow=True)
@@ -171,16 +173,18 @@ class _Bust:
     def _attached(self, points: Array, colours: Array, normals: Array | None = None, follow: bool = False) -> Attached:
         flat = points.reshape(-1, 3)
         outward = _grid_normals(points).reshape(-1, 3)
-        share = np.zeros(len(flat))
-        if follow:
-            near = self.body.near_neck(flat)
-            share = 1 - self.body.head.skin_weights[torch.from_numpy(near), ROOT_JOINT].numpy()
+        share = self._neck_share(flat) if follow else np.zeros(len(flat))
         props = Props(
-            as_tensor(flat), grid_faces(*points.shape[:2], closed=True),
+            as_tensor(flat), grid_faces(len(points), COLUMNS, closed=True),
             as_tensor(np.broadcast_to(colours, points.shape).reshape(-1, 3).clip(0, 1)),
             normals=None if normals is None else as_tensor(normals.reshape(-1, 3)),
         )  # fmt: skip
         return Attached(props, as_tensor(share), as_tensor(outward))
+
+    def _neck_share(self, points: Array) -> Array:
+        """How much points [N,3] go with the neck [N]: as the skin next to them does."""
+        near = torch.from_numpy(self.body.near_neck(points))
+        return np.asarray(1 - self.body.head.skin_weights[near, ROOT_JOINT].numpy(), float)
 
     # Cuts
 
@@ -210,8 +214,14 @@ class _Bust:
         made = []
         skin = self.body.skin(ears=False)
         for side in (-1, 1):
-            columns = np.stack([np.interp(side * half, self.angle, self.ring[:, k], period=2 * np.pi) for k in range(3)], -1)
-            out = unit(np.concatenate([columns[:, :1] - self.centre[0], 0 * columns[:, :1], columns[:, 2:] - self.centre[2]], 1))
+            columns = np.stack(
+                [np.interp(side * half, self.angle, self.ring[:, k], period=2 * np.pi) for k in range(3)], -1
+            )
+            out = unit(
+                np.concatenate(
+                    [columns[:, :1] - self.centre[0], 0 * columns[:, :1], columns[:, 2:] - self.centre[2]], 1
+                )
+            )
             back = smoothstep(0.3, 1.8, half)[:, None]
             top = columns + np.array([0, 1.0, 0]) * (0.006 + 0.022 * back) - out * (0.010 * back)
             profile = [(0.0, -0.4), (0.55, -0.05), (1.0, 0.0), (1.06, 0.12), (0.9, 0.45), (0.55, 0.8), (0.1, 1.0)]
@@ -222,17 +232,15 @@ class _Bust:
                 row = low + (top - low) * up + out * np.maximum(outward, -0.05) * leaf * 0.9
                 row = row - np.array([0, 1.0, 0]) * leaf * max(outward, 0) * 0.35
                 over, normals = skin.height(row)
-                bust = self.at(np.linspace(0, 0.6, 24)).reshape(-1, 3)
                 rows.append(row + normals * np.clip(0.003 - over, 0, 0.02)[:, None])
             grid = np.stack(rows)
             grid = self._over_the_bust(grid, 0.007)
             if side < 0:
                 grid = grid[:, ::-1]
             flat = grid.reshape(-1, 3)
-            near = self.body.near_neck(flat)
-            share = 0.6 * (1 - self.body.head.skin_weights[torch.from_numpy(near), ROOT_JOINT].numpy())
+            share = 0.6 * self._neck_share(flat)
             colours = np.broadcast_to(np.array(self.outfit.colour) * 1.04, flat.shape).clip(0, 1)
-            faces = grid_faces(*grid.shape[:2], closed=False)
+            faces = grid_faces(len(grid), grid.shape[1], closed=False)
             props = Props(as_tensor(flat), faces, as_tensor(colours))
             made.append(Attached(props, as_tensor(share), as_tensor(_grid_normals(grid, closed=False).reshape(-1, 3))))
         return made
@@ -266,7 +274,10 @@ class _Bust:
         ring = np.stack([
             spine + radius[:, None] * (np.cos(a) * out * 1.25 + np.sin(a) * np.array([0, 0.9, 0])) for a in -around
         ])  # fmt: skip
-        folds = 1 + 0.06 * np.sin(5 * self.angle + self.rng.uniform(0, 6))[None, :, None] * np.sin(3 * around)[:, None, None]
+        folds = (
+            1
+            + 0.06 * np.sin(5 * self.angle + self.rng.uniform(0, 6))[None, :, None] * np.sin(3 * around)[:, None, None]
+        )
         grid = spine[None] + (ring - spine[None]) * folds
         grid = np.concatenate([grid, grid[:1]])
         over, normals = self.body.skin(ears=False).height(grid.reshape(-1, 3))
@@ -290,8 +301,5 @@ def grid_faces(rows: int, columns: int, closed: bool) -> torch.Tensor:
 def _grid_normals(points: Array, closed: bool = True) -> Array:
     """Outward normals [S,C,3] of a grid whose rows go out and down, and whose columns go round to the left."""
     down = np.gradient(points, axis=0)
-    if closed:
-        across = np.roll(points, -1, 1) - np.roll(points, 1, 1)
-    else:
-        across = np.gradient(points, axis=1)
+    across = np.roll(points, -1, 1) - np.roll(points, 1, 1) if closed else np.gradient(points, axis=1)
     return unit(np.cross(down, across))

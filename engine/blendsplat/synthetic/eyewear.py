@@ -54,7 +54,11 @@ def eyewear(body: Anatomy, glasses: Glasses) -> Attached:
     inner = 32.5 - wide
     bridge = np.linspace(-inner, inner, 10)
     parts.append(
-        _tube(body, np.stack([bridge, 1 + 3.5 * np.cos(bridge / inner * np.pi / 2), plane + 0 * bridge + 1.0], -1), glasses)
+        _tube(
+            body,
+            np.stack([bridge, 1 + 3.5 * np.cos(bridge / inner * np.pi / 2), plane + 0 * bridge + 1.0], -1),
+            glasses,
+        )
     )
     return together(parts)
 

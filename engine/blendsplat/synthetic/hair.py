@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from blendsplat.synthetic.attached import Attached, together
 from blendsplat.synthetic.strands import Field, Strands, clumped, curled, grow, ribbons
@@ -108,8 +109,10 @@ class _Hairdresser:
     def __init__(self, body: Anatomy, clothes: Skin | None, style: HairStyle, rng: Rng) -> None:
         self.body, self.style, self.rng = body, style, rng
         skin = body.skin(ears=style.kind not in COVER_EARS)
-        self.skin = skin if clothes is None else Skin.of(
-            np.concatenate([skin.points, clothes.points]), np.concatenate([skin.normals, clothes.normals])
+        self.skin = (
+            skin
+            if clothes is None
+            else Skin.of(np.concatenate([skin.points, clothes.points]), np.concatenate([skin.normals, clothes.normals]))
         )
 
     def attached(self) -> Attached:
@@ -224,8 +227,6 @@ class _Hairdresser:
 
     def leaders(self, roots: _Roots, share: float) -> Array:
         """Every strand's lock, as the index of the strand that leads it."""
-        from scipy.spatial import cKDTree
-
         heads = np.sort(self.rng.choice(len(roots.points), max(1, int(share * len(roots.points))), replace=False))
         return heads[cKDTree(roots.points[heads]).query(roots.points)[1]]
 
@@ -240,8 +241,8 @@ class _Hairdresser:
         end at, if they come so low."""
         rng, mm = self.rng, self.body.scale * 1e-3
         points, normals = grow(
-            roots.points, roots.normals, length * mm, height * mm, field, self.skin, steps, stand, bend * self.body.scale,
-            hug, self.keep_face_free, self.over_the_ears if covers else None, rise,
+            roots.points, roots.normals, length * mm, height * mm, field, self.skin, steps, stand,
+            bend * self.body.scale, hug, self.keep_face_free, self.over_the_ears if covers else None, rise,
         )  # fmt: skip
         if until is not None:
             points = self.cut(points, until)
@@ -257,7 +258,11 @@ class _Hairdresser:
         spans = np.linalg.norm(np.diff(points, axis=1), axis=2).max(1) > (2.0 * length / steps + 7) * mm
         kept = (self.off_the_forehead(points) | (not free_forehead)) & ~spans
         roots, points, normals, height, leaders = (
-            roots.part(kept), points[kept], normals[kept], height[kept], np.unique(leaders[kept], return_inverse=True)[1]
+            roots.part(kept),
+            points[kept],
+            normals[kept],
+            height[kept],
+            np.unique(leaders[kept], return_inverse=True)[1],
         )
         layer = np.clip(height / max(float(height.max(initial=0)), 1e-6), 0, 1)
         colour = self.colours(roots, leaders, steps + 1, layer, tip)
@@ -265,7 +270,7 @@ class _Hairdresser:
         return Strands(points, normals, widths, colour)
 
     def cut(self, points: Array, until: float | Array) -> Array:
-        """Strands [N,K,3] shortened so that they end at the height ``until`` (millimetres above the eyes, [N] or one)."""
+        """Strands [N,K,3] shortened so that they end at the height ``until`` (mm above the eyes, [N] or one)."""
         heights = self.local(points.reshape(-1, 3)).reshape(points.shape)[..., 1]
         low = np.broadcast_to(np.asarray(until, float), len(points))[:, None]
         under = heights < low
@@ -312,7 +317,9 @@ class _Hairdresser:
         length = (side + (top - side) * high) * self.style.length * rng.uniform(0.75, 1.15, count)
         length *= 0.5 + 0.5 * smoothstep(-2, 14, roots.above)
         height = (2.0 + 9.0 * high * self.style.length) * rng.random(count) ** 0.7
-        return self.combed(roots, length, height, self.crown_field, 5, 1.25, clump=0.55, locks=0.09, stand=0.45, hug=0.2)
+        return self.combed(
+            roots, length, height, self.crown_field, 5, 1.25, clump=0.55, locks=0.09, stand=0.45, hug=0.2
+        )
 
     def receding(self) -> list[Strands]:
         roots = self.roots(4200)
@@ -332,7 +339,9 @@ class _Hairdresser:
         over = self.combed(top, length, height, field, 9, 1.5, clump=0.45, locks=0.05, stand=0.55, bend=0.02,
                            until=20 + rng.normal(0, 10, count), free_forehead=True)  # fmt: skip
         short = rng.uniform(12, 22, len(sides.points)) * (0.5 + 0.5 * smoothstep(-2, 14, sides.above))
-        thick = (5 + 6 * smoothstep(5, 45, sides.rest[:, 1]) * smoothstep(0, 16, sides.above)) * rng.random(len(short)) ** 0.7
+        thick = (5 + 6 * smoothstep(5, 45, sides.rest[:, 1]) * smoothstep(0, 16, sides.above)) * rng.random(
+            len(short)
+        ) ** 0.7
         below = self.combed(sides, short, 0.5 + thick, self.crown_field, 4, 1.25, stand=0.35, free_forehead=True)
         return [below, over]
 
@@ -344,7 +353,17 @@ class _Hairdresser:
         height = (2 + 9 * high * smoothstep(-2, 20, roots.above)) * rng.random(count) ** 0.6
         return [
             self.combed(
-                roots, length, height, self.back_field, 9, 1.5, clump=0.5, locks=0.05, stand=0.55, wave=1.2, pitch=0.06,
+                roots,
+                length,
+                height,
+                self.back_field,
+                9,
+                1.5,
+                clump=0.5,
+                locks=0.05,
+                stand=0.55,
+                wave=1.2,
+                pitch=0.06,
                 free_forehead=True,
             )
         ]
@@ -386,8 +405,22 @@ class _Hairdresser:
         steps = 14 if low > -130 else 20
         return [
             self.combed(
-                roots, length, height, field, steps, 1.7, clump=0.5, locks=0.05, stand=0.12, bend=0.018, hug=0.5,
-                wave=wave, pitch=0.075, until=ends, covers=True, rise=0.011,
+                roots,
+                length,
+                height,
+                field,
+                steps,
+                1.7,
+                clump=0.5,
+                locks=0.05,
+                stand=0.12,
+                bend=0.018,
+                hug=0.5,
+                wave=wave,
+                pitch=0.075,
+                until=ends,
+                covers=True,
+                rise=0.011,
                 free_forehead=True,
             )
         ]
@@ -398,7 +431,16 @@ class _Hairdresser:
         away = np.linalg.norm(roots.rest - KNOT, axis=1)
         height = (1.5 + 4.5 * smoothstep(0, 25, roots.above)) * rng.random(count) ** 0.6
         return self.combed(
-            roots, away * 1.05, height, self.knot_field, 11, 1.4, clump=0.25, locks=0.05, stand=0.35, hug=0.8,
+            roots,
+            away * 1.05,
+            height,
+            self.knot_field,
+            11,
+            1.4,
+            clump=0.25,
+            locks=0.05,
+            stand=0.35,
+            hug=0.8,
             free_forehead=True,
         )
 
@@ -444,7 +486,9 @@ class _Hairdresser:
         return self._curly(self.roots(3400), 62 * self.style.length, 17.0, 5.5, 0.026, 16, 1.9, 0.8, 0.05)
 
     def afro(self) -> list[Strands]:
-        return self._curly(self.roots(4200), 46 * self.style.length, 28.0 * self.style.length, 2.6, 0.012, 14, 1.5, 0.3, 0.12)
+        return self._curly(
+            self.roots(4200), 46 * self.style.length, 28.0 * self.style.length, 2.6, 0.012, 14, 1.5, 0.3, 0.12
+        )
 
     def _curly(
         self, roots: _Roots, length: float, volume: float, radius: float, pitch: float, steps: int, width: float,
@@ -455,8 +499,8 @@ class _Hairdresser:
         height = (2 + volume * rng.random(count) ** 0.5) * rim
         long = length * rim * rng.uniform(0.8, 1.2, count)
         parts = self.combed(
-            roots, long, height, self.crown_field, steps, width, clump=clump, locks=locks, stand=0.75, bend=0.05, hug=0.0,
-            wave=radius, pitch=pitch,
+            roots, long, height, self.crown_field, steps, width, clump=clump, locks=locks, stand=0.75, bend=0.05,
+            hug=0.0, wave=radius, pitch=pitch,
         )  # fmt: skip
         return [parts]
 

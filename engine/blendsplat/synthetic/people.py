@@ -64,7 +64,7 @@ class Dressed:
 @dataclass
 class Person:
     """One random person in one pose: parameters (B = 1), texture [H,W,3] sRGB, vertices to draw [V,3] (posed), hair and
-    clothes, the light, and what stands behind: its mean colour [3] sRGB and the place. ``dressed`` takes other poses."""
+    clothes, the light, what stands behind (its mean colour [3] sRGB, and the place). ``dressed`` takes other poses."""
 
     params: HeadParams
     texture: Tensor
@@ -219,7 +219,9 @@ def _random_outfit(child: float, rng: Rng) -> Outfit:
     second = colorsys.hsv_to_rgb(rng.random(), rng.beta(1.0, 3.0), 0.9 - 0.8 * bright)
     stripes = float(rng.uniform(0.028, 0.07)) if kind in ("t_shirt", "v_neck") and rng.random() < 0.2 else 0.0
     shoulders = rng.uniform(0.185, 0.23) * (1 - 0.24 * child)
-    return Outfit(kind, colour, second, float(shoulders), stripes, float(rng.uniform(0.4, 1.5)), int(rng.integers(1 << 31)))
+    return Outfit(
+        kind, colour, second, float(shoulders), stripes, float(rng.uniform(0.4, 1.5)), int(rng.integers(1 << 31))
+    )
 
 
 def _random_glasses(child: float, rng: Rng) -> Glasses | None:

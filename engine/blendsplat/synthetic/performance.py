@@ -16,15 +16,18 @@ _JAW_OPEN = 0.36  # radians that a head without a jaw joint opens at jawOpen = 1
 _BLINK_CLOSES, _BLINK_OPENS = 0.07, 0.13  # seconds
 # What the mouth does in a syllable: jaw opening in radians, then expression weights.
 VISEMES: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.21, {"mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthUpperUpLeft": 0.15, "mouthUpperUpRight": 0.15}),  # ah
-    (0.12, {"mouthStretchLeft": 0.25, "mouthStretchRight": 0.25, "mouthUpperUpLeft": 0.25, "mouthUpperUpRight": 0.25}),  # eh
+    (0.21, {"mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3,
+            "mouthUpperUpLeft": 0.15, "mouthUpperUpRight": 0.15}),  # ah
+    (0.12, {"mouthStretchLeft": 0.25, "mouthStretchRight": 0.25,
+            "mouthUpperUpLeft": 0.25, "mouthUpperUpRight": 0.25}),  # eh
     (0.07, {"mouthStretchLeft": 0.3, "mouthStretchRight": 0.3, "mouthSmileLeft": 0.25, "mouthSmileRight": 0.25,
             "mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25}),  # ee
     (0.14, {"mouthFunnel": 0.55}),  # oh
     (0.05, {"mouthPucker": 0.7, "mouthFunnel": 0.15}),  # oo
     (0.00, {"mouthPressLeft": 0.4, "mouthPressRight": 0.4, "mouthRollLower": 0.25, "mouthRollUpper": 0.25}),  # m, b, p
     (0.04, {"mouthRollLower": 0.4, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}),  # f, v
-    (0.08, {"mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25, "mouthUpperUpLeft": 0.1, "mouthUpperUpRight": 0.1}),  # l, d
+    (0.08, {"mouthLowerDownLeft": 0.25, "mouthLowerDownRight": 0.25,
+            "mouthUpperUpLeft": 0.1, "mouthUpperUpRight": 0.1}),  # l, d
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ normals are those of a lock. Many thousand of them are hair.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -94,19 +94,6 @@ def arc(points: Array) -> Array:
 def tangents(points: Array) -> Array:
     """Unit directions [N,K,3] along strands."""
     return unit(np.gradient(points, axis=1))
-
-
-def joined(parts: list[Strands]) -> list[Strands]:
-    """The parts that have strands."""
-    return [part for part in parts if len(part.points)]
-
-
-def thinned(strands: Strands, keep: Array) -> Strands:
-    """The strands where ``keep`` [N] is true."""
-    return replace(
-        strands, points=strands.points[keep], normals=strands.normals[keep], width=strands.width[keep],
-        colour=strands.colour[keep],
-    )  # fmt: skip
 
 
 def ribbons(strands: Strands, rng: Rng, twist: float = 0.6, taper: float = 0.25) -> tuple[Props, Tensor]:

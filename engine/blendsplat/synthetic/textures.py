@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.portrait import Palette, painted_texture, region_mask
 from blendsplat.heads.uv import rasterize_uv_faces
 from blendsplat.synthetic.hair import HairStyle, stain
-from blendsplat.synthetic.surface import Array, rest_of
+from blendsplat.synthetic.surface import INSIDE, Array, rest_of
 
 _SHADOW = 0.55  # how bright the hair's colour is on the skin under it
 
@@ -25,9 +25,10 @@ def texture_of(head: HeadModel, look: Look, style: HairStyle, size: int) -> Tens
     """Base colour float32 [size,size,3] sRGB of the head's UV square (v = 1 in the first row)."""
     texture = _skin(head, look, size)
     rest, hairless = _texels(head, size)
-    tint = stain(rest.reshape(-1, 3), style).reshape(size, size, 1).astype(np.float32)
-    tint = torch.from_numpy(np.where(hairless, 0, tint))
-    return texture * (1 - tint) + _SHADOW * torch.tensor(style.colour) * tint
+    strength = stain(rest.reshape(-1, 3), style).reshape(size, size, 1)
+    tint = torch.from_numpy(np.where(hairless, 0, strength).astype(np.float32))
+    mixed: Tensor = texture * (1 - tint) + _SHADOW * torch.tensor(style.colour) * tint
+    return mixed
 
 
 def ring_colours(head: HeadModel, texture: Tensor) -> Array:
@@ -46,37 +47,34 @@ def ring_colours(head: HeadModel, texture: Tensor) -> Array:
 def _skin(head: HeadModel, look: Look, size: int) -> Tensor:
     """The head without hair on its scalp."""
     if head.family == HUMAN:
-        from dataclasses import replace
-
         return torch.from_numpy(paint_head(replace(look, scalp_hair="none"), size))
     return painted_texture(head, Palette(look.skin, look.lips, look.skin, look.eyes), size)
 
 
-@lru_cache(maxsize=2)
-def _texels_of(key: tuple[str, int], size: int) -> tuple[Array, Array]:
-    head = _HEADS[key]
-    texels, triangles, weights = rasterize_uv_faces(head.uvs.numpy(), head.uv_faces.numpy(), size)
-    corners = head.faces.numpy()[triangles]
-    places = (rest_of(head)[corners] * weights[:, :, None]).sum(1)
-    bare = region_mask(
-        head, "left_ear", "right_ear", "mouth_interior", "teeth_upper", "teeth_lower", "tongue", "left_eyeball",
-        "right_eyeball",
-    )[corners].all(1)  # fmt: skip
-    rest, hairless = np.zeros((size * size, 3), np.float32), np.ones((size * size, 1), bool)
-    empty = np.ones(size * size, bool)
-    rest[texels], hairless[texels, 0], empty[texels] = places, bare, False
-    near = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)
-    return tuple(
-        np.ascontiguousarray(plane.reshape(size, size, -1)[near[0], near[1]][::-1]) for plane in (rest, hairless)
-    )  # type: ignore[return-value]
-
-
-_HEADS: dict[tuple[str, int], HeadModel] = {}
+_kept: dict[tuple[str, int, int], tuple[Array, Array]] = {}  # of the last two heads and sizes
 
 
 def _texels(head: HeadModel, size: int) -> tuple[Array, Array]:
-    """Where texels lie on the mean head, millimetres [size,size,3], and on which of them no hair grows [size,size,1]."""
-    key = (head.model_id, head.vertex_count)
-    _HEADS.clear()
-    _HEADS[key] = head
-    return _texels_of(key, size)
+    """Where texels lie on the mean head, mm [size,size,3], and on which of them no hair grows [size,size,1]."""
+    key = (head.model_id, head.vertex_count, size)
+    if key not in _kept:
+        while len(_kept) > 1:
+            _kept.pop(next(iter(_kept)))
+        _kept[key] = _texels_of(head, size)
+    return _kept[key]
+
+
+def _texels_of(head: HeadModel, size: int) -> tuple[Array, Array]:
+    texels, triangles, weights = rasterize_uv_faces(head.uvs.numpy(), head.uv_faces.numpy(), size)
+    corners = head.faces.numpy()[triangles]
+    rest, hairless = np.zeros((size * size, 3), np.float32), np.ones((size * size, 1), bool)
+    empty = np.ones(size * size, bool)
+    rest[texels] = (rest_of(head)[corners] * weights[:, :, None]).sum(1)
+    hairless[texels, 0] = region_mask(head, *INSIDE, "left_ear", "right_ear")[corners].all(1)
+    empty[texels] = False
+    rows, columns = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)
+
+    def filled(plane: Array) -> Array:
+        return np.ascontiguousarray(plane.reshape(size, size, -1)[rows, columns][::-1])
+
+    return filled(rest), filled(hairless)

@@ -51,7 +51,8 @@ def read_clip(
     for start in range(0, len(frames), BATCH):
         progress.check()
         rows = frames[start : start + BATCH]
-        seen += regressor.many([_picture(clip, row, points[row, :, :2], regressor, with_matte) for row in rows])
+        pictures = [_picture(clip, row, points[row, :, :2], regressor, with_matte) for row in rows]
+        seen += regressor.many(pictures, [points[row] for row in rows])
         progress.update("read faces", start + len(rows), len(frames))
     good = np.abs(yaws(points[frames])) < FRONTAL
     good &= ((points[frames, :, :2] >= 0) & (points[frames, :, :2] < (clip.width, clip.height))).all(2).mean(1) > INSIDE

@@ -17,6 +17,7 @@ from blendsplat.errors import InputError
 from blendsplat.heads import load_head
 from blendsplat.kaolrm.model import KaoLRM
 from blendsplat.kaolrm.training.closed_form import edge_features, initialise_edges, ridge, write_decoder
+from blendsplat.kaolrm.training.fit_points import detect_points, fit_points
 from blendsplat.kaolrm.training.generated_dataset import COEFFICIENTS, GeneratedViews, SourceView
 from blendsplat.kaolrm.training.presets import ClosedFormPreset
 from blendsplat.kaolrm.training.train_supervised import Score, score_of
@@ -49,8 +50,16 @@ def fit_closed_form(
         edges.append(edge_features(model, images))
         targets.append(truth)
         progress.update("read", start + len(images), len(views))
-    fit_decoder(model, torch.cat(edges), torch.cat(targets), preset.strength)
+    read, truths = torch.cat(edges), torch.cat(targets)
+    fit_decoder(model, read, truths, preset.strength)
     save_model(output, model, torch.float16)
+    if preset.points:
+        points, found = detect_points(data, views, progress)
+        shapes = truths[:, : head.shape_count].numpy()
+        reader = fit_points(
+            head, points[found], read.numpy()[found], shapes[found], preset.points, preset.points_strength
+        )
+        reader.save(Path(output))
     return score_of(model, data, data.views(border, None, preset.widest), head, preset.seed)
 
 

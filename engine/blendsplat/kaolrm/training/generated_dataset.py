@@ -30,6 +30,7 @@ from blendsplat.kaolrm.training.augment import (
 from blendsplat.kaolrm.training.dataset_files import on_colour, read_rgba, read_viewmat
 from blendsplat.kaolrm.training.generate import TRUTH, TRUTH_VERSION
 
+WALL = 0.6
 COEFFICIENTS = ("shape", "expression", "pose", "scale", "translation")
 
 
@@ -109,6 +110,11 @@ class GeneratedViews:
         pixels = turn_image(premultiplied(image), turn[:3, :3], intrinsics(self.size, float(truth["focal"])), zoom)
         picture = photograph(pixels, rng) if faults else on_white(pixels)
         return picture, zoomed(canonical_truth(truth, turn @ viewmat), zoom)
+
+    def shown(self, source: SourceView) -> np.ndarray:
+        """A view as it was rendered, uint8 [S,S,3] before a grey wall: for the landmark detector."""
+        image = read_rgba(self.people[source.person] / "rgba" / f"{source.view:03d}.png", self.size)
+        return (on_colour(image, WALL) * 255 + 0.5).astype(np.uint8)
 
     def _framing(self, source: SourceView, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """(turn of the camera [4,4], zoom): about fit-image's framing for portraits, the box's for the other data."""

@@ -48,6 +48,10 @@ class ClosedFormPreset(_Values):
     widest: float = Field(55.0, gt=0, le=90, description="degrees to the side, past which cameras are left out")
     faults: int = Field(4, ge=1, description="one picture in so many gets the faults of photographs")
     strength: float = Field(0.1, gt=0, description="of the penalty, over the mean variance of what is read")
+    points: float = Field(
+        0.0, ge=0, description="weight of the detector's landmarks in a reader of shape; 0: no reader"
+    )
+    points_strength: float = Field(0.1, gt=0, description="of the penalty of that reader")
     seed: int = 0
     model: Config
 
