@@ -31,7 +31,7 @@ GROUPS = {
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 # What bones do, as no shape key does it: name -> (bone, radians about the bone's X, Y and Z at a slider of 1)
 TURNS = {
-    "jawOpen": ("jaw", (0.38, 0.0, 0.0)),
+    "jawOpen": ("jaw", (0.372, 0.0, 0.0)),
     "eyeLookUpLeft": ("eye.L", (-0.45, 0.0, 0.0)),
     "eyeLookUpRight": ("eye.R", (-0.45, 0.0, 0.0)),
     "eyeLookDownLeft": ("eye.L", (0.5, 0.0, 0.0)),

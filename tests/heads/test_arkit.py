@@ -38,7 +38,7 @@ def test_the_head_that_ships_has_them_as_shapes_or_joints() -> None:
 
 def test_the_jaw_opens_as_far_as_the_file_says() -> None:
     _, arrays = read_npz(HEAD_FILE, FORMAT, VERSION)
-    assert pytest.approx(float(arrays["jaw_open"]), rel=0.01) == JAW_OPEN_ANGLE
+    assert pytest.approx(float(arrays["jaw_open"]), rel=0.03) == JAW_OPEN_ANGLE
 
 
 def test_gaze_is_the_same_to_both_sides() -> None:

@@ -62,8 +62,8 @@ def test_weights_of_the_head_of_earlier_versions_are_told_and_not_used(tmp_path:
 def seen_by(regressor: KaoRegressor, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     """What the network reads of ``pictures``."""
     seen: list[torch.Tensor] = []
-    regress = regressor._model.regress
-    monkeypatch.setattr(regressor._model, "regress", lambda images: seen.append(images) or regress(images))
+    read = regressor._model.read
+    monkeypatch.setattr(regressor._model, "read", lambda images: seen.append(images) or read(images))
     regressor.many(pictures)
     return torch.cat(seen)
 

@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     for group, names in _BY_GROUP.items()
 }
 ARKIT = tuple(name for names in GROUPS.values() for name in names)
-JAW_OPEN_ANGLE = 0.38  # radians about x at jawOpen = 1, as the file of the head human says too
+JAW_OPEN_ANGLE = 0.372  # radians about x at jawOpen = 1, as the file of the head human says too
 # name -> (joint, rotation vector at a coefficient of 1), for heads that turn jaw and eyes by joints
 ARKIT_JOINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
     "jawOpen": ("jaw", (JAW_OPEN_ANGLE, 0.0, 0.0)),

@@ -55,13 +55,16 @@ def load_head_of(performance: Performance, *, landmarks: bool = False, progress:
             "fit-image). Avatars that were trained with it still open."
         )
     source = performance.head_source
-    if source not in SHIPPED and not Path(source).expanduser().exists():
+    try:
+        head = load_head(source, landmarks=landmarks, progress=progress)
+    except InputError as error:
+        if source in SHIPPED or Path(source).expanduser().exists():
+            raise
         raise InputError(
             f"The head {performance.head!r} ({describe_head(performance)}) is missing: it was {source}. Put it there "
             "again or, under the same name, into the tracked folder or a folder above it; or track the clip (fit the "
             "photograph) again with --head and its new path."
-        )
-    head = load_head(performance.head_source, landmarks=landmarks, progress=progress)
+        ) from error
     fits = len(performance.vertex_offsets) == head.vertex_count and len(performance.shape) == head.shape_count
     if not fits or not same_head(head, performance):
         raise InputError(
