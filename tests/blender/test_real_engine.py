@@ -159,7 +159,7 @@ def test_a_fitted_head_is_the_engines_and_is_exported_as_it_stands(real, referen
     lines = (tmp_path / "head.obj").read_text().splitlines()
     written = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], float)
     # joints follow the sixteen directions that move them most (head_drivers), and the file holds whole micrometres
-    assert np.abs(shown(head) - space.to_blender(written)).max() < 3e-5
+    assert np.abs(shown(head) - space.to_blender(written)).max() < 1e-4
     assert bpy.ops.blendsplat.reset_sliders() == {"FINISHED"} and blocks["jawOpen"].value == 0
     assert np.abs(shown(head) - space.to_blender(want)).max() < 1e-6
 
