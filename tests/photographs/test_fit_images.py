@@ -258,9 +258,9 @@ class Told:
     def __init__(self, shape: float) -> None:
         self.shape, self.shown = shape, np.zeros(0)
 
-    def __call__(self, picture: np.ndarray) -> FacePrior:
-        self.shown = picture
-        return FacePrior(np.full(5, self.shape), np.zeros((1, 4)), np.zeros((1, 3)))
+    def many(self, pictures: list[np.ndarray], points: list[np.ndarray] | None = None) -> list[FacePrior]:
+        self.shown, self.points = pictures[0], points
+        return [FacePrior(np.full(5, self.shape), np.zeros((1, 4)), np.zeros((1, 3)))]
 
 
 def test_the_regressor_sees_the_framing_on_white_and_is_heard(
@@ -273,6 +273,9 @@ def test_the_regressor_sees_the_framing_on_white_and_is_heard(
         options = ImageFitOptions(head_model=head, regressor=told)
         assert fit_images([tmp_path / "a.png"], tmp_path / "o", options)["fits"][0]["method"] == "told"
         shapes.append(Performance.load(tmp_path / "o").shape[:5])
+    assert told.points is not None and told.points[0].shape == (478, 3)
+    nose, eyes = told.points[0][1], told.points[0][[33, 263]]
+    assert nose[2] < eyes[:, 2].min(), "smaller is nearer"
     assert told.shown.shape[0] == told.shown.shape[1] and told.shown[:12, :12].min() > 0.97
     assert 0.05 < (shapes[1] - shapes[0]).mean() < 1.5
 
@@ -322,7 +325,7 @@ def test_weights_for_another_head_are_refused(head: HeadModel, tmp_path: Path) -
     save_model(tmp_path / "own", tiny(head="human"))
     regressor = make_regressor(tmp_path / "own", head)
     assert regressor is not None and regressor.face_share == 0.28
-    seen = regressor(np.ones((512, 512, 3), np.float32))
+    seen = regressor.many([np.ones((512, 512, 3), np.float32)])[0]
     assert seen.shape.shape == (5,) and seen.expression.shape == (1, 4) and seen.jaw_pose.shape == (1, 3)
     assert make_regressor("none", head) is None
 

@@ -47,7 +47,7 @@ class Seer:
         shape = self.truth.shape + self.noise * self.rng.normal(size=self.truth.shape.shape)
         return FacePrior(shape, self.truth.expression[frame : frame + 1], self.truth.jaw_pose[frame : frame + 1])
 
-    def many(self, pictures: list[np.ndarray]) -> list[FacePrior]:
+    def many(self, pictures: list[np.ndarray], points: list[np.ndarray] | None = None) -> list[FacePrior]:
         return [self(picture) for picture in pictures]
 
 
@@ -285,7 +285,7 @@ def test_many_pictures_are_read_as_one_by_one(tmp_path):
     regressor = make_regressor(tmp_path / "own", human_head())
     assert regressor is not None
     pictures = list(np.random.default_rng(1).random((3, 64, 64, 3), np.float32))
-    for one, many in zip(map(regressor, pictures), regressor.many(pictures), strict=True):
+    for one, many in zip((regressor.many([p])[0] for p in pictures), regressor.many(pictures), strict=True):
         np.testing.assert_allclose(one.shape, many.shape, atol=2e-5)
         np.testing.assert_allclose(one.expression, many.expression, atol=2e-5)
         np.testing.assert_allclose(one.jaw_pose, many.jaw_pose, atol=2e-5)

@@ -19,6 +19,7 @@ from blendsplat.evaluation.scan_views import upright_scan
 from blendsplat.evaluation.scans import Scan
 from blendsplat.evaluation.surface import face_axes, outside_faces, with_rim
 from blendsplat.heads.closest_point import closest_on_mesh
+from blendsplat.heads.human import CHILD
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.progress import Progress
@@ -141,8 +142,11 @@ def nose_points(scan: Scan, count: int = POINTS, radius: float = RADIUS, seed: i
 
 
 def random_scan(head: HeadModel, seed: int) -> Scan:
-    """A random person of a head with landmarks (unit variance in every identity coefficient) as a scan."""
-    vertices, landmarks = neutral_mesh(head, np.random.default_rng(seed).normal(size=head.shape_count))
+    """A random adult of a head with landmarks (unit variance in every identity coefficient) as a scan."""
+    shape = np.random.default_rng(seed).normal(size=head.shape_count)
+    if CHILD in head.shape_names:
+        shape[head.shape_names.index(CHILD)] = 0
+    vertices, landmarks = neutral_mesh(head, shape)
     return Scan(vertices, head.faces.numpy(), landmarks)
 
 
