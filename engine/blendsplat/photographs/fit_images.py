@@ -17,7 +17,7 @@ import torch
 from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError, StorageError
 from blendsplat.fitting.face_crop import SIZE, cut_square, framing, paste_square, uprighted
 from blendsplat.fitting.face_prior import FacePrior, Regressor
-from blendsplat.fitting.fit import FitOptions, fit_clip
+from blendsplat.fitting.fit import SHARED_BIAS, FitOptions, fit_clip
 from blendsplat.fitting.skin_border import find_skin_border, padded
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head, stored_source
@@ -32,9 +32,10 @@ from blendsplat.photographs.photometric_refinement import cut_out, refine_on_pix
 from blendsplat.progress import Progress
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
-# With a regressor's reading the shape is held less; 0.12 to 0.9 were tried on generated people. For the bias see
-# fit_options.SHARED_BIAS.
-REGRESSED_SIGMA, REGRESSED_BIAS = 0.9, 3.0
+# How far the shape may leave what a regressor read, and fit_options.SHARED_BIAS beside it. Of several photographs of one
+# person a bias counts once for each: it does not shrink by being seen again, and sixteen views of a scan that were
+# taken as so many witnesses ended farther from it than the mean face.
+REGRESSED_SIGMA, REGRESSED_BIAS = 0.3, 3.0
 PIXELS_MAY_MOVE = 0.005  # of the eyes' distance: by how much pixels may worsen the mean landmark error
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
 MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
@@ -178,10 +179,10 @@ def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, optio
     prior = _joined([s.prior for s in group if s.prior is not None])
     wanted = FitOptions(
         focal=SHARED, centre=(SHARED / 2, SHARED / 2), smoothing=0.0, offsets=False, prior=prior, outline=True,
-        border=padded([_border(s) for s in group]),
+        border=padded([_border(s) for s in group]), shared_bias=SHARED_BIAS * len(group),
     )  # fmt: skip
     if prior is not None:
-        wanted = replace(wanted, shape_sigma=REGRESSED_SIGMA, shared_bias=REGRESSED_BIAS)
+        wanted = replace(wanted, shape_sigma=REGRESSED_SIGMA, shared_bias=REGRESSED_BIAS * len(group))
     try:
         whole = fit_clip(
             head, pixels, np.ones(len(group), bool), np.arange(len(group), dtype=float), int(SHARED), int(SHARED),
