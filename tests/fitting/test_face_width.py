@@ -242,3 +242,20 @@ def test_the_border_widens_a_face_that_landmarks_leave_as_it_is(head: HeadModel)
         widths[border is None] = np.ptp(projected(posed(head, torch.as_tensor(fit.shape)))[sides, 0])
     target = np.ptp(want[sides, 0])
     assert abs(widths[False] - target) < 0.7 * abs(widths[True] - target)
+
+
+def test_a_clips_borders_are_asked_frame_by_frame_and_say_the_same(head: HeadModel) -> None:
+    seen = projected(head.landmarks_of(posed(head, torch.zeros(head.shape_count))[None])).repeat(3, 0)
+    found, asked = border_of(head, broad(head)), []
+
+    def borders(frame: int) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(frame)
+        return found
+
+    options = FitOptions(focal=FOCAL, smoothing=0, offsets=False, shared_bias=3.0)
+    told = FitOptions(focal=FOCAL, smoothing=0, offsets=False, shared_bias=3.0, border=padded([found] * 3))
+    arguments = head, seen, np.ones(3, bool), np.arange(3) / 25, SIZE, SIZE
+    fit = fit_clip(*arguments, options, borders=borders)
+    assert sorted(set(asked)) == [0, 1, 2]
+    np.testing.assert_allclose(fit.shape, fit_clip(*arguments, told).shape, atol=1e-5)
+    assert np.abs(fit.shape - fit_clip(*arguments, options).shape).max() > 0.02
