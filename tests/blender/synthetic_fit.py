@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import oracle
+
 import synthetic
 
 IDENTITIES = ("nose_length", 'jaw "wide" ü', "ear_size", "still")

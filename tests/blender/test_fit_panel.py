@@ -11,13 +11,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-import synthetic
 from blender_addon import preferences
 from blender_addon.client import jobs, session, weights_check
 from blender_addon.scene import fit_scene
 from blender_addon.ui import photographs
 from blender_addon.ui.operators import common, track
 from blender_addon.ui.operators import fit_image as operators
+
+import synthetic
 
 BLACK = np.zeros((8, 8, 3), np.uint8)
 FAKE = Path(__file__).with_name("fake_engine.py")

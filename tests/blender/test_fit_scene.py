@@ -11,11 +11,12 @@ import bpy
 import numpy as np
 import oracle
 import pytest
-import synthetic
 import synthetic_fit
 from blender_addon import formats, space
 from blender_addon.render import camera as cameras
 from blender_addon.scene import fit_scene, head_rig, photo_material, photo_projection
+
+import synthetic
 
 
 def answer(folder: Path):

@@ -8,11 +8,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-import synthetic
 from blender_addon import formats
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, head_rig, keyframes, learned_keys
 from blender_addon.scene.weight_network import HeadState
+
+import synthetic
 
 FPS = 25.0
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-import synthetic
 from blender_addon import formats, space
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, head_rig, retarget
 from blender_addon.scene.retarget import Reference
 from blender_addon.scene.weight_network import HeadState, WeightNetwork
 from blender_addon.ui.operators import avatar as operators
+
+import synthetic
 
 DELTAS = ("delta_positions", "delta_quats", "delta_colors")
 

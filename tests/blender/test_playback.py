@@ -7,10 +7,11 @@ import time
 
 import bpy
 import pytest
-import synthetic
 from blender_addon import formats
 from blender_addon.render import gather
 from blender_addon.scene import avatar_nodes, avatar_rig, head_rig
+
+import synthetic
 
 
 @pytest.mark.slow

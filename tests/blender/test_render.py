@@ -9,12 +9,13 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-import synthetic
 from blender_addon import formats
 from blender_addon.client import session
 from blender_addon.render import camera, gather
 from blender_addon.render import engine as render_engine
 from blender_addon.scene import avatar_rig
+
+import synthetic
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 

@@ -7,11 +7,12 @@ import bpy
 import numpy as np
 import oracle
 import pytest
-import synthetic
 from blender_addon import formats, space
 from blender_addon.render import gather
 from blender_addon.scene import avatar_nodes, avatar_rig, head_rig, matched_camera
 from blender_addon.ui import operators
+
+import synthetic
 
 FPS = 25.0
 
