@@ -78,5 +78,6 @@ def test_the_shipped_network_reads_points_where_it_gets_them(rest: np.ndarray) -
     alone, broad, slim = (regressor.many([picture], given)[0].shape for given in (None, [wide], [narrow]))
     assert not np.allclose(alone, broad)
     head = human_head()
-    across = (head.shape_directions[:, head.regions["face"], 0] * np.sign(head.template[head.regions["face"], 0])).mean(1)
+    face = head.regions["face"]
+    across = (head.shape_directions[:, face, 0] * np.sign(head.template[face, 0])).mean(1)
     assert float(across.numpy() @ (broad - slim)) > 0.0005, "a broad face is read as a broader one"
