@@ -26,7 +26,7 @@ from scipy.spatial import cKDTree
 from blendsplat.errors import InputError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.arkit import EYE_LOOKS, SIDES, counterparts, has_jaw, is_arkit, joint_rotations
-from blendsplat.heads.head_map import HeadMap, map_heads, rigid_motion, spread_over
+from blendsplat.heads.head_map import FACE, HeadMap, map_heads, rigid_motion, spread_over
 from blendsplat.heads.model import (
     JAW_JOINT,
     JOINTS,
@@ -107,8 +107,9 @@ def convert_performance(
     distinct, back = np.unique(shown, return_inverse=True)
     frames = _Frames.of(performance, distinct)
     places = _Places.of(head_map, source, target, performance, person)
+    measured = _Places.measured(head_map, source, target, performance, person)
     by_names = how == "names" or (how == "auto" and is_arkit(source) and is_arkit(target))
-    carried = _carry(frames, places, person, by_names, progress)
+    carried = _carry(frames, places, _Names.of(measured), person, by_names, progress)
     kept = performance.valid[distinct] if performance.valid.any() else np.ones(len(distinct), bool)
     if kept.any():
         errors = _errors(frames.params(kept), carried.params(kept), places) / MM
@@ -304,13 +305,35 @@ class _Places:
     def of(
         cls, head_map: HeadMap, source: HeadModel, target: HeadModel, performance: Performance, person: _Person
     ) -> _Places:
+        """PLACES of the target's face: what is compared frame by frame."""
         rows = np.flatnonzero(head_map.face)
         if not len(rows):
             rows = np.arange(len(head_map.vertices))
         if len(rows) > PLACES:
             rows = np.sort(np.random.default_rng(0).choice(rows, PLACES, replace=False))
         looked_at = region_mask(target, *LOOKED_AT)[head_map.vertices[rows]]
-        weights = head_map.trust[rows] * head_map.area[rows] * np.where(looked_at, FEATURES_COUNT, 1.0)
+        return cls._at_rows(head_map, source, target, performance, person, rows, looked_at.astype(np.float64))
+
+    @classmethod
+    def measured(
+        cls, head_map: HeadMap, source: HeadModel, target: HeadModel, performance: Performance, person: _Person
+    ) -> _Places:
+        """Every place that is face on both heads: what expressions' amounts are measured on. Few places, or a forehead
+        that only one head counts to its face, say another ratio on the way back than on the way there."""
+        rows = np.flatnonzero(head_map.face & (_share_of_source(head_map, source, *FACE) > 0.5))
+        if not len(rows):
+            rows = np.arange(len(head_map.vertices))
+        ours = region_mask(target, *LOOKED_AT)[head_map.vertices[rows]]
+        looked_at = (ours + _share_of_source(head_map, source, *LOOKED_AT)[rows]) / 2
+        return cls._at_rows(head_map, source, target, performance, person, rows, looked_at)
+
+    @classmethod
+    def _at_rows(
+        cls, head_map: HeadMap, source: HeadModel, target: HeadModel, performance: Performance, person: _Person,
+        rows: np.ndarray, looked_at: np.ndarray,
+    ) -> _Places:  # fmt: skip
+        """The map's places ``rows`` [P]; looked_at [P]: how far each belongs to what speaks, 0 to 1."""
+        weights = head_map.trust[rows] * head_map.area[rows] * (1 + (FEATURES_COUNT - 1) * looked_at)
         corners, mix = head_map.vertices[rows][:, None], np.ones((len(rows), 1))
         return cls(
             _at(_built_in(source, performance.shape, performance.vertex_offsets), head_map.corners[rows],
@@ -318,6 +341,13 @@ class _Places:
             _at(_built_in(target, person.shape, person.offsets), corners, mix),
             WITNESSES / NEAR**2 * weights / weights.sum(),
         )  # fmt: skip
+
+
+def _share_of_source(head_map: HeadMap, source: HeadModel, *regions: str) -> np.ndarray:
+    """How far each place [P] lies in these regions of the source, 0 to 1."""
+    inside = region_mask(source, *regions).astype(np.float64)
+    share: np.ndarray = (inside[head_map.corners] * head_map.barycentrics).sum(1)
+    return share
 
 
 def _at(head: HeadModel, corners: np.ndarray, mix: np.ndarray) -> HeadModel:
@@ -339,11 +369,13 @@ def _at(head: HeadModel, corners: np.ndarray, mix: np.ndarray) -> HeadModel:
     )
 
 
-def _carry(frames: _Frames, places: _Places, person: _Person, by_names: bool, progress: Progress) -> _Frames:
+def _carry(
+    frames: _Frames, places: _Places, names: _Names, person: _Person, by_names: bool, progress: Progress
+) -> _Frames:
     """The frames' expressions, jaw, eyes, and where the head is, for the target."""
     source, target = places.source, places.target
     eyes = _rotvecs(person.rotation @ _matrices(frames.eyes_pose))  # their axes look ahead at rest on both heads
-    named = _Names.of(places).carried(frames)
+    named = names.carried(frames)
     solver = _ExpressionFit.of(places)
     carried = _Frames(
         named.expression, frames.root_pose, frames.neck_pose, named.jaw_pose, eyes, named.eyelids, frames.translation
