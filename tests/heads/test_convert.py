@@ -77,6 +77,12 @@ def value(performance: Performance, name: str, frame: int = 0) -> float:
     return float(performance.expression[frame, performance.expression_names.index(name)])
 
 
+def middle_of_ball(points: np.ndarray) -> np.ndarray:
+    """Of the sphere nearest to points [N,3]."""
+    points = points.astype(np.float64)
+    return np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None)[0][:3]
+
+
 def test_the_same_head_keeps_every_number(human: HeadModel) -> None:
     before = lively(human)
     before.vertex_offsets = np.random.default_rng(0).normal(size=before.vertex_offsets.shape).astype(np.float32) * 1e-3
@@ -111,8 +117,10 @@ def test_the_gaze_keeps_its_direction(human: HeadModel, maps) -> None:
 
     angle = torch.rad2deg(torch.acos((gaze(before) * gaze(after)).sum(-1).clamp(-1, 1)))
     assert float(angle.max()) < 0.5
-    centres = [head_vertices(p, h)[:, h.regions["left_eyeball"]].mean(1) for p, h in ((before, human), (after, other))]
-    assert np.linalg.norm(centres[0] - centres[1], axis=1).max() < 2.5e-3
+    # the part of a ball that is modelled turns with the axes, the middle of the ball does not
+    balls = (head_vertices(p, h)[:, h.regions["left_eyeball"]] for p, h in ((before, human), (after, other)))
+    centres = [np.stack([middle_of_ball(points) for points in ball]) for ball in balls]
+    assert np.linalg.norm(centres[0] - centres[1], axis=1).max() < 0.3e-3
 
 
 def test_amounts_are_measured_and_blinks_are_not(human: HeadModel, maps) -> None:
@@ -224,18 +232,36 @@ def test_a_persons_offsets_come_along(human: HeadModel, maps, ict: HeadModel) ->
     assert apart(human, before, back).mean() < 0.2
 
 
-def test_eyeballs_lie_behind_lids_that_close(human: HeadModel, maps, ict: HeadModel) -> None:
-    before = lively(human, 2)
+@pytest.mark.parametrize("pair", ["human ict", "ict human"])
+def test_eyeballs_lie_behind_lids_that_close(human: HeadModel, maps, ict: HeadModel, pair: str) -> None:
+    source, target = ({"human": human, "ict": ict}[name] for name in pair.split())
+    before = lively(source, 2)
     for name in ("expression", "jaw_pose", "eyes_pose", "neck_pose"):
         getattr(before, name)[:] = 0
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-        before.expression[1, human.expression_names.index(name)] = 1
-    after = convert_performance(before, human, ict, head_map=maps(human, ict))
-    vertices, K = torch.as_tensor(head_vertices(after, ict)), torch.as_tensor(after.K).expand(2, 3, 3)
-    seen, _, _ = rasterize_mesh(vertices, ict.faces, torch.eye(4).expand(2, 4, 4), K, after.width, after.height)
-    eyeball = np.append(region_mask(ict, "left_eyeball", "right_eyeball")[ict.faces.numpy()].all(1), False)
+        before.expression[1, source.expression_names.index(name)] = 1
+    after = convert_performance(before, source, target, head_map=maps(source, target))
+    vertices, K = torch.as_tensor(head_vertices(after, target)), torch.as_tensor(after.K).expand(2, 3, 3)
+    seen, _, _ = rasterize_mesh(vertices, target.faces, torch.eye(4).expand(2, 4, 4), K, after.width, after.height)
+    eyeball = np.append(region_mask(target, "left_eyeball", "right_eyeball")[target.faces.numpy()].all(1), False)
     opened, shut = eyeball[seen.numpy()].sum((1, 2))
     assert opened > 300 and shut < 0.05 * opened
+
+
+@pytest.mark.parametrize("pair", ["human turned", "human ict", "ict human"])
+def test_eyeballs_keep_their_size(human: HeadModel, maps, ict: HeadModel, pair: str) -> None:
+    heads = {"human": human, "ict": ict, "turned": turned_head(human)}
+    source, target = (heads[name] for name in pair.split())
+
+    def width(of: Performance, head: HeadModel) -> float:
+        return float(np.ptp(head_vertices(of, head)[0, head.regions["left_eyeball"], 0]))
+
+    before = still(source)
+    after = convert_performance(before, source, target, head_map=maps(source, target))
+    back = convert_performance(after, target, source, head_map=maps(target, source))
+    there, again = width(after, target) / width(before, source), width(back, source) / width(before, source)
+    least, most = (0.99, 1.01) if "turned" in pair else (0.88, 1.05)  # lids of another head may need a smaller one
+    assert least < there < most and max(least, 0.93) < again < 1.01
 
 
 def test_flags_times_and_camera_stay(human: HeadModel, maps, tmp_path: Path) -> None:

@@ -261,7 +261,8 @@ def _eyeball(person: HeadModel, side: int) -> _Ball:
 
 
 def _move_eyeball(offsets: np.ndarray, target: HeadModel, shape: np.ndarray, side: int, goal: _Ball) -> None:
-    """Give the target's eyeball the source's place and size, or a little less, so that its lids close over it."""
+    """Give the target's eyeball the source's place and size, or a little less, so that its lids close over it as they
+    do over the eyeball that the target has by itself (lids have an inner side, which reaches into it)."""
     bare = _built_in(target, shape, offsets * 0)
     own = _eyeball(bare, side)
     if own.radius == 0:
@@ -269,12 +270,22 @@ def _move_eyeball(offsets: np.ndarray, target: HeadModel, shape: np.ndarray, sid
     region = bare.regions[EYEBALLS[side]]
     points = bare.template.double().numpy()[region]
     placed = (goal.radius / own.radius if goal.radius > 0 else 1.0) * (points - own.centre)
-    lids = _closed_lids(_built_in(target, shape, offsets), side) - goal.centre
-    before, covered = (array[array[:, 2] > AHEAD * np.linalg.norm(array, axis=1)] for array in (placed, lids))
-    if len(before) and len(covered):
-        front, clear = np.linalg.norm(before, axis=1).max(), np.quantile(np.linalg.norm(covered, axis=1), 0.05)
-        placed = placed * np.clip(clear / front, LEAST_EYEBALL, 1.0)
+    by_itself = _clearance(points - own.centre, _closed_lids(bare, side) - own.centre)
+    here = _clearance(placed, _closed_lids(_built_in(target, shape, offsets), side) - goal.centre)
+    if by_itself is not None and here is not None:
+        placed = placed * np.clip(here / min(by_itself, 1.0), LEAST_EYEBALL, 1.0)
     offsets[region] = goal.centre + placed - points
+
+
+def _clearance(ball: np.ndarray, lids: np.ndarray) -> float | None:
+    """How far from the eye's centre closed lids [N,3] lie, over how far the eyeball [M,3] reaches, both from that
+    centre and straight ahead; None where nothing lies ahead."""
+    ahead, covered = (
+        np.linalg.norm(part, axis=1)[part[:, 2] > AHEAD * np.linalg.norm(part, axis=1)] for part in (ball, lids)
+    )
+    if not len(ahead) or not len(covered):
+        return None
+    return float(np.quantile(covered, 0.05) / ahead.max())
 
 
 def _closed_lids(person: HeadModel, side: int) -> np.ndarray:
