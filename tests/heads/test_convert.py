@@ -77,6 +77,12 @@ def value(performance: Performance, name: str, frame: int = 0) -> float:
     return float(performance.expression[frame, performance.expression_names.index(name)])
 
 
+def middle_of_ball(points: np.ndarray) -> np.ndarray:
+    """Of the sphere nearest to points [N,3]."""
+    points = points.astype(np.float64)
+    return np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None)[0][:3]
+
+
 def test_the_same_head_keeps_every_number(human: HeadModel) -> None:
     before = lively(human)
     before.vertex_offsets = np.random.default_rng(0).normal(size=before.vertex_offsets.shape).astype(np.float32) * 1e-3
@@ -111,8 +117,10 @@ def test_the_gaze_keeps_its_direction(human: HeadModel, maps) -> None:
 
     angle = torch.rad2deg(torch.acos((gaze(before) * gaze(after)).sum(-1).clamp(-1, 1)))
     assert float(angle.max()) < 0.5
-    centres = [head_vertices(p, h)[:, h.regions["left_eyeball"]].mean(1) for p, h in ((before, human), (after, other))]
-    assert np.linalg.norm(centres[0] - centres[1], axis=1).max() < 2.5e-3
+    # the part of a ball that is modelled turns with the axes, the middle of the ball does not
+    balls = (head_vertices(p, h)[:, h.regions["left_eyeball"]] for p, h in ((before, human), (after, other)))
+    centres = [np.stack([middle_of_ball(points) for points in ball]) for ball in balls]
+    assert np.linalg.norm(centres[0] - centres[1], axis=1).max() < 0.3e-3
 
 
 def test_amounts_are_measured_and_blinks_are_not(human: HeadModel, maps) -> None:
@@ -153,25 +161,37 @@ def test_jaw_and_gaze_as_shapes_and_as_joints(human: HeadModel, maps, ict: HeadM
 
 
 def test_one_shape_or_one_for_each_side(human: HeadModel, maps, ict: HeadModel) -> None:
-    both = convert_performance(still(human, browInnerUp=0.3), human, ict, head_map=maps(human, ict))
+    both = convert_performance(still(human, browInnerUp=0.5), human, ict, head_map=maps(human, ict))
     assert value(both, "browInnerUpLeft") == pytest.approx(value(both, "browInnerUpRight"), rel=0.02)
-    assert value(both, "browInnerUpLeft") > 0.1
+    assert value(both, "browInnerUpLeft") > 0.15
     back = convert_performance(both, ict, human, head_map=maps(ict, human))
-    assert value(back, "browInnerUp") == pytest.approx(0.3, abs=0.09)
+    assert value(back, "browInnerUp") == pytest.approx(0.5, abs=0.04)
+
+
+def test_an_amount_comes_back(human: HeadModel, maps, ict: HeadModel) -> None:
+    # each alone, small enough for either head's range; what has no name of its own on the other head is not asked
+    shared = [name for name in human.expression_names if counterparts(name, ict.expression_names)]
+    before = still(human, len(shared))
+    for frame, name in enumerate(shared):
+        before.expression[frame, human.expression_names.index(name)] = 0.25
+    there = convert_performance(before, human, ict, "", "names", maps(human, ict))
+    back = convert_performance(there, ict, human, "", "names", maps(ict, human))
+    came = {name: value(back, name, frame) / 0.25 for frame, name in enumerate(shared)}
+    assert len(shared) > 35 and {name: share for name, share in came.items() if not 0.92 < share < 1.08} == {}
 
 
 # what was measured, with a third of room
 @pytest.mark.parametrize(
     ("pair", "how", "there", "there_and_back"),
     [
-        ("human ict", "names", 1.3, 0.6),
-        ("human ict", "vertices", 1.1, 0.85),
-        ("ict human", "names", 2.1, 1.2),
-        ("ict human", "vertices", 1.6, 1.35),
-        ("human flame", "auto", 0.1, 0.1),
-        ("flame human", "auto", 0.35, 0.35),
-        ("ict flame", "auto", 1.4, 1.1),
-        ("flame ict", "auto", 1.15, 1.0),
+        ("human ict", "names", 1.25, 0.25),
+        ("human ict", "vertices", 0.9, 0.7),
+        ("ict human", "names", 2.2, 0.65),
+        ("ict human", "vertices", 1.6, 1.25),
+        ("human flame", "auto", 0.06, 0.06),
+        ("flame human", "auto", 0.3, 0.3),
+        ("ict flame", "auto", 1.1, 0.8),
+        ("flame ict", "auto", 1.1, 1.05),
     ],
 )
 def test_round_trips(human: HeadModel, maps, ict: HeadModel, pair, how, there, there_and_back) -> None:
@@ -212,18 +232,36 @@ def test_a_persons_offsets_come_along(human: HeadModel, maps, ict: HeadModel) ->
     assert apart(human, before, back).mean() < 0.2
 
 
-def test_eyeballs_lie_behind_lids_that_close(human: HeadModel, maps, ict: HeadModel) -> None:
-    before = lively(human, 2)
+@pytest.mark.parametrize("pair", ["human ict", "ict human"])
+def test_eyeballs_lie_behind_lids_that_close(human: HeadModel, maps, ict: HeadModel, pair: str) -> None:
+    source, target = ({"human": human, "ict": ict}[name] for name in pair.split())
+    before = lively(source, 2)
     for name in ("expression", "jaw_pose", "eyes_pose", "neck_pose"):
         getattr(before, name)[:] = 0
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-        before.expression[1, human.expression_names.index(name)] = 1
-    after = convert_performance(before, human, ict, head_map=maps(human, ict))
-    vertices, K = torch.as_tensor(head_vertices(after, ict)), torch.as_tensor(after.K).expand(2, 3, 3)
-    seen, _, _ = rasterize_mesh(vertices, ict.faces, torch.eye(4).expand(2, 4, 4), K, after.width, after.height)
-    eyeball = np.append(region_mask(ict, "left_eyeball", "right_eyeball")[ict.faces.numpy()].all(1), False)
+        before.expression[1, source.expression_names.index(name)] = 1
+    after = convert_performance(before, source, target, head_map=maps(source, target))
+    vertices, K = torch.as_tensor(head_vertices(after, target)), torch.as_tensor(after.K).expand(2, 3, 3)
+    seen, _, _ = rasterize_mesh(vertices, target.faces, torch.eye(4).expand(2, 4, 4), K, after.width, after.height)
+    eyeball = np.append(region_mask(target, "left_eyeball", "right_eyeball")[target.faces.numpy()].all(1), False)
     opened, shut = eyeball[seen.numpy()].sum((1, 2))
     assert opened > 300 and shut < 0.05 * opened
+
+
+@pytest.mark.parametrize("pair", ["human turned", "human ict", "ict human"])
+def test_eyeballs_keep_their_size(human: HeadModel, maps, ict: HeadModel, pair: str) -> None:
+    heads = {"human": human, "ict": ict, "turned": turned_head(human)}
+    source, target = (heads[name] for name in pair.split())
+
+    def width(of: Performance, head: HeadModel) -> float:
+        return float(np.ptp(head_vertices(of, head)[0, head.regions["left_eyeball"], 0]))
+
+    before = still(source)
+    after = convert_performance(before, source, target, head_map=maps(source, target))
+    back = convert_performance(after, target, source, head_map=maps(target, source))
+    there, again = width(after, target) / width(before, source), width(back, source) / width(before, source)
+    least, most = (0.99, 1.01) if "turned" in pair else (0.88, 1.05)  # lids of another head may need a smaller one
+    assert least < there < most and max(least, 0.93) < again < 1.01
 
 
 def test_flags_times_and_camera_stay(human: HeadModel, maps, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from scipy.spatial import cKDTree
 from blendsplat.errors import InputError
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.arkit import EYE_LOOKS, SIDES, counterparts, has_jaw, is_arkit, joint_rotations
-from blendsplat.heads.head_map import HeadMap, map_heads, rigid_motion, spread_over
+from blendsplat.heads.head_map import FACE, HeadMap, map_heads, rigid_motion, spread_over
 from blendsplat.heads.model import (
     JAW_JOINT,
     JOINTS,
@@ -107,8 +107,9 @@ def convert_performance(
     distinct, back = np.unique(shown, return_inverse=True)
     frames = _Frames.of(performance, distinct)
     places = _Places.of(head_map, source, target, performance, person)
+    measured = _Places.measured(head_map, source, target, performance, person)
     by_names = how == "names" or (how == "auto" and is_arkit(source) and is_arkit(target))
-    carried = _carry(frames, places, person, by_names, progress)
+    carried = _carry(frames, places, _Names.of(measured), person, by_names, progress)
     kept = performance.valid[distinct] if performance.valid.any() else np.ones(len(distinct), bool)
     if kept.any():
         errors = _errors(frames.params(kept), carried.params(kept), places) / MM
@@ -260,7 +261,8 @@ def _eyeball(person: HeadModel, side: int) -> _Ball:
 
 
 def _move_eyeball(offsets: np.ndarray, target: HeadModel, shape: np.ndarray, side: int, goal: _Ball) -> None:
-    """Give the target's eyeball the source's place and size, or a little less, so that its lids close over it."""
+    """Give the target's eyeball the source's place and size, or a little less, so that its lids close over it as they
+    do over the eyeball that the target has by itself (lids have an inner side, which reaches into it)."""
     bare = _built_in(target, shape, offsets * 0)
     own = _eyeball(bare, side)
     if own.radius == 0:
@@ -268,12 +270,22 @@ def _move_eyeball(offsets: np.ndarray, target: HeadModel, shape: np.ndarray, sid
     region = bare.regions[EYEBALLS[side]]
     points = bare.template.double().numpy()[region]
     placed = (goal.radius / own.radius if goal.radius > 0 else 1.0) * (points - own.centre)
-    lids = _closed_lids(_built_in(target, shape, offsets), side) - goal.centre
-    before, covered = (array[array[:, 2] > AHEAD * np.linalg.norm(array, axis=1)] for array in (placed, lids))
-    if len(before) and len(covered):
-        front, clear = np.linalg.norm(before, axis=1).max(), np.quantile(np.linalg.norm(covered, axis=1), 0.05)
-        placed = placed * np.clip(clear / front, LEAST_EYEBALL, 1.0)
+    by_itself = _clearance(points - own.centre, _closed_lids(bare, side) - own.centre)
+    here = _clearance(placed, _closed_lids(_built_in(target, shape, offsets), side) - goal.centre)
+    if by_itself is not None and here is not None:
+        placed = placed * np.clip(here / min(by_itself, 1.0), LEAST_EYEBALL, 1.0)
     offsets[region] = goal.centre + placed - points
+
+
+def _clearance(ball: np.ndarray, lids: np.ndarray) -> float | None:
+    """How far from the eye's centre closed lids [N,3] lie, over how far the eyeball [M,3] reaches, both from that
+    centre and straight ahead; None where nothing lies ahead."""
+    ahead, covered = (
+        np.linalg.norm(part, axis=1)[part[:, 2] > AHEAD * np.linalg.norm(part, axis=1)] for part in (ball, lids)
+    )
+    if not len(ahead) or not len(covered):
+        return None
+    return float(np.quantile(covered, 0.05) / ahead.max())
 
 
 def _closed_lids(person: HeadModel, side: int) -> np.ndarray:
@@ -304,13 +316,35 @@ class _Places:
     def of(
         cls, head_map: HeadMap, source: HeadModel, target: HeadModel, performance: Performance, person: _Person
     ) -> _Places:
+        """PLACES of the target's face: what is compared frame by frame."""
         rows = np.flatnonzero(head_map.face)
         if not len(rows):
             rows = np.arange(len(head_map.vertices))
         if len(rows) > PLACES:
             rows = np.sort(np.random.default_rng(0).choice(rows, PLACES, replace=False))
         looked_at = region_mask(target, *LOOKED_AT)[head_map.vertices[rows]]
-        weights = head_map.trust[rows] * head_map.area[rows] * np.where(looked_at, FEATURES_COUNT, 1.0)
+        return cls._at_rows(head_map, source, target, performance, person, rows, looked_at.astype(np.float64))
+
+    @classmethod
+    def measured(
+        cls, head_map: HeadMap, source: HeadModel, target: HeadModel, performance: Performance, person: _Person
+    ) -> _Places:
+        """Every place that is face on both heads: what expressions' amounts are measured on. Few places, or a forehead
+        that only one head counts to its face, say another ratio on the way back than on the way there."""
+        rows = np.flatnonzero(head_map.face & (_share_of_source(head_map, source, *FACE) > 0.5))
+        if not len(rows):
+            rows = np.arange(len(head_map.vertices))
+        ours = region_mask(target, *LOOKED_AT)[head_map.vertices[rows]]
+        looked_at = (ours + _share_of_source(head_map, source, *LOOKED_AT)[rows]) / 2
+        return cls._at_rows(head_map, source, target, performance, person, rows, looked_at)
+
+    @classmethod
+    def _at_rows(
+        cls, head_map: HeadMap, source: HeadModel, target: HeadModel, performance: Performance, person: _Person,
+        rows: np.ndarray, looked_at: np.ndarray,
+    ) -> _Places:  # fmt: skip
+        """The map's places ``rows`` [P]; looked_at [P]: how far each belongs to what speaks, 0 to 1."""
+        weights = head_map.trust[rows] * head_map.area[rows] * (1 + (FEATURES_COUNT - 1) * looked_at)
         corners, mix = head_map.vertices[rows][:, None], np.ones((len(rows), 1))
         return cls(
             _at(_built_in(source, performance.shape, performance.vertex_offsets), head_map.corners[rows],
@@ -318,6 +352,13 @@ class _Places:
             _at(_built_in(target, person.shape, person.offsets), corners, mix),
             WITNESSES / NEAR**2 * weights / weights.sum(),
         )  # fmt: skip
+
+
+def _share_of_source(head_map: HeadMap, source: HeadModel, *regions: str) -> np.ndarray:
+    """How far each place [P] lies in these regions of the source, 0 to 1."""
+    inside = region_mask(source, *regions).astype(np.float64)
+    share: np.ndarray = (inside[head_map.corners] * head_map.barycentrics).sum(1)
+    return share
 
 
 def _at(head: HeadModel, corners: np.ndarray, mix: np.ndarray) -> HeadModel:
@@ -339,11 +380,13 @@ def _at(head: HeadModel, corners: np.ndarray, mix: np.ndarray) -> HeadModel:
     )
 
 
-def _carry(frames: _Frames, places: _Places, person: _Person, by_names: bool, progress: Progress) -> _Frames:
+def _carry(
+    frames: _Frames, places: _Places, names: _Names, person: _Person, by_names: bool, progress: Progress
+) -> _Frames:
     """The frames' expressions, jaw, eyes, and where the head is, for the target."""
     source, target = places.source, places.target
     eyes = _rotvecs(person.rotation @ _matrices(frames.eyes_pose))  # their axes look ahead at rest on both heads
-    named = _Names.of(places).carried(frames)
+    named = names.carried(frames)
     solver = _ExpressionFit.of(places)
     carried = _Frames(
         named.expression, frames.root_pose, frames.neck_pose, named.jaw_pose, eyes, named.eyelids, frames.translation

@@ -35,7 +35,7 @@ FLATTENED = 0.2  # area over the usual one, below which skin was pressed flat: a
 LEADS = (0.5, 0.05)  # a landmark's weight in the first rounds and the last, over that of the skin it stands for
 EAR_GROWS = 1.5  # at most, along each axis
 _INSIDE = ("left_eyeball", "right_eyeball", "teeth_upper", "teeth_lower", "tongue", "mouth_interior")
-_FACE = ("face", "nose", "lips", "left_eyelids", "right_eyelids")
+FACE = ("face", "nose", "lips", "left_eyelids", "right_eyelids")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def map_heads(source: HeadModel, target: HeadModel, progress: Progress | None = 
     kept = trust > 0.1
     index = index[kept]
     return HeadMap(
-        index, theirs[face[kept]], barycentrics[kept], trust[kept], area[index], region_mask(target, *_FACE)[index]
+        index, theirs[face[kept]], barycentrics[kept], trust[kept], area[index], region_mask(target, *FACE)[index]
     )
 
 
