@@ -5,8 +5,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import bpy
+import numpy as np
 import pytest
-from blender_addon.scene import arkit
+import synthetic_fit
+from blender_addon import formats
+from blender_addon.scene import arkit, head_rig
 from blender_addon.ui.panels.layout import sliders
 
 
@@ -69,3 +73,17 @@ def test_arkits_sliders_are_in_groups_and_the_small_ones_begin_folded():
     folded = Layout(unfold=False)
     sliders(folded, head(*arkit.NAMES), lambda name: True)
     assert folded.drawn["Brows"] and not folded.drawn["Tongue"]
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.4, -1, 1), (-1.3, -2, 2)])
+def test_the_step_to_a_child_goes_once_to_both_sides(scene, value, low, high):
+    """At three times a child's difference from an adult there is no face any more."""
+    meta, arrays = synthetic_fit.identity_head()
+    meta["shape_names"] = ["identity_01", "child", *meta["shape_names"][2:]]
+    shape = np.array([0.5, value, 0, 0], np.float32)
+    rig = formats.rig_from(meta, arrays | {"rig.shape": shape}, "human")
+    made = head_rig.build_head(bpy.context, rig, "Human", np.zeros(len(rig.expression_names)))
+    keys = made.data.shape_keys.key_blocks
+    assert (keys["identity child"].slider_min, keys["identity child"].slider_max) == (low, high)
+    assert keys["identity child"].value == pytest.approx(value)
+    assert (keys["identity 01"].slider_min, keys["identity 01"].slider_max) == (-3, 3)
