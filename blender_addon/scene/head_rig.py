@@ -37,6 +37,7 @@ _LENGTHS = (0.06, 0.08, 0.05, 0.025, 0.025)
 EYELID_KEYS = ("Eyelid L", "Eyelid R")
 PLAIN_SKIN = "blendsplat_skin"  # on a material that nobody has worked on yet
 _CUSTOM = "blendsplat_data"
+_CHILD = "child"  # the direction of shape of the head that ships at which 1 is a child's face
 
 
 def rig_id(rig: Rig) -> str:
@@ -236,7 +237,9 @@ def _add_shape_keys(head: bpy.types.Object, rig: Rig) -> None:
             _add_key(head, eyelid, basis + to_blender(directions), 0.0, 1.0)
     for name, directions, value in zip(rig.shape_names, rig.shape_directions, rig.shape, strict=True):
         if np.abs(directions).max() > 1e-7:
-            key = _add_key(head, identity_key(name), basis + to_blender(directions), *_identity_range(float(value)))
+            key = _add_key(
+                head, identity_key(name), basis + to_blender(directions), *_identity_range(name, float(value))
+            )
             key.value = float(value)
     for index, directions in enumerate(rig.pose_directions):
         if np.abs(directions).max() > 1e-7:
@@ -253,9 +256,10 @@ def _add_key(head: bpy.types.Object, name: str, positions: np.ndarray, low: floa
     return key
 
 
-def _identity_range(value: float) -> tuple[float, float]:
-    """Three standard deviations to both sides, and room for an unusual person's own number."""
-    widest = max(3.0, np.ceil(abs(value)))
+def _identity_range(name: str, value: float) -> tuple[float, float]:
+    """Three standard deviations to both sides (of the step from an adult to a child: one, as faces end there), and room
+    for an unusual person's own number."""
+    widest = max(1.0 if name == _CHILD else 3.0, np.ceil(abs(value)))
     return -widest, widest
 
 

@@ -45,9 +45,10 @@ def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: 
 
 def sliders(layout: bpy.types.UILayout, head: bpy.types.Object, shown: Callable[[str], bool]) -> None:
     """The head's shape keys whose names are to be shown, ARKit's in groups that fold; never the correctives, which the
-    bones drive. ``layout``: a panel's own."""
+    bones drive. What bears a name (a child's face, lids) is above what is only numbered. ``layout``: a panel's own."""
     blocks = head.data.shape_keys.key_blocks
     names = [key.name for key in blocks[1:] if not key.name.startswith("corrective ") and shown(key.name)]
+    names.sort(key=lambda name: name[-1:].isdigit())
     groups = arkit.in_groups(names)
     for group, members in groups.items():
         body = layout
