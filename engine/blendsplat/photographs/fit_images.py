@@ -32,8 +32,9 @@ from blendsplat.photographs.photometric_refinement import cut_out, refine_on_pix
 from blendsplat.progress import Progress
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
-# How far the shape may leave what a regressor read, and fit_options.SHARED_BIAS beside it: 0.3 to 0.9 are alike on a scan,
-# and the less it is held, the more the skin's border can still widen ears and jaws. Of several photographs of one person a bias counts once for each: it does not shrink by being seen again, and sixteen views of a scan that were
+# How far the shape may leave what a regressor read, and fit_options.SHARED_BIAS beside it: 0.3 to 0.9 are alike on a
+# scan, and the less it is held, the more the skin's border can still widen ears and jaws. Of several photographs of one
+# person a bias counts once for each: it does not shrink by being seen again, and sixteen views of a scan that were
 # taken as so many witnesses ended farther from it than the mean face.
 REGRESSED_SIGMA, REGRESSED_BIAS = 0.9, 6.0
 PIXELS_MAY_MOVE = 0.005  # of the eyes' distance: by how much pixels may worsen the mean landmark error
