@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from blendsplat.errors import InputError, NoFaceError, StorageError
 from blendsplat.heads import load_head
@@ -219,3 +219,29 @@ def test_earlier_results_stay_until_the_new_ones_are_whole(
     after = {p.name: p.read_bytes() for p in folder.iterdir()}
     assert after.keys() == before.keys() and after["mine.blend"] == before["mine.blend"]
     assert all(after[name] != before[name] for name in NAMES)
+
+
+def test_opaque_sunglasses_do_not_grow_ears(astronaut: Image.Image, head: HeadModel, tmp_path: Path) -> None:
+    from blendsplat.landmarks.detector import make_detector
+    from blendsplat.photographs.photograph import find_face
+
+    astronaut.save(tmp_path / "plain.png")
+    with make_detector(max_faces=4, moving=False) as detector:
+        points = find_face(read_photograph(tmp_path / "plain.png"), detector).points
+    right, left = points[468], points[473]
+    eyes = float(np.linalg.norm(left - right))
+    worn, black = astronaut.copy(), (12, 12, 14)
+    pen = ImageDraw.Draw(worn)
+    for eye, temple, side in ((right, points[127], -1), (left, points[356], 1)):
+        pen.ellipse([*(eye - [0.45 * eyes, 0.33 * eyes]), *(eye + [0.45 * eyes, 0.38 * eyes])], fill=black)
+        pen.line([*eye, *(temple + [side * 0.25 * eyes, 0])], fill=black, width=max(int(0.09 * eyes), 1))
+    pen.line([*right, *left], fill=black, width=max(int(0.1 * eyes), 1))
+    worn.save(tmp_path / "worn.png")
+    ears = np.concatenate([head.regions["left_ear"], head.regions["right_ear"]])
+    widths = []
+    for name in ("plain", "worn"):
+        fit_images([tmp_path / f"{name}.png"], tmp_path / name, ImageFitOptions(head_model=head))
+        shape = Performance.load(tmp_path / name).shape
+        person = head.template.numpy() + np.tensordot(shape, head.shape_directions.numpy(), 1)
+        widths.append(np.ptp(person[ears, 0]))
+    assert abs(widths[1] / widths[0] - 1) < 0.08
