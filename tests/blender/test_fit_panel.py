@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import bpy
@@ -21,19 +20,6 @@ from blender_addon.ui.operators import fit_image as operators
 import synthetic
 
 BLACK = np.zeros((8, 8, 3), np.uint8)
-FAKE = Path(__file__).with_name("fake_engine.py")
-
-
-@pytest.fixture
-def engine(scene, monkeypatch):
-    """engine("slow"): the stand-in engine with a misbehaviour, as the add-on's engine."""
-
-    def use(bad: str = "") -> None:
-        session.stop()
-        monkeypatch.setattr(session, "engine_command", lambda: [sys.executable, str(FAKE), bad])
-
-    use()
-    return use
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from scipy.optimize import lsq_linear
 from blendsplat.errors import Cancelled, InputError
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.arkit import ARKIT, counterparts, is_arkit, joint_rotations
-from blendsplat.heads.convert import bounded_step, convert_performance
+from blendsplat.heads.convert import convert_performance
+from blendsplat.heads.convert_expressions import bounded_step
 from blendsplat.heads.head_map import HeadMap, map_heads, rigid_motion, skin_of
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from blendsplat.geometry import vertex_normals
 from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.embedding import SHIPPED
 from blendsplat.heads.load import load_head
@@ -167,10 +169,7 @@ def _vertex_areas(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    corners = points[faces]
-    across = np.repeat(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), 3, 0)
-    total = np.stack([np.bincount(faces.ravel(), across[:, k], len(points)) for k in range(3)], 1)
-    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12))
+    return vertex_normals(torch.from_numpy(points)[None], torch.from_numpy(faces))[0].numpy()
 
 
 def read_target(packed: Path, eyes: np.ndarray) -> Target:

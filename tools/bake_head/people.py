@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blendsplat.evaluation.scan_metrics import similarity
 from tools.bake_head.assemble import Assembly
 from tools.bake_head.makehuman import AGES, GENDERS, HEIGHTS, MUSCLES, PROPORTIONS, RACES, WEIGHTS, MakeHuman
 
@@ -109,16 +110,6 @@ def _between(names: tuple[str, ...], at: float) -> dict[str, float]:
     weights = dict.fromkeys(names, 0.0)
     weights[names[low]], weights[names[low + 1]] = 1 - (place - low), place - low
     return weights
-
-
-def similarity(points: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """s, R, t for which s R points + t is nearest to target [K,3] (Umeyama 1991)."""
-    a, b = points - points.mean(0), target - target.mean(0)
-    u, values, vt = np.linalg.svd(b.T @ a)
-    signs = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
-    turn = (u * signs) @ vt
-    scale = float((values * signs).sum() / (a * a).sum())
-    return scale, turn, target.mean(0) - scale * turn @ points.mean(0)
 
 
 @dataclass

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from blendsplat.evaluation.scan_metrics import similarity
 from tools.bake_head.assemble import Assembly
 from tools.bake_head.makehuman import MakeHuman
 from tools.bake_head.parts import SEGMENTS, ball
-from tools.bake_head.people import similarity
 
 LOOK_ANGLES = {"Up": (-0.45, 0.0), "Down": (0.50, 0.0), "In": (0.0, -0.55), "Out": (0.0, 0.55)}  # of the left eye: x, y
 NECK_FADE = (4.0, 60.0)  # mm above the neck's end over which the neck's joint takes over
