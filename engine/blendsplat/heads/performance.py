@@ -24,7 +24,12 @@ _PER_FRAME = {
     "timestamps": (), "valid": (), "expression": (None,), "root_pose": (3,), "neck_pose": (3,), "jaw_pose": (3,),
     "eyes_pose": (2, 3), "eyelids": (2,), "translation": (3,),
 }  # fmt: skip
+_OPTIONAL = {"landmark_errors": (), "confidence": (), "region_confidence": (None,), "zoom": ()}  # per frame too
 _PER_CLIP = {"shape": (None,), "vertex_offsets": (None, 3), "K": (3, 3), "viewmat": (4, 4)}
+
+
+def _unknown() -> np.ndarray:
+    return np.zeros(0, np.float32)
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Performance:
     frame's values and must be neither trained on nor scored.
 
     The camera is one pinhole for the clip: K [3,3] in pixels of the clip's images, viewmat [4,4] world-to-camera
-    (OpenCV axes). The torso's orientation is root_pose (constant over a clip), the head's rotation is neck_pose.
+    (OpenCV axes); where the lens zooms during the take, frame i's focal length is zoom[i] times K's. The torso's orientation is root_pose (constant over a clip), the head's rotation is neck_pose.
     """
 
     head: str  # name of the HeadModel
@@ -60,6 +65,23 @@ class Performance:
     head_model: str = ""  # HeadModel.model_id; "": unknown, in older files
     head_family: str = ""  # HeadModel.family
     part_of: str = ""  # identity of the performance that these frames were selected from; in no file
+    landmark_errors: np.ndarray = field(default_factory=_unknown)  # [F] of the distance between the eyes; 0: none seen
+    confidence: np.ndarray = field(default_factory=_unknown)  # [F] 0 to 1: how well the picture confirms the fit
+    region_confidence: np.ndarray = field(default_factory=_unknown)  # [F,R] the same of the face's regions
+    regions: tuple[str, ...] = ()  # R names
+    zoom: np.ndarray = field(default_factory=_unknown)  # [F] focal length over K's
+
+    def __post_init__(self) -> None:
+        """What nobody knows: full confidence, no error, no zoom."""
+        frames = self.frame_count
+        defaults = {
+            "landmark_errors": np.zeros(frames, np.float32), "confidence": np.ones(frames, np.float32),
+            "region_confidence": np.ones((frames, len(self.regions)), np.float32),
+            "zoom": np.ones(frames, np.float32),
+        }  # fmt: skip
+        for name, default in defaults.items():
+            if not getattr(self, name).size:
+                setattr(self, name, default)
 
     @property
     def frame_count(self) -> int:
@@ -93,7 +115,7 @@ class Performance:
 
     def select(self, rows: np.ndarray | slice | list[int]) -> Performance:
         """The same clip with only the given frames."""
-        return replace(self, part_of=self.identity, **{name: getattr(self, name)[rows] for name in _PER_FRAME})
+        return replace(self, part_of=self.identity, **{name: getattr(self, name)[rows] for name in (*_PER_FRAME, *_OPTIONAL)})
 
     def save(self, path: Path | str) -> None:
         """Write the .npz atomically."""
@@ -101,9 +123,9 @@ class Performance:
             "format": FORMAT, "version": VERSION, "head": self.head, "head_source": self.head_source,
             "width": self.width, "height": self.height, "expression_names": list(self.expression_names),
             "figures": self.figures, "init": self.init, "notes": list(self.notes),
-            "head_model": self.head_model, "head_family": self.head_family,
+            "head_model": self.head_model, "head_family": self.head_family, "regions": list(self.regions),
         }  # fmt: skip
-        write_npz(path, meta, {name: getattr(self, name) for name in (*_PER_FRAME, *_PER_CLIP)})
+        write_npz(path, meta, {name: getattr(self, name) for name in (*_PER_FRAME, *_PER_CLIP, *_OPTIONAL)})
 
     @classmethod
     def load(cls, path: Path | str) -> Performance:
@@ -124,6 +146,7 @@ class Performance:
                 figures=dict(meta["figures"]), init=str(meta.get("init", "landmarks")),
                 notes=tuple(map(str, meta.get("notes", ()))), head_model=str(meta.get("head_model", "")),
                 head_family=str(meta.get("head_family", "")), part_of="",
+                regions=tuple(map(str, meta.get("regions", ()))),
                 **arrays,
             )  # fmt: skip
         except KeyError as error:
@@ -155,7 +178,10 @@ def _checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     """A file's arrays in the machine's byte order, ``valid`` as bool. Raises FormatError that names the array."""
     frames = arrays["timestamps"].size if "timestamps" in arrays else 0
     checked = {}
-    for name, want in (*((n, (frames, *s)) for n, s in _PER_FRAME.items()), *_PER_CLIP.items()):
+    known = {n: (frames, *s) for n, s in (*_PER_FRAME.items(), *_OPTIONAL.items())} | _PER_CLIP
+    for name, want in known.items():
+        if name not in arrays and name in _OPTIONAL:
+            continue
         if name not in arrays:
             raise FormatError(f"{path} lacks the array {name!r}; track the clip again.")
         array = arrays[name]

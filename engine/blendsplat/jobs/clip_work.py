@@ -36,7 +36,7 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
     need_clip(options.directory)
     chosen = TrackOptions(
         head=options.head, device=resolve_device(options.device), detector=options.landmarker, init=options.init,
-        weights=options.weights,
+        refine=options.refine, weights=options.weights,
     )  # fmt: skip
     tracking = track_clip(options.directory, chosen, progress)
     return {

@@ -77,6 +77,9 @@ class TrackOptions(Options):
         "landmarks",
         description="what the fit starts from: landmarks, or kaolrm: a network reads the face in the frames",
     )
+    refine: Literal["dense", "none"] = Field(
+        "dense", description="dense: the fit is then moved until the pictures confirm it; none: landmarks only, quicker"
+    )
     weights: str = Field(
         "auto", min_length=1, description="KaoLRM's weights, with init kaolrm: auto (shipped), a folder or a known name"
     )

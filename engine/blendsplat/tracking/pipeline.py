@@ -52,12 +52,14 @@ class TrackOptions:
     """head: "human" or a path; head_model: an already loaded one; detector: a FaceLandmarker bundle for clips whose
     landmarks are not there yet; fit: focal length, smoothing and priors; overlay, valid_maps: whether to write them.
     init: "landmarks", or "kaolrm": a regressor reads the frames, which is the fit's prior, with the ``weights`` of
-    make_regressor (or ``regressor`` itself) on ``device``; the fit is small and runs on the CPU."""
+    make_regressor (or ``regressor`` itself) on ``device``; the fit is small and runs on the CPU. refine: "dense": the fit
+    is confirmed by the picture (blendsplat.refinement), "none": landmarks only."""
 
     head: str | Path = "human"
     head_model: HeadModel | None = None
     detector: Path | str | None = None
     init: str = "landmarks"
+    refine: str = "dense"
     weights: str | Path = "auto"
     regressor: Regressor | None = None
     device: str = "cpu"
