@@ -62,31 +62,38 @@ def clips(
 def tracking(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the clips and overlays.")],
     videos: Annotated[list[Path] | None, typer.Argument(help="Videos of a person talking.")] = None,
-    people: Annotated[int, typer.Option(min=0, help="Generated people, whose truth is known.")] = 4,
-    frames: Annotated[int, typer.Option(min=3, help="Frames of each of them.")] = 60,
+    people: Annotated[int, typer.Option(min=0, help="Generated people, whose truth is known.")] = 6,
+    frames: Annotated[int, typer.Option(min=3, help="Frames of each of them.")] = 150,
+    which: Annotated[
+        str, typer.Option("--set", help="Which people: tuning, or test, whom nothing is tuned on.")
+    ] = "test",
+    ways: Annotated[str, typer.Option(help="How to track: of landmarks, dense, kaolrm.")] = "landmarks,dense",
     weights: Annotated[str, typer.Option(help="KaoLRM's weights: auto (shipped), a folder or a known name.")] = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Track generated people and videos from landmarks and from KaoLRM: distance from the truth, jitter, seconds.
+    """Track generated people and videos by landmarks and by the picture: distance from the truth, jitter, seconds.
 
     \b
     blendsplat bench tracking -o out/tracking
-    blendsplat bench tracking a.mp4 b.mp4 --people 0 -o out/tracking
+    blendsplat bench tracking a.mp4 b.mp4 --people 0 --ways landmarks,kaolrm -o out/tracking
     """
-    from blendsplat.evaluation.tracking import benchmark_tracking, table
+    from blendsplat.evaluation.tracking import benchmark_tracking, means, table
 
     rows: list[Any] = []
 
     def work(progress: Any) -> dict[str, Any]:
-        rows.extend(benchmark_tracking(videos or [], people, frames, weights, output, progress))
-        return {"tracking": [asdict(row) for row in rows]}
+        chosen = tuple(way.strip() for way in ways.split(","))
+        rows.extend(benchmark_tracking(videos or [], people, frames, output, chosen, which, weights, progress))
+        return {"tracking": [asdict(row) for row in rows], "means": [asdict(row) for row in means(rows)]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
     if as_json:
         print_json(result)
     elif rows:
-        Console(width=120).print(table(rows))
+        console = Console()
+        console = Console(width=max(console.width, 150))  # numbers that break over lines cannot be compared
+        console.print(table(rows))
 
 
 def _benchmark(name: str, summary: str) -> None:

@@ -94,17 +94,25 @@ def _frames(
         progress.update("clip", row + 1, params.batch)
 
 
-def truth_of(head: HeadModel, params: HeadParams, K: np.ndarray, viewmat: np.ndarray) -> Performance:
-    """The parameters that a clip was rendered from, as its Tracking."""
+def truth_of(
+    head: HeadModel,
+    params: HeadParams,
+    K: np.ndarray,
+    viewmat: np.ndarray,
+    offsets: torch.Tensor | None = None,
+    size: int = SIZE,
+) -> Performance:
+    """The parameters that a clip of ``size`` pixels was rendered from, as its Tracking; offsets [V,3]: the person's."""
     frames = params.batch
+    off = np.zeros((head.vertex_count, 3), np.float32) if offsets is None else offsets.numpy()
 
     def rows(value: torch.Tensor) -> np.ndarray:
         return value.expand(frames, *value.shape[1:]).numpy().astype(np.float32)
 
     return Performance(
-        head=head.name, head_source="human", width=SIZE, height=SIZE, timestamps=np.arange(frames) / FPS,
+        head=head.name, head_source="human", width=size, height=size, timestamps=np.arange(frames) / FPS,
         valid=np.ones(frames, bool), shape=params.shape[0].numpy(),
-        vertex_offsets=np.zeros((head.vertex_count, 3), np.float32), expression=rows(params.expression),
+        vertex_offsets=off, expression=rows(params.expression),
         root_pose=rows(params.root_pose), neck_pose=rows(params.neck_pose), jaw_pose=rows(params.jaw_pose),
         eyes_pose=rows(params.eyes_pose), eyelids=rows(params.eyelids), translation=rows(params.translation),
         K=K, viewmat=viewmat, expression_names=head.expression_names, head_model=head.model_id, head_family=head.family,

@@ -31,10 +31,11 @@ VISEMES: tuple[tuple[float, dict[str, float]], ...] = (
 )  # fmt: skip
 
 
-def talking_performance(head: HeadModel, frames: int, fps: float, seed: int = 7) -> HeadParams:
-    """Parameters of ``frames`` frames (shape has one row, of zeros; set the identity yourself)."""
+def talking_performance(head: HeadModel, frames: int, fps: float, seed: int = 7, start: float = 0.0) -> HeadParams:
+    """Parameters of ``frames`` frames from ``start`` seconds on (shape has one row, of zeros; set the identity
+    yourself)."""
     rng = np.random.default_rng(seed)
-    time = np.arange(frames) / fps
+    time = start + np.arange(frames) / fps
     params = head.neutral(frames)
     params.shape = params.shape[:1]
     curves = _expression_curves(time, rng)
