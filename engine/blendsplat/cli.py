@@ -20,9 +20,9 @@ app = typer.Typer(
 for _command in (
     avatar.track, avatar.train, photographs.fit_image, photographs.evaluate_fit,
     photographs.evaluate_head, photographs.evaluate_coverage, photographs.export_head,
-    avatar.render, avatar.evaluate, avatar.export, exchange.import_recording, exchange.export_vhap,
-    exchange.convert_performance, kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo,
-    system.serve,
+    avatar.render, avatar.evaluate, avatar.evaluate_tracking, avatar.export,
+    exchange.import_recording, exchange.export_vhap, exchange.convert_performance,
+    kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo, system.serve,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(bench.app, name="bench")

@@ -29,6 +29,7 @@ COMMANDS = (
     "fit-image",
     "evaluate-fit",
     "evaluate-coverage",
+    "evaluate-tracking",
     "evaluate-head",
     "export-head",
     "generate-heads",

@@ -55,19 +55,21 @@ def test_a_set_or_way_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_the_last_rows_are_the_means_of_each_way() -> None:
     def row(clip: str, way: str, number: float, truth: float | None) -> TrackingFigures:
-        return TrackingFigures(clip, way, 9, 8, truth, None, truth, truth, truth, number, number, truth, number)
+        truths, unknown = (truth, None, truth, truth, truth), None
+        return TrackingFigures(clip, way, 9, 8, *truths, number, number, truth, number, unknown, number)
 
     rows = [row("a", "x", 1, 2), row("a", "y", 5, 6), row("b", "x", 2, None)]
     first, second = means(rows)
     assert (first.way, first.frames, first.tracked) == ("x", 18, 16) and second.way == "y"
     assert first.landmark_error == 1.5 and first.vertex_mm == 2 and first.face_mm is None and second.seconds == 5
+    assert first.stick_px == 1.5 and first.lag_frames is None
     assert len(table(rows).rows) == 5
 
 
 def test_a_video_has_no_truth_and_the_command_says_what_it_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    row = TrackingFigures("talk", "landmarks", 9, 8, None, None, None, None, None, 1.5, 0.25, None, 2.0)
+    row = TrackingFigures("talk", "landmarks", 9, 8, None, None, None, None, None, 1.5, 0.25, None, 0.2, None, 2.0)
     got: list[tuple[object, ...]] = []
 
     def fake(*values: object) -> list[TrackingFigures]:

@@ -92,6 +92,24 @@ def test_coverage_is_measured_folder_by_folder(tmp_path: Path, monkeypatch: pyte
     assert rows == {folders[0]: {"uncovered": 7.0, "frames": 1}, folders[1]: {"uncovered": 7.0, "frames": 2}}
 
 
+def test_trackings_are_judged_by_the_picture_and_by_a_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("clip.json", "tracking.npz"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr("blendsplat.heads.performance.Performance.load", lambda path: Path(path).name)
+    monkeypatch.setattr("blendsplat.heads.load.load_head_of", lambda tracking: "head")
+    monkeypatch.setattr("blendsplat.video.Clip.open", lambda path: "clip")
+    monkeypatch.setattr(
+        "blendsplat.evaluation.sticking.evaluate_sticking", lambda *given: {"stick_px": 0.5, "lag_frames": float("nan")}
+    )
+    monkeypatch.setattr("blendsplat.tracking.evaluate_tracking", lambda *given: {"asked": list(given)})
+    folder = str(tmp_path)
+    assert run("evaluate_tracking", folders=[folder])["rows"][folder] == {"stick_px": 0.5, "lag_frames": None}
+    (tmp_path / "truth.npz").touch()
+    assert run("evaluate_tracking", folders=[folder])["rows"][folder]["asked"] == ["tracking.npz", "truth.npz", "head"]
+    with pytest.raises(InputError, match=r"no dense\.npz"):
+        run("evaluate_tracking", folders=[folder], tracking="dense.npz")
+
+
 def test_eta() -> None:
     now = [0.0]
     clock = EtaClock(lambda: now[0])

@@ -9,11 +9,22 @@ from typing import Annotated, Any
 
 import typer
 
-from blendsplat.commands.runner import AsJson, Device, Verbose, described, options_of, report, run_command, run_job
+from blendsplat.commands.runner import (
+    AsJson,
+    Device,
+    Verbose,
+    default_of,
+    described,
+    options_of,
+    report,
+    run_command,
+    run_job,
+)  # fmt: skip
 from blendsplat.errors import InputError
 from blendsplat.jobs.avatar_work import avatar_name
 from blendsplat.jobs.options import (
     EvaluateOptions,
+    EvaluateTrackingOptions,
     ExportOptions,
     ImportOptions,
     RenderOptions,
@@ -187,6 +198,48 @@ def render(
     result = run_command("rendering", lambda progress: run_job("render", values, progress), verbose, as_json, kept)
     rate = result["frames"] / max(result["seconds"], 1e-9)
     report(result, as_json, f"Rendered {result['frames']} frames to {output} ({rate:.1f} a second).")
+
+
+def _tracked(field: str) -> Any:
+    return typer.Option(help=described(EvaluateTrackingOptions, field))
+
+
+def evaluate_tracking(
+    folders: Annotated[list[Path], typer.Argument(help=described(EvaluateTrackingOptions, "folders"))],
+    tracking: Annotated[str, _tracked("tracking")] = default_of(EvaluateTrackingOptions, "tracking"),
+    truth: Annotated[Path | None, _tracked("truth")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure how a tracking's overlay sticks to the skin, against the picture's own motion (optical flow).
+
+    Pixels a frame at 512 pixels across. On still moments: "stick", all of the difference; "tremble", of the head as a
+    whole; "crawl", of its parts. On fast ones: "fast". "Lag" is in frames; "follow" is 1 where motion is not damped.
+
+    \b
+    blendsplat evaluate-tracking talk/
+    blendsplat evaluate-tracking person/ --truth person/truth.npz
+    """
+    values = {"folders": folders, "tracking": tracking, "truth": truth}
+    result = run_command(
+        "evaluating", lambda progress: run_job("evaluate_tracking", values, progress), verbose, as_json
+    )
+    report(result, as_json, *(_tracking_line(name, row) for name, row in result["rows"].items()))
+
+
+def _tracking_line(name: str, row: dict[str, float | None]) -> str:
+    parts = [
+        f"{label} {'-' if row[key] is None else format(row[key], f'.{digits}f') + unit}"
+        for key, label, digits, unit in (
+            ("stick_px", "stick", 3, " px"), ("tremble_px", "tremble", 3, " px"), ("crawl_px", "crawl", 3, " px"),
+            ("fast_px", "fast", 2, " px"), ("lag_frames", "lag", 2, " frames"), ("follow", "follow", 3, ""),
+            ("vertex_error_mm", "vertices", 2, " mm"), ("face_error_mm", "face", 2, " mm"),
+            ("rotation_error_deg", "rotation", 2, " deg"), ("gaze_error_deg", "gaze", 2, " deg"),
+            ("focal_error_percent", "focal", 1, " %"),
+        )
+        if key in row
+    ]  # fmt: skip
+    return f"{name}: {'  '.join(parts)}"
 
 
 def evaluate(

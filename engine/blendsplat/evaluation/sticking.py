@@ -8,6 +8,7 @@ late (or too short) when the head moves fast. Each is measured by itself, at poi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ _NOT_SKIN = (
 @dataclass(frozen=True)
 class Motions:
     """The face's motion over F - 1 pairs of neighbouring frames at P points, pixels at SIDE. overlay, picture
-    [F-1,P,2]; known [F-1,P]: both ends seen, and the picture's motion certain; places [P,3]: metres on the mean head."""
+    [F-1,P,2]; known [F-1,P]: both ends seen, the picture's motion certain; places [P,3]: metres on the mean head."""
 
     overlay: np.ndarray
     picture: np.ndarray
@@ -140,17 +141,22 @@ def overlay_paths(
 
 
 def picture_motion(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How the picture moves at points [P,2] (pixels; a pixel's middle is at its half) between grey pictures [H,W] uint8:
-    motion [P,2] and whether it is certain [P]: pyramidal Lucas-Kanade (Bouguet 2000), there and back."""
+    """How the picture moves at points [P,2] (pixels; a pixel's middle is at its half) from one grey picture [H,W] uint8
+    to the next: motion [P,2] and whether it is certain [P]: pyramidal Lucas-Kanade (Bouguet 2000), there and back."""
     scale = before.shape[1] / SIDE
-    side = max(5, int(round(WINDOW * scale)) | 1)
-    settings = {
+    side = max(5, round(WINDOW * scale) | 1)
+    settings: dict[str, Any] = {
         "winSize": (side, side), "maxLevel": LEVELS, "minEigThreshold": TEXTURE,
         "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 0.003),
     }  # fmt: skip
+
+    def follow(source: np.ndarray, target: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found: Any = cv2.calcOpticalFlowPyrLK(source, target, places, None, **settings)  # type: ignore[call-overload]
+        return found[0], found[1]
+
     start = (points - 0.5).astype(np.float32)[:, None]
-    there, ok, _ = cv2.calcOpticalFlowPyrLK(before, after, start, None, **settings)
-    back, ok_back, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None, **settings)
+    there, ok = follow(before, after, start)
+    back, ok_back = follow(after, before, there)
     missed = np.linalg.norm(back - start, axis=-1)[:, 0]
     certain = (ok[:, 0] == 1) & (ok_back[:, 0] == 1) & (missed < RETURN * scale)
     # There and back have opposite errors of the same kind: their mean has less of it.
@@ -162,8 +168,9 @@ def measure(motions: Motions) -> dict[str, float]:
 
     On still moments: stick_px, the median over points of the root mean square difference; tremble_px, that of the mean
     over points (the head as a whole); crawl_px, the median over points of what remains. On fast moments: fast_px, as
-    stick_px. Over all: lag_frames, by how much the overlay's mean motion comes after the picture's, and follow, how much
-    of the picture's motion it then does (1: all). moments_still, moments_fast: shares of pairs; points: seen in a pair.
+    stick_px. Over all: lag_frames, by how much the overlay's mean motion comes after the picture's, and follow, how
+    much of the picture's motion it then does (1: all). moments_still, moments_fast: shares of pairs; points: seen in a
+    pair.
     """
     known = motions.known & (motions.known.sum(1) >= FEWEST)[:, None]
     told = known.any(1)
@@ -203,8 +210,10 @@ def _typical(difference: np.ndarray, known: np.ndarray, moments: np.ndarray) -> 
 
 def _over_points(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """The median [T] over known points of values [T,P]; 0 where none is known."""
-    hidden = np.ma.masked_array(values, ~known)
-    return np.asarray(np.ma.median(hidden, axis=1).filled(0))
+    medians = np.zeros(len(values))
+    told = known.any(1)
+    medians[told] = np.nanmedian(np.where(known[told], values[told], np.nan), axis=1)
+    return medians
 
 
 def _of_neighbours(difference: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from blendsplat.errors import InputError
+from blendsplat.evaluation.sticking import evaluate_sticking
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
@@ -33,8 +34,9 @@ _GOLDEN = 0.61803  # any few neighbours' fields of view are spread over all of V
 
 @dataclass
 class TrackingFigures:
-    """One clip tracked one way. Errors are from the truth, millimetres after each frame's rigid alignment (None: a real
-    video); landmark_error: of the distance between the eyes, percent; seconds: tracking alone, wall-clock."""
+    """One clip tracked one way; None: unknown, or a real video, which has no truth. Millimetres are after each frame's
+    rigid alignment; landmark_error: of the distance between the eyes, percent; stick_px, lag_frames: as
+    evaluation/sticking.py says; seconds: tracking alone, wall-clock."""
 
     clip: str
     way: str
@@ -48,6 +50,8 @@ class TrackingFigures:
     landmark_error: float
     jitter_px: float
     truth_jitter_px: float | None
+    stick_px: float | None
+    lag_frames: float | None
     seconds: float
 
 
@@ -111,12 +115,13 @@ def _tracked(
         made = clip.directory / name
         made.replace(made.with_stem(f"{made.stem}_{way}"))
     figures = evaluate_tracking(tracking, truth, head) if truth else {}
+    sticks = evaluate_sticking(clip, tracking, head, progress)
     return TrackingFigures(
         clip.directory.name, way, tracking.frame_count, int(tracking.valid.sum()),
         figures.get("vertex_error_mm"), figures.get("face_error_mm"), figures.get("rotation_error_deg"),
         figures.get("gaze_error_deg"), figures.get("focal_error_percent"),
         100 * tracking.figures["landmark_error"], tracking.figures["jitter_px"],
-        figures.get("truth_jitter_px"), seconds,
+        figures.get("truth_jitter_px"), _known(sticks["stick_px"]), _known(sticks["lag_frames"]), seconds,
     )  # fmt: skip
 
 
@@ -128,10 +133,12 @@ def means(rows: list[TrackingFigures]) -> list[TrackingFigures]:
 def _mean(rows: list[TrackingFigures]) -> TrackingFigures:
     values: dict[str, object] = {"clip": "mean", "way": rows[0].way}
     for name in (item.name for item in fields(TrackingFigures)):
+        if name in ("clip", "way"):
+            continue
         known = [value for row in rows if (value := getattr(row, name)) is not None]
         if name in ("frames", "tracked"):
             values[name] = sum(known)
-        elif name not in values:
+        else:
             values[name] = float(np.mean(known)) if known else None
     return TrackingFigures(**values)  # type: ignore[arg-type]
 
@@ -144,3 +151,7 @@ def table(rows: list[TrackingFigures]) -> Table:
         values = asdict(row).values()
         result.add_row(*("" if v is None else f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
     return result
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -46,6 +46,29 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_evaluate_tracking(options: opt.EvaluateTrackingOptions, progress: Progress) -> dict[str, Any]:
+    """-> {rows: {folder: {stick_px, tremble_px, crawl_px, fast_px, lag_frames, follow, ...}}}, and with a truth
+    {vertex_error_mm, face_error_mm, rotation_error_deg, ...}."""
+    from blendsplat.evaluation.sticking import evaluate_sticking
+    from blendsplat.heads.load import load_head_of
+    from blendsplat.heads.performance import Performance
+    from blendsplat.tracking import evaluate_tracking
+    from blendsplat.video import Clip
+
+    rows = {}
+    for folder in options.folders:
+        need_clip(folder)
+        file = folder / options.tracking
+        if not file.is_file():
+            raise InputError(f"{folder} holds no {options.tracking}: track the clip first.")
+        tracking, truth = Performance.load(file), options.truth or folder / "truth.npz"
+        head = load_head_of(tracking)
+        rows[str(folder)] = evaluate_sticking(Clip.open(folder), tracking, head, progress)
+        if options.truth or truth.is_file():
+            rows[str(folder)] |= evaluate_tracking(tracking, Performance.load(truth), head)
+    return plain({"rows": rows})
+
+
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, head, frames, valid, figures}, as for track."""
     from blendsplat.exchange.registry import import_recording

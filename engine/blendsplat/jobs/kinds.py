@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from blendsplat.jobs import options as opt
 from blendsplat.jobs.avatar_work import run_evaluate, run_train
-from blendsplat.jobs.clip_work import run_import, run_recording, run_track, run_vhap
+from blendsplat.jobs.clip_work import run_evaluate_tracking, run_import, run_recording, run_track, run_vhap
 from blendsplat.jobs.convert_work import run_convert
 from blendsplat.jobs.kaolrm_work import run_generate_heads, run_train_kaolrm
 from blendsplat.jobs.photograph_work import (
@@ -55,6 +55,7 @@ KINDS = {
         JobKind("export_head", "exporting the head", opt.ExportHeadOptions, run_export_head),
         JobKind("evaluate_fit", "evaluating", opt.EvaluateFitOptions, run_evaluate_fit),
         JobKind("evaluate_head", "evaluating", opt.EvaluateHeadOptions, run_evaluate_head),
+        JobKind("evaluate_tracking", "evaluating", opt.EvaluateTrackingOptions, run_evaluate_tracking),
         JobKind("evaluate_coverage", "evaluating", opt.EvaluateCoverageOptions, run_evaluate_coverage),
         JobKind("train", "training", opt.TrainOptions, run_train, lane="train"),
         JobKind("evaluate", "evaluating", opt.EvaluateOptions, run_evaluate),

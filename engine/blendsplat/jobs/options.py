@@ -174,6 +174,16 @@ class EvaluateCoverageOptions(Options):
     )
 
 
+class EvaluateTrackingOptions(Options):
+    """Measure how a tracking's overlay sticks to the skin and, where the truth is known, how far it is from that."""
+
+    folders: list[AnyPath] = Field(min_length=1, description="tracked clip folders")
+    tracking: str = Field("tracking.npz", min_length=1, description="name of the tracking's file in each folder")
+    truth: AnyPath | None = Field(
+        None, description="a tracking.npz that holds the truth; none: each folder's truth.npz, where there is one"
+    )
+
+
 class RecordingOptions(Options):
     """Take over what another tracker made: VHAP's export, or metrical-tracker's folder."""
 
