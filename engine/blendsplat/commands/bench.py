@@ -35,10 +35,12 @@ def clips(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the clips, overlays and avatars.")],
     preset: Annotated[str, typer.Option(help="How to train.")] = "draft",
     lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (squeeze), an .npz file.")] = None,
+    ways: Annotated[str, typer.Option(help="How to track: of landmarks, dense, kaolrm.")] = "landmarks,dense",
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Import, track, train and evaluate every video: frames a second, landmark error, PSNR of frames never trained on.
+    """Import every video once, then track (by landmarks, and densely), train and evaluate: frames a second, how the
+    overlay sticks, PSNR of frames never trained on.
 
     \b
     blendsplat bench clips a.mp4 b.mp4 -o out/bench --lpips lpips_squeeze.npz
@@ -48,14 +50,14 @@ def clips(
     rows: list[Any] = []
 
     def work(progress: Any) -> dict[str, Any]:
-        rows.extend(benchmark_clips(videos, output, preset, lpips, progress))
+        rows.extend(benchmark_clips(videos, output, preset, lpips, progress, _listed(ways)))
         return {"clips": [asdict(row) for row in rows]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
     if as_json:
         print_json(result)
     else:
-        Console().print(table(rows))
+        _wide().print(table(rows))
 
 
 @app.command()
@@ -83,17 +85,24 @@ def tracking(
     rows: list[Any] = []
 
     def work(progress: Any) -> dict[str, Any]:
-        chosen = tuple(way.strip() for way in ways.split(","))
-        rows.extend(benchmark_tracking(videos or [], people, frames, output, chosen, which, weights, progress))
+        made = benchmark_tracking(videos or [], people, frames, output, _listed(ways), which, weights, progress)
+        rows.extend(made)
         return {"tracking": [asdict(row) for row in rows], "means": [asdict(row) for row in means(rows)]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
     if as_json:
         print_json(result)
     elif rows:
-        console = Console()
-        console = Console(width=max(console.width, 150))  # numbers that break over lines cannot be compared
-        console.print(table(rows))
+        _wide().print(table(rows))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _wide() -> Console:
+    """Numbers that break over lines cannot be compared."""
+    return Console(width=max(Console().width, 165))
 
 
 def _benchmark(name: str, summary: str) -> None:
@@ -154,8 +163,7 @@ def _benchmark(name: str, summary: str) -> None:
 def _show(report: Any) -> None:
     from blendsplat.bench.report import rich_table
 
-    console = Console()
-    console = Console(width=max(console.width, 165))  # numbers that break over lines cannot be compared
+    console = _wide()
     for table in report.tables:
         console.print(rich_table(table))
     console.print(", ".join(f"{key} {value}" for key, value in report.machine.items()), markup=False)
