@@ -145,7 +145,8 @@ def camera_of(view: float, size: int) -> tuple[np.ndarray, np.ndarray]:
 def draw(
     subject: Subject, params: HeadParams, K: np.ndarray, viewmat: np.ndarray, size: int, progress: Progress
 ) -> Iterator[np.ndarray]:
-    """Finished frames float32 [H,W,3] sRGB in [0,1] before any camera's faults."""
+    """Finished frames float32 [H,W,4] before any camera's faults: sRGB in [0,1], and how much of each pixel is the
+    person."""
     behind = paint_backdrop(subject.place, subject.light, size)
     camera = torch.as_tensor(viewmat)[None], torch.as_tensor(K)[None]
     for row in range(params.batch):
@@ -154,15 +155,16 @@ def draw(
         rgba = render_views(
             subject.dressed.head, drawn, subject.dressed.texture, *camera, size, size, subject.light, props=props
         )[0].numpy()  # fmt: skip
-        yield rgba[..., :3] + behind * (1 - rgba[..., 3:])
+        yield np.dstack([rgba[..., :3] + behind * (1 - rgba[..., 3:]), rgba[..., 3]])
         progress.update("footage", row + 1, params.batch)
 
 
 def through_a_lens(frames: Iterator[np.ndarray], faults: CameraFaults, rng: Rng) -> Iterator[np.ndarray]:
-    """Frames [H,W,3] in [0,1] as a camera takes them, uint8: soft, grainy, with an exposure that drifts."""
+    """Frames [H,W,3] in [0,1] (more channels are left out) as a camera takes them, uint8 [H,W,3]: soft, grainy, with an
+    exposure that drifts."""
     for number, frame in enumerate(frames):
         gain = 1 + faults.drift * np.sin(2 * np.pi * number / faults.period + faults.phase)
-        soft = cv2.GaussianBlur(frame.astype(np.float32), (0, 0), faults.softness) * np.float32(gain)
+        soft = cv2.GaussianBlur(frame[..., :3].astype(np.float32), (0, 0), faults.softness) * np.float32(gain)
         # More of the grain is of brightness than of colour, as after a camera's own processing.
         grain = 0.8 * rng.standard_normal((*soft.shape[:2], 1), dtype=np.float32)
         grain = grain + 0.6 * rng.standard_normal(soft.shape, dtype=np.float32)
