@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small rendered clip with its truth, and what footage can do to a tracker: each a function from one clip to another.
 
-The landmarks are the truth's with the detector's kind of errors (of each point, and of each frame), so that nothing here
-takes a detector's seconds.
+The landmarks are the truth's with the detector's kind of errors (of each point, and of each frame), so that nothing
+here takes a detector's seconds.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from hostile_clips import FRAMES, HOSTILE, SIZE, Footage, plain
 WORSE = 1.10  # how much farther from the truth than the landmarks' fit a dense one may end, beside ALLOWED
 ALLOWED = {"vertex_error_mm": 0.1, "face_error_mm": 0.1, "rotation_error_deg": 0.15, "focal_error_percent": 2.0}
 ARRAYS = (
-    "shape", "vertex_offsets", "expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation",
-    "K", "viewmat", "landmark_errors", "confidence", "region_confidence", "zoom",
+    "shape", "vertex_offsets", "expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids",
+    "translation", "K", "viewmat", "landmark_errors", "confidence", "region_confidence", "zoom",
 )  # fmt: skip
 
 
