@@ -22,6 +22,7 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
+from blendsplat.tracking.metrics import frame_intrinsics
 from blendsplat.video import Clip
 
 SIDE = 512  # pixels across the picture to which every figure is scaled
@@ -118,12 +119,12 @@ def overlay_paths(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the middles of ``faces`` [P] are drawn, pixels [F,P,2], and whether the camera sees them [F,P]."""
     pixels, seen = [], []
+    Ks = torch.as_tensor(frame_intrinsics(tracking))
     width, height, corners = tracking.width, tracking.height, head.faces[torch.as_tensor(faces)]
     for start in range(0, tracking.frame_count, batch):
         rows = np.arange(start, min(start + batch, tracking.frame_count))
         vertices = torch.as_tensor(head_vertices(tracking, head, rows))
-        K = torch.as_tensor(tracking.K, dtype=torch.float32).repeat(len(rows), 1, 1)
-        K[:, :2, :2] *= torch.as_tensor(tracking.zoom[rows], dtype=torch.float32)[:, None, None]
+        K = Ks[rows]
         _, _, depth = rasterize_mesh(vertices, head.faces, torch.eye(4).expand(len(rows), 4, 4), K, width, height)
         middles = vertices[:, corners].mean(2)
         normals = torch.nn.functional.normalize(face_normals(vertices, corners), dim=-1)

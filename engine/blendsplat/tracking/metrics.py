@@ -32,7 +32,8 @@ def evaluate_tracking(tracking: Performance, truth: Performance, head: HeadModel
     vertex_error_mm: mean distance of all vertices after aligning each frame rigidly; face_error_mm: of the region
     "face" after the same alignment; similarity_error_mm: with scale aligned too (a single camera cannot see scale);
     rotation_error_deg, gaze_error_deg: mean angles; landmark_error_percent: projected landmarks, of the distance
-    between the eyes; focal_error_percent; jitter_px, truth_jitter_px: mean second difference of projected vertices.
+    between the eyes; focal_error_percent: mean over frames, each with its zoom; jitter_px, truth_jitter_px: mean second
+    difference of projected vertices.
     """
     if tracking.frame_count != truth.frame_count:
         raise InputError(
@@ -52,13 +53,14 @@ def evaluate_tracking(tracking: Performance, truth: Performance, head: HeadModel
         "similarity_error_mm": 1000 * float(scaled.mean()),
         "rotation_error_deg": _mean_angle(_head_rotations(tracking, frames), _head_rotations(truth, frames)),
         "gaze_error_deg": _mean_angle(_gaze(tracking, frames), _gaze(truth, frames)),
-        "focal_error_percent": 100 * abs(float(tracking.K[0, 0] / tracking.width / (truth.K[0, 0] / truth.width)) - 1),
+        "focal_error_percent": 100 * float(np.abs(_focal(tracking, frames) / _focal(truth, frames) - 1).mean()),
         "jitter_px": jitter(tracking, head),
         "truth_jitter_px": jitter(truth, head),
     }
     if head.landmarks is not None:
         usable = head.landmarks.weights.numpy() > 0
-        figures["landmark_error_percent"] = _landmark_error(tracking, truth, head, have, want, usable)
+        ours, theirs = tracking.select(frames), truth.select(frames)
+        figures["landmark_error_percent"] = _landmark_error(ours, theirs, head, have, want, usable)
     return figures
 
 
@@ -69,27 +71,40 @@ def jitter(tracking: Performance, head: HeadModel, vertices_used: int = 400) -> 
         return 0.0
     chosen = np.linspace(0, head.vertex_count - 1, min(vertices_used, head.vertex_count)).astype(int)
     few = replace(tracking, vertex_offsets=tracking.vertex_offsets[chosen])
-    pixels = _to_pixels(head_vertices(few, part_of(head, torch.as_tensor(chosen))), tracking.K)
+    pixels = _to_pixels(head_vertices(few, part_of(head, torch.as_tensor(chosen))), tracking)
     second = pixels[middle - 1] - 2 * pixels[middle] + pixels[middle + 1]
     return float(np.linalg.norm(second, axis=-1).mean())
 
 
-def _to_pixels(camera: np.ndarray, K: np.ndarray) -> np.ndarray:
-    points = torch.as_tensor(camera)
-    count = len(points)
+def _to_pixels(camera: np.ndarray, tracking: Performance) -> np.ndarray:
+    """Points [F,P,3] in the camera's axes, of all the tracking's frames -> pixels [F,P,2]."""
+    count = len(camera)
     return project_points(
-        points, torch.eye(4).expand(count, 4, 4), torch.as_tensor(K, dtype=torch.float32).expand(count, 3, 3)
+        torch.as_tensor(camera), torch.eye(4).expand(count, 4, 4), torch.as_tensor(frame_intrinsics(tracking))
     ).numpy()
+
+
+def frame_intrinsics(tracking: Performance) -> np.ndarray:
+    """K [F,3,3] float32 of every frame: a lens that zooms changes the focal length and nothing else."""
+    K = np.repeat(tracking.K[None].astype(np.float32), tracking.frame_count, 0)
+    K[:, :2, :2] *= tracking.zoom[:, None, None]
+    return K
+
+
+def _focal(tracking: Performance, frames: np.ndarray) -> np.ndarray:
+    """Focal length [F] over the picture's width."""
+    focal: np.ndarray = tracking.K[0, 0] * tracking.zoom[frames] / tracking.width
+    return focal
 
 
 def _landmark_error(
     tracking: Performance, truth: Performance, head: HeadModel, have: np.ndarray, want: np.ndarray, usable: np.ndarray
 ) -> float:
     """Per cent of the truth's projected distance between the eyeballs, were they seen from the front."""
-    ours = _to_pixels(head.landmarks_of(torch.as_tensor(have)).numpy(), tracking.K) / tracking.width
-    theirs = _to_pixels(head.landmarks_of(torch.as_tensor(want)).numpy(), truth.K) / truth.width
+    ours = _to_pixels(head.landmarks_of(torch.as_tensor(have)).numpy(), tracking) / tracking.width
+    theirs = _to_pixels(head.landmarks_of(torch.as_tensor(want)).numpy(), truth) / truth.width
     left, right = (want[:, head.regions[name]].mean(1) for name in ("left_eyeball", "right_eyeball"))
-    eyes = np.linalg.norm(left - right, axis=-1) / (left + right)[:, 2] * 2 * truth.K[0, 0] / truth.width
+    eyes = np.linalg.norm(left - right, axis=-1) / (left + right)[:, 2] * 2 * _focal(truth, np.arange(len(want)))
     return 100 * float((np.linalg.norm(ours - theirs, axis=-1)[:, usable].mean(1) / eyes).mean())
 
 
