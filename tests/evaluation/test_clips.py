@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from blendsplat.cli import app
 from blendsplat.errors import FormatError, InputError
 from blendsplat.evaluation import clips
 from blendsplat.evaluation.clips import benchmark_clips, common_scores, table
@@ -100,3 +103,14 @@ def test_a_way_that_does_not_exist_is_named_before_any_work(tmp_path: Path, call
     with pytest.raises(InputError, match="magic"):
         benchmark_clips([Path("a.mp4")], tmp_path, ways=("magic",))
     assert not calls
+
+
+def test_the_command_asks_for_both_ways_and_prints_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, ...]]
+) -> None:
+    monkeypatch.setenv("BLENDSPLAT_LOG_DIR", str(tmp_path / "logs"))
+    result = CliRunner().invoke(app, ["bench", "clips", "a.mp4", "-o", str(tmp_path / "out"), "--json"])
+    rows = json.loads(result.stdout.strip().splitlines()[-1])["clips"]
+    assert [row["way"] for row in rows] == ["landmarks", "dense"] and rows[0]["lag_frames"] is None
+    result = CliRunner().invoke(app, ["bench", "clips", "a.mp4", "-o", str(tmp_path / "out"), "--ways", "magic"])
+    assert result.exit_code == 2 and "magic" in result.output
