@@ -106,3 +106,10 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     for corner in range(3):
         summed = summed.index_add(1, faces[:, corner], normals)
     return torch.nn.functional.normalize(summed, dim=-1, eps=1e-20)
+
+
+def harmonics(normals: Tensor) -> Tensor:
+    """Unit normals [...,3] -> the nine real spherical harmonics up to order 2 [...,9], without their constants."""
+    x, y, z = normals.unbind(-1)
+    one = torch.ones_like(x)
+    return torch.stack([one, x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], -1)

@@ -19,7 +19,7 @@ ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
     ("image_metrics", "landmarks"),
     ("heads", "video"),
     ("avatars", "fitting", "exchange", "synthetic"),
-    ("avatars.rgbavatar", "training", "kaolrm"),
+    ("avatars.rgbavatar", "training", "kaolrm", "refinement"),
     ("training.rgbavatar", "kaolrm.training"),
     ("systems",),
     ("tracking",),

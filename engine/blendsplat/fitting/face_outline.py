@@ -7,7 +7,7 @@ farthest outline point (the two support functions), which is blind to sliding an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +53,10 @@ class Outline:
 
         cost = (self.weights * CAUCHY**2 * torch.log1p(ratio)).sum(1)
         return cost, residual * weight, along(jacobian), None if by_clip is None else along(by_clip)
+
+    def frames(self, rows: Tensor | slice) -> Outline:
+        """See solver.ShapeTerm."""
+        return replace(self, directions=self.directions[rows], reach=self.reach[rows], weights=self.weights[rows])
 
 
 def make_outline(model: LandmarkModel, pixels: Tensor, rotations: Tensor, weight: float) -> Outline:

@@ -41,7 +41,7 @@ def fit_clip_unknowns(
     problem.model must hold the shape directions and no shape built in; problem.focal is the start.
     """
     clip = torch.cat([shape, problem.focal.log()[None]])
-    system, cost = _evaluate(problem, unknowns, clip, prior)
+    system, cost = evaluate_clip(problem, unknowns, clip, prior)
     damping = 1e-3
     for _ in range(iterations):
         step, clip_step = _schur_step(problem, system, unknowns, active, prior, damping)
@@ -49,7 +49,7 @@ def fit_clip_unknowns(
         tried[:, DEPTH] += unknowns[:, DEPTH] * (clip_step[-1].exp() - 1)
         tried = tried.clamp(problem.lower, problem.upper)
         tried_clip = clip + clip_step
-        after, after_cost = _evaluate(problem, tried, tried_clip, prior)
+        after, after_cost = evaluate_clip(problem, tried, tried_clip, prior)
         if after_cost <= cost:
             done = cost - after_cost < 1e-5 * cost
             unknowns, clip, system, cost = tried, tried_clip, after, after_cost
@@ -61,11 +61,11 @@ def fit_clip_unknowns(
     return ClipFit(clip[:-1], clip[-1].exp(), unknowns, cost)
 
 
-def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior) -> tuple[ClipSystem, float]:
+def evaluate_clip(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior) -> tuple[ClipSystem, float]:
     """Normal equations with the clip's prior added, and the whole cost."""
     shape, log_focal = clip[:-1], clip[-1]
     system = linearise_clip(replace(problem, focal=log_focal.exp()), unknowns, shape)
-    system = _with_dolly(system, unknowns[:, DEPTH])
+    system = with_dolly(system, unknowns[:, DEPTH])
     away = shape - prior.shape_mean
     by_shape = prior.shape_precision @ away
     cost = float(system.cost.sum() + away @ by_shape)
@@ -79,7 +79,7 @@ def _evaluate(problem: Problem, unknowns: Tensor, clip: Tensor, prior: ClipPrior
     return system, cost
 
 
-def _with_dolly(system: ClipSystem, depths: Tensor) -> ClipSystem:
+def with_dolly(system: ClipSystem, depths: Tensor) -> ClipSystem:
     """Let a longer focal length carry every head ([B] depths) away in proportion, so that only perspective changes.
 
     Without it focal length and depths could only follow each other in tiny steps along a curved valley.

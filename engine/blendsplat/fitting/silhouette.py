@@ -8,7 +8,7 @@ is drawn back to it, one inside is left alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -51,6 +51,10 @@ class Inside:
         rows = (chain[..., None, :] @ jacobian)[..., 0, :]
         clip_rows = None if by_clip is None else (chain[..., None, :] @ by_clip)[..., 0, :]
         return self.weight * CAUCHY**2 * torch.log1p(ratio).sum(1), residual * root_weight, rows, clip_rows
+
+    def frames(self, rows: Tensor | slice) -> Inside:
+        """See solver.ShapeTerm."""
+        return replace(self, maps=self.maps[rows])
 
     def _sample(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Distance [B,N] and gradient [B,N,2] at pixels [B,N,2], bilinear; beyond the image its edge counts."""

@@ -8,7 +8,7 @@ head's farthest vertex beside it onto the border, along the border's normal.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -166,6 +166,10 @@ class BorderTerm:
         missed = (self.weights * (1 - there)).sum(1) * CAUCHY**2 * float(np.log1p((REACH / NOISE / CAUCHY) ** 2))
         cost = (weights * CAUCHY**2 * torch.log1p(ratio)).sum(1) + missed
         return cost, residual * weight, along(jacobian), None if by_clip is None else along(by_clip)
+
+    def frames(self, rows: Tensor | slice) -> BorderTerm:
+        """See solver.ShapeTerm."""
+        return replace(self, points=self.points[rows], normals=self.normals[rows], weights=self.weights[rows])
 
     def _matched(
         self, model: LandmarkModel, unknowns: Tensor, root: Tensor, focal: Tensor, centre: Tensor, eyes: Tensor

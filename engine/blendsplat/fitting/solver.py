@@ -33,7 +33,7 @@ CHUNK = 48
 
 
 class ShapeTerm(Protocol):
-    """Residuals that are no landmarks: a matte's border, an outline."""
+    """Residuals that are no landmarks: a matte's border, an outline, the picture's colours."""
 
     def rows(
         self, unknowns: Tensor, root: Tensor, focal: Tensor, centre: Tensor, eyes: Tensor, clip: Tensor | None
@@ -42,6 +42,10 @@ class ShapeTerm(Protocol):
 
         clip: shape coefficients to build in; eyes [B]: pixels between the eyes.
         """
+        ...
+
+    def frames(self, rows: Tensor | slice) -> ShapeTerm:
+        """The same term of some of its frames."""
         ...
 
 
@@ -62,7 +66,7 @@ class Problem:
     upper: Tensor  # [P]
     pairs: Tensor  # [N,2] landmark rows whose difference counts too
     pair_weight: float = PAIR_WEIGHT
-    terms: tuple[ShapeTerm, ...] = ()  # what else the head must agree with, only while its shape is fitted
+    terms: tuple[ShapeTerm, ...] = ()  # what else the head must agree with
 
     def landmarks(self, rows: Tensor) -> Problem:
         """The same problem through some landmarks, which hold all of the pairs'; the others' votes go to them."""
@@ -87,8 +91,9 @@ class Problem:
     def frames(self, rows: Tensor | slice) -> Problem:
         """The same problem for some frames."""
         return replace(
-            self, pixels=self.pixels[rows], sigma=self.sigma[rows], weights=self.weights[rows], mean=self.mean[rows]
-        )
+            self, pixels=self.pixels[rows], sigma=self.sigma[rows], weights=self.weights[rows], mean=self.mean[rows],
+            terms=tuple(term.frames(rows) for term in self.terms),
+        )  # fmt: skip
 
 
 @dataclass

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.fitting.face_crop import cut_square, framing
+from blendsplat.geometry import harmonics
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance
 from blendsplat.heads.portrait import region_mask
@@ -141,13 +142,6 @@ class _Scene:
         flat = camera @ self._Ks.mT
         away = (flat[..., :2] / flat[..., 2:].clamp_min(1e-3) - self._points).square().sum(-1) / self._sigma**2
         return LANDMARK_VOTES * CAUCHY**2 * (self._weights * torch.log1p(away / CAUCHY**2)).sum()
-
-
-def harmonics(normals: Tensor) -> Tensor:
-    """Unit normals [...,3] -> the nine real spherical harmonics up to order 2 [...,9], without their constants."""
-    x, y, z = normals.unbind(-1)
-    one = torch.ones_like(x)
-    return torch.stack([one, x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], -1)
 
 
 def _light(basis: Tensor, colours: Tensor, weights: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.progress import Progress
+from blendsplat.refinement.refine import refine_clip
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
@@ -88,6 +89,11 @@ def track_clip(
         progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
         _borders(clip, points) if clip.has_mattes else None,
     )  # fmt: skip
+    if options.refine == "dense":
+        matte = clip.matte if clip.has_mattes else None
+        tracking = refine_clip(head, tracking, clip.image, matte, points[..., :2], progress=progress)
+    elif options.refine != "none":
+        raise InputError(f"The refinement {options.refine!r} does not exist; choose dense or none.")
     if regressor and reading:
         tracking.init = regressor.name
         tracking.figures |= {"frames_read": float(reading.read), "shape_scatter": reading.shape_scatter}

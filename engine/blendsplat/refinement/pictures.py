@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A clip's pictures as the refinement reads them: small, 8 bits a colour, all in memory, whatever the clip's length.
+
+Beyond IN_MEMORY bytes they lie in a temporary file that the system maps, so a long clip costs disk, not memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from blendsplat.progress import Progress
+
+IN_MEMORY = 500_000_000  # bytes
+READERS = 2
+ReadPicture = Callable[[int], np.ndarray]  # frame -> uint8 [H,W,3], or matte [H,W]
+
+
+@dataclass
+class Pictures:
+    """RGB and matte [F,h,w,4] uint8 of F frames, ``scale`` times the clip's size."""
+
+    planes: np.ndarray
+    scale: float
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def at_scale(self, scale: float) -> Pictures:
+        """A smaller copy, or these where they are as small."""
+        factor = scale / self.scale
+        if factor > 0.95:
+            return self
+        small = [cv2.resize(plane, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) for plane in self.planes]
+        return Pictures(np.stack(small), self.scale * small[0].shape[1] / self.planes.shape[2])
+
+    def contrasts(self, radius: float) -> Pictures:
+        """Each colour against the mean of the person around it: log of the ratio, 128 + 127 / RANGE times it."""
+        out = np.empty_like(self.planes)
+        for row, plane in enumerate(self.planes):
+            out[row] = contrast(plane, radius)
+        return Pictures(out, self.scale)
+
+    def frames(self, rows: Tensor | slice) -> Tensor:
+        """float32 [B,4,h,w] of some frames, 0 to 1."""
+        chosen = self.planes[rows if isinstance(rows, slice) else rows.numpy()]
+        return torch.from_numpy(np.ascontiguousarray(chosen)).permute(0, 3, 1, 2).float() / 255
+
+
+RANGE = 1.0
+DARK = 0.04
+
+
+def contrast(plane: np.ndarray, radius: float) -> np.ndarray:
+    """plane [h,w,4] uint8 of colours and matte -> the same with contrasts for colours."""
+    colours = plane[..., :3].astype(np.float32) / 255
+    person = plane[..., 3].astype(np.float32) / 255 + 1e-3
+    around = cv2.GaussianBlur(np.dstack([colours * person[..., None], person]), (0, 0), radius)
+    mean = around[..., :3] / around[..., 3:]
+    ratio = np.log((colours + DARK) / (mean + DARK))
+    return np.dstack([np.clip(128 + 127 / RANGE * ratio, 0, 255).astype(np.uint8), plane[..., 3]])
+
+
+@contextmanager
+def read_pictures(
+    image: ReadPicture, matte: ReadPicture | None, frames: np.ndarray, scale: float, progress: Progress
+) -> Iterator[Pictures]:
+    """The given frames [F] of a clip, resized by ``scale`` (at most 1). Without mattes everything is the person."""
+
+    def read(frame: int) -> np.ndarray:
+        picture = image(int(frame))
+        alpha = np.full(picture.shape[:2], 255, np.uint8) if matte is None else matte(int(frame))
+        how = cv2.INTER_AREA
+        small = picture if scale >= 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
+        height, width = small.shape[:2]
+        return np.dstack([small, cv2.resize(alpha, (width, height), interpolation=how)])
+
+    first = read(frames[0])
+    shape = (len(frames), *first.shape)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(READERS) as pool:
+        if np.prod(shape) > IN_MEMORY:
+            planes = np.memmap(Path(folder) / "pictures", np.uint8, "w+", shape=shape)
+        else:
+            planes = np.empty(shape, np.uint8)
+        for row, plane in enumerate(pool.map(read, frames)):
+            progress.check()
+            planes[row] = plane
+        yield Pictures(planes, first.shape[1] / image(int(frames[0])).shape[1])
+        del planes
