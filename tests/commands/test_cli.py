@@ -25,6 +25,7 @@ from blendsplat.progress import Progress
 
 COMMANDS = (
     "track",
+    "correct",
     "train",
     "fit-image",
     "evaluate-fit",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frame that an artist corrected: it comes out as he put it, those around follow, the rest of the clip is untouched."""
+"""A frame that an artist corrected: it comes out as he put it, those around follow, the rest is untouched."""
 
 from __future__ import annotations
 
