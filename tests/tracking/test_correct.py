@@ -62,6 +62,15 @@ def test_the_folder_is_written_again(head, folder):
     assert np.array_equal(Performance.load(folder / "uncorrected.npz").translation, before.translation)
 
 
+def test_only_what_changed_is_drawn_again(head, folder):
+    """A quick correction writes the maps of the frames that moved."""
+    put(folder, 0)
+    shots = replace(Clip.open(folder).info, shots=(4,))
+    write_info(folder, shots)
+    correct_clip(folder, quick(head))
+    assert sorted(path.name for path in (folder / "valid").iterdir()) == [f"{frame:06d}.png" for frame in range(4)]
+
+
 def test_again_is_the_same_and_forgotten_is_gone(head, folder):
     before = Performance.load(folder)
     first = put(folder)

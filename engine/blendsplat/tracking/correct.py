@@ -65,7 +65,10 @@ def correct_clip(
     if len(left):
         tracking.figures["jitter_px"] = jitter(tracking, head)
     progress.update("correct", 1, 1)
-    write_pictures(clip, head, tracking, points[..., :2], TrackOptions(overlay=options.overlay), progress)
+    drawn = TrackOptions(overlay=options.overlay)
+    write_pictures(
+        clip, head, tracking, points[..., :2], drawn, progress, _differ(Performance.load(directory), tracking)
+    )
     progress.check()
     if options.forget is not None:
         left.save(clip.directory / FILE)
@@ -75,3 +78,10 @@ def correct_clip(
     if not len(left):
         keep_uncorrected(clip.directory, None)
     return tracking
+
+
+def _differ(before: Performance, after: Performance) -> np.ndarray:
+    """Rows in which two performances of a clip differ."""
+    names = ("valid", "neck_pose", "translation", "jaw_pose", "eyes_pose", "eyelids", "expression")
+    parts = [getattr(before, name) != getattr(after, name) for name in names]
+    return np.flatnonzero(np.any([part.reshape(len(part), -1).any(1) for part in parts], axis=0))

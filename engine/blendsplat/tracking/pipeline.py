@@ -112,12 +112,15 @@ def track_clip(
 
 
 def write_pictures(
-    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress
-) -> None:
-    """Write valid/ and overlay.mp4 of a tracked clip, as far as ``options`` want them; pixels [F,478,2]: landmarks."""
+    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress,
+    frames: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Write valid/ and overlay.mp4 of a tracked clip, as far as ``options`` want them; pixels [F,478,2]: landmarks.
+    Without an overlay only the valid maps of ``frames`` (None: all)."""
     if not (options.overlay or options.valid_maps):
         return
-    with prefetch(_finished_frames(clip, head, tracking, pixels, options, progress)) as pictures:
+    rows = np.arange(clip.frame_count) if options.overlay or frames is None else frames
+    with prefetch(_finished_frames(clip, head, tracking, pixels, options, progress, rows)) as pictures:
         if options.overlay:
             write_mp4(clip.directory / "overlay.mp4", pictures, clip.fps, crf=23)
         else:
@@ -221,9 +224,10 @@ class _Drawn:
 
 
 def _finished_frames(
-    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress
-) -> Iterator[np.ndarray]:
-    """Write every frame's map of valid pixels and yield its overlay [H,W,3] uint8."""
+    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress,
+    frames: np.ndarray,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """Write the map of valid pixels of each of ``frames`` and yield its overlay [H,W,3] uint8."""
     painter = OverlayPainter(head)
     hair = _learn_hair(clip, head, tracking) if options.valid_maps else None
 
@@ -238,10 +242,10 @@ def _finished_frames(
             return paint_without_face(image)
         return painter.paint(image, drawn.camera_vertices, drawn.face_ids, pixels[index], matte, valid)
 
-    drawn_frames = _drawn_frames(clip, head, tracking, np.arange(clip.frame_count))
+    drawn_frames = _drawn_frames(clip, head, tracking, frames)
     for index, picture in enumerate(_in_threads(finish, drawn_frames)):
         progress.check()
-        progress.update("overlay", index + 1, clip.frame_count)
+        progress.update("overlay", index + 1, len(frames))
         yield picture
 
 
