@@ -110,6 +110,20 @@ def test_another_head_is_told_and_tracked_without(head, folder):
         correct_clip(folder, quick(moved))
 
 
+def test_a_new_file_takes_the_old_ones_place_when_it_succeeded(head, folder):
+    put(folder)
+    new = (folder / "corrections.npz").rename(folder / "corrections.new.npz")
+    with pytest.raises(FormatError, match="gone"):
+        correct_clip(folder, quick(head, corrections=folder / "gone.npz"))
+    stopped = Progress()
+    stopped.cancelled = True
+    with pytest.raises(Cancelled):
+        correct_clip(folder, quick(head, corrections=new), stopped)
+    assert not (folder / "corrections.npz").exists()
+    correct_clip(folder, quick(head, corrections=new))
+    assert list(Corrections.load(folder).frames) == [FRAME] and new.exists()
+
+
 @pytest.mark.parametrize("stage", ["correct", "overlay"])
 def test_cancelled_the_former_tracking_stays(head, folder, stage):
     class Stop(Progress):

@@ -52,7 +52,7 @@ def run_correct(options: opt.CorrectOptions, progress: Progress) -> dict[str, An
     from blendsplat.tracking import CorrectOptions, correct_clip
 
     need_tracking(options.directory)
-    chosen = CorrectOptions(forget=options.forget, overlay=options.overlay)
+    chosen = CorrectOptions(corrections=options.corrections, forget=options.forget, overlay=options.overlay)
     tracking = correct_clip(options.directory, chosen, progress)
     return {
         "directory": str(options.directory), "head": tracking.head, "frames": tracking.frame_count,

@@ -102,6 +102,9 @@ class CorrectOptions(Options):
     """Fit a tracked clip again around the frames that an artist corrected (corrections.npz in its folder)."""
 
     directory: AnyPath = Field(description="the tracked clip folder")
+    corrections: AnyPath | None = Field(
+        None, description="takes the place of the folder's corrections.npz when the fit has succeeded"
+    )
     forget: int | None = Field(None, ge=0, description="take this frame's correction back first (rows count from 0)")
     overlay: bool = Field(True, description="also write overlay.mp4 anew")
 

@@ -24,9 +24,11 @@ from blendsplat.video import Clip
 
 @dataclass
 class CorrectOptions:
-    """forget: a corrected frame whose correction is taken back first; overlay: write overlay.mp4 anew as well;
-    head_model: an already loaded head; finish: what refines the fit further (fitting/refit.py)."""
+    """corrections: a file that takes the place of the folder's once the fit has succeeded; forget: a corrected frame whose
+    correction is taken back first; overlay: write overlay.mp4 anew as well; head_model: an already loaded head;
+    finish: what refines the fit further (fitting/refit.py)."""
 
+    corrections: Path | None = None
     forget: int | None = None
     overlay: bool = True
     head_model: HeadModel | None = None
@@ -44,9 +46,10 @@ def correct_clip(
     """
     options, progress = options or CorrectOptions(), progress or Progress()
     clip = Clip.open(directory)
-    if not (clip.directory / FILE).exists():
+    source = options.corrections or clip.directory / FILE
+    if options.corrections is None and not source.exists():
         raise InputError(f"There is no correction in {clip.directory} ({FILE}): correct a frame first.")
-    corrections, uncorrected = Corrections.load(clip.directory), load_uncorrected(clip.directory)
+    corrections, uncorrected = Corrections.load(source), load_uncorrected(clip.directory)
     left = corrections if options.forget is None else corrections.without(options.forget)
     landmarks = clip.directory / "landmarks.npz"
     if not landmarks.exists():
@@ -70,7 +73,7 @@ def correct_clip(
         clip, head, tracking, points[..., :2], drawn, progress, _differ(Performance.load(directory), tracking)
     )
     progress.check()
-    if options.forget is not None:
+    if left is not corrections or options.corrections is not None:
         left.save(clip.directory / FILE)
     if len(left):
         keep_uncorrected(clip.directory, uncorrected)
