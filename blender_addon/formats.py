@@ -88,7 +88,8 @@ _FRAME_SHAPES = {
     "expression": ("N", "E"),
 }  # fmt: skip
 _CORRECTION_SHAPES = {
-    **_FRAME_SHAPES, "frames": ("N",), "root_pose": ("N", 3), "changed": ("N", "P"), "focal": ("N",), "distance": ("N",),
+    **_FRAME_SHAPES, "frames": ("N",), "root_pose": ("N", 3), "changed": ("N", "P"), "focal": ("N",),
+    "distance": ("N",),
 }  # fmt: skip
 
 
@@ -329,7 +330,10 @@ def add_correction(
     directory: Path, performance: Performance, row: int, frame: dict[str, np.ndarray], changed: np.ndarray
 ) -> Path:
     """Write the clip's corrections with the one of ``row`` added (what was said of the row before still counts) as
-    corrections.new.npz, whole or not at all -> its path. frame: its numbers by name; changed [15+E]. Raises FileError."""
+    corrections.new.npz, whole or not at all -> its path. frame: its numbers by name; changed [15+E].
+
+    Raises FileError, OSError.
+    """
     before = read_corrections(directory)
     same = np.flatnonzero(before["frames"] == row) if before else np.zeros(0, int)
     if len(same):
@@ -346,15 +350,16 @@ def add_correction(
     order = np.argsort(whole["frames"])
     path = directory / "corrections.new.npz"
     header = {
-        "format": CORRECTIONS, "version": CORRECTIONS_VERSION, "head_model": str(performance.meta.get("head_model", "")),
+        "format": CORRECTIONS, "version": CORRECTIONS_VERSION,
+        "head_model": str(performance.meta.get("head_model", "")),
     }  # fmt: skip
     _write_npz(path, header, {name: array[order] for name, array in whole.items()})
     return path
 
 
 def lens_of(directory: Path, performance: Performance) -> tuple[float, float, float]:
-    """The tracked clip's lens as its source's camera has it in Blender: focal length in mm for a sensor of 36 mm along the
-    longer side, shift x and y. Raises FileError."""
+    """The tracked clip's lens as its source's camera has it in Blender: focal length in mm for a sensor of 36 mm along
+    the longer side, shift x and y. Raises FileError."""
     path = directory / "clip.json"
     try:
         clip = json.loads(path.read_text(encoding="utf-8"))
@@ -368,14 +373,12 @@ def lens_of(directory: Path, performance: Performance) -> tuple[float, float, fl
 
 
 def _write_npz(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write an .npz with a JSON header, whole or not at all. Raises FileError."""
+    """Write an .npz with a JSON header, whole or not at all."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         with open(temporary, "wb") as file:
             np.savez(file, meta=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
         os.replace(temporary, path)
-    except OSError as error:
-        raise FileError(f"{path} could not be written ({error.strerror or error}): free some space.") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -24,8 +24,8 @@ from blendsplat.video import Clip
 
 @dataclass
 class CorrectOptions:
-    """corrections: a file that takes the place of the folder's once the fit has succeeded; forget: a corrected frame whose
-    correction is taken back first; overlay: write overlay.mp4 anew as well; head_model: an already loaded head;
+    """corrections: a file that takes the place of the folder's once the fit has succeeded; forget: a corrected frame
+    whose correction is taken back first; overlay: write overlay.mp4 anew as well; head_model: an already loaded head;
     finish: what refines the fit further (fitting/refit.py)."""
 
     corrections: Path | None = None
