@@ -92,11 +92,12 @@ def settle(head: bpy.types.Object, camera: bpy.types.Object | None, performance:
         head.data.shape_keys.key_blocks[name].value = 0.0
 
 
-def camera_of(head: bpy.types.Object) -> bpy.types.Object | None:
-    """The camera that was matched to the head's clip."""
-    collection = head.users_collection[0] if head.users_collection else None
-    cameras = collection.objects if collection is not None else ()
-    return next((o for o in cameras if o.blendsplat.kind == "CAMERA" and not o.blendsplat.fit_path), None)
+def choose_bone(rig: bpy.types.Object) -> None:
+    """The head's bone, alone selected and active (in pose mode)."""
+    for item in rig.pose.bones:
+        holder = item if hasattr(item, "select") else item.bone  # 5.0 and later select pose bones
+        holder.select = item.name == "neck"
+    rig.data.bones.active = rig.data.bones["neck"]
 
 
 def _expected(

@@ -17,6 +17,7 @@ from . import keyframes
 
 QUALITY, ERROR, CONFIDENCE = "Tracking Quality", "Landmark Error", "Tracking Confidence"
 LOST = 0.25  # of the distance between the eyes: the engine takes such a frame for one without a face
+_USUAL, _BAD = 0.02, 0.1  # the same of a frame as good as the points themselves are, and of one that is plainly wrong
 _GROUP = "Tracking"
 _APART = 12  # frames between two of the worst moments: neighbours are bad for the same reason
 _DESCRIPTIONS = {
@@ -75,6 +76,9 @@ def write(head: bpy.types.Object, performance: Performance, start: float, fps: f
         head.id_properties_ui(name).update(min=0.0, description=words, **high)
     curves = [keyframes.Curve(_path(name), 0, frames, values, _GROUP) for name, values in told.items()]
     keyframes.add(head, curves, f"{head.name} tracking")
+    for fcurve in keyframes.fcurves(head):
+        if fcurve.data_path in {curve.data_path for curve in curves}:  # to look at, one at a time, and not to move
+            fcurve.lock, fcurve.hide, fcurve.select = True, fcurve.data_path != _path(QUALITY), False
 
 
 def read(head: bpy.types.Object) -> Quality | None:
@@ -105,7 +109,7 @@ def _told(performance: Performance) -> dict[str, np.ndarray]:
     quality = np.where(seen, 1.0, 0.0)
     if errors is not None and np.ptp(errors[seen]) > 0:
         told[ERROR] = 100.0 * np.where(seen, errors, LOST)
-        quality = np.minimum(quality, np.clip(1 - errors / LOST, 0.0, 1.0))
+        quality = np.minimum(quality, np.clip(1 - (errors - _USUAL) / (_BAD - _USUAL), 0.0, 1.0))
     if confidence is not None and np.ptp(confidence[seen]) > 0:
         told[CONFIDENCE] = np.where(seen, confidence, 0.0)
         quality = np.minimum(quality, confidence)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A 3D view in which an artist judges a tracking: through the clip's camera, the head as an overlay on the picture.
 
-All by Blender's own display settings: the head's object colour and its alpha, wires, the view's shading. What the view
-was before is kept on the window's screen, and the head's on the head, so both can be put back.
+All by Blender's own display settings: the head's object colour, wires, the view's shading, and the clip once more in
+front, which makes the head transparent without showing its insides. What the view was before is kept on the window's
+screen, and the head's on the head, so both can be put back.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from typing import Any
 
 import bpy
 
+from . import matched_camera
+
 WIRE, SHADED, OFF = "WIRE", "SHADED", "OFF"
 _BEFORE = "blendsplat_before"  # custom property: what was there, as JSON
-_COLOUR = (0.08, 0.62, 1.0)  # of no skin
-_WIRES_ALONE = 0.0
+_COLOUR = (0.1, 0.8, 1.0)  # of no skin
 _PERSPECTIVE = "region_3d.view_perspective"
 _VIEW: dict[str, Any] = {  # place in the 3D view's space: what judging a tracking needs
     "shading.type": "SOLID", "shading.color_type": "OBJECT", "shading.wireframe_color_type": "OBJECT",
     "shading.light": "STUDIO", "shading.show_xray": False, "shading.show_cavity": False, "overlay.show_overlays": True,
     "overlay.show_floor": False, "overlay.show_axis_x": False, "overlay.show_axis_y": False,
-    "overlay.show_cursor": False, "overlay.show_relationship_lines": False, "overlay.show_extras": False,
+    "overlay.show_bones": False, "overlay.show_cursor": False, "overlay.show_relationship_lines": False, "overlay.show_extras": False,
     _PERSPECTIVE: "CAMERA",
 }  # fmt: skip
 
@@ -71,6 +73,7 @@ def put_back(context: bpy.types.Context, *, perspective: bool = True) -> None:
             head.show_in_front = before["front"]
             head.hide_set(before["hidden"])
             del head[_BEFORE]
+            _veil(head, 0.0)
 
 
 def show(head: bpy.types.Object) -> None:
@@ -85,17 +88,35 @@ def show(head: bpy.types.Object) -> None:
         )  # fmt: skip
     head.hide_set(mode == OFF)
     head.show_wire = head.show_all_edges = mode == WIRE
-    head.color = (*_COLOUR, _WIRES_ALONE if mode == WIRE else opacity)
+    head.color = (*_COLOUR, 0.0 if mode == WIRE else 1.0)
+    _veil(head, 1.0 - opacity if mode == SHADED else 0.0)
     if mode == WIRE:
         for space in _judging():
-            space.overlay.wireframe_opacity = opacity
+            space.overlay.wireframe_opacity = opacity**0.5  # thin lines look weaker than they are
+
+
+def renew(head: bpy.types.Object) -> None:
+    """Where a view judges the head: its camera is a new one."""
+    if _BEFORE in head:
+        show(head)
+
+
+def _veil(head: bpy.types.Object, alpha: float) -> None:
+    camera = matched_camera.camera_of(head)
+    if camera is not None:
+        matched_camera.veil(camera.data, alpha)
+
+
+def show_bones(screen: bpy.types.Screen | None) -> None:
+    """In the views that judge a tracking: the bones by which it is corrected."""
+    if screen is not None:
+        for space in _judging():
+            space.overlay.show_bones = True
 
 
 def overlay_changed(item: Any, _context: bpy.types.Context) -> None:
     """Update function of the settings on an object."""
-    head = item.id_data
-    if _BEFORE in head:
-        show(head)
+    renew(item.id_data)
 
 
 def _judging() -> list[bpy.types.SpaceView3D]:

@@ -14,7 +14,7 @@ from bpy.props import IntProperty
 from ... import formats
 from ...client import jobs, session
 from ...paths import absolute
-from ...scene import avatar_rig, corrections, fit_scene, tracking_quality, tracking_view
+from ...scene import avatar_rig, corrections, fit_scene, matched_camera, tracking_quality, tracking_view
 from . import common, track
 
 WORST = 3  # moments that the panel lists
@@ -34,7 +34,7 @@ def meant_head(context: bpy.types.Context) -> bpy.types.Object | None:
     active = context.view_layer.objects.active if context.view_layer is not None else None
     for head in heads:
         if active is not None and (
-            active in (head, head.blendsplat.rig, corrections.camera_of(head)) or active.blendsplat.head == head
+            active in (head, head.blendsplat.rig, matched_camera.camera_of(head)) or active.blendsplat.head == head
         ):
             return head
     folder = common.directory_of(context.scene)
@@ -95,7 +95,7 @@ class LookThroughClip(common.Grey, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         head = meant_head(context)
-        if not tracking_view.look_through(context, head, corrections.camera_of(head)):
+        if not tracking_view.look_through(context, head, matched_camera.camera_of(head)):
             self.report({"ERROR"}, "There is no 3D view in this window.")
             return {"CANCELLED"}
         return {"FINISHED"}
@@ -148,6 +148,35 @@ class GoToWorst(common.Grey, bpy.types.Operator):
         frames = [frame for frame, _ in ranked(scene, meant_head(context))]
         now = scene.frame_current
         scene.frame_set(frames[(frames.index(now) + 1) % len(frames)] if now in frames else frames[0])
+        return {"FINISHED"}
+
+
+class PoseHead(common.Grey, bpy.types.Operator):
+    """Take hold of the head's bone: R turns it, G moves it, I keys it. Jaw and eyes have bones as well"""
+
+    bl_idname = "blendsplat.pose_head"
+    bl_label = "Turn the Head"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        head = meant_head(context)
+        if head is None:
+            return _NO_HEAD
+        rig = head.blendsplat.rig
+        return "" if rig is not None and rig.name in context.view_layer.objects else "The head's armature is gone."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        rig = meant_head(context).blendsplat.rig
+        active = context.view_layer.objects.active
+        if active is not None and active.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        for item in context.view_layer.objects:
+            item.select_set(item == rig)
+        context.view_layer.objects.active = rig
+        bpy.ops.object.mode_set(mode="POSE")
+        corrections.choose_bone(rig)
+        tracking_view.show_bones(context.screen)
         return {"FINISHED"}
 
 
@@ -223,7 +252,7 @@ def _seen(scene: bpy.types.Scene, head: bpy.types.Object, performance: formats.P
     row = corrections.row_at(performance, start, fps, frame)
     if row is None:
         raise ValueError("The clip has no image at this frame: go to one that it shows.")
-    seen = corrections.shown(head, corrections.camera_of(head), performance, row, start, fps, frame)
+    seen = corrections.shown(head, matched_camera.camera_of(head), performance, row, start, fps, frame)
     if not seen.changed.any():
         raise ValueError(
             "Nothing differs from the tracking in this frame: turn or move the head's bones, or drag a slider, first."
@@ -243,7 +272,7 @@ def _finished(job: jobs.Job) -> None:
     performance = formats.read_performance(folder)
 
     def build(_context: bpy.types.Context) -> None:
-        corrections.settle(head, corrections.camera_of(head), performance)
+        corrections.settle(head, matched_camera.camera_of(head), performance)
         track.play(scene, head, performance)
         for carrier in _avatars(scene, head):
             start = head.blendsplat.clip_start
@@ -262,7 +291,7 @@ def _fps(scene: bpy.types.Scene) -> float:
     return scene.render.fps / scene.render.fps_base
 
 
-CLASSES = (LookThroughClip, BackToMyView, GoToFrame, GoToWorst, CorrectFrame, ForgetCorrection)
+CLASSES = (LookThroughClip, BackToMyView, GoToFrame, GoToWorst, PoseHead, CorrectFrame, ForgetCorrection)
 
 
 def register() -> None:

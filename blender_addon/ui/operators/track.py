@@ -155,6 +155,8 @@ def add_head(
     camera = matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)
     if known is None:
         tracking_view.look_through(context, head, camera)
+    else:
+        tracking_view.renew(head)
     scene.blendsplat.performance = kept(performance.path)
     return head
 

@@ -27,10 +27,14 @@ class BLENDSPLAT_PT_check_tracking(Panel):
             column.operator("blendsplat.look_through_clip", icon="VIEW_CAMERA")
         else:
             column.operator("blendsplat.back_to_my_view", icon="LOOP_BACK")
-            column.row().prop(head.blendsplat, "overlay", expand=True)
+            row = column.row(align=True)
+            row.use_property_split = False
+            row.prop(head.blendsplat, "overlay", expand=True)
             row = column.row()
             row.enabled = head.blendsplat.overlay != tracking_view.OFF
             row.prop(head.blendsplat, "overlay_opacity", slider=True)
+            if context.space_data is not None and context.space_data.type == "VIEW_3D":
+                column.prop(context.space_data.overlay, "show_bones")
 
 
 class BLENDSPLAT_PT_tracking_quality(Panel):
