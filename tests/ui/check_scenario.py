@@ -80,6 +80,7 @@ def corrected() -> Iterator[float]:
     scene.frame_set(OPTIONS["frame"])
     neck = head().blendsplat.rig.pose.bones["neck"]
     before = neck.rotation_euler.y
+    note("posed", error=press(bpy.ops.blendsplat.pose_head))
     neck.rotation_euler.y = before + 0.15
     yield 1.0
     yield from screenshot("check-4-turned")
