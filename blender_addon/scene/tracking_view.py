@@ -23,7 +23,8 @@ _VIEW: dict[str, Any] = {  # place in the 3D view's space: what judging a tracki
     "shading.type": "SOLID", "shading.color_type": "OBJECT", "shading.wireframe_color_type": "OBJECT",
     "shading.light": "STUDIO", "shading.show_xray": False, "shading.show_cavity": False, "overlay.show_overlays": True,
     "overlay.show_floor": False, "overlay.show_axis_x": False, "overlay.show_axis_y": False,
-    "overlay.show_bones": False, "overlay.show_cursor": False, "overlay.show_relationship_lines": False, "overlay.show_extras": False,
+    "overlay.show_bones": False, "overlay.show_cursor": False, "overlay.show_relationship_lines": False,
+    "overlay.show_extras": False,
     _PERSPECTIVE: "CAMERA",
 }  # fmt: skip
 
@@ -66,33 +67,44 @@ def put_back(context: bpy.types.Context, *, perspective: bool = True) -> None:
                 _set(space, place, value)
     if _BEFORE in context.screen:
         del context.screen[_BEFORE]
-    for head in context.scene.objects:
-        if _BEFORE in head:
-            before = json.loads(head[_BEFORE])
-            head.color, head.show_wire, head.show_all_edges = before["color"], before["wire"], before["edges"]
-            head.show_in_front = before["front"]
-            head.hide_set(before["hidden"])
-            del head[_BEFORE]
-            _veil(head, 0.0)
+    for item in context.scene.objects:
+        if _BEFORE in item:
+            before = json.loads(item[_BEFORE])
+            item.color, item.show_wire, item.show_all_edges = before["color"], before["wire"], before["edges"]
+            _hide(item, before["hidden"])
+            del item[_BEFORE]
+            _veil(item, 0.0)
 
 
 def show(head: bpy.types.Object) -> None:
-    """The head as its settings (overlay, overlay_opacity) say, once a view judges it."""
+    """The head as its settings (overlay, overlay_opacity) say, once a view judges it; its avatars hide meanwhile."""
     mode, opacity = head.blendsplat.overlay, head.blendsplat.overlay_opacity
-    if _BEFORE not in head:
-        head[_BEFORE] = json.dumps(
-            {
-                "color": list(head.color), "wire": head.show_wire, "edges": head.show_all_edges,
-                "front": head.show_in_front, "hidden": head.hide_get(),
-            }
-        )  # fmt: skip
-    head.hide_set(mode == OFF)
+    carriers = [item for item in bpy.context.scene.objects if item.blendsplat.head == head and _is_avatar(item)]
+    for item in (head, *carriers):
+        if _BEFORE not in item:
+            item[_BEFORE] = json.dumps(
+                {
+                    "color": list(item.color), "wire": item.show_wire, "edges": item.show_all_edges,
+                    "hidden": item.hide_get(),
+                }
+            )  # fmt: skip
+        _hide(item, mode == OFF or item != head)
     head.show_wire = head.show_all_edges = mode == WIRE
     head.color = (*_COLOUR, 0.0 if mode == WIRE else 1.0)
     _veil(head, 1.0 - opacity if mode == SHADED else 0.0)
     if mode == WIRE:
         for space in _judging():
             space.overlay.wireframe_opacity = opacity**0.5  # thin lines look weaker than they are
+
+
+def _is_avatar(item: bpy.types.Object) -> bool:
+    return item.blendsplat.kind == "AVATAR"
+
+
+def _hide(item: bpy.types.Object, hidden: bool) -> None:
+    """Hide an object, or show it, where this view layer has it."""
+    if item.name in bpy.context.view_layer.objects:
+        item.hide_set(hidden)
 
 
 def renew(head: bpy.types.Object) -> None:

@@ -207,6 +207,18 @@ def test_the_overlay_and_the_way_back(scene, clip):
     assert not head.show_wire, "settings do nothing to a head that nobody judges"
 
 
+def test_an_avatar_hides_while_its_head_is_judged(scene, clip):
+    OPERATORS.train()
+    carrier = next(item for item in scene.objects if item.blendsplat.kind == "AVATAR")
+    head = carrier.blendsplat.head
+    before = (carrier.hide_get(), head.hide_get())
+    assert before == (False, True) and "blendsplat_before" not in head, "an added avatar ends the judging"
+    tracking_view.show(head)
+    assert carrier.hide_get() and not head.hide_get()
+    tracking_view.put_back(bpy.context)
+    assert (carrier.hide_get(), head.hide_get()) == before
+
+
 def test_views_are_put_back(scene, clip):
     """Every setting that is changed comes back, in the one view that was changed."""
     screen = (

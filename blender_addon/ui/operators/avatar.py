@@ -108,6 +108,7 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     file = formats.read_avatar(path)
     name = path.name.removesuffix(".avatar.npz")
     scene = context.scene
+    tracking_view.put_back(context, perspective=False)  # an overlay's colours are no avatar's
     carrier = avatar_rig.find_avatar(scene, file)
     carrier = avatar_rig.replace_avatar(carrier, file) if carrier else avatar_rig.build_avatar(context, file, name)
     if scene.camera is None and "camera.K" in file.arrays:
@@ -120,7 +121,6 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     if performance_path is not None and performance_path.exists():
         apply_performance(scene, carrier, formats.read_performance(performance_path))
         scene.blendsplat.performance = kept(performance_path)
-    tracking_view.put_back(context, perspective=False)  # an overlay's colours are no avatar's
     for item in context.view_layer.objects:
         item.select_set(False)  # active, but not covered by the selection's outline
     context.view_layer.objects.active = carrier
