@@ -82,7 +82,9 @@ _TRACKING_SHAPES = {
     "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3),
     "viewmat": (4, 4), "shape": ("S",), "vertex_offsets": ("V", 3),
 }  # fmt: skip
-_TOLD_SHAPES = {"landmark_errors": ("F",), "confidence": ("F",), "region_confidence": ("F", "R")}  # in newer files
+_TOLD_SHAPES = {  # in newer files
+    "landmark_errors": ("F",), "confidence": ("F",), "region_confidence": ("F", "R"), "zoom": ("F",),
+}  # fmt: skip
 _FRAME_SHAPES = {
     "neck_pose": ("N", 3), "translation": ("N", 3), "jaw_pose": ("N", 3), "eyes_pose": ("N", 2, 3), "eyelids": ("N", 2),
     "expression": ("N", "E"),

@@ -14,6 +14,7 @@ import numpy as np
 from ..formats import Performance
 from ..paths import kept
 from ..space import camera_matrix_world
+from . import keyframes
 
 _SENSOR = 36.0  # mm along the longer side
 _DRAWN = 0.08  # metres: the camera's outline beside a head
@@ -34,6 +35,7 @@ def add_camera(
         bpy.data.objects.remove(item)
     camera = new_camera(collection, f"{collection.name} Camera")
     match_camera(camera, performance)
+    _zoom(camera.data, performance, start, context.scene.render.fps / context.scene.render.fps_base)
     context.scene.camera = camera
     if clip_directory is not None:
         _add_clip(camera.data, clip_directory, performance.frame_count, start)
@@ -63,6 +65,14 @@ def match_camera(camera: bpy.types.Object, performance: Performance) -> None:
     """Give the camera the performance's lens and place."""
     set_pinhole(camera.data, performance.K, *size_of(performance))
     camera.matrix_world = camera_matrix_world(performance.viewmat).T.tolist()
+
+
+def _zoom(camera: bpy.types.Camera, performance: Performance, start: float, fps: float) -> None:
+    """Key the focal length where the clip's lens zooms: a frame's is so many times K's."""
+    zoom = performance.arrays.get("zoom")
+    if zoom is not None and np.ptp(zoom) > 0:
+        frames = start + performance.timestamps * fps
+        keyframes.write(camera, [keyframes.Curve("lens", 0, frames, camera.lens * zoom)], f"{camera.name} zoom")
 
 
 def size_of(performance: Performance) -> tuple[int, int]:

@@ -247,6 +247,18 @@ def test_views_are_put_back(scene, clip):
     assert settings() == before and not tracking_view.looks(screen)
 
 
+def test_a_lens_that_zooms_is_keyed(scene, clip):
+    arrays = synthetic.read(clip / "tracking.npz")
+    plain = matched_camera.camera_of(the_head(scene)).data.lens
+    for zoom, keyed in ((np.ones(20), False), (np.linspace(1.0, 2.0, 20), True)):
+        synthetic.write_tracking(clip / "tracking.npz", arrays | {"zoom": zoom.astype(np.float32)})
+        OPERATORS.add_head()
+        lens = matched_camera.camera_of(the_head(scene)).data
+        scene.frame_set(20)
+        assert (lens.animation_data is not None) == keyed and lens.lens == pytest.approx(plain * zoom[19], rel=1e-5)
+    assert lens.shift_x == pytest.approx((128 - arrays["K"][0, 2]) / 256, abs=1e-6)
+
+
 # --- corrections
 
 

@@ -185,6 +185,18 @@ def test_a_frame_that_the_detector_lost(head, truth, points):
     assert all(np.isfinite(getattr(after, name)).all() for name in (*NUMBERS, "landmark_errors"))
 
 
+def test_a_lost_frame_says_nothing_of_its_neighbours(head, truth, points):
+    """Beside a frame that was tracked: what the lost one had was that one's, so the difference is no fault of it."""
+    found = ALL.copy()
+    found[WRONG : WRONG + 2] = False
+    before = fitted(head, truth, points, found)
+    put = {name: getattr(truth, name)[WRONG] for name in NUMBERS}
+    put["neck_pose"] = turned(truth, WRONG, (0, 8, 0))
+    after = refit(head, before, points, found, corrected_frame(empty(before), before, WRONG, **put))
+    assert degrees(after, before)[WRONG - 8 : WRONG - 2].max() < 1.5
+    assert after.valid[WRONG] and not after.valid[WRONG + 1]
+
+
 def test_another_lens_and_torso_mean_the_same(head, truth, tracked, points):
     """Tracked again with twice the focal length, the corrected head is still seen in its place."""
     longer = fit_clip(

@@ -36,10 +36,11 @@ class HeldFrames:
 
 def hold_frames(
     present: Tensor, frames: np.ndarray, corrected: Tensor, moved: np.ndarray, segments: np.ndarray,
-    timestamps: np.ndarray, expression_names: tuple[str, ...],
+    timestamps: np.ndarray, expression_names: tuple[str, ...], tracked: np.ndarray,
 ) -> HeldFrames:  # fmt: skip
     """present [F,P]: the clip as it was fitted; of the N ``frames`` the artist's numbers ``corrected`` [N,P], of which
-    he ``moved`` [N,P] some; segments [F] (-1: no face) and timestamps [F] seconds of the clip."""
+    he ``moved`` [N,P] some; segments [F] (-1: no face) and timestamps [F] seconds of the clip; tracked [N]: whether the
+    frame had numbers of its own, so that a difference from them says something of its neighbours."""
     values, artists = present.double().numpy(), corrected.double().numpy()
     difference = np.where(moved, artists - values[frames], 0.0)
     sure, weak = _sigmas(values.shape[1], 0.3), _sigmas(values.shape[1], 10.0)
@@ -47,7 +48,7 @@ def hold_frames(
     start, held, hold = values.copy(), values.copy(), np.zeros_like(values)
     near = np.zeros(len(values), bool)
     for number, frame in enumerate(frames):
-        shared = 1 - _joining(values, frame, difference[number], segments, sure)  # [P]
+        shared = tracked[number] * (1 - _joining(values, frame, difference[number], segments, sure))  # [P]
         rows = np.flatnonzero(segments == segments[frame])
         away = timestamps[rows] - timestamps[frame]
         others = np.delete(frames, number)

@@ -131,7 +131,7 @@ def _held(performance: Performance, corrections: Corrections, segments: np.ndarr
     moved |= ~(found & performance.valid)[frames, None]  # of what nobody has seen, only the artist knows
     return hold_frames(
         _present(performance), frames, corrections.unknowns(performance), moved, segments, performance.timestamps,
-        performance.expression_names or ("",) * performance.expression.shape[1],
+        performance.expression_names or ("",) * performance.expression.shape[1], performance.valid[frames],
     )  # fmt: skip
 
 
