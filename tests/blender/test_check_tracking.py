@@ -461,6 +461,25 @@ def test_grey_buttons_say_why(scene, engine, video, clip):
     assert "No frame" in operators.ForgetCorrection.reason(bpy.context)
 
 
+def test_heads_of_earlier_versions_and_of_other_models(scene, clip):
+    """A head that remembers no clip takes the chosen one's, if that is of its model."""
+    head = the_head(scene)
+    scene.blendsplat.performance_start = 11
+    OPERATORS.add_head()
+    head.blendsplat.property_unset("clip_path")
+    head.blendsplat.property_unset("clip_start")
+    scene.frame_set(FRAME + 10)
+    head.data.shape_keys.key_blocks["mouthSmileLeft"].value = 0.2
+    assert OPERATORS.correct_frame() == {"FINISHED"}
+    assert check_tracking.corrected_frames(scene, head) == [(ROW, FRAME + 10)]
+    assert head.blendsplat.clip_start == 11
+    arrays = synthetic.read(clip / "tracking.npz")
+    arrays["expression"] = arrays["expression"][:, :2]
+    synthetic.write_tracking(clip / "tracking.npz", arrays)
+    with pytest.raises(RuntimeError, match="is another"):
+        OPERATORS.correct_frame()
+
+
 def test_a_damaged_file_of_corrections_is_named(scene, clip):
     scene.frame_set(FRAME)
     head = the_head(scene)

@@ -13,8 +13,8 @@ from bpy.props import IntProperty
 
 from ... import formats
 from ...client import jobs, session
-from ...paths import absolute
-from ...scene import avatar_rig, corrections, fit_scene, matched_camera, tracking_quality, tracking_view
+from ...paths import absolute, kept
+from ...scene import avatar_rig, corrections, fit_scene, head_rig, matched_camera, tracking_quality, tracking_view
 from . import common, track
 
 WORST = 3  # moments that the panel lists
@@ -47,6 +47,11 @@ def clip_of(scene: bpy.types.Scene, head: bpy.types.Object) -> Path | None:
     return absolute(head.blendsplat.clip_path, head.library) or common.directory_of(scene)
 
 
+def start_of(scene: bpy.types.Scene, head: bpy.types.Object) -> float:
+    """The frame of the timeline at which the clip begins; heads of earlier versions do not remember it."""
+    return head.blendsplat.clip_start if head.blendsplat.clip_path else float(scene.blendsplat.performance_start)
+
+
 def corrected_frames(scene: bpy.types.Scene, head: bpy.types.Object) -> list[tuple[int, int]]:
     """(row of the clip, frame of the timeline) of every correction; panels ask this all the time, so files are read
     once."""
@@ -58,8 +63,8 @@ def corrected_frames(scene: bpy.types.Scene, head: bpy.types.Object) -> list[tup
         rows, times = _corrected(*paths, *(path.stat().st_mtime_ns for path in paths))
     except OSError:
         return []
-    fps = _fps(scene)
-    return [(row, round(head.blendsplat.clip_start + time * fps)) for row, time in zip(rows, times, strict=True)]
+    start, fps = start_of(scene, head), _fps(scene)
+    return [(row, round(start + time * fps)) for row, time in zip(rows, times, strict=True)]
 
 
 @lru_cache(maxsize=8)
@@ -206,6 +211,7 @@ class CorrectFrame(common.JobOperator, bpy.types.Operator):
         context.view_layer.update()
         try:
             performance = formats.read_performance(folder)
+            head_rig.check_performance(head, performance)
             seen = _seen(scene, head, performance)
             path = formats.add_correction(folder, performance, seen.row, seen.frame, seen.changed)
         except formats.FileError as error:
@@ -248,7 +254,7 @@ class ForgetCorrection(common.JobOperator, bpy.types.Operator):
 
 def _seen(scene: bpy.types.Scene, head: bpy.types.Object, performance: formats.Performance) -> corrections.Shown:
     """What the head does now. Raises ValueError where there is nothing to keep."""
-    start, fps, frame = head.blendsplat.clip_start, _fps(scene), scene.frame_current_final
+    start, fps, frame = start_of(scene, head), _fps(scene), scene.frame_current_final
     row = corrections.row_at(performance, start, fps, frame)
     if row is None:
         raise ValueError("The clip has no image at this frame: go to one that it shows.")
@@ -272,6 +278,8 @@ def _finished(job: jobs.Job) -> None:
     performance = formats.read_performance(folder)
 
     def build(_context: bpy.types.Context) -> None:
+        head.blendsplat.clip_start = start_of(scene, head)
+        head.blendsplat.clip_path = kept(folder)
         corrections.settle(head, matched_camera.camera_of(head), performance)
         track.play(scene, head, performance)
         for carrier in _avatars(scene, head):
