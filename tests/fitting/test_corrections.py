@@ -94,6 +94,15 @@ def test_one_wrong_frame_comes_back_among_its_neighbours(head, truth, points, tr
     assert after.landmark_errors[WRONG] > before.landmark_errors[WRONG], "of landmarks that are wrong"
 
 
+def test_an_older_tracking_tells_no_errors_afterwards_either(head, tracked, points):
+    assert tracked.landmark_errors.min() > 0 and np.isclose(
+        tracked.landmark_errors.mean(), tracked.figures["landmark_error"]
+    )
+    older = replace(tracked, landmark_errors=np.zeros(FRAMES, np.float32))
+    corrections = corrected_frame(empty(older), older, WRONG, neck_pose=turned(older, WRONG, (0, 6, 0)))
+    assert not refit(head, older, points, ALL, corrections).landmark_errors.any()
+
+
 def test_neighbours_follow_a_bias_and_fade_out(head, tracked, points):
     """The artist turns the head in a frame that fits its neighbours: they are taken to be wrong as well."""
     put = turned(tracked, WRONG, (0, 6, 0))

@@ -69,7 +69,12 @@ class BLENDSPLAT_PT_corrections(Panel):
         column, scene, head = self.column(), context.scene, check_tracking.meant_head(context)
         known = check_tracking.corrected_frames(scene, head)
         if not known:
-            paragraph(context, column, "Where a frame is wrong: turn or move the head, or drag sliders, then:", "INFO")
+            paragraph(
+                context,
+                column,
+                "Where a frame is wrong, turn or move the head or drag sliders; then correct it.",
+                "INFO",
+            )
         column.operator("blendsplat.pose_head", icon="BONE_DATA")
         step(context, column, "correct", "blendsplat.correct_frame", "PINNED")
         for row, frame in known:

@@ -180,7 +180,7 @@ def _with_frames(performance: Performance, work: Refit, unknowns: Tensor, count:
         arrays[name][rows] = new
     arrays["valid"][rows] = True
     errors = landmark_errors(work.problem, unknowns, work.eye_distance)
-    told = free & work.seen
+    told = free & work.seen & performance.landmark_errors.any()  # an older tracking tells none of any frame
     arrays["landmark_errors"][work.rows[told]] = errors[told]
     source = nearest_valid(arrays["valid"])  # a frame without a face has the nearest one's numbers
     for name in numbers:

@@ -59,7 +59,7 @@ def correct_clip(
         raise InputError(
             f"{landmarks} has {len(points)} frames and the tracking {uncorrected.frame_count}: track the clip again."
         )
-    progress.update("correct", 0, 1, "around the corrected frames")
+    progress.update("correct", 0, 2, "around the corrected frames")
     left.check(uncorrected)
     head = options.head_model or load_head_of(uncorrected, landmarks=True, progress=progress)
     progress.check()
@@ -67,7 +67,7 @@ def correct_clip(
     tracking = refit(head, uncorrected, points[..., :2], found, left, shots, options.finish)
     if len(left):
         tracking.figures["jitter_px"] = jitter(tracking, head)
-    progress.update("correct", 1, 1)
+    progress.update("correct", 1, 2, "what counts in the pictures")
     drawn = TrackOptions(overlay=options.overlay)
     write_pictures(
         clip, head, tracking, points[..., :2], drawn, progress, _differ(Performance.load(directory), tracking)
