@@ -41,15 +41,14 @@ class Quality:
     def worst(self, count: int, without: np.ndarray | None = None) -> list[tuple[int, float]]:
         """(frame, quality) of the worst moments, the worst first, apart from each other and from the frames
         ``without`` (of the timeline), which were looked at already."""
-        taken = [] if without is None else [float(frame) for frame in without]
+        left = self.values.astype(float)
+        for frame in () if without is None else without:
+            left[np.abs(self.frames - frame) < _APART] = np.inf
         found: list[tuple[int, float]] = []
-        for index in np.argsort(self.values, kind="stable"):
-            frame = float(self.frames[index])
-            if len(found) == count:
-                break
-            if all(abs(frame - other) >= _APART for other in taken):
-                taken.append(frame)
-                found.append((round(frame), float(self.values[index])))
+        while len(found) < count and np.isfinite(left).any():
+            index = int(left.argmin())
+            found.append((round(float(self.frames[index])), float(self.values[index])))
+            left[np.abs(self.frames - self.frames[index]) < _APART] = np.inf
         return found
 
 

@@ -47,6 +47,19 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
+    """-> {directory, head, frames, valid, figures}, as for track."""
+    from blendsplat.exchange.registry import import_recording
+
+    clip, tracking = import_recording(
+        options.source, options.directory, options.head, options.fps, options.overwrite, progress
+    )
+    return {
+        "directory": str(options.directory), "head": tracking.head, "frames": clip.frame_count,
+        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+    }  # fmt: skip
+
+
 def run_correct(options: opt.CorrectOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, head, frames, valid, corrected, figures, notes}."""
     from blendsplat.tracking import CorrectOptions, correct_clip
@@ -58,19 +71,6 @@ def run_correct(options: opt.CorrectOptions, progress: Progress) -> dict[str, An
         "directory": str(options.directory), "head": tracking.head, "frames": tracking.frame_count,
         "valid": int(tracking.valid.sum()), "corrected": int(tracking.figures.get("corrected_frames", 0)),
         "figures": plain(tracking.figures), "notes": list(tracking.notes),
-    }  # fmt: skip
-
-
-def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
-    """-> {directory, head, frames, valid, figures}, as for track."""
-    from blendsplat.exchange.registry import import_recording
-
-    clip, tracking = import_recording(
-        options.source, options.directory, options.head, options.fps, options.overwrite, progress
-    )
-    return {
-        "directory": str(options.directory), "head": tracking.head, "frames": clip.frame_count,
-        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
     }  # fmt: skip
 
 
