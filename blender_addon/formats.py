@@ -21,6 +21,7 @@ TRACKING, TRACKING_VERSION = "blendsplat-tracking", 1
 AVATAR, AVATAR_VERSION = "blendsplat-avatar", 2
 OWN_SYSTEM = "rgbavatar"  # whose every array this add-on knows
 FIT, FIT_VERSION = "blendsplat-fit", 1
+CORRECTIONS, CORRECTIONS_VERSION = "blendsplat-corrections", 1
 EARLIER_HEAD = "builtin"  # the family of the head that earlier versions brought
 
 
@@ -80,6 +81,17 @@ _TRACKING_SHAPES = {
     "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
     "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3),
     "viewmat": (4, 4), "shape": ("S",), "vertex_offsets": ("V", 3),
+}  # fmt: skip
+_TOLD_SHAPES = {  # in newer files
+    "landmark_errors": ("F",), "confidence": ("F",), "region_confidence": ("F", "R"), "zoom": ("F",),
+}  # fmt: skip
+_FRAME_SHAPES = {
+    "neck_pose": ("N", 3), "translation": ("N", 3), "jaw_pose": ("N", 3), "eyes_pose": ("N", 2, 3), "eyelids": ("N", 2),
+    "expression": ("N", "E"),
+}  # fmt: skip
+_CORRECTION_SHAPES = {
+    **_FRAME_SHAPES, "frames": ("N",), "root_pose": ("N", 3), "changed": ("N", "P"), "focal": ("N",),
+    "distance": ("N",),
 }  # fmt: skip
 
 
@@ -288,7 +300,8 @@ def read_performance(path: Path | str) -> Performance:
     if path.is_dir():
         path = path / "tracking.npz"
     meta, arrays = read_npz(path, TRACKING, TRACKING_VERSION)
-    _check(path, arrays, _TRACKING_SHAPES)
+    told = {name: shape for name, shape in _TOLD_SHAPES.items() if name in arrays}
+    _check(path, arrays, {**_TRACKING_SHAPES, **told})
     performance = Performance(path, meta, arrays)
     if not len(performance.valid_rows):
         raise FileError(f"{path} has no frame with a tracked face.")
@@ -302,11 +315,71 @@ def write_performance(path: Path, meta: dict[str, Any], arrays: dict[str, np.nda
     for name, values in arrays.items():
         rotation = name.endswith("_pose") and values.shape[-2:] == (3, 3)
         whole[name] = (matrix_to_rotvec(values) if rotation else values).astype(np.float32)
-    header = {"format": TRACKING, "version": TRACKING_VERSION, "figures": {}, **meta}
+    _write_npz(path, {"format": TRACKING, "version": TRACKING_VERSION, "figures": {}, **meta}, whole)
+
+
+def read_corrections(directory: Path) -> dict[str, np.ndarray]:
+    """The arrays of a clip's corrections.npz (docs/formats.md); {} where nothing was corrected. Raises FileError."""
+    path = directory / "corrections.npz"
+    if not path.exists():
+        return {}
+    _, arrays = read_npz(path, CORRECTIONS, CORRECTIONS_VERSION)
+    _check(path, arrays, _CORRECTION_SHAPES)
+    return {name: arrays[name] for name in _CORRECTION_SHAPES}
+
+
+def add_correction(
+    directory: Path, performance: Performance, row: int, frame: dict[str, np.ndarray], changed: np.ndarray
+) -> Path:
+    """Write the clip's corrections with the one of ``row`` added (what was said of the row before still counts) as
+    corrections.new.npz, whole or not at all -> its path. frame: its numbers by name; changed [15+E].
+
+    Raises FileError, OSError.
+    """
+    before = read_corrections(directory)
+    same = np.flatnonzero(before["frames"] == row) if before else np.zeros(0, int)
+    if len(same):
+        changed = changed | before["changed"][same[0]].astype(bool)
+    new = {
+        **frame, "frames": np.int64(row), "root_pose": performance.root_pose[row], "changed": changed,
+        "focal": performance.K[0, 0], "distance": performance.viewmat[2, 3],
+    }  # fmt: skip
+    whole = {}
+    for name in _CORRECTION_SHAPES:
+        kind = {"frames": np.int64, "changed": bool}.get(name, np.float32)
+        mine = np.asarray(new[name], kind)[None]
+        whole[name] = np.concatenate([np.delete(before[name], same, 0).astype(kind), mine]) if before else mine
+    order = np.argsort(whole["frames"])
+    path = directory / "corrections.new.npz"
+    header = {
+        "format": CORRECTIONS, "version": CORRECTIONS_VERSION,
+        "head_model": str(performance.meta.get("head_model", "")),
+    }  # fmt: skip
+    _write_npz(path, header, {name: array[order] for name, array in whole.items()})
+    return path
+
+
+def lens_of(directory: Path, performance: Performance) -> tuple[float, float, float]:
+    """The tracked clip's lens as its source's camera has it in Blender: focal length in mm for a sensor of 36 mm along
+    the longer side, shift x and y. Raises FileError."""
+    path = directory / "clip.json"
+    try:
+        clip = json.loads(path.read_text(encoding="utf-8"))
+        x, y, size = (float(value) for value in clip["crop"])
+        width, height = (float(value) for value in clip["source_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{path} cannot be read; import the video again. ({error})") from error
+    shrunk, longest = max(size, 1) / float(performance.meta["width"]), max(width, height, 1.0)
+    (focal, _, u), (_, _, v) = performance.K[:2] * shrunk
+    return focal * 36.0 / longest, (width / 2 - x - u) / longest, (v + y - height / 2) / longest
+
+
+def _write_npz(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz with a JSON header, whole or not at all."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, meta=np.frombuffer(json.dumps(header).encode(), np.uint8), **whole)
+            np.savez(file, meta=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

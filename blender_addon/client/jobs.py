@@ -22,6 +22,7 @@ RUNNING = ("starting", "running", "cancelling", "adding")
 TITLES = {
     "import": "Import",
     "track": "Track",
+    "correct": "Correct",
     "fit_image": "Fit Head",
     "export_head": "Export Head",
     "train": "Train",

@@ -79,14 +79,16 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
     return carrier
 
 
-def apply_performance(carrier: bpy.types.Object, performance: Performance, start: float, fps: float) -> int:
+def apply_performance(
+    carrier: bpy.types.Object, performance: Performance, start: float, fps: float, foreign: bool | None = None
+) -> int:
     """Bake a tracked performance onto the avatar and its head as keyframes; returns the number of frames keyed.
 
-    Another clip's performance is re-based, and its features are kept inside what training saw. What Blender cannot hold
-    is said in the objects' remarks.
+    Another clip's performance is re-based, and its features are kept inside what training saw; whether it is another's
+    the avatar tells, unless it is said (``foreign``). What Blender cannot hold is said in the objects' remarks.
     """
     head, network, reference = carrier.blendsplat.head, network_of(carrier), reference_of(carrier)
-    carrier.blendsplat.foreign = retarget.foreign(performance, reference)
+    carrier.blendsplat.foreign = retarget.foreign(performance, reference) if foreign is None else foreign
     if carrier.blendsplat.foreign:
         performance = retarget.rebased(performance, reference)
     if head is not None:

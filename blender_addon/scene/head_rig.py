@@ -36,7 +36,7 @@ _PARENTS = (None, "root", "neck", "neck", "neck")
 _LENGTHS = (0.06, 0.08, 0.05, 0.025, 0.025)
 EYELID_KEYS = ("Eyelid L", "Eyelid R")
 PLAIN_SKIN = "blendsplat_skin"  # on a material that nobody has worked on yet
-_CUSTOM = "blendsplat_data"
+CUSTOM = "blendsplat_data"
 _CHILD = "child"  # the direction of shape of the head that ships at which 1 is a child's face
 
 
@@ -85,7 +85,7 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarr
 def check_performance(head: bpy.types.Object, performance: Performance) -> None:
     """Raise FileError naming both heads unless the performance is of a head of this model: by the model's id where both
     say it (older files and scenes do not), else by counts and the expressions' names."""
-    mine, meta = head[_CUSTOM], performance.meta
+    mine, meta = head[CUSTOM], performance.meta
     model, theirs = str(mine.get("model", "")), str(meta.get("head_model", ""))
     names, other_names = json.loads(mine["expressions"]), list(meta.get("expression_names") or [])
     if model and theirs:
@@ -122,7 +122,7 @@ def performance_curves(
 ) -> tuple[list[keyframes.Curve], list[keyframes.Curve]]:
     """What the shape keys and the armature do in ``rows`` of a performance, at ``frames``."""
     keys = head.data.shape_keys
-    names = json.loads(head[_CUSTOM]["expressions"])
+    names = json.loads(head[CUSTOM]["expressions"])
     theirs = list(performance.meta.get("expression_names") or names)
     expressions = []
     for column, expression in enumerate(theirs[: performance.expression.shape[1]]):
@@ -160,7 +160,7 @@ def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> list
 def identity_of(head: bpy.types.Object) -> np.ndarray:
     """The shape [S] that the identity keys say now; [0] for a head with its shape built in."""
     blocks = head.data.shape_keys.key_blocks
-    names = json.loads(head[_CUSTOM].get("identity", "[]"))
+    names = json.loads(head[CUSTOM].get("identity", "[]"))
     return np.array([_value(blocks, identity_key(name)) for name in names], np.float32)
 
 
@@ -168,7 +168,7 @@ def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = N
     """What the head does now, read from its shape keys and bones (constraints included when evaluated)."""
     keys = head.data.shape_keys
     blocks = (keys.evaluated_get(depsgraph) if depsgraph is not None else keys).key_blocks
-    names = json.loads(head[_CUSTOM]["expressions"])
+    names = json.loads(head[CUSTOM]["expressions"])
     expression = np.array([[_value(blocks, name) for name in names]])
     eyelids = np.array([[_value(blocks, name) for name in EYELID_KEYS]])
     rotations, translation = np.tile(np.eye(3), (5, 1, 1)), np.zeros(3)
@@ -317,7 +317,7 @@ def _store_joints(head: bpy.types.Object, rig: Rig, *, driven: bool) -> None:
     """What applying a performance needs later: the names, which model's head it is, and how expressions move the
     joints (FLAME; where drivers do that already, nothing)."""
     moves = rig.joint_expression_directions.astype("<f4")
-    head[_CUSTOM] = {
+    head[CUSTOM] = {
         "expressions": json.dumps(list(rig.expression_names), ensure_ascii=False),
         "identity": json.dumps(list(rig.shape_names), ensure_ascii=False),
         "model": head_model_id(rig),
@@ -331,7 +331,7 @@ def _bone_curves(
 ) -> list[keyframes.Curve]:
     """Rotation curves of every bone; location curves of the root, and of all where expressions move the joints."""
     rotations = (state.root, state.neck, state.jaw, state.eyes[:, 0], state.eyes[:, 1])
-    offsets = _joint_offsets(head, state, names, theirs)
+    offsets = joint_offsets(head, state, names, theirs)
     curves = []
     for index, bone in enumerate(BONES):
         path = f'pose.bones["{bone}"]'
@@ -351,8 +351,9 @@ def _bone_curves(
     return curves
 
 
-def _joint_offsets(head: bpy.types.Object, state: HeadState, names: list[str], theirs: list[str]) -> np.ndarray | None:
-    packed = head[_CUSTOM]["joint_moves"]
+def joint_offsets(head: bpy.types.Object, state: HeadState, names: list[str], theirs: list[str]) -> np.ndarray | None:
+    """How far expressions move the joints [F,5,3] in every row; None where drivers do that, or nothing does."""
+    packed = head[CUSTOM]["joint_moves"]
     if not packed:
         return None
     moves = np.frombuffer(packed, "<f4").reshape(len(names), 5, 3)

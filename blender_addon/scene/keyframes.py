@@ -59,6 +59,30 @@ def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Acti
     return data.action
 
 
+def add(owner: bpy.types.ID, curves: list[Curve], name: str) -> None:
+    """Give ``owner`` these curves beside whatever its action holds, whoever made it; one is made where it has none."""
+    channels = _ours(owner, name)
+    for curve in curves:
+        remove(owner, curve.data_path, curve.index)
+        _fill(_new_curve(channels, curve), curve)
+
+
+def remove(owner: bpy.types.ID, data_path: str, index: int = 0) -> None:
+    """Take a curve out of the owner's action, where it is there."""
+    if owner.animation_data is not None and owner.animation_data.action is not None:
+        channels = _channels(owner.animation_data.action, owner.animation_data, owner)
+        old = channels.find(data_path, index=index)
+        if old is not None:
+            channels.remove(old)
+
+
+def points(fcurve: Any) -> np.ndarray:
+    """[K,2]: frames and values of a curve's keys."""
+    flat = np.empty(2 * len(fcurve.keyframe_points), np.float32)
+    fcurve.keyframe_points.foreach_get("co", flat)
+    return flat.reshape(-1, 2)
+
+
 def take(owner: bpy.types.ID, curves: list[Curve], frame: float | None, before: dict[str, float]) -> dict[str, float]:
     """Give ``owner`` each curve's first value, plain or (with a frame) keyed -> the values by place, for the next time.
 

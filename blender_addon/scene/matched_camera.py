@@ -14,6 +14,7 @@ import numpy as np
 from ..formats import Performance
 from ..paths import kept
 from ..space import camera_matrix_world
+from . import keyframes
 
 _SENSOR = 36.0  # mm along the longer side
 _DRAWN = 0.08  # metres: the camera's outline beside a head
@@ -30,11 +31,11 @@ def add_camera(
 
     An earlier one of the same collection is replaced (a clip that was tracked again).
     """
-    old = [item for item in collection.objects if item.blendsplat.kind == "CAMERA" and not item.blendsplat.fit_path]
-    for item in old:
+    for item in [item for item in collection.objects if _of_clip(item)]:
         bpy.data.objects.remove(item)
     camera = new_camera(collection, f"{collection.name} Camera")
     match_camera(camera, performance)
+    _zoom(camera.data, performance, start, context.scene.render.fps / context.scene.render.fps_base)
     context.scene.camera = camera
     if clip_directory is not None:
         _add_clip(camera.data, clip_directory, performance.frame_count, start)
@@ -50,10 +51,28 @@ def new_camera(collection: bpy.types.Collection, name: str) -> bpy.types.Object:
     return camera
 
 
+def camera_of(head: bpy.types.Object) -> bpy.types.Object | None:
+    """The camera that was matched to the head's clip."""
+    collection = head.users_collection[0] if head.users_collection else None
+    return next(filter(_of_clip, collection.objects), None) if collection is not None else None
+
+
+def _of_clip(item: bpy.types.Object) -> bool:
+    return item.blendsplat.kind == "CAMERA" and not item.blendsplat.fit_path
+
+
 def match_camera(camera: bpy.types.Object, performance: Performance) -> None:
     """Give the camera the performance's lens and place."""
     set_pinhole(camera.data, performance.K, *size_of(performance))
     camera.matrix_world = camera_matrix_world(performance.viewmat).T.tolist()
+
+
+def _zoom(camera: bpy.types.Camera, performance: Performance, start: float, fps: float) -> None:
+    """Key the focal length where the clip's lens zooms: a frame's is so many times K's."""
+    zoom = performance.arrays.get("zoom")
+    if zoom is not None and np.ptp(zoom) > 0:
+        frames = start + performance.timestamps * fps
+        keyframes.write(camera, [keyframes.Curve("lens", 0, frames, camera.lens * zoom)], f"{camera.name} zoom")
 
 
 def size_of(performance: Performance) -> tuple[int, int]:
@@ -107,15 +126,37 @@ def _add_clip(camera: bpy.types.Camera, directory: Path, frame_count: int, start
     image = bpy.data.images.load(str(first), check_existing=True)
     image.source, image.filepath = "SEQUENCE", kept(first)
     camera.show_background_images = True
+    _add_sequence(camera, image, frame_count, start, -1 + _first_number(first))
+
+
+def _add_sequence(
+    camera: bpy.types.Camera, image: bpy.types.Image, frame_count: int, start: int, offset: int
+) -> bpy.types.CameraBackgroundImage:
     background = camera.background_images.new()
     background.image, background.alpha, background.display_depth = image, 1.0, "BACK"
     user = background.image_user
-    user.frame_duration, user.frame_start, user.frame_offset, user.use_auto_refresh = (
-        frame_count,
-        start,
-        -1 + _first_number(first),
-        True,
-    )
+    user.frame_duration, user.frame_start, user.frame_offset = frame_count, start, offset
+    user.use_auto_refresh = True
+    return background
+
+
+def veil(camera: bpy.types.Camera, alpha: float) -> None:
+    """The clip once more, in front of all with ``alpha``: over the clip behind, nothing is seen but that what stands
+    between grows transparent, without its insides. 0 takes it away."""
+    backs = [item for item in camera.background_images if item.display_depth == "BACK" and item.image is not None]
+    for item in [item for item in camera.background_images if _is_veil(item, backs)]:
+        if alpha > 0:
+            item.alpha = alpha
+            return
+        camera.background_images.remove(item)
+    if alpha > 0 and backs:
+        user = backs[0].image_user
+        front = _add_sequence(camera, backs[0].image, user.frame_duration, user.frame_start, user.frame_offset)
+        front.display_depth, front.alpha, front.show_expanded = "FRONT", alpha, False
+
+
+def _is_veil(item: bpy.types.CameraBackgroundImage, backs: list[bpy.types.CameraBackgroundImage]) -> bool:
+    return item.display_depth == "FRONT" and any(item.image == back.image for back in backs)
 
 
 def _first_number(path: Path) -> int:

@@ -16,7 +16,7 @@ from bpy.props import (
 
 from ..client import session
 from ..paths import RELATIVE
-from ..scene import follow_head
+from ..scene import follow_head, tracking_view
 from . import photographs
 
 # Older files kept a preset's place in the list that the engine told, not its name.
@@ -126,6 +126,54 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         ],
         description="What the tracker knows of the face before it fits the head",
     )
+    refine: BoolProperty(
+        name="Refine on the Picture",
+        default=True,
+        description="Move the head until the pictures themselves confirm it, not only the points found on the face. "
+        "Takes longer, and sticks to the skin",
+    )
+    lens: EnumProperty(
+        name="Lens",
+        items=[
+            ("found", "Find It", "The focal length is found from the clip: face and background alone tell it roughly"),
+            ("given", "Known", "You know the camera's lens, or keep the one that was found: it is not changed"),
+        ],
+        description="Where the camera's focal length comes from",
+    )
+    focal_length: FloatProperty(
+        name="Focal Length",
+        default=50.0,
+        min=1.0,
+        max=10000.0,
+        soft_min=10.0,
+        soft_max=300.0,
+        subtype="DISTANCE_CAMERA",
+        unit="CAMERA",
+        description="Of the camera that filmed the whole video, for a sensor 36 mm wide (along the longer side), as a "
+        "Blender camera says it",
+    )
+    lens_shift: FloatVectorProperty(
+        name="Shift",
+        size=2,
+        min=-2.0,
+        max=2.0,
+        step=1,
+        precision=3,
+        description="How far the lens looks beside the middle of the video, right and up, as a Blender camera's Shift. "
+        "Needed where the video is a part of a larger picture",
+    )
+    zooms: BoolProperty(
+        name="Lens Zooms",
+        description="The camera zooms during the take: find a focal length for every frame",
+    )
+    quality_limit: FloatProperty(
+        name="Good From",
+        default=0.7,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        description="Frames whose tracking is worse than this are counted as doubtful",
+    )
     match_scene: BoolProperty(
         name="Match Scene to Clip",
         default=True,
@@ -191,6 +239,33 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         subtype="DIR_PATH",
         options=RELATIVE,
         description="The folder of the fitted photograph that this camera matches",
+    )
+    clip_path: StringProperty(
+        name="Clip",
+        subtype="DIR_PATH",
+        options=RELATIVE,
+        description="The folder of the clip that this head was tracked in",
+    )
+    clip_start: FloatProperty(default=1.0)  # frame of the timeline at which the clip's first image is
+    overlay: EnumProperty(
+        name="Overlay",
+        items=[
+            (tracking_view.WIRE, "Wire", "The head's edges over the picture: see where each lies", "SHADING_WIRE", 0),
+            (tracking_view.SHADED, "Shaded", "The head's surface over the picture", "SHADING_SOLID", 1),
+            (tracking_view.OFF, "Off", "The picture alone", "HIDE_ON", 2),
+        ],
+        default=tracking_view.SHADED,
+        description="How the head is drawn over the clip",
+        update=tracking_view.overlay_changed,
+    )
+    overlay_opacity: FloatProperty(
+        name="Opacity",
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        description="How much of the head is seen over the picture",
+        update=tracking_view.overlay_changed,
     )
     foreign: BoolProperty(
         name="Another Clip's Performance",

@@ -18,7 +18,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _command in (
-    avatar.track, avatar.train, photographs.fit_image, photographs.evaluate_fit,
+    avatar.track, avatar.correct, avatar.train, photographs.fit_image, photographs.evaluate_fit,
     photographs.evaluate_head, photographs.evaluate_coverage, photographs.export_head,
     avatar.render, avatar.evaluate, avatar.evaluate_tracking, avatar.export,
     exchange.import_recording, exchange.export_vhap, exchange.convert_performance,

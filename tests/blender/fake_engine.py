@@ -154,10 +154,28 @@ def write_results(kind: str, directory: Path, params: dict) -> None:
     elif kind == "track":
         synthetic.write_performance(directory / "tracking.npz")
         (directory / "track.json").write_text(json.dumps({"params": params}))
+    elif kind == "correct":
+        correct(directory, params)
     elif kind == "train":
         synthetic.write_avatar(Path(params["output"]), preset=params.get("preset", "draft"))
     elif kind == "export_head":
         Path(params["output"]).write_text(json.dumps(params))
+
+
+def correct(directory: Path, params: dict) -> None:
+    """The corrected frames as they were put, nothing around them; the file moves in."""
+    arrays = synthetic.read(directory / "tracking.npz")
+    uncorrected = directory / "uncorrected.npz"
+    arrays = synthetic.read(uncorrected) if uncorrected.exists() else arrays
+    synthetic.write_tracking(uncorrected, arrays)
+    told = synthetic.read(Path(params.get("corrections") or directory / "corrections.npz"))
+    keep = told["frames"] != params.get("forget", -1)
+    told = {name: array[keep] for name, array in told.items()}
+    for name in ("neck_pose", "translation", "jaw_pose", "eyes_pose", "eyelids", "expression"):
+        arrays[name][told["frames"]] = told[name]
+    arrays["valid"][told["frames"]] = True
+    synthetic.write(directory / "corrections.npz", {"format": "blendsplat-corrections", "version": 1}, told)
+    synthetic.write_tracking(directory / "tracking.npz", arrays)
 
 
 def finish(job: str, kind: str, state: str, result: dict | None = None, error: dict | None = None) -> None:

@@ -25,6 +25,7 @@ from blendsplat.progress import Progress
 
 COMMANDS = (
     "track",
+    "correct",
     "train",
     "fit-image",
     "evaluate-fit",
@@ -196,9 +197,24 @@ def test_what_tracking_starts_from_is_told_and_checked_first(monkeypatch: pytest
         fake(monkeypatch, name, lambda o, p: got.append(o) or {"valid": 1, "frames": 1, "notes": ["Two people."]})  # type: ignore[misc,func-returns-value]
     result = run("track", "v.mp4", "-o", "d", "--init", "kaolrm", "--weights", "w ü")
     assert (got[1].init, got[1].weights) == ("kaolrm", "w ü") and "Two people." in result.stdout
+    lens = ("--focal", 35, "--lens-shift", "0.1", "-0.05", "--zooms", "--refine", "none")
+    assert run("track", "v.mp4", "-o", "d", *lens).exit_code == 0
+    told = got.pop()
+    got.pop()
+    assert (told.focal, told.lens_shift, told.zooms, told.refine) == (35, (0.1, -0.05), True, "none")
+    result = run("track", "v.mp4", "-o", "d", "--focal", "0")
+    assert result.exit_code == 2 and "focal" in result.stderr
     result = run("track", "v.mp4", "-o", "d", "--init", "guess")
     assert result.exit_code == 2 and "init" in result.stderr and "kaolrm" in result.stderr
     assert len(got) == 2  # no import of minutes before the mistake is told
+
+
+def test_corrections_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[Any] = []
+    fake(monkeypatch, "correct", lambda o, p: got.append(o) or {"corrected": 2, "notes": []})  # type: ignore[misc,func-returns-value]
+    result = run("correct", "talk ü", "--forget", 12, "--no-overlay")
+    assert result.exit_code == 0 and "2 corrected frames" in result.stdout
+    assert got == [kinds.KINDS["correct"].options(directory=Path("talk ü"), forget=12, overlay=False)]
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 import blendsplat.commands
+import blendsplat.tracking
 from blendsplat.errors import InputError
+from blendsplat.heads.performance import Performance
 from blendsplat.jobs.avatar_work import avatar_name
 from blendsplat.jobs.eta import EtaClock
 from blendsplat.jobs.json_values import plain
 from blendsplat.jobs.kinds import KINDS, lanes
 from blendsplat.jobs.options import ABSOLUTE, validated
 from blendsplat.progress import Progress
+from tiny_clip import write_tiny_clip
 
 
 def run(kind: str, **values: Any) -> dict[str, Any]:
@@ -49,6 +52,35 @@ def test_generated_heads_train_a_network(tmp_path: Path, tiny_kaolrm_preset: Pat
     assert score["output"] == str(weights) and score["error_mm"] > 0 and (weights / "model.safetensors").is_file()
     with pytest.raises(InputError, match="knows no --from"):
         run("train_kaolrm", data=str(heads), output=str(weights), preset=str(tiny_kaolrm_preset), stage=1)
+
+
+def test_tracking_and_correcting_hear_their_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "klip ä"
+    tracked = write_tiny_clip(folder, 4)
+    tracked.figures["corrected_frames"] = 2.0
+    heard: list[Any] = []
+
+    def work(directory: Path, options: Any, progress: Progress) -> Performance:
+        heard.append(options)
+        return tracked
+
+    monkeypatch.setattr(blendsplat.tracking, "track_clip", work)
+    monkeypatch.setattr(blendsplat.tracking, "correct_clip", work)
+    run("track", directory=str(folder), focal=35, lens_shift=[0.1, -0.2], zooms=True, refine="none", device="cpu")
+    told = heard.pop()
+    assert (told.lens_mm, told.lens_shift, told.zooms, told.refine) == (35, (0.1, -0.2), True, "none")
+    run("track", directory=str(folder), device="cpu")
+    assert (heard[0].lens_mm, heard[0].lens_shift, heard.pop().zooms) == (None, (0.0, 0.0), False)
+    new = folder / "corrections.new.npz"
+    result = run("correct", directory=str(folder), corrections=str(new), forget=3, overlay=False)
+    assert (heard[0].corrections, heard[0].forget, heard[0].overlay) == (new, 3, False)
+    assert (result["corrected"], result["frames"], result["valid"]) == (2, 4, 4)
+    for wrong in ({"focal": 0}, {"focal": math.nan}, {"lens_shift": [0, 3]}, {"lens_shift": [0]}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            run("track", directory=str(folder), **wrong)
+    with pytest.raises(InputError, match="is not tracked yet"):
+        (folder / "tracking.npz").unlink()
+        run("correct", directory=str(folder))
 
 
 def test_fits_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,58 +15,21 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.landmarks.detector import save_landmarks
 from blendsplat.progress import Progress
-from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from blendsplat.video import Clip
-from blendsplat.video.clip import ClipInfo, write_info, write_png
-from synthetic_head import landmarks_of, make_head, make_truth
-
-FRAMES, SIZE = 12, 256
+from blendsplat.video.clip import ClipInfo, write_info
+from synthetic_clip import FRAMES, SIZE, head_with_neck, make_folder, options
+from synthetic_head import make_truth
 
 
 @pytest.fixture(scope="module")
 def head() -> HeadModel:
-    head = make_head()
-    vertices = np.arange(502)
-    return replace(head, regions={**head.regions, "scalp": vertices[:30], "neck": vertices[478:]})
+    return head_with_neck()
 
 
 @pytest.fixture(scope="module")
 def truth(head: HeadModel) -> Performance:
     return make_truth(head, FRAMES, size=SIZE, fov=27)
-
-
-def make_folder(folder: Path, head: HeadModel, truth: Performance, found: np.ndarray | None = None) -> Path:
-    """A clip folder: flat pictures, mattes of the mesh plus shoulders, true landmarks."""
-    found = np.ones(FRAMES, bool) if found is None else found
-    for name in ("images", "mattes"):
-        (folder / name).mkdir(parents=True)
-    vertices = head_vertices(truth, head)
-    import torch
-
-    camera = torch.eye(4)[None].expand(FRAMES, 4, 4)
-    K = torch.as_tensor(truth.K)[None].expand(FRAMES, 3, 3)
-    drawn, _, _ = rasterize_mesh(torch.as_tensor(vertices), head.faces, camera, K, SIZE, SIZE)
-    for frame in range(FRAMES):
-        matte = np.where(drawn[frame].numpy() >= 0, 255, 0).astype(np.uint8)
-        matte[-30:, 20:-20] = 255
-        image = np.full((SIZE, SIZE, 3), 90, np.uint8)
-        image[matte > 0] = (200, 150, 120)
-        image[-30:, 20:-20] = (20, 30, 90)
-        write_png(folder / "images" / f"{frame:06d}.png", image)
-        write_png(folder / "mattes" / f"{frame:06d}.png", matte)
-    points = np.zeros((FRAMES, 478, 3), np.float32)
-    points[..., :2] = landmarks_of(head, truth)
-    save_landmarks(folder / "landmarks.npz", points * found[:, None, None], found, "truth")
-    write_info(
-        folder,
-        ClipInfo("x.mp4", (SIZE, SIZE), 0.0, None, (0, 0, SIZE), SIZE, SIZE, 25.0, list(truth.timestamps), "external"),
-    )
-    return folder
-
-
-def options(head: HeadModel, **more) -> TrackOptions:
-    return TrackOptions(head="synthetic", head_model=head, **more)
 
 
 def test_everything_is_written(head, truth, tmp_path):

@@ -169,6 +169,31 @@ def check_fits(steps: dict[str, list[dict]], folder: Path) -> None:
     assert not steps["look again"][0]["error"]
 
 
+def test_a_tracking_is_checked_and_corrected(blender, extension, tmp_path):
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder, real = tmp_path / "ui", os.environ.get("BLENDSPLAT_UI_ENGINE")
+    clip = folder / "clip ä"
+    if real:
+        shutil.copytree(os.environ["BLENDSPLAT_UI_CLIP"], clip)
+    else:
+        synthetic.write_performance(clip / "tracking.npz")
+        (clip / "clip.json").write_text("{}")
+    options = {
+        "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE}", "clip": str(clip),
+        "frame": 60 if real else 9,
+    }  # fmt: skip
+    steps = by_name(played(blender, "check_scenario.py", options, [ROOT, extension.parent]))
+    assert not steps["added"][0]["error"]
+    assert steps["looks"][0]["view"] == ["SOLID", "OBJECT", "CAMERA", False]
+    assert steps["back"][0]["view"] == steps["looks"][0]["before"] and not steps["back"][0]["error"]
+    assert not steps["worst"][0]["error"]
+    assert [step["state"] for step in steps["correct"] if "state" in step] == ["done", "done"]
+    assert abs(steps["corrected"][0]["turned"] - 0.15) < 0.01 and len(steps["corrected"][0]["known"]) == 1
+    assert abs(steps["forgotten"][0]["turned"]) < 0.001
+
+
 def test_all_else_while_a_training_runs(blender, extension, tmp_path):
     sys.path.insert(0, str(FAKE.parent))
     import synthetic

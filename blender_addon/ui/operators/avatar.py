@@ -10,7 +10,7 @@ import bpy
 from ... import formats
 from ...paths import kept
 from ...render import engine as render_engine
-from ...scene import avatar_rig, head_rig, matched_camera
+from ...scene import avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
 from . import common
 
 
@@ -108,6 +108,7 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     file = formats.read_avatar(path)
     name = path.name.removesuffix(".avatar.npz")
     scene = context.scene
+    tracking_view.put_back(context, perspective=False)  # an overlay's colours are no avatar's
     carrier = avatar_rig.find_avatar(scene, file)
     carrier = avatar_rig.replace_avatar(carrier, file) if carrier else avatar_rig.build_avatar(context, file, name)
     if scene.camera is None and "camera.K" in file.arrays:
@@ -129,11 +130,13 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
 
 def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, performance: formats.Performance) -> int:
     """Key head and blendshapes; returns the number of frames. Raises FileError when the heads do not match."""
-    head = carrier.blendsplat.head
+    head, start = carrier.blendsplat.head, scene.blendsplat.performance_start
+    fps = scene.render.fps / scene.render.fps_base
     if head is not None:
         head_rig.check_performance(head, performance)
-    fps = scene.render.fps / scene.render.fps_base
-    return avatar_rig.apply_performance(carrier, performance, scene.blendsplat.performance_start, fps)
+        head.blendsplat.clip_path, head.blendsplat.clip_start = kept(performance.path.parent), start
+        tracking_quality.write(head, performance, start, fps)
+    return avatar_rig.apply_performance(carrier, performance, start, fps)
 
 
 def use_render_engine(scene: bpy.types.Scene) -> None:

@@ -12,7 +12,7 @@ import bpy
 from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
-from ...scene import head_rig, matched_camera
+from ...scene import head_rig, matched_camera, tracking_quality, tracking_view
 from . import common
 
 TOPIC = "head"  # what panels find a head on its way by
@@ -45,6 +45,10 @@ class Track(common.JobOperator, bpy.types.Operator):
             "init": context.scene.blendsplat.track_init,
             "device": session.device(),
         }
+        settings = context.scene.blendsplat
+        params["refine"], params["zooms"] = "dense" if settings.refine else "none", settings.zooms
+        if settings.lens == "given":
+            params["focal"], params["lens_shift"] = settings.focal_length, list(settings.lens_shift)
         if params["init"] == "kaolrm":
             params["weights"] = session.weights()
         if landmarker := preferences.get().landmarker:
@@ -54,6 +58,32 @@ class Track(common.JobOperator, bpy.types.Operator):
     def tell(self, job: jobs.Job) -> None:
         for remark in job.remarks:
             self.report({"WARNING"}, remark)
+
+
+class KeepLens(common.Grey, bpy.types.Operator):
+    """Take the focal length that was found for known, so that tracking again does not change it"""
+
+    bl_idname = "blendsplat.keep_lens"
+    bl_label = "Keep the Found One"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        directory = common.directory_of(context.scene)
+        if directory is None or not (directory / "tracking.npz").exists():
+            return "Track the clip first."
+        return ""
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        settings, directory = context.scene.blendsplat, common.directory_of(context.scene)
+        try:
+            lens = formats.lens_of(directory, formats.read_performance(directory))
+        except formats.FileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        settings.focal_length, settings.lens_shift = lens[0], [0.0 if abs(x) < 1e-5 else x for x in lens[1:]]
+        settings.lens = "given"
+        return {"FINISHED"}
 
 
 class AddHead(common.Grey, bpy.types.Operator):
@@ -120,12 +150,22 @@ def add_head(
     start = scene.blendsplat.performance_start
     if scene.blendsplat.match_scene:
         matched_camera.match_scene(scene, performance, start)
-    head_rig.apply_performance(head, performance, start, scene.render.fps / scene.render.fps_base)
-    matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)
+    head.blendsplat.clip_path, head.blendsplat.clip_start = kept(directory), start
+    play(scene, head, performance)
+    camera = matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)
     if known is None:
-        common.look(context)
+        tracking_view.look_through(context, head, camera)
+    else:
+        tracking_view.renew(head)
     scene.blendsplat.performance = kept(performance.path)
     return head
+
+
+def play(scene: bpy.types.Scene, head: bpy.types.Object, performance: formats.Performance) -> None:
+    """Key the head from its clip's performance, and how good that is."""
+    start, fps = head.blendsplat.clip_start, scene.render.fps / scene.render.fps_base
+    head_rig.apply_performance(head, performance, start, fps)
+    tracking_quality.write(head, performance, start, fps)
 
 
 def _finished(job: jobs.Job) -> session.Errand | None:
@@ -137,10 +177,12 @@ def _finished(job: jobs.Job) -> session.Errand | None:
 
 def register() -> None:
     bpy.utils.register_class(Track)
+    bpy.utils.register_class(KeepLens)
     bpy.utils.register_class(AddHead)
     jobs.on_finished("track", _finished)
 
 
 def unregister() -> None:
     bpy.utils.unregister_class(AddHead)
+    bpy.utils.unregister_class(KeepLens)
     bpy.utils.unregister_class(Track)

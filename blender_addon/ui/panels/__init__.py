@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import engine, photograph, steps
+from . import check_tracking, engine, photograph, steps
 
-CLASSES = (*engine.CLASSES, *photograph.CLASSES, *steps.CLASSES)
+CLASSES = (*engine.CLASSES, *photograph.CLASSES, *steps.CLASSES, *check_tracking.CLASSES)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -45,6 +45,14 @@ class BLENDSPLAT_PT_track(Panel):
         if settings.head == "file":
             column.prop(settings, "head_path", text="File")
         column.prop(settings, "track_init")
+        column.prop(settings, "refine")
+        column.prop(settings, "lens")
+        if settings.lens == "given":
+            column.prop(settings, "focal_length")
+            column.prop(settings, "lens_shift", text="Shift X, Y")
+        else:
+            column.operator("blendsplat.keep_lens", icon="LOCKED")
+        column.prop(settings, "zooms")
         column.prop(settings, "match_scene")
         step(context, column, "track", "blendsplat.track", "TRACKING")
         if sentence := track.outdated(common.directory_of(context.scene)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of an avatar's life: track a video, train on it, render, evaluate, export."""
+"""The commands of an avatar's life: track a video, correct it, train on it, render, evaluate, export."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from blendsplat.commands.runner import (
 from blendsplat.errors import InputError
 from blendsplat.jobs.avatar_work import avatar_name
 from blendsplat.jobs.options import (
+    CorrectOptions,
     EvaluateOptions,
     EvaluateTrackingOptions,
     ExportOptions,
@@ -76,6 +77,10 @@ def track(
     fps: Annotated[float | None, _option(ImportOptions, "fps")] = None,
     head: Annotated[str | None, _option(TrackOptions, "head")] = None,
     init: Annotated[str | None, _option(TrackOptions, "init")] = None,
+    refine: Annotated[str | None, _option(TrackOptions, "refine")] = None,
+    focal: Annotated[float | None, _option(TrackOptions, "focal")] = None,
+    lens_shift: Annotated[tuple[float, float] | None, _option(TrackOptions, "lens_shift")] = None,
+    zooms: Annotated[bool, _option(TrackOptions, "zooms", "--zooms")] = False,
     weights: Annotated[str | None, _option(TrackOptions, "weights")] = None,
     landmarker: Annotated[Path | None, _option(ImportOptions, "landmarker")] = None,
     overwrite: Annotated[bool, _option(ImportOptions, "overwrite", "--overwrite")] = False,
@@ -92,6 +97,7 @@ def track(
     blendsplat track talk.mp4 -o talk/ --start 2 --end 12.5 --head flame2023.pkl
     blendsplat track talk/ --head human          # track an imported clip again
     blendsplat track talk/ --init kaolrm         # KaoLRM reads the frames before the fit
+    blendsplat track talk/ --focal 50            # the lens is known: 50 mm on a sensor 36 mm wide
     """
     again = output is None
     folder = video if output is None else output
@@ -100,7 +106,7 @@ def track(
     def work(progress: Progress) -> dict[str, Any]:
         tracking = {
             "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
-            "weights": weights,
+            "weights": weights, "refine": refine, "focal": focal, "lens_shift": lens_shift, "zooms": zooms or None,
         }  # fmt: skip
         options_of("track", tracking)  # a wrong value is told before the import's minutes
         if not again:
@@ -124,6 +130,30 @@ def track(
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
         f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",
     )
+
+
+def correct(
+    directory: Annotated[Path, typer.Argument(help=described(CorrectOptions, "directory"))],
+    forget: Annotated[
+        int | None, typer.Option("--forget", metavar="FRAME", help=described(CorrectOptions, "forget"))
+    ] = None,
+    overlay: Annotated[bool, typer.Option(help=described(CorrectOptions, "overlay"))] = True,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fit a tracked clip again around the frames that were corrected by hand.
+
+    Blender's "Correct This Frame" writes the corrections (DIRECTORY/corrections.npz); the rest of the clip stays as is.
+
+    \b
+    blendsplat correct talk/
+    blendsplat correct talk/ --forget 120        # take the correction of frame 120 back
+    """
+    values = {"directory": directory, "forget": forget, "overlay": overlay}
+    kept = "The tracking is as it was."
+    result = run_command("correcting", lambda progress: run_job("correct", values, progress), verbose, as_json, kept)
+    count = result["corrected"]
+    report(result, as_json, *result["notes"], f"{count} corrected frame{'' if count == 1 else 's'} in {directory}.")
 
 
 def train(

@@ -35,7 +35,9 @@ def clip_performance(
     """The fitted clip of ``size`` (width, height), whose camera stands where the face's median distance puts it."""
     problem, unknowns, seen, valid = frames.problem, frames.unknowns, frames.seen, frames.valid
     good = valid[seen.rows]
-    errors = landmark_errors(problem, unknowns, seen.eye_distance)[good]
+    told = np.zeros(len(valid), np.float32)
+    told[seen.rows] = landmark_errors(problem, unknowns, seen.eye_distance)
+    errors = told[seen.rows][good]
     distance = float(-unknowns[torch.as_tensor(good), DEPTH].median())
     moved = unknowns.clone()
     moved[:, DEPTH] += distance
@@ -69,6 +71,7 @@ def clip_performance(
         expression_names=tuple(head.expression_names),
         head_model=head.model_id,
         head_family=head.family,
+        landmark_errors=told,
         figures={
             "landmark_error": float(errors.mean()),  # of the distance between the eyes
             "landmark_error_worst": float(errors.max()),

@@ -67,6 +67,8 @@ class Problem:
     pairs: Tensor  # [N,2] landmark rows whose difference counts too
     pair_weight: float = PAIR_WEIGHT
     terms: tuple[ShapeTerm, ...] = ()  # what else the head must agree with
+    held: Tensor | None = None  # [B,P] what somebody says of these frames
+    hold: Tensor | None = None  # [B,P] how surely: 1 / sigma^2 of each number, 0 where nothing is said
 
     def landmarks(self, rows: Tensor) -> Problem:
         """The same problem through some landmarks, which hold all of the pairs'; the others' votes go to them."""
@@ -85,7 +87,8 @@ class Problem:
         model = replace(self.model, directions=directions, joint_directions=joints)
         return replace(
             self, model=model, precision=self.precision[:few, :few], mean=self.mean[:, :few], lower=self.lower[:few],
-            upper=self.upper[:few],
+            upper=self.upper[:few], held=None if self.held is None else self.held[:, :few],
+            hold=None if self.hold is None else self.hold[:, :few],
         )  # fmt: skip
 
     def frames(self, rows: Tensor | slice) -> Problem:
@@ -93,6 +96,7 @@ class Problem:
         return replace(
             self, pixels=self.pixels[rows], sigma=self.sigma[rows], weights=self.weights[rows], mean=self.mean[rows],
             terms=tuple(term.frames(rows) for term in self.terms),
+            held=None if self.held is None else self.held[rows], hold=None if self.hold is None else self.hold[rows],
         )  # fmt: skip
 
 
@@ -168,7 +172,10 @@ def _products(problem: Problem, unknowns: Tensor, rows: _Rows) -> tuple[Tensor, 
     """Gradient [B,P] and matrix [B,P,P], with the frames' prior."""
     transposed = rows.by_frame.transpose(1, 2)
     gradient = (transposed @ rows.values[..., None])[..., 0] + (unknowns - problem.mean) @ problem.precision
-    return gradient, transposed @ rows.by_frame + problem.precision
+    matrix = transposed @ rows.by_frame + problem.precision
+    if problem.held is None or problem.hold is None:
+        return gradient, matrix
+    return gradient + problem.hold * (unknowns - problem.held), matrix + torch.diag_embed(problem.hold)
 
 
 def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> _Rows:
@@ -184,6 +191,8 @@ def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool
     gap_cost, gap_weight = _robust(gap, gap_weight, robust)
     away = unknowns - problem.mean
     cost = cost + gap_cost + torch.einsum("bp,pq,bq->b", away, problem.precision, away)
+    if problem.held is not None and problem.hold is not None:
+        cost = cost + (problem.hold * (unknowns - problem.held) ** 2).sum(1)
 
     # A landmark's two rows share a weight, so weighting by square roots keeps the products symmetric.
     scale = INDEPENDENCE**0.5 / problem.sigma[:, None, None, None]

@@ -36,7 +36,8 @@ def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
     need_clip(options.directory)
     chosen = TrackOptions(
         head=options.head, device=resolve_device(options.device), detector=options.landmarker, init=options.init,
-        refine=options.refine, weights=options.weights,
+        refine=options.refine, zooms=options.zooms, lens_mm=options.focal, lens_shift=options.lens_shift,
+        weights=options.weights,
     )  # fmt: skip
     tracking = track_clip(options.directory, chosen, progress)
     return {
@@ -79,6 +80,20 @@ def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str
     return {
         "directory": str(options.directory), "head": tracking.head, "frames": clip.frame_count,
         "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+    }  # fmt: skip
+
+
+def run_correct(options: opt.CorrectOptions, progress: Progress) -> dict[str, Any]:
+    """-> {directory, head, frames, valid, corrected, figures, notes}."""
+    from blendsplat.tracking import CorrectOptions, correct_clip
+
+    need_tracking(options.directory)
+    chosen = CorrectOptions(corrections=options.corrections, forget=options.forget, overlay=options.overlay)
+    tracking = correct_clip(options.directory, chosen, progress)
+    return {
+        "directory": str(options.directory), "head": tracking.head, "frames": tracking.frame_count,
+        "valid": int(tracking.valid.sum()), "corrected": int(tracking.figures.get("corrected_frames", 0)),
+        "figures": plain(tracking.figures), "notes": list(tracking.notes),
     }  # fmt: skip
 
 

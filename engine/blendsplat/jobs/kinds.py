@@ -13,7 +13,14 @@ from typing import Any, Literal
 
 from blendsplat.jobs import options as opt
 from blendsplat.jobs.avatar_work import run_evaluate, run_train
-from blendsplat.jobs.clip_work import run_evaluate_tracking, run_import, run_recording, run_track, run_vhap
+from blendsplat.jobs.clip_work import (
+    run_correct,
+    run_evaluate_tracking,
+    run_import,
+    run_recording,
+    run_track,
+    run_vhap,
+)
 from blendsplat.jobs.convert_work import run_convert
 from blendsplat.jobs.kaolrm_work import run_generate_heads, run_train_kaolrm
 from blendsplat.jobs.photograph_work import (
@@ -48,6 +55,7 @@ KINDS = {
     for kind in (
         JobKind("import", "importing the video", opt.ImportOptions, run_import),
         JobKind("track", "tracking", opt.TrackOptions, run_track),
+        JobKind("correct", "correcting the tracking", opt.CorrectOptions, run_correct),
         JobKind("recording", "reading the recording", opt.RecordingOptions, run_recording),
         JobKind("vhap", "exporting", opt.VhapOptions, run_vhap),
         JobKind("convert", "converting", opt.ConvertOptions, run_convert),

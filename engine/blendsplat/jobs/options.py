@@ -39,6 +39,7 @@ Device = Annotated[
     str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:0, cuda:1, ...")
 ]
 Size = Annotated[int, Field(ge=16, le=8192)]
+LensShift = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
 class Options(BaseModel):
@@ -80,6 +81,14 @@ class TrackOptions(Options):
     refine: Literal["dense", "none"] = Field(
         "dense", description="dense: the fit is then moved until the pictures confirm it; none: landmarks only, quicker"
     )
+    focal: float | None = Field(
+        None, ge=1, le=10_000, allow_inf_nan=False,
+        description="focal length in mm as in Blender, for a sensor 36 mm along the video's longer side; none: found",
+    )  # fmt: skip
+    lens_shift: tuple[LensShift, LensShift] = Field(
+        (0.0, 0.0), description="Blender's camera shift x and y of the video's camera, in lengths of its longer side"
+    )
+    zooms: bool = Field(False, description="the lens zooms during the take: a focal length per frame")
     weights: str = Field(
         "auto", min_length=1, description="KaoLRM's weights, with init kaolrm: auto (shipped), a folder or a known name"
     )
@@ -87,6 +96,17 @@ class TrackOptions(Options):
     landmarker: AnyPath | None = Field(
         None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
     )
+
+
+class CorrectOptions(Options):
+    """Fit a tracked clip again around the frames that an artist corrected (corrections.npz in its folder)."""
+
+    directory: AnyPath = Field(description="the tracked clip folder")
+    corrections: AnyPath | None = Field(
+        None, description="takes the place of the folder's corrections.npz when the fit has succeeded"
+    )
+    forget: int | None = Field(None, ge=0, description="take this frame's correction back first (rows count from 0)")
+    overlay: bool = Field(True, description="also write overlay.mp4 anew")
 
 
 class FitImageOptions(Options):

@@ -34,6 +34,7 @@ from blendsplat.refinement.refine import refine_clip
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
+from blendsplat.tracking.corrected import corrected, keep_uncorrected, load_corrections
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.video import Clip, write_mp4
@@ -45,6 +46,7 @@ HAIR_FRAMES = 12
 READ_SHAPE = 0.8  # standard deviation of the shape, once a regressor has read it: small networks see little of it
 READ_EXPRESSION: float | None = None  # and of the expression; None: as without
 PHONE_VIEW, EDITED_VIEW = 55.0, 27.0  # usual fields of view in degrees: of whole pictures, of square talking-head crops
+SENSOR_MM = 36.0  # Blender's camera, along a picture's longer side
 SQUARE = 1.15  # sources less elongated than this are taken for crops of edited footage
 
 
@@ -53,14 +55,18 @@ class TrackOptions:
     """head: "human" or a path; head_model: an already loaded one; detector: a FaceLandmarker bundle for clips whose
     landmarks are not there yet; fit: focal length, smoothing and priors; overlay, valid_maps: whether to write them.
     init: "landmarks", or "kaolrm": a regressor reads the frames, which is the fit's prior, with the ``weights`` of
-    make_regressor (or ``regressor`` itself) on ``device``; the fit is small and runs on the CPU. refine: "dense": the fit
-    is confirmed by the picture (blendsplat.refinement), "none": landmarks only."""
+    make_regressor (or ``regressor`` itself) on ``device``; the fit is small and runs on the CPU. refine: "dense": the
+    fit is confirmed by the picture (blendsplat.refinement), "none": landmarks only. lens_mm, lens_shift: the source's
+    camera as Blender counts (None: the focal length is found); zooms: a focal length per frame."""
 
     head: str | Path = "human"
     head_model: HeadModel | None = None
     detector: Path | str | None = None
     init: str = "landmarks"
     refine: str = "dense"
+    zooms: bool = False
+    lens_mm: float | None = None
+    lens_shift: tuple[float, float] = (0.0, 0.0)
     weights: str | Path = "auto"
     regressor: Regressor | None = None
     device: str = "cpu"
@@ -79,11 +85,12 @@ def track_clip(
     options, progress = options or TrackOptions(), progress or Progress()
     started = time.perf_counter()
     clip = Clip.open(directory)
+    corrections = load_corrections(clip.directory)
     head = options.head_model or load_head(options.head)
     regressor = _regressor(options, head)
     points, found = _landmarks(clip, options.detector, progress)
     reading = read_clip(clip, points, found, regressor, progress) if regressor and found.any() else None
-    wanted = _with_reading(_camera_prior(clip, options.fit), reading)
+    wanted = _with_reading(_camera_prior(clip, _with_lens(clip, options)), reading)
     tracking = fit_clip(
         head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
         progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
@@ -97,22 +104,34 @@ def track_clip(
     if regressor and reading:
         tracking.init = regressor.name
         tracking.figures |= {"frames_read": float(reading.read), "shape_scatter": reading.shape_scatter}
+    tracking, uncorrected = corrected(clip, head, tracking, points[..., :2], found, corrections)
     tracking.figures["jitter_px"] = jitter(tracking, head)
-    if options.overlay or options.valid_maps:
-        frames = _finished_frames(clip, head, tracking, points[..., :2], options, progress)
-        with prefetch(frames) as pictures:
-            if options.overlay:
-                write_mp4(clip.directory / "overlay.mp4", pictures, clip.fps, crf=23)
-            else:
-                for _ in pictures:
-                    pass
+    write_pictures(clip, head, tracking, points[..., :2], options, progress)
     tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
     write_json(
         clip.directory / "camera.json",
         {"width": clip.width, "height": clip.height, "K": tracking.K.tolist(), "viewmat": tracking.viewmat.tolist()},
     )
+    keep_uncorrected(clip.directory, uncorrected)
     tracking.save(clip.directory / "tracking.npz")
     return tracking
+
+
+def write_pictures(
+    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress,
+    frames: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Write valid/ and overlay.mp4 of a tracked clip, as far as ``options`` want them; pixels [F,478,2]: landmarks.
+    Without an overlay only the valid maps of ``frames`` (None: all)."""
+    if not (options.overlay or options.valid_maps):
+        return
+    rows = np.arange(clip.frame_count) if options.overlay or frames is None else frames
+    with prefetch(_finished_frames(clip, head, tracking, pixels, options, progress, rows)) as pictures:
+        if options.overlay:
+            write_mp4(clip.directory / "overlay.mp4", pictures, clip.fps, crf=23)
+        else:
+            for _ in pictures:
+                pass
 
 
 def _regressor(options: TrackOptions, head: HeadModel) -> Regressor | None:
@@ -164,6 +183,24 @@ def _landmarks(clip: Clip, bundle: Path | str | None, progress: Progress) -> tup
     return points, found
 
 
+def _with_lens(clip: Clip, options: TrackOptions) -> FitOptions:
+    """The fit's options with the lens that the artist gave, in pixels of the clip's square images. A Blender camera's
+    sensor (36 mm) lies along the picture's longer side, and its shift is in lengths of that side: right and up of where
+    the lens looks."""
+    x, y, size = clip.info.crop
+    width, height = clip.info.source_size
+    longest, scale = max(width, height), clip.width / max(size, 1)
+    fit = options.fit
+    if options.lens_mm is not None:
+        fit = replace(fit, focal=options.lens_mm / SENSOR_MM * longest * scale)
+    right, up = options.lens_shift
+    if right or up:
+        fit = replace(fit, centre=(
+            (width / 2 - right * longest - x) * scale, (height / 2 + up * longest - y) * scale,
+        ))  # fmt: skip
+    return fit
+
+
 def _camera_prior(clip: Clip, wanted: FitOptions) -> FitOptions:
     """The principal point is the source's middle; its shape tells a phone's whole picture from an edited crop."""
     x, y, size = clip.info.crop
@@ -193,9 +230,10 @@ class _Drawn:
 
 
 def _finished_frames(
-    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress
-) -> Iterator[np.ndarray]:
-    """Write every frame's map of valid pixels and yield its overlay [H,W,3] uint8."""
+    clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress,
+    frames: np.ndarray,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """Write the map of valid pixels of each of ``frames`` and yield its overlay [H,W,3] uint8."""
     painter = OverlayPainter(head)
     hair = _learn_hair(clip, head, tracking) if options.valid_maps else None
 
@@ -210,10 +248,10 @@ def _finished_frames(
             return paint_without_face(image)
         return painter.paint(image, drawn.camera_vertices, drawn.face_ids, pixels[index], matte, valid)
 
-    drawn_frames = _drawn_frames(clip, head, tracking, np.arange(clip.frame_count))
+    drawn_frames = _drawn_frames(clip, head, tracking, frames)
     for index, picture in enumerate(_in_threads(finish, drawn_frames)):
         progress.check()
-        progress.update("overlay", index + 1, clip.frame_count)
+        progress.update("overlay", index + 1, len(frames))
         yield picture
 
 

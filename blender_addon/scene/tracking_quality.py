@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How good a clip's tracking is, over the timeline: animated custom properties of the head, and its worst moments.
+
+Quality is 0 to 1: how well the picture confirms the frame, and how little the face's points miss it. Files of earlier
+versions say neither; their heads have none of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from ..formats import Performance
+from . import keyframes
+
+QUALITY, ERROR, CONFIDENCE = "Tracking Quality", "Landmark Error", "Tracking Confidence"
+LOST = 0.25  # of the distance between the eyes: the engine takes such a frame for one without a face
+_USUAL, _BAD = 0.02, 0.1  # the same of a frame as good as the points themselves are, and of one that is plainly wrong
+_GROUP = "Tracking"
+_APART = 12  # frames between two of the worst moments: neighbours are bad for the same reason
+_DESCRIPTIONS = {
+    QUALITY: "How good the tracking of this frame is: 1 good, 0 lost",
+    ERROR: "How far the points found on the face miss the head, in percent of the distance between the eyes",
+    CONFIDENCE: "How well the picture confirms the head: 1 fully, 0 not at all",
+}
+
+
+@dataclass
+class Quality:
+    """frames [K] of the timeline, rising, and their quality [K]."""
+
+    frames: np.ndarray
+    values: np.ndarray
+
+    def share_below(self, limit: float) -> float:
+        """The part of the frames that are worse than ``limit``."""
+        return float((self.values < limit).mean())
+
+    def worst(self, count: int, without: np.ndarray | None = None) -> list[tuple[int, float]]:
+        """(frame, quality) of the worst moments, the worst first, apart from each other and from the frames
+        ``without`` (of the timeline), which were looked at already."""
+        left = self.values.astype(float)
+        for frame in () if without is None else without:
+            left[np.abs(self.frames - frame) < _APART] = np.inf
+        found: list[tuple[int, float]] = []
+        while len(found) < count and np.isfinite(left).any():
+            index = int(left.argmin())
+            found.append((round(float(self.frames[index])), float(self.values[index])))
+            left[np.abs(self.frames - self.frames[index]) < _APART] = np.inf
+        return found
+
+
+def region_property(region: str) -> str:
+    """The custom property of one of the face's regions."""
+    return f"Confidence: {region}"
+
+
+def write(head: bpy.types.Object, performance: Performance, start: float, fps: float) -> None:
+    """Key the head's properties from what the performance says of itself; those of an earlier one go."""
+    for name in filter(_is_ours, list(head.keys())):
+        keyframes.remove(head, _path(name))
+        del head[name]
+    told = _told(performance)
+    if not told:
+        return
+    frames = start + performance.timestamps * fps
+    for name, values in told.items():
+        head[name] = float(values[0])
+        high = {"max": float(100 * LOST), "soft_max": 10.0} if name == ERROR else {"max": 1.0}
+        words = _DESCRIPTIONS.get(name, "How well the picture confirms this part of the face: 1 fully, 0 not at all")
+        if name == ERROR:
+            high["max"] = max(high["max"], float(values.max()))
+        head.id_properties_ui(name).update(min=0.0, description=words, **high)
+    curves = [keyframes.Curve(_path(name), 0, frames, values, _GROUP) for name, values in told.items()]
+    keyframes.add(head, curves, f"{head.name} tracking")
+    for fcurve in keyframes.fcurves(head):
+        if fcurve.data_path in {curve.data_path for curve in curves}:  # to look at, one at a time, and not to move
+            fcurve.lock, fcurve.hide, fcurve.select = True, fcurve.data_path != _path(QUALITY), False
+
+
+def read(head: bpy.types.Object) -> Quality | None:
+    """What the head's curve of quality says; None where nobody knows."""
+    path = _path(QUALITY)
+    fcurve = next((item for item in keyframes.fcurves(head) if item.data_path == path), None)
+    if fcurve is None or not len(fcurve.keyframe_points):
+        return None
+    points = keyframes.points(fcurve)
+    return Quality(points[:, 0], points[:, 1])
+
+
+def worst_region(head: bpy.types.Object, frame: float) -> str:
+    """The part of the face that the picture confirms least at a frame; "" where nobody knows."""
+    begin, found, lowest = region_property(""), "", 1.0
+    for fcurve in keyframes.fcurves(head):
+        name = fcurve.data_path.removeprefix('["').removesuffix('"]')
+        if name.startswith(begin) and (value := fcurve.evaluate(frame)) < lowest:
+            found, lowest = name.removeprefix(begin), value
+    return found.replace("_", " ")
+
+
+def _told(performance: Performance) -> dict[str, np.ndarray]:
+    """Values [F] by property. Arrays in which every frame is the same are an older engine's, which knew nothing."""
+    arrays, seen = performance.arrays, performance.arrays["valid"].astype(bool)
+    told: dict[str, np.ndarray] = {}
+    errors, confidence = arrays.get("landmark_errors"), arrays.get("confidence")
+    quality = np.where(seen, 1.0, 0.0)
+    if errors is not None and np.ptp(errors[seen]) > 0:
+        told[ERROR] = 100.0 * np.where(seen, errors, LOST)
+        quality = np.minimum(quality, np.clip(1 - (errors - _USUAL) / (_BAD - _USUAL), 0.0, 1.0))
+    if confidence is not None and np.ptp(confidence[seen]) > 0:
+        told[CONFIDENCE] = np.where(seen, confidence, 0.0)
+        quality = np.minimum(quality, confidence)
+    if not told:
+        return {}
+    regions = list(performance.meta.get("regions") or [])
+    values = arrays.get("region_confidence")
+    if values is not None and values.shape[1] == len(regions):
+        for region, column in zip(regions, values.T, strict=True):
+            told[region_property(str(region))] = np.where(seen, column, 0.0)
+    return {QUALITY: quality, **told}
+
+
+def _is_ours(name: str) -> bool:
+    return name in _DESCRIPTIONS or name.startswith(region_property(""))
+
+
+def _path(name: str) -> str:
+    return f'["{bpy.utils.escape_identifier(name)}"]'
