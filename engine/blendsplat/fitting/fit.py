@@ -101,13 +101,13 @@ def _start(
     span = options.view_pixels or max(width, height)
     focal = options.focal or span / 2 / np.tan(np.radians(options.field_of_view or 28.0) / 2)
     centre = np.array(options.centre or (width / 2, height / 2))
-    root, mean = _torso(seen.rotations), _prior_mean(model, options.prior, seen.rows)
+    root, mean = _torso(seen.rotations), expected_unknowns(model, options.prior, seen.rows)
     unknowns = start_from_rough_pose(model, seen, root, focal, centre, mean)
     problem = frame_problem(head, model, seen, root, focal, centre, mean, options.expression_sigma)
     return reweighted(problem, seen, unknowns), unknowns
 
 
-def _prior_mean(model: LandmarkModel, prior: FacePrior | None, rows: np.ndarray) -> Tensor:
+def expected_unknowns(model: LandmarkModel, prior: FacePrior | None, rows: np.ndarray) -> Tensor:
     """[B,P]: what is expected of the frames ``rows`` before their landmarks are looked at."""
     mean = torch.zeros(len(rows), model.parameter_count)
     if prior is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,10 @@ class Observations:
     centres: np.ndarray  # [B,2]
     openings: np.ndarray  # [B,2]
     rows: np.ndarray  # [B] their numbers in the clip
+
+    def frames(self, chosen: np.ndarray) -> Observations:
+        """Only some of the frames."""
+        return Observations(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @contextmanager

@@ -60,6 +60,15 @@ def segments_of(valid: np.ndarray, cuts: np.ndarray, timestamps: np.ndarray) -> 
     return np.where(valid, np.cumsum(starts) - 1, -1)
 
 
+def clip_runs(pixels: np.ndarray, valid: np.ndarray, timestamps: np.ndarray, shots: np.ndarray | None) -> np.ndarray:
+    """segments_of for landmarks [F,478,2] and frames at which a shot is known to begin."""
+    cuts = np.zeros(len(valid), bool)
+    cuts[np.asarray([] if shots is None else shots, int)] = True
+    outer = pixels[:, [33, 263]]  # the eyes' outer corners, about 1.4 eye distances apart
+    eye_distance = np.linalg.norm(outer[:, 0] - outer[:, 1], axis=-1) / 1.4
+    return segments_of(valid, cuts | shot_cuts(pixels, valid, np.maximum(eye_distance, 1e-6)), timestamps)
+
+
 def visibility(normals: np.ndarray, rotations: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Weights [F,L] in [0.03, 1] of points with outward normals [L,3] on heads turned by [F,3,3].
 

@@ -45,7 +45,7 @@ def fit_person(
     borders: Borders | None = None,
 ) -> Person:  # fmt: skip
     """Fit what the frames of ``problem`` share, from ``unknowns`` [B,P] in rough poses."""
-    rows = torch.as_tensor(_keyframes(unknowns, seen))
+    rows = torch.as_tensor(choose_keyframes(unknowns, seen))
     keys, values = problem.frames(rows), unknowns[rows]
     everything = torch.ones(unknowns.shape[1], dtype=torch.bool)
     values = fit_poses(keys, values, 6)
@@ -53,7 +53,7 @@ def fit_person(
     shape_count = problem.model.shape_directions.shape[-1]
     focal_sigma = 0.0 if options.focal else options.focal_sigma / options.shared_bias**0.5
     precision = torch.eye(shape_count) * options.shared_bias / options.shape_sigma**2
-    expected = _prior_shape(options.prior, shape_count)
+    expected = expected_shape(options.prior, shape_count)
     prior = ClipPrior(precision, expected, float(problem.focal.log()), focal_sigma)
     fit = fit_clip_unknowns(keys, values, expected, everything, prior, 10)
     basis: OffsetBasis | None = None
@@ -78,7 +78,7 @@ def fit_person(
     return Person(shape, offsets, fitted, scaled)
 
 
-def _keyframes(unknowns: Tensor, seen: Observations) -> np.ndarray:
+def choose_keyframes(unknowns: Tensor, seen: Observations) -> np.ndarray:
     """Rows of frames that differ in pose, mouth, eyes and distance."""
     rotation = unknowns[:, NECK].numpy()
     mouth = (
@@ -108,7 +108,7 @@ def _shape_terms(
     return tuple(terms)
 
 
-def _prior_shape(prior: FacePrior | None, count: int) -> Tensor:
+def expected_shape(prior: FacePrior | None, count: int) -> Tensor:
     """[count]: the expected shape."""
     mean = torch.zeros(count)
     if prior is not None:

@@ -27,7 +27,7 @@ from blendsplat.fitting.frame_problem import (
     reweighted,
 )
 from blendsplat.fitting.held_frames import HeldFrames, hold_frames
-from blendsplat.fitting.initial_poses import segments_of, shot_cuts
+from blendsplat.fitting.initial_poses import clip_runs
 from blendsplat.fitting.landmark_model import (
     DEPTH,
     EXPRESSION,
@@ -102,7 +102,7 @@ def prepare(
     if not found.any():
         raise InputError("The clip has no landmarks in any frame: track it again before its frames are corrected.")
     pixels = pixels[nearest_valid(found)]
-    segments = _segments(pixels, valid, performance.timestamps, shots)
+    segments = clip_runs(pixels, valid, performance.timestamps, shots)
     held = _held(performance, corrections, segments, found)
 
     rows = np.flatnonzero(np.convolve(held.near, np.ones(2 * _CONTEXT + 1), "same") > 0)
@@ -153,15 +153,6 @@ def _without_zoom(pixels: np.ndarray, performance: Performance) -> np.ndarray:
     """Landmarks [F,478,2] as the clip's one lens would have seen them, where the lens zooms."""
     centre = performance.K[:2, 2]
     return centre + (pixels - centre) / performance.zoom[:, None, None]
-
-
-def _segments(pixels: np.ndarray, valid: np.ndarray, timestamps: np.ndarray, shots: np.ndarray | None) -> np.ndarray:
-    """The clip's runs of frames, as fit_clip finds them."""
-    cuts = np.zeros(len(valid), bool)
-    cuts[np.asarray([] if shots is None else shots, int)] = True
-    outer = pixels[:, [33, 263]]  # the eyes' outer corners, about 1.4 eye distances apart
-    eye_distance = np.linalg.norm(outer[:, 0] - outer[:, 1], axis=-1) / 1.4
-    return segments_of(valid, cuts | shot_cuts(pixels, valid, np.maximum(eye_distance, 1e-6)), timestamps)
 
 
 def _with_frames(performance: Performance, work: Refit, unknowns: Tensor, count: int) -> Performance:

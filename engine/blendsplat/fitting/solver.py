@@ -7,9 +7,11 @@ loss is minimised by reweighting, bounds by projected steps (Bertsekas 1982). Al
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,7 +31,10 @@ NOISE = 0.02  # error of a detector and of a head's likeness, as a part of the d
 CAUCHY = 3.0  # residuals beyond this many sigmas stop counting fully
 INDEPENDENCE = 0.1  # landmark errors come in clumps: 478 points count as this part of them
 PAIR_WEIGHT = 2.0  # of the openings of lids and lips
-CHUNK = 48
+CHUNK = 48  # frames solved together
+PICTURE_CHUNK, PICTURE_THREADS = 8, 2  # the same where pictures are compared, whose arrays are large; side by side
+
+_T = TypeVar("_T")
 
 
 class ShapeTerm(Protocol):
@@ -258,11 +263,18 @@ def fit_frames(
     problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Minimise every frame's energy over the ``active`` [P] unknowns: (unknowns [B,P], cost [B])."""
-    parts = [
-        _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust)
-        for rows in (slice(start, start + CHUNK) for start in range(0, len(unknowns), CHUNK))
-    ]
+    parts = in_chunks(problem, lambda rows: _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def in_chunks(problem: Problem, work: Callable[[slice], _T]) -> list[_T]:
+    """``work`` on the problem's frames, some at a time: two chunks side by side where pictures are compared."""
+    size = PICTURE_CHUNK if problem.terms else CHUNK
+    rows = [slice(start, start + size) for start in range(0, len(problem.pixels), size)]
+    if not problem.terms:
+        return [work(part) for part in rows]
+    with ThreadPoolExecutor(PICTURE_THREADS) as pool:
+        return list(pool.map(work, rows))
 
 
 def _fit_chunk(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.fitting.landmark_model import EXPRESSION, EYELIDS, EYES, FIXED_PARAMETERS, JAW, NECK, TRANSLATION
-from blendsplat.fitting.solver import CHUNK, Problem, free_unknowns, linearise
+from blendsplat.fitting.solver import Problem, free_unknowns, in_chunks, linearise
 
 REFERENCE_STEP = 1 / 30  # seconds: accelerations are stated per step of this length
 STILL_WORDS = ("brow", "cheek", "nose", "forehead")
@@ -103,15 +103,11 @@ def fit_together(
     """Minimise landmarks + prior + smoothness over all valid [F] frames' unknowns [F,P] at once."""
     frames = len(unknowns)
     for _ in range(rounds):
-        gradient, matrix = [], []
-        for start in range(0, frames, CHUNK):
-            rows = slice(start, start + CHUNK)
-            system = linearise(problem.frames(rows), unknowns[rows])
-            gradient.append(system.gradient)
-            matrix.append(system.matrix)
-        force = torch.cat(gradient) + smooth.apply(unknowns)
+        present = unknowns
+        systems = in_chunks(problem, lambda rows: linearise(problem.frames(rows), present[rows]))  # noqa: B023
+        force = torch.cat([system.gradient for system in systems]) + smooth.apply(unknowns)
         free = free_unknowns(problem, unknowns, force, active) * valid[:, None]
-        step = _conjugate_gradients(torch.cat(matrix), force, free, smooth)
+        step = _conjugate_gradients(torch.cat([system.matrix for system in systems]), force, free, smooth)
         unknowns = (unknowns + step).clamp(problem.lower, problem.upper)
     return unknowns
 

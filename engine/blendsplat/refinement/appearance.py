@@ -36,7 +36,7 @@ class Appearance:
         return (harmonics(normals) @ self.light[rows][..., None])[..., 0]
 
 
-def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor, lit: bool = True) -> Appearance:
+def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor) -> Appearance:
     """colours [F,N,3] where the samples lie in each frame, unit normals [F,N,3] of the heads, weights [F,N] of sight."""
     basis = harmonics(normals)
     frames, count = weights.shape
@@ -46,7 +46,7 @@ def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor, lit: boo
     light = torch.zeros(frames, 9)
     trusted = weights
     for _ in range(ROUNDS):
-        light = torch.eye(9)[:1].expand(frames, 9) if not lit else _lights(colours, basis, albedo, trusted / noise**2)
+        light = _lights(colours, basis, albedo, trusted / noise**2)
         shade = (basis @ light[..., None])[..., 0].clamp_min(0.05)
         albedo = _albedo(colours, shade, trusted)
         away = (colours - albedo * shade[..., None]).square().mean(-1)

@@ -13,7 +13,7 @@ import numpy as np
 from blendsplat.landmarks import points as pts
 
 RADIUS = 5.9 / 63  # of a human iris, over the distance between the eyes
-EYES_APART = 110.0  # pixels between the eyes of the enlarged copy that is searched
+EYES_APART = 90.0  # pixels between the eyes of the enlarged copy that is searched
 ASTRAY = 0.06  # of the distance between the eyes: usual error of the detector
 LEAST_SEEN = 0.3  # of the disc: less says nothing
 CLEAR = 0.12  # difference of brightness (of 1) at which an iris is fully believed
@@ -52,14 +52,14 @@ def _find(image: np.ndarray, lids: np.ndarray, expected: np.ndarray, apart: floa
         return None
     light = np.minimum(light, np.quantile(light[inside], 0.8))  # reflections in the eye are no holes in the iris
     radius = RADIUS * EYES_APART
-    score_shape, wanted = light.shape, (expected - low) * zoom
     disc, ring = _kernels(radius)
     share = open_.astype(np.float32)
     seen, around = (cv2.filter2D(share, -1, k, borderType=cv2.BORDER_CONSTANT) for k in (disc, ring))
     dark = cv2.filter2D(light * share, -1, disc, borderType=cv2.BORDER_CONSTANT) / np.maximum(seen, 1e-3)
     bright = cv2.filter2D(light * share, -1, ring, borderType=cv2.BORDER_CONSTANT) / np.maximum(around, 1e-3)
     good = (seen > LEAST_SEEN) & (around > 0.1)
-    y, x = np.mgrid[: score_shape[0], : score_shape[1]]
+    y, x = np.mgrid[: light.shape[0], : light.shape[1]]
+    wanted = (expected - low) * zoom
     away = np.hypot(x + 0.5 - wanted[0], y + 0.5 - wanted[1]) / (ASTRAY * EYES_APART)
     score = np.where(good, (bright - dark) * np.sqrt(np.clip(seen, 0, 0.8)) * np.exp(-0.5 * away**2), -1.0)
     row, column = np.unravel_index(int(score.argmax()), score.shape)

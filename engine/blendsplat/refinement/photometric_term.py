@@ -28,7 +28,6 @@ class PhotometricTerm:
     wanted: Tensor  # [F,N,3] the colour of each sample in each frame's light
     noise: Tensor  # [N]
     votes: Tensor  # [F,N] what a sample counts, 0 where it is not seen
-
     numbers: Tensor
 
     def frames(self, rows: Tensor | slice) -> PhotometricTerm:
@@ -53,6 +52,12 @@ class PhotometricTerm:
             return (factor.mT @ derivative).flatten(1, 2)
 
         return cost, values.flatten(1), along(jacobian), None if by_clip is None else along(by_clip)
+
+    def kept(self, pixels: Tensor) -> Tensor:
+        """[B,N]: what of its weight each sample keeps at pixels [B,N,2], 0 to 1."""
+        found, _, inside = look_up(self.pictures, self.numbers, pixels)
+        away = (found - self.wanted[self.numbers]) / self.noise[:, None]
+        return inside / (1 + away.square().mean(-1) / CAUCHY**2)
 
 
 def look_up(pictures: Pictures, numbers: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,31 +43,10 @@ class Pictures:
         small = [cv2.resize(plane, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) for plane in self.planes]
         return Pictures(np.stack(small), self.scale * small[0].shape[1] / self.planes.shape[2])
 
-    def contrasts(self, radius: float) -> Pictures:
-        """Each colour against the mean of the person around it: log of the ratio, 128 + 127 / RANGE times it."""
-        out = np.empty_like(self.planes)
-        for row, plane in enumerate(self.planes):
-            out[row] = contrast(plane, radius)
-        return Pictures(out, self.scale)
-
     def frames(self, rows: Tensor | slice) -> Tensor:
         """float32 [B,4,h,w] of some frames, 0 to 1."""
         chosen = self.planes[rows if isinstance(rows, slice) else rows.numpy()]
         return torch.from_numpy(np.ascontiguousarray(chosen)).permute(0, 3, 1, 2).float() / 255
-
-
-RANGE = 1.0
-DARK = 0.04
-
-
-def contrast(plane: np.ndarray, radius: float) -> np.ndarray:
-    """plane [h,w,4] uint8 of colours and matte -> the same with contrasts for colours."""
-    colours = plane[..., :3].astype(np.float32) / 255
-    person = plane[..., 3].astype(np.float32) / 255 + 1e-3
-    around = cv2.GaussianBlur(np.dstack([colours * person[..., None], person]), (0, 0), radius)
-    mean = around[..., :3] / around[..., 3:]
-    ratio = np.log((colours + DARK) / (mean + DARK))
-    return np.dstack([np.clip(128 + 127 / RANGE * ratio, 0, 255).astype(np.uint8), plane[..., 3]])
 
 
 @contextmanager

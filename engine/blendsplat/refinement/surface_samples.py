@@ -12,13 +12,15 @@ from torch import Tensor
 from blendsplat.fitting.landmark_model import LandmarkModel, restrict_to_points
 from blendsplat.heads.model import HeadModel
 
-COUNT = 2400
-# Samples per area against the cheek's. What is not named is not looked at: the mouth's inside, the tongue, the bust.
+# Samples per area against the cheek's. What is not named is not looked at: the mouth's inside, the
+# bust; nor are the eyeballs, whose colours drift with the lids' shadow (iris_term.py has the gaze).
 DENSITY = {
     "scalp": 0.35, "neck": 0.35, "face": 1.0, "left_ear": 0.5, "right_ear": 0.5, "nose": 1.6, "lips": 2.0,
-    "left_eyelids": 2.0, "right_eyelids": 2.0, "left_eyeball": 4.0, "right_eyeball": 4.0,
+    "left_eyelids": 2.0, "right_eyelids": 2.0,
 }  # fmt: skip
-HIDDEN = ("mouth_interior", "tongue", "teeth_upper", "teeth_lower", "neck_ring")
+HIDDEN = (
+    "mouth_interior", "tongue", "teeth_upper", "teeth_lower", "neck_ring", "left_eyeball", "right_eyeball",
+)  # fmt: skip
 
 
 @dataclass
@@ -44,7 +46,7 @@ class SurfaceSamples:
         return (vertices[:, self.corners] * self.barycentrics[..., None]).sum(2)
 
 
-def spread_samples(head: HeadModel, count: int = COUNT) -> SurfaceSamples:
+def spread_samples(head: HeadModel, count: int) -> SurfaceSamples:
     """About ``count`` samples, the same for the same head: steps of equal weighted area along the faces' order."""
     faces = head.faces.numpy()
     regions = tuple(name for name in DENSITY if name in head.regions)
