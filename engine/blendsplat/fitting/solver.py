@@ -263,7 +263,9 @@ def fit_frames(
     problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Minimise every frame's energy over the ``active`` [P] unknowns: (unknowns [B,P], cost [B])."""
-    parts = in_chunks(problem, lambda rows: _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust))
+    parts = in_chunks(
+        problem, lambda rows: _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust)
+    )
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 

@@ -101,7 +101,6 @@ def fit_together(
     problem: Problem, unknowns: Tensor, valid: Tensor, active: Tensor, smooth: Smoothness, rounds: int = 2
 ) -> Tensor:
     """Minimise landmarks + prior + smoothness over all valid [F] frames' unknowns [F,P] at once."""
-    frames = len(unknowns)
     for _ in range(rounds):
         present = unknowns
         systems = in_chunks(problem, lambda rows: linearise(problem.frames(rows), present[rows]))  # noqa: B023

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
+import scipy.spatial
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from blendsplat.landmarks import points as pts
 CONTROL_PAIRS = 18
 USUAL_OFFSET = 0.002  # metres: one sigma of the displacement
 USUAL_BENDING = 0.0006  # metres: one sigma of the Laplacian (vertex minus its neighbours' mean), averaged over the face
+NEAR_EYES, BEYOND_EYES = 0.004, 0.014  # metres from an eyeball between which offsets begin
 USUAL_DRIFT = (
     0.0003  # metres: one sigma of all control points moving, turning or growing as one: pose and shape do that
 )
@@ -49,11 +51,7 @@ def make_offset_basis(head: HeadModel) -> OffsetBasis:
     spacing = np.sort(np.linalg.norm(controls[:, None] - controls[None], axis=-1), axis=1)[:, 1]
     radius = 1.2 * np.median(spacing)
     weights = _bells(vertices, controls, radius)
-    for eye, lids in (("left_eyeball", "left_eyelids"), ("right_eyeball", "right_eyelids")):
-        rows = head.regions.get(eye, np.zeros(0, int))
-        around = head.regions.get(lids, rows)
-        if len(rows):  # an eyeball stays round: it moves as one, with its lids
-            weights[rows] = weights[around].mean(0)
+    weights *= _away_from_eyes(head, vertices)[:, None]
     return OffsetBasis(
         torch.as_tensor(weights, dtype=torch.float32),
         torch.as_tensor(_precision(head, weights, controls, mirror), dtype=torch.float32),
@@ -131,6 +129,18 @@ def _similarity_modes(controls: np.ndarray) -> np.ndarray:
     shifts = [np.tile(axis, len(controls)) for axis in np.eye(3)]
     turns = [np.cross(axis, centred).reshape(-1) for axis in np.eye(3)]
     return np.linalg.qr(np.stack([*shifts, *turns, centred.reshape(-1)], 1))[0].T
+
+
+def _away_from_eyes(head: HeadModel, vertices: np.ndarray) -> np.ndarray:
+    """[V]: 0 on eyeballs and lids, whose fit and whose centre of turning only shape directions know, 1 beyond."""
+    rows = np.concatenate([head.regions.get(eye, np.zeros(0, int)) for eye in ("left_eyeball", "right_eyeball")])
+    if not len(rows):
+        return np.ones(len(vertices))
+    distance, _ = scipy.spatial.cKDTree(vertices[rows]).query(vertices)
+    ramp = np.clip((distance - NEAR_EYES) / (BEYOND_EYES - NEAR_EYES), 0, 1)
+    ramp[rows] = 0
+    away: np.ndarray = ramp * ramp * (3 - 2 * ramp)
+    return away
 
 
 def _laplacian(head: HeadModel) -> scipy.sparse.csr_matrix:

@@ -38,7 +38,8 @@ class Performance:
     frame's values and must be neither trained on nor scored.
 
     The camera is one pinhole for the clip: K [3,3] in pixels of the clip's images, viewmat [4,4] world-to-camera
-    (OpenCV axes); where the lens zooms during the take, frame i's focal length is zoom[i] times K's. The torso's orientation is root_pose (constant over a clip), the head's rotation is neck_pose.
+    (OpenCV axes); where the lens zooms during the take, frame i's focal length is zoom[i] times K's. The torso's
+    orientation is root_pose (constant over a clip), the head's rotation is neck_pose.
     """
 
     head: str  # name of the HeadModel
@@ -115,7 +116,9 @@ class Performance:
 
     def select(self, rows: np.ndarray | slice | list[int]) -> Performance:
         """The same clip with only the given frames."""
-        return replace(self, part_of=self.identity, **{name: getattr(self, name)[rows] for name in (*_PER_FRAME, *_OPTIONAL)})
+        return replace(
+            self, part_of=self.identity, **{name: getattr(self, name)[rows] for name in (*_PER_FRAME, *_OPTIONAL)}
+        )
 
     def save(self, path: Path | str) -> None:
         """Write the .npz atomically."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the samples of a person look like over a clip: one colour each, and per frame a light of low order.
 
-colour[f,i] ~ albedo[i] * shade[f,i], shade[f,i] = sum_k light[f,k] Y_k(normal[f,i]) with the nine spherical harmonics up
-to order 2 (Ramamoorthi and Hanrahan 2001), of which the constant is the frame's exposure. How far a sample strays from
-that over the clip is its noise: hair that moves, a fringe, glasses and beard lose their say by themselves.
+colour[f,i] ~ albedo[i] * shade[f,i], shade[f,i] = sum_k light[f,k] Y_k(normal[f,i]) with the nine spherical harmonics
+up to order 2 (Ramamoorthi and Hanrahan 2001), of which the constant is the frame's exposure. How far a sample strays
+from that over the clip is its noise: hair that moves, a fringe, glasses and beard lose their say by themselves.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Appearance:
 
 
 def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor) -> Appearance:
-    """colours [F,N,3] where the samples lie in each frame, unit normals [F,N,3] of the heads, weights [F,N] of sight."""
+    """Appearance of colours [F,N,3] that the samples have in each frame: unit normals [F,N,3], weights [F,N] of sight."""
     basis = harmonics(normals)
     frames, count = weights.shape
     noise = torch.full((count,), ORDINARY)

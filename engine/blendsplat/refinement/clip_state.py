@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fitted clip as the refinement holds it: the solver's problem of its frames, and the person with all that may move."""
+"""A fitted clip as the refinement holds it: the solver's problem of its frames, and the person with what may move."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from blendsplat.fitting.landmark_model import (
     DEPTH,
     EXPRESSION,
     EYELIDS,
+    EYES,
     JAW,
     NECK,
     TRANSLATION,
@@ -47,6 +48,7 @@ from blendsplat.refinement.surface_samples import SurfaceSamples, spread_samples
 
 IN_CAMERA = torch.tensor([1.0, -1.0, -1.0])  # the solver's axes (y up, looking along -z) in the camera's
 _EYES_AND_LIPS = [*pts.OUTER_LIPS, *pts.INNER_LIPS, *pts.MIDDLE_LIPS, *pts.LEFT_LIDS, *pts.RIGHT_LIDS]
+USUAL_GAZE = (0.12, 0.2)  # radians up and down, and sideways: one sigma of an eye in its head
 LONGEST_GAP = 1.0  # seconds without a face through which a head is followed
 
 
@@ -116,6 +118,9 @@ def start_state(
         head, models.landmark.shaped(person).without_shape(), seen, root, float(found.K[0, 0]), centre, mean,
         fit.expression_sigma,
     )  # fmt: skip
+    gaze = torch.zeros(len(problem.precision))
+    gaze[EYES] = 1 / torch.tensor(USUAL_GAZE * 2) ** 2
+    problem = replace(problem, precision=problem.precision + torch.diag(gaze))
     unknowns = pack(found.params()).clone()
     unknowns[:, TRANSLATION] += torch.as_tensor(found.viewmat[:3, 3]) * IN_CAMERA
     unknowns = _followed(unknowns, told, rows, found.timestamps)
@@ -130,9 +135,7 @@ def _gaps(told: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
     shown = np.flatnonzero(told)
     after = np.searchsorted(shown, np.arange(len(told))).clip(0, len(shown) - 1)
     before = (after - 1).clip(0)
-    nearest = np.minimum(
-        np.abs(timestamps - timestamps[shown[after]]), np.abs(timestamps - timestamps[shown[before]])
-    )
+    nearest = np.minimum(np.abs(timestamps - timestamps[shown[after]]), np.abs(timestamps - timestamps[shown[before]]))
     gaps: np.ndarray = ~told & (nearest < LONGEST_GAP)
     return gaps
 
@@ -151,9 +154,8 @@ def _person_models(head: HeadModel, found: Performance, options: RefineOptions, 
     basis, samples = make_offset_basis(head), spread_samples(head, options.samples)
     at_samples = (basis.weights[samples.corners] * samples.barycentrics[..., None]).sum(1)
     iris = iris_model(head, SHAPE_DIRECTIONS)
-    if iris is not None:  # an eyeball moves as one
-        eyes = [basis.weights[torch.as_tensor(head.regions[name])].mean(0) for name in ("left_eyeball", "right_eyeball")]
-        iris = with_pushes(iris, torch.stack(eyes))
+    if iris is not None:
+        iris = with_pushes(iris, torch.zeros(2, basis.weights.shape[1]))  # offsets leave the eyes alone
     precision = torch.block_diag(torch.eye(count) / fit.shape_sigma**2, basis.precision) * SHARED_BIAS
     mean = torch.cat([expected_shape(fit.prior, count), torch.zeros(len(basis.precision))])
     sigma = 0.0 if fit.focal else options.focal_sigma
@@ -203,7 +205,9 @@ def refined_performance(state: ClipState, found: Performance) -> Performance:
     K[0, 0] = K[1, 1] = float(state.problem.focal)
     viewmat[2, 3] = distance
     missed = np.zeros(found.frame_count, np.float32)
-    errors = landmark_errors(reweighted(state.problem, state.seen, state.unknowns), state.unknowns, state.seen.eye_distance)
+    errors = landmark_errors(
+        reweighted(state.problem, state.seen, state.unknowns), state.unknowns, state.seen.eye_distance
+    )
     missed[rows] = np.where(state.told, errors, 0)
     return replace(
         found, valid=valid, shape=shape.numpy(), vertex_offsets=offsets.numpy(), expression=values[:, EXPRESSION],

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the irises are in a picture: the disc within the lids that is darkest against the white around it.
 
-A landmark detector draws irises towards the middle of the eye: on generated people its vertical movement is a fifth to a
-half of the true one. The picture itself knows better, and all irises are of nearly one size.
+A landmark detector draws irises towards the middle of the eye: on generated people its vertical movement is a fifth to
+a half of the true one. The picture itself knows better, and all irises are of nearly one size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLEAR = 0.12  # difference of brightness (of 1) at which an iris is fully believ
 
 
 def find_irises(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """image [H,W,3] uint8, landmarks [478,2] pixels -> centres [2,2] in pixels (left, right) and confidence [2], 0 to 1.
+    """image [H,W,3] uint8, landmarks [478,2] pixels -> centres [2,2] (left, right) in pixels, confidence [2] 0 to 1.
 
     Where nothing is found the centre is the detector's, and the confidence 0.
     """
@@ -46,7 +46,7 @@ def _find(image: np.ndarray, lids: np.ndarray, expected: np.ndarray, apart: floa
     light = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     outline = ((lids - low) * zoom).astype(np.float32)
     open_ = np.zeros(light.shape, np.uint8)
-    cv2.fillPoly(open_, [np.round(outline * 16).astype(np.int32)], 1, shift=4)
+    cv2.fillPoly(open_, [np.round(outline * 16).astype(np.int32)], (1,), shift=4)
     inside = open_.astype(bool)
     if inside.sum() < 30:
         return None
@@ -62,7 +62,7 @@ def _find(image: np.ndarray, lids: np.ndarray, expected: np.ndarray, apart: floa
     wanted = (expected - low) * zoom
     away = np.hypot(x + 0.5 - wanted[0], y + 0.5 - wanted[1]) / (ASTRAY * EYES_APART)
     score = np.where(good, (bright - dark) * np.sqrt(np.clip(seen, 0, 0.8)) * np.exp(-0.5 * away**2), -1.0)
-    row, column = np.unravel_index(int(score.argmax()), score.shape)
+    row, column = divmod(int(score.argmax()), score.shape[1])
     if score[row, column] <= 0:
         return None
     place = np.array([column + _peak(score[row], column), row + _peak(score[:, column], row)])

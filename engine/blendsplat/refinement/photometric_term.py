@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The solver's term for the picture: every visible sample must show its colour where the head puts it.
 
-residual[f,i] = picture_f(pixel of sample i) - albedo[i] * shade[f,i] over three colours, in units of the sample's noise,
-with Cauchy's loss. Only the picture's slope says how a residual changes with the pixel; three colours' slopes make one
-2 x 2 matrix a sample, whose Cholesky factor stands for them: two rows a sample, however many planes are compared.
+residual[f,i] = picture_f(pixel of sample i) - albedo[i] * shade[f,i] over three colours, in units of the sample's
+noise, with Cauchy's loss. Only the picture's slope says how a residual changes with the pixel; three colours' slopes
+make one 2 x 2 matrix a sample, whose Cholesky factor stands for them: two rows a sample, however many planes there are.
 """
 
 from __future__ import annotations

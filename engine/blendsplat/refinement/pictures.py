@@ -66,6 +66,7 @@ def read_pictures(
     first = read(frames[0])
     shape = (len(frames), *first.shape)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(READERS) as pool:
+        planes: np.ndarray
         if np.prod(shape) > IN_MEMORY:
             planes = np.memmap(Path(folder) / "pictures", np.uint8, "w+", shape=shape)
         else:

@@ -20,7 +20,7 @@ from blendsplat.fitting.initial_poses import iris_confidence
 from blendsplat.fitting.landmark_model import DEPTH
 from blendsplat.fitting.person_fit import choose_keyframes
 from blendsplat.fitting.shared_unknowns import fit_clip_unknowns
-from blendsplat.fitting.solver import in_chunks, fit_frames
+from blendsplat.fitting.solver import fit_frames, in_chunks
 from blendsplat.fitting.temporal import fit_together
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
@@ -59,8 +59,9 @@ def refine_clip(
 ) -> Performance:  # fmt: skip
     """``found``, fitted to the landmarks [F,478,2], moved until the pictures confirm it.
 
-    image, matte: a frame's picture [H,W,3] and matte [H,W], uint8; fit: what was told to the fit (focal length, priors);
-    shots: frames at which one is known to begin. Frames that the detector lost and the picture explains become valid.
+    image, matte: a frame's picture [H,W,3] and matte [H,W], uint8; fit: what was told to the fit (focal length,
+    priors); shots: frames at which one is known to begin. Frames that the detector lost and the picture explains become
+    valid.
     Raises Cancelled; ``found`` is not changed.
     """
     options, fit, progress = options or RefineOptions(), fit or FitOptions(), progress or Progress()
@@ -120,9 +121,7 @@ def learn_look(state: ClipState, pictures: Pictures) -> Look:
     person = models.head.personalise(*models.split(state.person))
     view = see(person, models.samples, state.unknowns, problem.root, problem.focal, problem.centre, state.size)
     own, everyone = state.own(models.sample), torch.arange(len(state.unknowns))
-    parts = [
-        look_up(pictures, rows, state.projected(own, rows)) for rows in torch.split(everyone, BATCH)
-    ]
+    parts = [look_up(pictures, rows, state.projected(own, rows)) for rows in torch.split(everyone, BATCH)]
     colours, inside = torch.cat([part[0] for part in parts]), torch.cat([part[2] for part in parts])
     sight = view.sight * inside
     appearance = learn_appearance(colours, view.normals, sight * torch.as_tensor(state.told)[:, None])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the refinement goes about it, and what its terms weigh. Chosen on generated people and real clips (docs/tracking.md)."""
+"""How the refinement goes about it, and what its terms weigh: chosen on generated people (docs/tracking.md)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ LEVELS = (Level(14.0, 2, 2), Level(28.0, 2, 2), Level(45.0, 1, 0))
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """votes: what one sample of the picture counts in a frame, and person_votes where shape and focal length are fitted:
-    neighbours err alike, and the less so the more frames are asked; the landmarks' weights are parts of what they have in
-    the landmark fit. zooms: a focal length per frame."""
+    """votes: what one sample of the picture counts in a frame, and person_votes where shape and focal length are
+    fitted: neighbours err alike. The landmarks' weights are parts of what they have in the landmark fit."""
 
     levels: tuple[Level, ...] = LEVELS
     samples: int = 2400

@@ -83,6 +83,8 @@ def track_clip(
     Raises FormatError (no clip there), NoFaceError, InputError (the head), StorageError, Cancelled.
     """
     options, progress = options or TrackOptions(), progress or Progress()
+    if options.refine not in ("dense", "none"):
+        raise InputError(f"The refinement {options.refine!r} does not exist; choose dense or none.")
     started = time.perf_counter()
     clip = Clip.open(directory)
     corrections = load_corrections(clip.directory)
@@ -97,10 +99,10 @@ def track_clip(
         _borders(clip, points) if clip.has_mattes else None,
     )  # fmt: skip
     if options.refine == "dense":
-        matte = clip.matte if clip.has_mattes else None
-        tracking = refine_clip(head, tracking, clip.image, matte, points[..., :2], progress=progress)
-    elif options.refine != "none":
-        raise InputError(f"The refinement {options.refine!r} does not exist; choose dense or none.")
+        matte, shots = clip.matte if clip.has_mattes else None, np.asarray(clip.info.shots)
+        tracking = refine_clip(
+            head, tracking, clip.image, matte, points[..., :2], fit=wanted, shots=shots, progress=progress
+        )
     if regressor and reading:
         tracking.init = regressor.name
         tracking.figures |= {"frames_read": float(reading.read), "shape_scatter": reading.shape_scatter}
