@@ -37,7 +37,7 @@ class Appearance:
 
 
 def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor) -> Appearance:
-    """Appearance of colours [F,N,3] that the samples have in each frame: unit normals [F,N,3], weights [F,N] of sight."""
+    """Learn from colours [F,N,3] of the samples in each frame, unit normals [F,N,3] and weights [F,N] of sight."""
     basis = harmonics(normals)
     frames, count = weights.shape
     noise = torch.full((count,), ORDINARY)
