@@ -36,6 +36,11 @@ void add_training(py::module_& m) {
     operations().tangent_frames({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
                                  at<float>(frames), at<float>(quats)}, at_least_one(threads));
   }, release());
+  m.def("tangent_frames_backward", [](int64_t images, int64_t vertex_count, int64_t faces, uintptr_t vertices, uintptr_t corners,
+                                      uintptr_t uv_edges, const Addresses& grads, int threads) {
+    operations().tangent_frames_backward({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
+                                          nullptr, nullptr}, tangent_frames_backward(grads), at_least_one(threads));
+  }, release());
   add_bind(m);
   m.def("bind_scratch", [](int64_t images, int64_t, int64_t blendshapes) { return operations().bind_scratch(images, blendshapes); });
   m.def("bind_forward", [](const Bind& bind, const Addresses& outputs, int threads) {

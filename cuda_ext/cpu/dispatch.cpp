@@ -17,7 +17,7 @@ namespace {
 #define BLENDSPLAT_TABLE(target)                                                                      \
   {#target, target::project, target::emit_pairs, target::blend_forward, target::blend_backward, target::project_backward, \
    target::pixel_weights, target::exponential2_array, target::adam, target::image_loss, target::image_loss_sizes,\
-   target::bind_forward, target::bind_backward, target::bind_scratch, target::tangent_frames, target::ceiling, \
+   target::bind_forward, target::bind_backward, target::bind_scratch, target::tangent_frames, target::tangent_frames_backward, target::ceiling, \
    target::dense, target::mlp, target::attention}
 
 // From best to plainest; the last one is for tests and never chosen unasked.
@@ -29,7 +29,8 @@ const Operations kSets[] = {
     BLENDSPLAT_TABLE(generic),
     {"scalar", scalar::project, scalar::emit_pairs, scalar::blend_forward, scalar::blend_backward, scalar::project_backward,
      scalar::pixel_weights, scalar::exponential2_array, generic::adam, generic::image_loss, generic::image_loss_sizes,
-     generic::bind_forward, generic::bind_backward, generic::bind_scratch, generic::tangent_frames, generic::ceiling,
+     generic::bind_forward, generic::bind_backward, generic::bind_scratch, generic::tangent_frames, generic::tangent_frames_backward,
+     generic::ceiling,
      generic::dense, generic::mlp, generic::attention},
 };
 

@@ -19,6 +19,7 @@ namespace blendsplat {
   void bind_backward(const Bind&, const BindBackward&, int threads);                                                \
   int64_t bind_scratch(int64_t images, int64_t blendshapes);  /* floats */                                          \
   void tangent_frames(const TangentFrames&, int threads);                                                           \
+  void tangent_frames_backward(const TangentFrames&, const TangentFramesBackward&, int threads);                     \
   }
 BLENDSPLAT_DECLARE_TRAINING(generic)
 BLENDSPLAT_DECLARE_TRAINING(avx2)

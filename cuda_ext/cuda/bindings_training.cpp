@@ -39,6 +39,11 @@ void add_training(py::module_& m) {
     cuda::tangent_frames({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
                           at<float>(frames), at<float>(quats)}, queue(device, stream));
   }, release());
+  m.def("tangent_frames_backward", [](int64_t images, int64_t vertex_count, int64_t faces, uintptr_t vertices, uintptr_t corners,
+                                      uintptr_t uv_edges, const Addresses& grads, int device, uintptr_t stream) {
+    cuda::tangent_frames_backward({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
+                                   nullptr, nullptr}, tangent_frames_backward(grads), queue(device, stream));
+  }, release());
   m.def("bind_scratch", &cuda::bind_scratch);
   m.def("bind_forward", [](const Bind& bind, const Addresses& outputs, int device, uintptr_t stream) {
     cuda::bind_forward(bind, bound_gaussians<float>(outputs), queue(device, stream));

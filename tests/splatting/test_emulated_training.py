@@ -8,6 +8,7 @@ import importlib
 import pytest
 import torch
 from tests.splatting import test_adam, test_bind_pass, test_image_loss, test_tangent_frames
+from tests.splatting import test_bind as bind_tests
 from tests.splatting.kernels import EMULATED
 
 from blendsplat.splatting import adam, bind, image_loss, tangent_frames
@@ -61,6 +62,34 @@ def test_bind_without_weights_or_gaussians():
 
 def test_bind_writes_all_its_buffers():
     test_bind_pass.test_buffers_stay_where_they_are_and_every_call_writes_them_anew()
+
+
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, True), (True, True, True)], ids=str)
+def test_gradients_of_the_surface(wanted, monkeypatch):
+    bind_tests.test_each_part_of_the_surface_gets_its_gradient_only_where_it_asks(wanted, monkeypatch)
+
+
+def test_gradients_of_the_surface_equal_the_cpus(monkeypatch):
+    arguments = bind_tests.problem(3, 90, 4)
+    here = bind_tests.results(bind.blend_and_bind, *arguments, torch.float32)
+    monkeypatch.undo()
+    there = bind_tests.results(bind.blend_and_bind, *arguments, torch.float32)
+    for got, want in zip([*here[0], *here[1]], [*there[0], *there[1]], strict=True):
+        torch.testing.assert_close(got, want, atol=1e-5 * float(want.abs().max()), rtol=0)
+
+
+def test_surfaces_that_carry_nothing():
+    bind_tests.test_triangles_and_vertices_that_carry_nothing_get_zeros()
+    bind_tests.test_without_weights_only_the_base_counts()
+    bind_tests.test_no_gaussians()
+
+
+@pytest.mark.parametrize("parts", [(True, True), (True, False), (False, True)], ids=["both", "frames", "quats"])
+def test_gradients_of_frames(parts):
+    test_tangent_frames.test_the_gradient_equals_the_references(3, 33, 1e-3, parts)
+    test_tangent_frames.test_the_gradient_equals_the_references(1, 301, 1.0, parts)
+    test_tangent_frames.test_every_formula_of_the_quaternion_passes_its_gradient_on()
+    test_tangent_frames.test_triangles_without_area_have_finite_gradients()
 
 
 @pytest.mark.parametrize("weights", test_image_loss.WEIGHTS, ids=str)
@@ -122,5 +151,6 @@ def test_tangent_frames_of_odd_triangles():
 def test_the_emulated_module_has_the_calls_of_the_cpu_module():
     kernels = importlib.import_module("blendsplat._kernels_cpu")
     names = "adam", "image_loss", "image_loss_sizes", "bind_forward", "bind_backward", "bind_scratch", "tangent_frames"
+    names += ("tangent_frames_backward",)
     for name in names:
         assert hasattr(kernels, name) and hasattr(emulated, name)
