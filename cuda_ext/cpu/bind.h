@@ -27,11 +27,11 @@ BS_FN int gaussians_in(const Bind& bind, int64_t first, int block) {
 // Cuts the batch into groups of nearly equal size and calls visit(first image, integral_constant<int, size>): with the
 // size known, a group's sums stay in registers.
 template <class Visit>
-BS_FN void each_group(const Bind& bind, Visit visit) {
-  const int64_t groups = (bind.images + kTogether - 1) / kTogether;
+BS_FN void each_group(int64_t images, Visit visit) {
+  const int64_t groups = (images + kTogether - 1) / kTogether;
   for (int64_t group = 0; group < groups; ++group) {
-    const int64_t first = bind.images * group / groups;
-    switch (bind.images * (group + 1) / groups - first) {
+    const int64_t first = images * group / groups;
+    switch (images * (group + 1) / groups - first) {
       case 1: visit(first, std::integral_constant<int, 1>()); break;
       case 2: visit(first, std::integral_constant<int, 2>()); break;
       case 3: visit(first, std::integral_constant<int, 3>()); break;

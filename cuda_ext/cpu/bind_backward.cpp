@@ -12,15 +12,6 @@ namespace {
 
 constexpr int64_t kParts = 64;               // runs of Gaussians, each with sums of its own for the weights
 
-template <int Size>
-BS_FN void lanes_to_rows(const Lanes* in, float* rows) {
-  float columns[Size][kLanes];
-  for (int i = 0; i < Size; ++i) store(columns[i], in[i]);
-  for (int lane = 0; lane < kLanes; ++lane) {
-    for (int i = 0; i < Size; ++i) rows[lane * Size + i] = columns[i][lane];
-  }
-}
-
 // Gradients of sixteen Gaussians in one image, turned back into their triangles' frames; past `count` they are zero.
 BS_FN void unbind_lanes(const Bind& bind, int64_t image, int64_t first, int inner, int count, const BindBackward& b, float* rows) {
   Lanes mean[3], quat[4], color[3], drawn[3];
@@ -34,9 +25,9 @@ BS_FN void unbind_lanes(const Bind& bind, int64_t image, int64_t first, int inne
   for (Lanes& lane : local.position) lane = only(inside, lane);
   for (Lanes& lane : local.quat) lane = only(inside, lane);
   for (Lanes& lane : local.color) lane = only(inside, lane);
-  lanes_to_rows<3>(local.position, rows + inner * 3);
-  lanes_to_rows<4>(local.quat, rows + kStarts[1] + inner * 4);
-  lanes_to_rows<3>(local.color, rows + kStarts[2] + inner * 3);
+  scatter_rows<3>(rows + inner * 3, kLanes, local.position);
+  scatter_rows<4>(rows + kStarts[1] + inner * 4, kLanes, local.quat);
+  scatter_rows<3>(rows + kStarts[2] + inner * 3, kLanes, local.color);
 }
 
 // Sum of the group's local gradients, for the base.
@@ -117,7 +108,7 @@ void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t 
     const int64_t first = block * kBindBlock;
     const int count = gaussians_in(bind, first, kBindBlock);
     if (b.log_scales) activations_block(b, first, count);
-    each_group(bind, [&](int64_t image, auto size) {
+    each_group(bind.images, [&](int64_t image, auto size) {
       float local[size][kBlockFloats];
       if (b.surface.positions) {
         blend_block<size>(bind, image, first, count, local);

@@ -31,10 +31,9 @@ BS_FN void bind_lanes(const Bind& bind, int64_t image, int64_t first, int inner,
   gather_anchors(bind, image, first, count, anchors);
   carry(local, gather_frames(bind, image, first, count), anchors, mean, quat, color);
   const int64_t at = image * bind.gaussians + first;
-  const Mask all = from_bits(0xffff);
-  scatter_rows<3>(out.means + at * 3, count, mean, all);
-  scatter_rows<4>(out.quats + at * 4, count, quat, all);
-  scatter_rows<3>(out.colors + at * 3, count, color, all);
+  scatter_rows<3>(out.means + at * 3, count, mean);
+  scatter_rows<4>(out.quats + at * 4, count, quat);
+  scatter_rows<3>(out.colors + at * 3, count, color);
 }
 
 BS_FN void activate_block(const Bind& bind, int64_t first, int count, const BoundGaussians<float>& out) {
@@ -54,7 +53,7 @@ void bind_forward(const Bind& bind, const BoundGaussians<float>& out, int thread
     const int64_t first = block * kBindBlock;
     const int count = gaussians_in(bind, first, kBindBlock);
     if (bind.log_scales) activate_block(bind, first, count, out);
-    each_group(bind, [&](int64_t image, auto size) {
+    each_group(bind.images, [&](int64_t image, auto size) {
       float blended[size][kBlockFloats];
       blend_block<size>(bind, image, first, count, blended);
       for (int g = 0; g < size; ++g) {

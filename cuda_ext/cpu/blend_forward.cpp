@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage 3: each tile composites its Gaussians front to back; colour, alpha and depth leave premultiplied, the
 // background is added last.
+#include <cstring>
+
 #include "tile.h"
 
 BS_BEGIN
@@ -30,12 +32,32 @@ BS_FN void blend_tile(const Scene& scene, const Tile& tile, const BlendForward& 
   write_pixels<1>(scene, tile, &depth, out.depth);
 }
 
+// Pixels from column `left` on, `columns` wide, of one row of tiles: nothing but the background.
+BS_FN void leave_empty(const Scene& scene, const BlendForward& out, int64_t image, int64_t tile_row, int left, int columns) {
+  for (int64_t y = tile_row * kTileSize; y < (tile_row + 1) * kTileSize && y < scene.height; ++y) {
+    const int64_t pixel = (image * scene.height + y) * scene.width + left;
+    std::memset(out.alpha + pixel, 0, columns * sizeof(float));
+    std::memset(out.depth + pixel, 0, columns * sizeof(float));
+    float* color = out.image + pixel * 3;
+    if (!out.backgrounds) std::memset(color, 0, 3 * columns * sizeof(float));
+    for (int i = 0; out.backgrounds && i < 3 * columns; ++i) color[i] = out.backgrounds[image * 3 + i % 3];
+  }
+}
+
 }  // namespace
 
 void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out, int64_t image, int64_t tile_row) {
-  const int64_t first = tile_row * scene.tile_columns();
-  for (int64_t tile = first; tile < first + scene.tile_columns(); ++tile) {
-    blend_tile(scene, make_tile(scene, bins, image, tile), out, image);
+  const int64_t columns = scene.tile_columns(), first = tile_row * columns;
+  const int64_t* offsets = bins.offsets + image * (scene.tiles() + 1) + first;
+  for (int64_t column = 0; column < columns;) {
+    int64_t end = column;
+    while (end < columns && offsets[end] == offsets[end + 1]) ++end;
+    if (end > column) {
+      const int64_t left = column * kTileSize, right = end * kTileSize < scene.width ? end * kTileSize : scene.width;
+      leave_empty(scene, out, image, tile_row, static_cast<int>(left), static_cast<int>(right - left));
+    }
+    if (end < columns) blend_tile(scene, make_tile(scene, bins, image, first + end), out, image);
+    column = end + 1;
   }
 }
 

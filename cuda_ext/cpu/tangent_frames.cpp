@@ -1,27 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tangent frames of a head's triangles in B frames, sixteen triangles at a time.
-#include "blendsplat/tangent.h"
-#include "gather.h"
+#include "tangent.h"
 #include "threads.h"
 #include "training.h"
 
 BS_BEGIN
 
 namespace {
-
-BS_FN void gather_corners(const TangentFrames& t, int64_t image, int64_t first, int count, Vector3<Lanes>* corners) {
-  float columns[9][kLanes];
-  const float* vertices = t.vertices + image * t.vertex_count * 3;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const int64_t* face = t.corners + (first + (lane < count ? lane : count - 1)) * 3;
-    for (int corner = 0; corner < 3; ++corner) {
-      for (int i = 0; i < 3; ++i) columns[3 * corner + i][lane] = vertices[face[corner] * 3 + i];
-    }
-  }
-  for (int corner = 0; corner < 3; ++corner) {
-    corners[corner] = {load(columns[3 * corner]), load(columns[3 * corner + 1]), load(columns[3 * corner + 2])};
-  }
-}
 
 BS_FN void frames_of_block(const TangentFrames& t, int64_t image, int64_t first, int count) {
   Vector3<Lanes> corners[3];

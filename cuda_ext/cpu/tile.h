@@ -2,7 +2,10 @@
 // One 4x4 tile of pixels as sixteen lanes: where they lie, which are inside the image, and the walk through its list.
 #pragma once
 
+#include <cstring>
+
 #include "blendsplat/blend.h"
+#include "interleave.h"
 #include "operations.h"
 #include "simd.h"
 
@@ -72,6 +75,18 @@ BS_FN void prefetch_ahead(const Tile& tile, const int32_t* entry) { prefetch(rec
 // Lanes <-> a plane of `Channels` interleaved floats per pixel, pixels outside the image left out (or read as zero).
 template <int Channels>
 BS_FN void write_pixels(const Scene& scene, const Tile& tile, const Lanes* values, float* plane) {
+#if defined(BLENDSPLAT_AVX512)
+  if (tile.rows == kTileSize && tile.columns == kTileSize) {
+    constexpr int floats = kTileSize * Channels;  // of a row
+    alignas(64) float pixels[kTileSize * floats];
+    if (Channels == 3) lanes_to_rows3(values, pixels);
+    else store(pixels, values[0]);
+    for (int row = 0; row < kTileSize; ++row) {
+      std::memcpy(plane + (tile.pixel + static_cast<int64_t>(row) * scene.width) * Channels, pixels + row * floats, floats * sizeof(float));
+    }
+    return;
+  }
+#endif
   float columns[Channels][kLanes];
   for (int c = 0; c < Channels; ++c) store(columns[c], values[c]);
   for (int row = 0; row < tile.rows; ++row) {

@@ -11,6 +11,7 @@
 #include "blendsplat/adam.h"
 #include "blendsplat/bind.h"
 #include "blendsplat/image_loss.h"
+#include "blendsplat/playback.h"
 #include "blendsplat/tangent.h"
 
 namespace blendsplat {
@@ -114,6 +115,17 @@ inline void add_bind(pybind11::module_& m) {
            }),
            py::arg("grads"), py::arg("outputs"), py::arg("base"), py::arg("deltas"), py::arg("log_scales"), py::arg("opacity_logits"),
            py::arg("weights"), py::arg("scratch"), py::arg("surface"));
+}
+
+// The order of the addresses of a Playback.
+enum PlaybackSlot {
+  kPlayBase, kPlayBases, kPlayWeights, kPlayTriangle, kPlayBarycentrics, kPlayTriangles, kPlayMeans, kPlayQuats, kPlayColors
+};
+
+inline Playback make_playback(int64_t images, int64_t gaussians, int64_t blendshapes, int64_t faces, bool half, const Addresses& a) {
+  return {images, gaussians, blendshapes, faces, at<float>(a.at(kPlayBase)), at<void>(a.at(kPlayBases)), half,
+          at<float>(a.at(kPlayWeights)), at<const int32_t>(a.at(kPlayTriangle)), at<float>(a.at(kPlayBarycentrics)),
+          at<float>(a.at(kPlayTriangles)), at<float>(a.at(kPlayMeans)), at<float>(a.at(kPlayQuats)), at<float>(a.at(kPlayColors))};
 }
 
 inline void add_image_loss(pybind11::module_& m) {

@@ -14,12 +14,13 @@ from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.backend import make_pass
+from blendsplat.splatting.playback import composed
 from blendsplat.splatting.protocols import RasterPass
 from blendsplat.splatting.scene import Cameras, Scene
 
-_FRAMES_A_BATCH = 8  # the blendshapes are read from memory once per batch
+_FRAMES_A_BATCH, _FRAMES_ON_A_CPU = 8, 4  # the blendshapes are read once a batch, which should fit a processor's cache
 _PIXELS_A_BATCH = 2**21
-_FAINTEST = 1e-4  # alpha below which a pixel has no depth
+FAINTEST = 1e-4  # alpha below which a pixel has no depth
 
 
 def fitted_intrinsics(K: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
@@ -66,7 +67,8 @@ def render_performance(
     K = torch.as_tensor(performance.K, dtype=torch.float32, device=device)
     K = fitted_intrinsics(K, (performance.width, performance.height), (width, height))
     viewmat = torch.as_tensor(performance.viewmat, dtype=torch.float32, device=device)
-    batch = max(1, min(_FRAMES_A_BATCH, frames, _PIXELS_A_BATCH // (width * height)))
+    most = _FRAMES_ON_A_CPU if torch.device(device).type == "cpu" else _FRAMES_A_BATCH
+    batch = _batch_of(frames, min(most, _PIXELS_A_BATCH // (width * height)))
     cameras = Cameras(viewmat.expand(batch, 4, 4).contiguous(), K.expand(batch, 3, 3).contiguous(), width, height)
     behind = None
     if background is not None:
@@ -80,7 +82,14 @@ def render_performance(
         while _lost_some(raster):
             raster.forward(scene)
         for frame in range(min(batch, frames - start)):
-            yield _rgba(raster, frame, behind is not None), _depth(raster, frame)
+            planes = raster.image[frame], raster.alpha[frame], raster.depth[frame]
+            rgba, metres = composed(*planes, behind is not None, FAINTEST)
+            yield rgba.cpu().numpy(), metres.cpu().numpy()
+
+
+def _batch_of(frames: int, most: int) -> int:
+    """Frames at once, at most ``most``, so that the last batch, which is filled up, is nearly full."""
+    return max(1, -(-frames // max(1, -(-frames // max(1, most)))))
 
 
 def _lost_some(raster: RasterPass) -> bool:
@@ -88,19 +97,3 @@ def _lost_some(raster: RasterPass) -> bool:
     if raster.image.is_cuda:
         torch.cuda.synchronize(raster.image.device)
     return raster.overflowed()
-
-
-def _rgba(raster: RasterPass, frame: int, opaque: bool) -> np.ndarray:
-    """[H,W,4] on the host, of its own memory."""
-    image, alpha = raster.image[frame], raster.alpha[frame, ..., 0]
-    rgba: Tensor = image.new_empty(*alpha.shape, 4)
-    for place, plane in enumerate((*image.unbind(-1), 1.0 if opaque else alpha)):
-        rgba[..., place] = plane  # a plane at a time: a quarter of the time of torch.cat, which copies pixel by pixel
-    return rgba.cpu().numpy()
-
-
-def _depth(raster: RasterPass, frame: int) -> np.ndarray:
-    """[H,W] metres along the camera's axis, the mean over what a pixel shows; of its own memory."""
-    alpha = raster.alpha[frame, ..., 0]
-    depth = raster.depth[frame, ..., 0] / alpha.clamp_min(_FAINTEST)
-    return depth.masked_fill_(alpha <= _FAINTEST, 0).cpu().numpy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who points at what: lists by which triangles and vertices gather gradients, so that no two threads write one number."""
+"""Who points at what: lists by which triangles and vertices gather gradients, so that no two threads write one."""
 
 from __future__ import annotations
 
