@@ -57,13 +57,13 @@ def _parts(avatar: RGBAvatar, params: HeadParams) -> dict[str, Callable[[], obje
         vertices, weights, camera = avatar.vertices(params), avatar.weights(params), avatar.camera
         gaussians = avatar.gaussians(weights, vertices)
         view = camera.viewmat, camera.K, camera.width, camera.height
-        planes = [plane[0].contiguous() for plane in render_gaussians(gaussians, *view)]
+        image, alpha, depth = (plane[0].contiguous() for plane in render_gaussians(gaussians, *view))
         head, own = (Posing(avatar.head) if Posing.suits(avatar.head) else avatar.vertices), avatar.of_own(params)
     parts: dict[str, Callable[[], object]] = {
         "head model": lambda: head(own),
         "features and MLP": lambda: avatar.weights(params),
         "triangle frames, blendshapes and binding": play_call(avatar, weights, vertices),
         "rasterizer": lambda: render_gaussians(gaussians, *view),
-        "picture and depth": lambda: composed(*planes, False, FAINTEST),
+        "picture and depth": lambda: composed(image, alpha, depth, False, FAINTEST),
     }
     return {name: torch.no_grad()(part) for name, part in parts.items()}

@@ -18,8 +18,8 @@ Call = Callable[[], object]
 
 NOTE = (
     "Milliseconds an image: base + K blendshapes of every Gaussian, carried by its triangle (positions, quaternions, "
-    "colours). Floor: every basis read once for the batch, every gradient written once. Playing: without gradients, bases "
-    "in half precision (two bytes in its floor, too), and the triangles' frames, which are not in the floor."
+    "colours). Floor: every basis read once for the batch, every gradient written once. Playing: without gradients, "
+    "bases in half precision (two bytes in its floor, too), and the triangles' frames, which are not in the floor."
 )
 
 
