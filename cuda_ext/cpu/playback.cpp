@@ -13,6 +13,7 @@ namespace {
 static_assert(kPackWidth == kLanes, "a pack is what fills the lanes");
 
 constexpr int64_t kPacksTogether = 16;       // that a thread takes at a time
+constexpr int64_t kAhead = 4096;             // bytes that bases are asked for before they are needed
 
 BS_FN Lanes load_basis(const float* p) { return load(p); }
 #if defined(BLENDSPLAT_AVX512)
@@ -41,6 +42,7 @@ BS_FN void blend_pack(const Playback& p, int64_t image, int64_t pack, Lanes (*bl
     Lanes sums[Size];
     for (Lanes& sum : sums) sum = base;
     for (int64_t k = 0; k < blendshapes; ++k) {
+      prefetch(bases + k * kLanes + kAhead / sizeof(Number));
       const Lanes basis = load_basis(bases + k * kLanes);
       for (int g = 0; g < Size; ++g) sums[g] = fma(basis, Lanes(weights[g * blendshapes + k]), sums[g]);
     }

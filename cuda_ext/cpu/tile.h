@@ -51,18 +51,14 @@ struct Step {
   Lanes alpha, before;               // alpha: zero where the Gaussian is not drawn; before: T in front of it
 };
 
-// One Gaussian further: pixels that it would bring below kTransmittanceStop end before it. That is rare, so it is a
-// branch, and the chain from one T to the next stays one multiply-add long. full: its alpha before the cut-off.
+// One Gaussian further: pixels that it would bring below kTransmittanceStop end before it. Every pixel of a tile does so at
+// another time, so that a branch would be mispredicted for each. full: the Gaussian's alpha before the cut-off.
 BS_FN Step advance(Lanes full, Transmittance& t) {
-  Step step = {only(both(t.live, full >= Lanes(kAlphaMin)), full), t.value};
-  t.value = step.before - step.before * step.alpha;
-  const Mask stopped = Lanes(kTransmittanceStop) > t.value;
-  if (any(stopped)) {
-    t.live = without(t.live, stopped);
-    step.alpha = only(t.live, step.alpha);
-    t.value = step.before - step.before * step.alpha;
-  }
-  return step;
+  const Lanes alpha = only(full >= Lanes(kAlphaMin), full), before = t.value;
+  const Lanes after = before - before * alpha;
+  t.live = both(t.live, after >= Lanes(kTransmittanceStop));
+  t.value = select(t.live, after, before);
+  return {only(t.live, alpha), before};
 }
 
 BS_FN Step advance(const Tile& tile, const float* record, Transmittance& t) {
