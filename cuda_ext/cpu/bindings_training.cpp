@@ -54,11 +54,6 @@ void add_training(py::module_& m) {
     operations().pose_head({images, vertices, directions, at<float>(rest), at<float>(offsets), at<float>(skin), at<float>(coefficients),
                             at<float>(transforms), at<float>(translation), at<float>(out)}, at_least_one(threads));
   }, release());
-  m.def("compose", [](int64_t pixels, uintptr_t image, uintptr_t alpha, uintptr_t depth, bool opaque, float faintest, uintptr_t rgba,
-                      uintptr_t metres, int threads) {
-    operations().compose({pixels, at<float>(image), at<float>(alpha), at<float>(depth), opaque, faintest, at<float>(rgba),
-                          at<float>(metres)}, at_least_one(threads));
-  }, release());
   add_bind(m);
   m.def("bind_scratch", [](int64_t images, int64_t, int64_t blendshapes) { return operations().bind_scratch(images, blendshapes); });
   m.def("bind_forward", [](const Bind& bind, const Addresses& outputs, int threads) {

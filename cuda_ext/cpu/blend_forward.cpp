@@ -27,20 +27,42 @@ BS_FN void blend_tile(const Scene& scene, const Tile& tile, const BlendForward& 
     for (int c = 0; c < 3; ++c) color[c] = fma(t.value, Lanes(out.backgrounds[image * 3 + c]), color[c]);
   }
   const Lanes alpha = Lanes(1.0f) - t.value;
+  if (out.rgba) {
+    const Lanes rgba[4] = {color[0], color[1], color[2], out.backgrounds ? Lanes(1.0f) : alpha}, faintest(out.faintest);
+    const Lanes metres = only(alpha > faintest, depth / maximum(alpha, faintest));
+    write_pixels<4>(scene, tile, rgba, out.rgba);
+    return write_pixels<1>(scene, tile, &metres, out.metres);
+  }
   write_pixels<3>(scene, tile, color, out.image);
   write_pixels<1>(scene, tile, &alpha, out.alpha);
   write_pixels<1>(scene, tile, &depth, out.depth);
 }
 
+// value: the channels of every pixel; null: zeros.
+BS_FN void fill(float* pixels, int count, int channels, const float* value) {
+  if (!value) {
+    std::memset(pixels, 0, static_cast<size_t>(count) * channels * sizeof(float));
+    return;
+  }
+  for (int i = 0; i < count; ++i) {
+    for (int c = 0; c < channels; ++c) pixels[i * channels + c] = value[c];
+  }
+}
+
 // Pixels from column `left` on, `columns` wide, of one row of tiles: nothing but the background.
 BS_FN void leave_empty(const Scene& scene, const BlendForward& out, int64_t image, int64_t tile_row, int left, int columns) {
+  float rgba[4] = {0.0f, 0.0f, 0.0f, 1.0f};
+  for (int c = 0; c < 3 && out.backgrounds; ++c) rgba[c] = out.backgrounds[image * 3 + c];
   for (int64_t y = tile_row * kTileSize; y < (tile_row + 1) * kTileSize && y < scene.height; ++y) {
     const int64_t pixel = (image * scene.height + y) * scene.width + left;
+    if (out.rgba) {
+      std::memset(out.metres + pixel, 0, columns * sizeof(float));
+      fill(out.rgba + pixel * 4, columns, 4, out.backgrounds ? rgba : nullptr);
+      continue;
+    }
     std::memset(out.alpha + pixel, 0, columns * sizeof(float));
     std::memset(out.depth + pixel, 0, columns * sizeof(float));
-    float* color = out.image + pixel * 3;
-    if (!out.backgrounds) std::memset(color, 0, 3 * columns * sizeof(float));
-    for (int i = 0; out.backgrounds && i < 3 * columns; ++i) color[i] = out.backgrounds[image * 3 + i % 3];
+    fill(out.image + pixel * 3, columns, 3, out.backgrounds ? rgba : nullptr);
   }
 }
 

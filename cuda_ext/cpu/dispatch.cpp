@@ -20,7 +20,7 @@ namespace {
   {#target, target::project, target::emit_pairs, target::blend_forward, target::blend_backward, target::project_backward, \
    target::pixel_weights, target::exponential2_array, target::adam, target::image_loss, target::image_loss_sizes,\
    target::bind_forward, target::bind_backward, target::bind_scratch, target::tangent_frames, target::tangent_frames_backward, \
-   target::pose_triangles, target::play, target::pose_head, target::compose, target::ceiling, \
+   target::pose_triangles, target::play, target::pose_head, target::ceiling, \
    target::dense, target::mlp, target::attention}
 
 // From best to plainest; the last one is for tests and never chosen unasked.
@@ -33,7 +33,7 @@ const Operations kSets[] = {
     {"scalar", scalar::project, scalar::emit_pairs, scalar::blend_forward, scalar::blend_backward, scalar::project_backward,
      scalar::pixel_weights, scalar::exponential2_array, generic::adam, generic::image_loss, generic::image_loss_sizes,
      generic::bind_forward, generic::bind_backward, generic::bind_scratch, generic::tangent_frames, generic::tangent_frames_backward,
-     generic::pose_triangles, generic::play, generic::pose_head, generic::compose, generic::ceiling,
+     generic::pose_triangles, generic::play, generic::pose_head, generic::ceiling,
      generic::dense, generic::mlp, generic::attention},
 };
 

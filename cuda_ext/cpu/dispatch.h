@@ -28,7 +28,6 @@ struct Operations {
   decltype(&generic::pose_triangles) pose_triangles;
   decltype(&generic::play) play;
   decltype(&generic::pose_head) pose_head;
-  decltype(&generic::compose) compose;
   decltype(&generic::ceiling) ceiling;
   decltype(&generic::dense) dense;
   decltype(&generic::mlp) mlp;

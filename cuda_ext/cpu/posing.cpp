@@ -56,20 +56,4 @@ void pose_head(const Posing& p, int threads) {
   });
 }
 
-void compose(const Composition& c, int threads) {
-  constexpr int64_t kRun = 4096;             // pixels
-  share(threads, (c.pixels + kRun - 1) / kRun, 1, [&](int64_t run, int) {
-    const int64_t end = (run + 1) * kRun < c.pixels ? (run + 1) * kRun : c.pixels;
-    for (int64_t at = run * kRun; at < end; at += kLanes) {
-      const int count = end - at < kLanes ? static_cast<int>(end - at) : kLanes;
-      Lanes rgba[4];
-      gather_rows<3>(c.image + at * 3, count, rgba);
-      const Lanes alpha = load_some(c.alpha + at, count), faintest(c.faintest);
-      rgba[3] = c.opaque ? Lanes(1.0f) : alpha;
-      scatter_rows<4>(c.rgba + at * 4, count, rgba);
-      store_some(c.metres + at, only(alpha > faintest, load_some(c.depth + at, count) / maximum(alpha, faintest)), count);
-    }
-  });
-}
-
 BS_END

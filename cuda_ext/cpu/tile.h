@@ -75,7 +75,8 @@ BS_FN void write_pixels(const Scene& scene, const Tile& tile, const Lanes* value
   if (tile.rows == kTileSize && tile.columns == kTileSize) {
     constexpr int floats = kTileSize * Channels;  // of a row
     alignas(64) float pixels[kTileSize * floats];
-    if (Channels == 3) lanes_to_rows3(values, pixels);
+    if (Channels == 4) lanes_to_rows4(values, pixels);
+    else if (Channels == 3) lanes_to_rows3(values, pixels);
     else store(pixels, values[0]);
     for (int row = 0; row < kTileSize; ++row) {
       std::memcpy(plane + (tile.pixel + static_cast<int64_t>(row) * scene.width) * Channels, pixels + row * floats, floats * sizeof(float));

@@ -25,7 +25,6 @@ namespace blendsplat {
   void pose_triangles(const TangentFrames&, float* triangles, int threads);                                         \
   void play(const Playback&, int threads);                                                                          \
   void pose_head(const Posing&, int threads);                                                                       \
-  void compose(const Composition&, int threads);                                                                    \
   }
 BLENDSPLAT_DECLARE_TRAINING(generic)
 BLENDSPLAT_DECLARE_TRAINING(avx2)

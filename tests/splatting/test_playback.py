@@ -8,7 +8,7 @@ import torch
 
 from blendsplat.heads.tangent_frames import tangent_frames_reference, uv_edges
 from blendsplat.splatting.bind import BindParameters, Carrier, blend_and_bind_reference
-from blendsplat.splatting.playback import PlaybackPass, composed, packed
+from blendsplat.splatting.playback import PlaybackPass, packed
 
 WIDTHS = (3, 4, 3)
 SIZES = ((1, 1, 1), (2, 15, 20), (3, 16, 2), (4, 33, 5), (8, 47, 3), (9, 130, 20), (17, 31, 4))
@@ -141,19 +141,3 @@ def test_wrong_arguments_are_named() -> None:
         played.forward(vertices.double(), weights)
     with pytest.raises(ValueError, match="uv_edges"):
         PlaybackPass(2, packed(parameters, triangle, barycentrics, faces, edges[:3]))
-
-
-@pytest.mark.usefixtures("instruction_set")
-@pytest.mark.parametrize("opaque", [True, False])
-@pytest.mark.parametrize("size", [(1, 1), (5, 13), (64, 65)])
-def test_a_frame_is_composed(size, opaque) -> None:
-    g = torch.Generator().manual_seed(3)
-    image, alpha, depth = (torch.rand(*size, channels, generator=g) for channels in (3, 1, 1))
-    alpha[torch.rand(alpha.shape, generator=g) < 0.4] = 0
-    alpha[0, 0] = 1e-4
-    rgba, metres = composed(image, alpha, depth, opaque, 1e-4)
-    assert torch.equal(rgba[..., :3], image)
-    assert torch.equal(rgba[..., 3:], torch.ones_like(alpha) if opaque else alpha)
-    want = torch.where(alpha > 1e-4, depth.double() / alpha.double(), 0.0)[..., 0]
-    torch.testing.assert_close(metres.double(), want, rtol=1e-6, atol=0)
-    assert metres[0, 0] == 0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A head's vertices for playing: template + directions, then linear blend skinning, packed like a Playback. And a drawn frame
-// as a file holds it. CPU only: a GPU does both with torch.
+// A head's vertices for playing: template + directions, then linear blend skinning, packed like a Playback. CPU only: a
+// GPU does it with torch.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +19,6 @@ struct Posing {
   const float* transforms;                             // [B,5,3,4]
   const float* translation;                            // [B,3]
   float* out;                                          // [B,V,3]
-};
-
-// Planes of one image to RGBA and to metres along the camera's axis, the mean over what a pixel shows.
-struct Composition {
-  int64_t pixels;
-  const float *image, *alpha, *depth;                  // [P,3] [P] [P] premultiplied
-  bool opaque;                                         // alpha is 1: a background is in the image
-  float faintest;                                      // alpha up to which there is no depth
-  float *rgba, *metres;                                // [P,4] [P]
 };
 
 }  // namespace blendsplat

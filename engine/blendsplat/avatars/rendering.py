@@ -14,13 +14,12 @@ from blendsplat.errors import InputError
 from blendsplat.heads.performance import Performance
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.backend import make_pass
-from blendsplat.splatting.playback import composed
 from blendsplat.splatting.protocols import RasterPass
 from blendsplat.splatting.scene import Cameras, Scene
 
 _FRAMES_A_BATCH, _FRAMES_ON_A_CPU = 8, 4  # the blendshapes are read once a batch, which should fit a processor's cache
 _PIXELS_A_BATCH = 2**21
-FAINTEST = 1e-4  # alpha below which a pixel has no depth
+_FAINTEST = 1e-4  # alpha below which a pixel has no depth
 
 
 def fitted_intrinsics(K: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
@@ -78,13 +77,11 @@ def render_performance(
     for start in range(0, frames, batch):
         shown = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last is padded
         scene = Scene(animation(params[shown]), cameras, behind)
-        raster.forward(scene)
+        rgba, metres = raster.pictures(scene, _FAINTEST)
         while _lost_some(raster):
-            raster.forward(scene)
+            rgba, metres = raster.pictures(scene, _FAINTEST)
         for frame in range(min(batch, frames - start)):
-            planes = raster.image[frame], raster.alpha[frame], raster.depth[frame]
-            rgba, metres = composed(*planes, behind is not None, FAINTEST)
-            yield rgba.cpu().numpy(), metres.cpu().numpy()
+            yield rgba[frame].cpu().numpy(), metres[frame].cpu().numpy()
 
 
 def _batch_of(frames: int, most: int) -> int:

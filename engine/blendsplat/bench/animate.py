@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from blendsplat.avatars.rendering import FAINTEST, render_gaussians, render_performance
+from blendsplat.avatars.rendering import render_gaussians, render_performance
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.bench.bind import play_call
 from blendsplat.bench.plan import Plan
@@ -15,7 +15,6 @@ from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.subject import real_avatar
 from blendsplat.heads.model import HeadParams
 from blendsplat.heads.posing import Posing
-from blendsplat.splatting.playback import composed
 
 PAPER_FPS = 398.0  # RGBAvatar, RTX 3090, section 4
 TARGET_FPS = {"cpu": 40.0, "cuda": 1500.0}  # on two cores; on an H200-class GPU
@@ -57,13 +56,11 @@ def _parts(avatar: RGBAvatar, params: HeadParams) -> dict[str, Callable[[], obje
         vertices, weights, camera = avatar.vertices(params), avatar.weights(params), avatar.camera
         gaussians = avatar.gaussians(weights, vertices)
         view = camera.viewmat, camera.K, camera.width, camera.height
-        image, alpha, depth = (plane[0].contiguous() for plane in render_gaussians(gaussians, *view))
         head, own = (Posing(avatar.head) if Posing.suits(avatar.head) else avatar.vertices), avatar.of_own(params)
     parts: dict[str, Callable[[], object]] = {
         "head model": lambda: head(own),
         "features and MLP": lambda: avatar.weights(params),
         "triangle frames, blendshapes and binding": play_call(avatar, weights, vertices),
         "rasterizer": lambda: render_gaussians(gaussians, *view),
-        "picture and depth": lambda: composed(image, alpha, depth, False, FAINTEST),
     }
     return {name: torch.no_grad()(part) for name, part in parts.items()}

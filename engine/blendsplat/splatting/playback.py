@@ -119,23 +119,3 @@ def _check_indices(name: str, indices: Tensor, least: int, most: int) -> None:
     low, high = (int(value) for value in indices.aminmax())
     if low < least or high > most:
         raise ValueError(f"{name}: expected numbers from {least} to {most}, got {low} to {high}")
-
-
-def composed(image: Tensor, alpha: Tensor, depth: Tensor, opaque: bool, faintest: float) -> tuple[Tensor, Tensor]:
-    """A drawn frame as files hold it: image [H,W,3], alpha [H,W,1], depth [H,W,1], all premultiplied and contiguous ->
-    (RGBA [H,W,4], metres [H,W]), of their own memory. opaque: alpha is 1. metres are depth / alpha, 0 where alpha is at
-    most ``faintest``."""
-    size, device = tuple(alpha.shape[:2]), image.device
-    check_buffer("image", image, (*size, 3), device)
-    check_buffer("alpha", alpha, (*size, 1), device)
-    check_buffer("depth", depth, (*size, 1), device)
-    if device.type != "cpu":
-        rgba = torch.cat([image, torch.ones_like(alpha) if opaque else alpha], -1)
-        return rgba, (depth / alpha.clamp_min(faintest)).masked_fill_(alpha <= faintest, 0)[..., 0]
-    rgba, metres = torch.empty(*size, 4), torch.empty(size)
-    launch = launch_on(device)
-    launch.kernels.compose(
-        alpha.numel(), address(image), address(alpha), address(depth), opaque, faintest, address(rgba),
-        address(metres), *launch.queue,
-    )  # fmt: skip
-    return rgba, metres
