@@ -9,7 +9,7 @@ import torch
 
 from blendsplat.avatars.rendering import render_gaussians, render_performance
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
-from blendsplat.bench.bind import play_call
+from blendsplat.bench.bind import play_calls
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.subject import real_avatar
@@ -57,10 +57,12 @@ def _parts(avatar: RGBAvatar, params: HeadParams) -> dict[str, Callable[[], obje
         gaussians = avatar.gaussians(weights, vertices)
         view = camera.viewmat, camera.K, camera.width, camera.height
         head, own = (Posing(avatar.head) if Posing.suits(avatar.head) else avatar.vertices), avatar.of_own(params)
+        pose, bind = play_calls(avatar, weights, vertices)
     parts: dict[str, Callable[[], object]] = {
         "head model": lambda: head(own),
         "features and MLP": lambda: avatar.weights(params),
-        "triangle frames, blendshapes and binding": play_call(avatar, weights, vertices),
+        "triangle frames": pose,
+        "blendshapes and binding": bind,
         "rasterizer": lambda: render_gaussians(gaussians, *view),
     }
     return {name: torch.no_grad()(part) for name, part in parts.items()}

@@ -40,7 +40,10 @@ def halved_copy(avatar: RGBAvatar) -> RGBAvatar:
     return copy
 
 
-def play_call(avatar: RGBAvatar, weights: Tensor, vertices: Tensor) -> Callable[[], object]:
-    """Playing weights [B,K] on posed vertices [B,V,3]: the frames of the triangles included."""
+def play_calls(
+    avatar: RGBAvatar, weights: Tensor, vertices: Tensor
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """(pose, bind) of playing weights [B,K] on posed vertices [B,V,3]; bind belongs to the last pose."""
     playback, weights, vertices = PlaybackPass(len(weights), avatar.packed()), weights.detach(), vertices.contiguous()
-    return lambda: playback.forward(vertices, weights)
+    playback.pose(vertices)
+    return lambda: playback.pose(vertices), lambda: playback.bind(weights)

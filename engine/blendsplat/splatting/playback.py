@@ -92,23 +92,31 @@ class PlaybackPass:
 
     def forward(self, vertices: Tensor, weights: Tensor | None) -> None:
         """Of posed vertices [B,V,3] and weights [B,K]; None: the base alone. Raises ValueError for others."""
-        launch, packs, out = self._launch, self._packed, self.gaussians
+        self.pose(vertices)
+        self.bind(weights)
+
+    def pose(self, vertices: Tensor) -> None:
+        """The first half: what the triangles of posed vertices [B,V,3] carry."""
+        launch, packs = self._launch, self._packed
         check_buffer("vertices", vertices, (self._images, vertices.shape[1], 3), launch.device)
         if vertices.shape[1] < self._least_vertices:
             raise ValueError(f"vertices: expected {self._least_vertices} at least, got {vertices.shape[1]}")
+        launch.kernels.pose_triangles(
+            self._images, vertices.shape[1], len(packs.faces), address(vertices), address(packs.faces),
+            address(packs.uv_edges), address(self._triangles), *launch.queue,
+        )  # fmt: skip
+
+    def bind(self, weights: Tensor | None) -> None:
+        """The second half: Gaussians of weights [B,K] on the triangles that were posed last."""
+        launch, packs, out = self._launch, self._packed, self.gaussians
         if weights is not None:
             check_buffer("weights", weights, (self._images, packs.blendshapes), launch.device)
-        faces = len(packs.faces)
-        launch.kernels.pose_triangles(
-            self._images, vertices.shape[1], faces, address(vertices), address(packs.faces), address(packs.uv_edges),
-            address(self._triangles), *launch.queue,
-        )  # fmt: skip
         tensors = (
             packs.base, packs.bases, weights, packs.triangle, packs.barycentrics, self._triangles,
             out.means, out.quats, out.colors,
         )  # fmt: skip
         launch.kernels.play(
-            self._images, packs.count, packs.blendshapes, faces, packs.bases.dtype == torch.float16,
+            self._images, packs.count, packs.blendshapes, len(packs.faces), packs.bases.dtype == torch.float16,
             [address(tensor) for tensor in tensors], *launch.queue,
         )  # fmt: skip
 
