@@ -17,7 +17,8 @@ from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.protocols import RasterPass
 from blendsplat.splatting.scene import Cameras, Scene
 
-_FRAMES_A_BATCH, _FRAMES_ON_A_CPU = 8, 4  # the blendshapes are read once a batch, which should fit a processor's cache
+_FRAMES_A_BATCH, _FRAMES_ON_A_CPU = 8, 2  # drawn at once; a processor's cache should hold them
+_BATCHES_BLENDED = 5  # at once: the blendshapes of so many are read from memory once
 _PIXELS_A_BATCH = 2**21
 _FAINTEST = 1e-4  # alpha below which a pixel has no depth
 
@@ -72,16 +73,25 @@ def render_performance(
     behind = None
     if background is not None:
         behind = torch.as_tensor(background, dtype=torch.float32, device=device).expand(batch, 3).contiguous()
-    animation = avatar.animation(batch, bounded=not own)
+    blended = batch * _batch_of(-(-frames // batch), _BATCHES_BLENDED)
+    animation = avatar.animation(blended, bounded=not own)
     raster = make_pass(batch, avatar.gaussian_count, width, height, viewmat.device)
     for start in range(0, frames, batch):
-        shown = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last is padded
-        scene = Scene(animation(params[shown]), cameras, behind)
+        place = start % blended
+        if place == 0:
+            shown = torch.arange(start, start + blended, device=viewmat.device)
+            gaussians = animation(params[shown.clamp_max(frames - 1)])  # the last is padded
+        scene = Scene(_rows_of(gaussians, slice(place, place + batch)), cameras, behind)
         rgba, metres = raster.pictures(scene, _FAINTEST)
         while _lost_some(raster):
             rgba, metres = raster.pictures(scene, _FAINTEST)
         for frame in range(min(batch, frames - start)):
             yield rgba[frame].cpu().numpy(), metres[frame].cpu().numpy()
+
+
+def _rows_of(gaussians: Gaussians, rows: slice) -> Gaussians:
+    """Those of some frames; what has one row holds for all."""
+    return Gaussians(*(part if len(part) == 1 else part[rows] for part in gaussians.tensors()))
 
 
 def _batch_of(frames: int, most: int) -> int:
