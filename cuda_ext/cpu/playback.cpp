@@ -42,7 +42,7 @@ BS_FN void blend_pack(const Playback& p, int64_t image, int64_t pack, Lanes (*bl
     Lanes sums[Size];
     for (Lanes& sum : sums) sum = base;
     for (int64_t k = 0; k < blendshapes; ++k) {
-      prefetch(bases + k * kLanes + kAhead / sizeof(Number));
+      if (image == 0) prefetch(bases + k * kLanes + kAhead / sizeof(Number));  // later images find them in the cache
       const Lanes basis = load_basis(bases + k * kLanes);
       for (int g = 0; g < Size; ++g) sums[g] = fma(basis, Lanes(weights[g * blendshapes + k]), sums[g]);
     }
