@@ -88,6 +88,11 @@ PYBIND11_MODULE(_kernels_cpu, m) {
     blend_forward(s, make_bins(records, offsets, entries),
                   {at<float>(backgrounds), at<float>(image), at<float>(alpha), at<float>(depth)});
   }, release());
+  m.def("blend_pictures", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
+                             uintptr_t rgba, uintptr_t metres, float faintest) {
+    blend_forward(s, make_bins(records, offsets, entries),
+                  {at<float>(backgrounds), nullptr, nullptr, nullptr, at<float>(rgba), at<float>(metres), faintest});
+  }, release());
   m.def("backward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
                        uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, const Rows& sums,
                        uintptr_t grad_backgrounds, int64_t longest, uintptr_t kept, uintptr_t kept_entries, uintptr_t means,

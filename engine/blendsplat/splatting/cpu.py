@@ -17,6 +17,7 @@ from torch import Tensor
 from blendsplat.splatting.buffers import (
     Bins,
     BufferProvider,
+    FreshBuffers,
     Workspace,
     address,
     check_entries,
@@ -199,6 +200,16 @@ class CpuBackend:
             address(background), bins.longest, address(kept), address(kept_entries), *(address(t) for t in out),
         )  # fmt: skip
         return out, None if background is None else background.sum(0)
+
+    def pictures(self, scene: Scene, bins: Bins, buffers: BufferProvider, faintest: float) -> tuple[Tensor, Tensor]:
+        size, fresh = (scene.images, scene.height, scene.width), FreshBuffers("cpu")
+        rgba = fresh.take("pictures", (*size, 4), torch.float32)
+        metres = fresh.take("pictures' depth", size, torch.float32)
+        self.kernels.blend_pictures(
+            self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
+            address(scene.backgrounds), address(rgba), address(metres), faintest,
+        )  # fmt: skip
+        return rgba, metres
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         parts = self.parts(scene.images)
