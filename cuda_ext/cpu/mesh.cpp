@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Triangles to pixels: nearest face, perspective-correct barycentrics and depth per pixel. Forward only. Both sides of
-// a face are drawn; a face with a corner before the near plane is dropped whole (no clipping).
+// Triangles to pixels: nearest face, perspective-correct barycentrics and depth per pixel. Both sides of a face are drawn;
+// a face with a corner before the near plane is dropped whole (no clipping).
 #include <algorithm>
+#include <limits>
 
-#include "operations.h"
+#include "mesh_operations.h"
 #include "threads.h"
 
 namespace blendsplat {
@@ -12,9 +13,20 @@ using namespace generic;
 
 namespace {
 
+// A corner that is not drawn is NaN, and so is the area of its faces.
+void project_corners(const Mesh& mesh, int64_t image, int64_t first, int64_t last) {
+  Corner* corners = reinterpret_cast<Corner*>(mesh.corners) + image * mesh.vertices;
+  for (int64_t vertex = first; vertex < last; ++vertex) {
+    if (project_corner(mesh, image, static_cast<int32_t>(vertex), corners[vertex])) continue;
+    corners[vertex].x = corners[vertex].y = corners[vertex].inverse_z = std::numeric_limits<double>::quiet_NaN();
+  }
+}
+
 void draw_face(const Mesh& mesh, int64_t image, int32_t face, int first_row, int last_row) {
+  const Corner* corners = reinterpret_cast<const Corner*>(mesh.corners) + image * mesh.vertices;
   Triangle triangle;
-  if (!make_triangle(mesh, image, face, triangle)) return;
+  for (int i = 0; i < 3; ++i) triangle.corners[i] = corners[mesh.indices[static_cast<int64_t>(face) * 3 + i]];
+  if (!finish_triangle(triangle, mesh.width, mesh.height)) return;
   for (int row = std::max(triangle.top, first_row); row <= std::min(triangle.bottom, last_row); ++row) {
     for (int column = triangle.left; column <= triangle.right; ++column) {
       TriangleHit hit;
@@ -31,6 +43,9 @@ void draw_face(const Mesh& mesh, int64_t image, int32_t face, int first_row, int
 }  // namespace
 
 void rasterize_mesh(const Mesh& mesh) {
+  share(mesh.threads, mesh.images * mesh.vertices, 512, [&](int64_t index, int) {
+    project_corners(mesh, index / mesh.vertices, index % mesh.vertices, index % mesh.vertices + 1);
+  });
   const int64_t bands = mesh.images >= mesh.threads ? 1 : std::min(mesh.threads, std::max(1, mesh.height / 16));
   share(mesh.threads, mesh.images * bands, 1, [&](int64_t item, int) {
     const int64_t image = item / bands, part = item % bands;

@@ -68,19 +68,24 @@ BS_FN int last_pixel(double high, int size) {
   return centre < 0.0 ? -1 : centre >= size - 1 ? size - 1 : static_cast<int>(floor(centre));
 }
 
+// The area of a triangle whose corners are known, and its pixels; false where it has no area.
+BS_FN bool finish_triangle(Triangle& t, int width, int height) {
+  const Corner* c = t.corners;
+  t.area = edge_function(c[0], c[1], c[2].x, c[2].y);
+  if (!(fabs(t.area) > 1e-12)) return false;
+  t.left = first_pixel(fmin(c[0].x, fmin(c[1].x, c[2].x)), width);
+  t.right = last_pixel(fmax(c[0].x, fmax(c[1].x, c[2].x)), width);
+  t.top = first_pixel(fmin(c[0].y, fmin(c[1].y, c[2].y)), height);
+  t.bottom = last_pixel(fmax(c[0].y, fmax(c[1].y, c[2].y)), height);
+  return true;
+}
+
 // False for a face that is not drawn: a corner before the near plane or not finite, or no area.
 BS_FN bool make_triangle(const MeshArrays& mesh, int64_t image, int64_t face, Triangle& t) {
   for (int i = 0; i < 3; ++i) {
     if (!project_corner(mesh, image, mesh.indices[face * 3 + i], t.corners[i])) return false;
   }
-  const Corner* c = t.corners;
-  t.area = edge_function(c[0], c[1], c[2].x, c[2].y);
-  if (!(fabs(t.area) > 1e-12)) return false;
-  t.left = first_pixel(fmin(c[0].x, fmin(c[1].x, c[2].x)), mesh.width);
-  t.right = last_pixel(fmax(c[0].x, fmax(c[1].x, c[2].x)), mesh.width);
-  t.top = first_pixel(fmin(c[0].y, fmin(c[1].y, c[2].y)), mesh.height);
-  t.bottom = last_pixel(fmax(c[0].y, fmax(c[1].y, c[2].y)), mesh.height);
-  return true;
+  return finish_triangle(t, mesh.width, mesh.height);
 }
 
 // False where the pixel's centre lies outside. Both sides of a face are drawn.
