@@ -8,6 +8,7 @@
 BS_BEGIN
 
 constexpr int kLongestWalk = 8;  // faces between two pixel centres that are looked through for the silhouette
+constexpr float kMiddle = 1e-30f;  // a mix of a border in the very middle: it mixes nothing, but has a derivative
 
 // Two neighbouring pixels, the second to the right of the first or below it.
 struct PixelPair {
@@ -96,8 +97,8 @@ BS_FN Border find_border(const MeshPicture& p, const PixelPair& pair) {
 // the far pixel, one that ends before it leaves part of the near pixel to what is behind.
 BS_FN float mix_of_pair(const Border& border) {
   if (border.face < 0) return 0.0f;
-  // At 0 exactly the mix keeps its place and its derivative, and changes nothing.
-  const float reach = border.reach >= 0.0 ? fmaxf(static_cast<float>(border.reach), 1e-30f) : fminf(static_cast<float>(border.reach), -1e-30f);
+  const float reach = border.reach >= 0.0 ? maximum(static_cast<float>(border.reach), kMiddle)
+                                          : minimum(static_cast<float>(border.reach), -kMiddle);
   return border.first_nearer ? reach : -reach;
 }
 
@@ -117,19 +118,19 @@ struct Mixing {
 };
 
 BS_FN Mixing mixing_at(const MeshPicture& p, int64_t pixel, int column, int row) {
-  const float right = p.mixes[pixel * 2], below = p.mixes[pixel * 2 + 1];
-  const float left = column > 0 ? p.mixes[pixel * 2 - 2] : 0.0f;
-  const float above = row > 0 ? p.mixes[(pixel - p.width) * 2 + 1] : 0.0f;
+  const int64_t below = p.width;
+  const float onto_second[4] = {p.mixes[pixel * 2], column > 0 ? -p.mixes[(pixel - 1) * 2] : 0.0f, p.mixes[pixel * 2 + 1],
+                                row > 0 ? -p.mixes[(pixel - below) * 2 + 1] : 0.0f};
+  const int64_t steps[4] = {1, -1, below, -below};
   Mixing m;
-  m.any = right != 0.0f || below != 0.0f || left != 0.0f || above != 0.0f;
-  const float onto_second[4] = {right, -left, below, -above};
-  const int64_t steps[4] = {1, -1, p.width, -static_cast<int64_t>(p.width)};
   m.own = 1.0f;
+  m.any = false;
   for (int i = 0; i < 4; ++i) {
-    m.given[i] = maximum(onto_second[i], 0.0f);
-    m.taken[i] = maximum(-onto_second[i], 0.0f);
+    m.given[i] = onto_second[i] > kMiddle ? onto_second[i] : 0.0f;
+    m.taken[i] = onto_second[i] < -kMiddle ? -onto_second[i] : 0.0f;
     m.neighbours[i] = pixel + steps[i];
     m.own -= m.taken[i];
+    m.any = m.any || onto_second[i] > kMiddle || onto_second[i] < -kMiddle;
   }
   return m;
 }

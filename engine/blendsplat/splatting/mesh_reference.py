@@ -89,7 +89,7 @@ def _interpolated(surface: Surface, where: Tensor, faces: Tensor, attributes: Te
     stride = attributes.shape[-2] if attributes.dim() == 3 else 0
     corners = _corner_rows(surface.face_ids, where, faces, stride)
     weights = surface.barycentrics.reshape(-1, 3)[where]
-    return (attributes.reshape(-1, attributes.shape[-1])[corners] * weights[..., None]).sum(1)
+    return (attributes.flatten(0, -2)[corners] * weights[..., None]).sum(1)
 
 
 def _corner_rows(face_ids: Tensor, where: Tensor, faces: Tensor, stride: int) -> Tensor:
