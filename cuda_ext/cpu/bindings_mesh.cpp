@@ -12,13 +12,14 @@ void add_mesh(py::module_& m) {
   using release = py::call_guard<py::gil_scoped_release>;
   add_mesh_views(m);
   m.def("rasterize_mesh", [](int64_t images, int64_t vertices, int64_t faces, int width, int height, float near_plane, int threads,
-                             uintptr_t positions, uintptr_t indices, uintptr_t viewmats, uintptr_t Ks, uintptr_t corners,
+                             uintptr_t positions, uintptr_t indices, uintptr_t viewmats, uintptr_t Ks, uintptr_t corners, uintptr_t rows,
                              uintptr_t face_ids, uintptr_t barycentrics, uintptr_t depth) {
     Mesh mesh;
     static_cast<MeshArrays&>(mesh) = {images, vertices, faces, width, height, near_plane,
                                       at<float>(positions), at<int32_t>(indices), at<float>(viewmats), at<float>(Ks)};
     mesh.threads = at_least_one(threads);
     mesh.corners = at<double>(corners);
+    mesh.rows = at<int32_t>(rows);
     mesh.face_ids = at<int32_t>(face_ids);
     mesh.barycentrics = at<float>(barycentrics);
     mesh.depth = at<float>(depth);

@@ -9,6 +9,7 @@ namespace blendsplat {
 struct Mesh : MeshArrays {
   int threads;
   double* corners;                 // scratch [B,V,3]
+  int32_t* rows;                   // scratch [B,F,2]
   int32_t* face_ids;               // [B,H,W]
   float *barycentrics, *depth;     // [B,H,W,3] [B,H,W]
 };

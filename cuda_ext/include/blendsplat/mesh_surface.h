@@ -154,10 +154,10 @@ BS_FN bool add_border(const MeshPicture& p, const MeshBackward& b, const Triangl
   const double low = horizontal ? start.y : start.x, high = horizontal ? end.y : end.x;
   const double begin = horizontal ? start.x : start.y, way = (horizontal ? end.x : end.y) - begin;
   const int lines = horizontal ? p.height : p.width, places = horizontal ? p.width : p.height;
-  const int last = last_pixel(fmax(low, high) + 0.5, lines);
+  const int last = last_pixel(greatest(low, high) + 0.5, lines);
   bool any = false;
-  for (int line = first_pixel(fmin(low, high) - 0.5, lines); line <= last; ++line) {
-    const double share = fmin(fmax((line + 0.5 - low) / (high - low), 0.0), 1.0);
+  for (int line = first_pixel(least(low, high) - 0.5, lines); line <= last; ++line) {
+    const double share = least(greatest((line + 0.5 - low) / (high - low), 0.0), 1.0);
     const double place = begin + share * way - 0.5;
     if (!(place > -2.0 && place < places + 1.0)) continue;
     const int near = static_cast<int>(floor(place));
@@ -180,6 +180,8 @@ BS_FN bool add_border(const MeshPicture& p, const MeshBackward& b, const Triangl
   }
   return any;
 }
+
+BS_FN bool wants_borders(const MeshBackward& b) { return b.geometry_rows && (b.grad_image || b.grad_alpha); }
 
 // All borders that a face's edges are. A face that no pixel shows may be where the walk ends, too.
 BS_FN bool add_borders(const MeshPicture& p, const MeshBackward& b, const Triangle& t, int64_t image, int64_t face, FaceSums& sums) {
@@ -255,23 +257,25 @@ BS_FN void face_attributes_backward(const MeshPicture& p, const MeshBackward& b,
   }
 }
 
-// The rows of one face, and whether it has any.
+// The rows of one face that is marked, and whether it has any.
 BS_FN void face_backward(const MeshPicture& p, const MeshBackward& b, int64_t image, int64_t face) {
+  const int64_t row = image * p.faces + face;
+  const uint8_t mark = b.seen[row];
+  if (mark == 0) return;
   Triangle t = {};
   bool shown = false, bordering = false;
   FaceSums sums = {};
-  if (place_face(p, image, face, t)) {
-    for (int row = t.top; row <= t.bottom; ++row) {
-      const int32_t* ids = p.face_ids + (image * p.height + row) * p.width;
-      for (int column = t.left; column <= t.right; ++column) {
-        if (ids[column] != face) continue;
+  if (place_face(p, image, face, t) && (mark & kShown)) {
+    for (int y = t.top; y <= t.bottom; ++y) {
+      const int32_t* ids = p.face_ids + (image * p.height + y) * p.width;
+      for (int x = t.left; x <= t.right; ++x) {
+        if (ids[x] != face) continue;
         shown = true;
-        if (b.geometry_rows) add_pixel(p, b, t, image, face, column, row, sums);
+        if (b.geometry_rows) add_pixel(p, b, t, image, face, x, y, sums);
       }
     }
   }
-  if (b.geometry_rows && (b.grad_image || b.grad_alpha)) bordering = add_borders(p, b, t, image, face, sums);
-  const int64_t row = image * p.faces + face;
+  if ((mark & kBordering) && wants_borders(b)) bordering = add_borders(p, b, t, image, face, sums);
   b.seen[row] = shown || bordering;
   if (!shown && !bordering) return;
   if (b.geometry_rows) write_geometry(b, t, row, sums);

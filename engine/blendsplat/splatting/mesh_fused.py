@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from blendsplat.splatting.backend import cpu_backend
-from blendsplat.splatting.buffers import address
+from blendsplat.splatting.buffers import Workspace, address
 from blendsplat.splatting.checks import checked, checked_cameras
 from blendsplat.splatting.launch import launch_on
 from blendsplat.splatting.silhouettes import Neighbours
@@ -98,6 +99,11 @@ def vertex_corners(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
     return torch.searchsorted(ordered, ends, out_int32=True), corners.to(torch.int32)
 
 
+@lru_cache
+def _workspace(device: torch.device) -> Workspace:
+    return Workspace(device)
+
+
 class _MeshPlanes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vertices: Tensor, attributes: Tensor, scene: _Scene) -> tuple[Tensor, ...]:
@@ -130,15 +136,13 @@ class _MeshPlanes(torch.autograd.Function):
         launch = launch_on(kept.positions.device)
         kernels, queue = launch.kernels, launch.queue
         grads = tuple(None if grad is None else grad.contiguous() for grad in grads)
-        size = (len(kept.positions), len(kept.indices))
-
-        def scratch(wanted: bool, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor | None:
-            return kept.positions.new_empty(shape, dtype=dtype) if wanted else None
-
-        seen = scratch(True, *size, dtype=torch.uint8)
-        geometry_rows = scratch(need_vertices, *size, 3, kernels.GEOMETRY_ROW)
-        attribute_rows = scratch(need_attributes, *size, 3, kept.attributes.shape[-1])
-        grad_sums = scratch(need_vertices and grads[3] is not None, *kept.positions.shape, dtype=torch.float64)
+        size, take = (len(kept.positions), len(kept.indices)), _workspace(kept.positions.device).take
+        seen = take("seen", size, torch.uint8)
+        geometry_rows = take("geometry", (*size, 3, kernels.GEOMETRY_ROW), torch.float32) if need_vertices else None
+        channels = kept.attributes.shape[-1]
+        attribute_rows = take("attributes", (*size, 3, channels), torch.float32) if need_attributes else None
+        through_normals = need_vertices and grads[3] is not None
+        grad_sums = take("sums", tuple(kept.positions.shape), torch.float64) if through_normals else None
         grad_vertices = torch.empty_like(kept.positions) if need_vertices else None
         grad_attributes = torch.empty_like(kept.attributes) if need_attributes else None
         view = kept.view(kernels)
