@@ -15,8 +15,8 @@ namespace {
 
 // Most faces are hidden, and few have a silhouette: a look at the pixels is cheaper than one at every face.
 void mark_faces(const MeshPicture& p, const MeshBackward& b, int64_t image) {
-  uint8_t* marks = b.seen + image * p.faces;
-  std::fill(marks, marks + p.faces, uint8_t{0});
+  int32_t* marks = b.seen + image * p.faces;
+  std::fill(marks, marks + p.faces, 0);
   for (int row = 0; row < p.height; ++row) {
     for (int column = 0; column < p.width; ++column) {
       const int64_t pixel = (image * p.height + row) * p.width + column;
@@ -42,7 +42,9 @@ void mesh_surface(const MeshPicture& p, const MeshPlanes& planes, int threads) {
 
 void mesh_surface_backward(const MeshPicture& p, const MeshBackward& b, int threads) {
   share(threads, p.images, 1, [&](int64_t image, int) { mark_faces(p, b, image); });
-  share(threads, p.images * p.faces, 64, [&](int64_t index, int) { face_backward(p, b, index / p.faces, index % p.faces); });
+  share(threads, p.images * p.faces, 64, [&](int64_t index, int) {
+    if (b.seen[index] != 0) face_backward(p, b, index / p.faces, index % p.faces, b.seen[index]);
+  });
 }
 
 }  // namespace blendsplat

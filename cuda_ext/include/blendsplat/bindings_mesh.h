@@ -35,7 +35,7 @@ inline MeshPicture make_mesh_picture(int64_t images, int64_t vertices, int64_t f
 inline MeshBackward make_mesh_backward(uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, uintptr_t grad_normals,
                                        uintptr_t seen, uintptr_t geometry_rows, uintptr_t attribute_rows, uintptr_t grad_sums,
                                        uintptr_t grad_vertices, uintptr_t grad_attributes) {
-  return {at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth), at<float>(grad_normals), at<uint8_t>(seen),
+  return {at<float>(grad_image), at<float>(grad_alpha), at<float>(grad_depth), at<float>(grad_normals), at<int32_t>(seen),
           at<float>(geometry_rows), at<float>(attribute_rows), at<double>(grad_sums), at<float>(grad_vertices), at<float>(grad_attributes)};
 }
 

@@ -31,7 +31,7 @@ struct MeshPlanes {
 struct MeshBackward {
   const float *grad_image, *grad_alpha, *grad_depth, *grad_normals;  // as the outputs; each may be null
   // Scratch, written by mesh_surface_backward: gradients by corner of a face, where there are any.
-  uint8_t* seen;                                           // [B,F]: whether there are; before, where to look (FaceMark)
+  int32_t* seen;                                           // [B,F]: not 0 where there are
   float* geometry_rows;                                    // [B,F,3,6]: pixel x y, 1/z, unit normal in camera axes; or null
   float* attribute_rows;                                   // [B,F,3,C], or null
   double* grad_sums;                                       // scratch [B,V,3]: of normal_sums; null without grad_normals
@@ -41,7 +41,7 @@ struct MeshBackward {
 
 constexpr int kGeometryRow = 6;
 
-enum FaceMark : uint8_t { kShown = 1, kBordering = 2 };    // pixels may show the face; silhouettes may be edges of it
+enum FaceMark { kShown = 1, kBordering = 2 };    // pixels may show the face; silhouettes may be edges of it
 
 }  // namespace blendsplat
 

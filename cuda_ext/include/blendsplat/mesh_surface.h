@@ -257,15 +257,13 @@ BS_FN void face_attributes_backward(const MeshPicture& p, const MeshBackward& b,
   }
 }
 
-// The rows of one face that is marked, and whether it has any.
-BS_FN void face_backward(const MeshPicture& p, const MeshBackward& b, int64_t image, int64_t face) {
+// The rows of one face, and whether it has any; marks (FaceMark) say where to look.
+BS_FN void face_backward(const MeshPicture& p, const MeshBackward& b, int64_t image, int64_t face, int marks) {
   const int64_t row = image * p.faces + face;
-  const uint8_t mark = b.seen[row];
-  if (mark == 0) return;
   Triangle t = {};
   bool shown = false, bordering = false;
   FaceSums sums = {};
-  if (place_face(p, image, face, t) && (mark & kShown)) {
+  if (place_face(p, image, face, t) && (marks & kShown)) {
     for (int y = t.top; y <= t.bottom; ++y) {
       const int32_t* ids = p.face_ids + (image * p.height + y) * p.width;
       for (int x = t.left; x <= t.right; ++x) {
@@ -275,7 +273,7 @@ BS_FN void face_backward(const MeshPicture& p, const MeshBackward& b, int64_t im
       }
     }
   }
-  if ((mark & kBordering) && wants_borders(b)) bordering = add_borders(p, b, t, image, face, sums);
+  if ((marks & kBordering) && wants_borders(b)) bordering = add_borders(p, b, t, image, face, sums);
   b.seen[row] = shown || bordering;
   if (!shown && !bordering) return;
   if (b.geometry_rows) write_geometry(b, t, row, sums);

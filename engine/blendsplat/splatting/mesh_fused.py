@@ -94,6 +94,11 @@ def vertex_corners(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
         kernels = cpu_backend().kernels
         kernels.vertex_corners(address(faces), len(faces), vertices, address(first), address(corners))
         return first, corners
+    return sorted_corners(faces, vertices)
+
+
+def sorted_corners(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
+    """vertex_corners on any device, by sorting."""
     ordered, corners = torch.sort(faces.reshape(-1), stable=True)
     ends = torch.arange(vertices + 1, dtype=torch.int32, device=faces.device)
     return torch.searchsorted(ordered, ends, out_int32=True), corners.to(torch.int32)
@@ -137,7 +142,7 @@ class _MeshPlanes(torch.autograd.Function):
         kernels, queue = launch.kernels, launch.queue
         grads = tuple(None if grad is None else grad.contiguous() for grad in grads)
         size, take = (len(kept.positions), len(kept.indices)), _workspace(kept.positions.device).take
-        seen = take("seen", size, torch.uint8)
+        seen = take("seen", size, torch.int32)
         geometry_rows = take("geometry", (*size, 3, kernels.GEOMETRY_ROW), torch.float32) if need_vertices else None
         channels = kept.attributes.shape[-1]
         attribute_rows = take("attributes", (*size, 3, channels), torch.float32) if need_attributes else None

@@ -65,7 +65,7 @@ def render_mesh(
 
 
 def _has_kernels(vertices: Tensor, attributes: Tensor, viewmats: Tensor, Ks: Tensor) -> bool:
-    """The kernels know float32 alone, and no gradients of cameras."""
+    """Whether the kernels do: float32 alone, and no gradients of cameras."""
     fits = attributes.dtype == vertices.dtype and attributes.device == vertices.device
     moving = torch.is_grad_enabled() and (viewmats.requires_grad or Ks.requires_grad)
-    return vertices.device.type == "cpu" and fits and not moving
+    return fits and not moving
