@@ -12,14 +12,14 @@ constexpr float kMiddle = 1e-30f;  // a mix of a border in the very middle: it m
 
 // Two neighbouring pixels, the second to the right of the first or below it.
 struct PixelPair {
-  int64_t first, second;           // of all images
+  int64_t image, first, second;    // pixels of all images
   int column, row;                 // of the first
   bool horizontal;
 };
 
 BS_FN PixelPair pair_at(const MeshArrays& mesh, int64_t image, int column, int row, bool horizontal) {
   const int64_t first = (image * mesh.height + row) * mesh.width + column;
-  return {first, first + (horizontal ? 1 : mesh.width), column, row, horizontal};
+  return {image, first, first + (horizontal ? 1 : mesh.width), column, row, horizontal};
 }
 
 // Which edge of which face ends the nearer surface between the pixels of a pair; face -1 where none does.
@@ -50,7 +50,7 @@ BS_FN Border find_border(const MeshPicture& p, const PixelPair& pair) {
   const int32_t first = p.face_ids[pair.first], second = p.face_ids[pair.second];
   Border border = {-1, 0, first >= 0 && (second < 0 || p.depth[pair.first] <= p.depth[pair.second]), 0.0, 0.0, 0.0};
   if (first == second) return border;
-  const Corner* screen = screen_of(p, pair.first / (static_cast<int64_t>(p.width) * p.height));
+  const Corner* screen = screen_of(p, pair.image);
   const double ahead = border.first_nearer ? 1.0 : -1.0;
   const bool at_first = border.first_nearer;
   const double x = pair.column + (pair.horizontal && !at_first ? 1.5 : 0.5), y = pair.row + (!pair.horizontal && !at_first ? 1.5 : 0.5);

@@ -125,13 +125,14 @@ BS_FN void vertex_normal_backward(const MeshPicture& p, const MeshBackward& b, i
   Vector3d grad = {0.0, 0.0, 0.0};
   for (int32_t i = p.first_corners[vertex]; i < p.first_corners[vertex + 1]; ++i) {
     const int64_t face = p.corners[i] / 3, corner = p.corners[i] % 3;
-    const FaceEdges edges = face_edges(p, image, face);
-    if (!finite(cross(edges.first, edges.second))) continue;
     Vector3d normal = {0.0, 0.0, 0.0};
     for (int k = 0; k < 3; ++k) {
       const double* row = b.grad_sums + (image * p.vertices + p.indices[face * 3 + k]) * 3;
       normal = normal + Vector3d{row[0], row[1], row[2]};
     }
+    if (normal.x == 0.0 && normal.y == 0.0 && normal.z == 0.0) continue;  // most faces are hidden
+    const FaceEdges edges = face_edges(p, image, face);
+    if (!finite(cross(edges.first, edges.second))) continue;
     // Of cross(first, second), by its edges; the first corner is where both begin.
     const Vector3d first = cross(edges.second, normal), second = cross(normal, edges.first);
     grad = corner == 1 ? grad + first : corner == 2 ? grad + second : grad - first - second;
