@@ -74,7 +74,7 @@ SCENES = [turned_ball, crowd, small_head, folded_strip]
 
 def random_planes(planes, seed: int = 3) -> list[torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
-    return [torch.randn(plane.shape, generator=g) for plane in planes]
+    return [torch.randn(plane.shape, generator=g).to(plane.device) for plane in planes]
 
 
 def attributes_of(scene: MeshScene, channels: int, shared: bool) -> torch.Tensor:
@@ -197,6 +197,25 @@ def test_bad_faces_leave_everything_finite():
     assert torch.isfinite(grads[0]).all() and torch.isfinite(grads[1]).all() and grads[0][:, :good].any()
     assert not grads[0][:, [good, good + 3]].any()  # not finite
     assert not grads[1][:, good:].any()
+
+
+def test_beside_bad_faces_the_rest_is_the_references():
+    """All but normals, which the reference loses where a face is not finite."""
+    scene = hostile()
+    attributes = attributes_of(scene, 3, True)
+    ids, _, drawn_depth = rasterize_mesh(scene.vertices, scene.faces, *scene[2:])
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        points, values = scene.vertices.to(dtype).requires_grad_(), attributes.to(dtype).requires_grad_()
+        if dtype == torch.float32:
+            planes = render_mesh(points, scene.faces, values, *scene[2:])[:3]
+        else:
+            cams = scene.viewmats.double(), scene.Ks.double()
+            planes = mesh_planes(ids, drawn_depth.double(), points, scene.faces, values, *cams)[:3]
+        weights = [w.to(dtype) for w in random_planes(planes)]
+        results.append([*planes, *torch.autograd.grad(planes, (points, values), weights)])
+    for got, expected in zip(*results, strict=True):
+        assert_near(got, expected, 1e-4)
 
 
 def test_thin_faces_have_finite_gradients():
