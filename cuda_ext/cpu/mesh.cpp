@@ -60,7 +60,9 @@ void rasterize_mesh(const Mesh& mesh) {
   share(mesh.threads, mesh.images * mesh.vertices, 512, [&](int64_t index, int) {
     place_corner(mesh, index / mesh.vertices, index % mesh.vertices);
   });
-  const int bands = mesh.images >= mesh.threads ? 1 : std::min(kBandsPerThread * mesh.threads, std::max(1, mesh.height / kLeastRows));
+  // Whole images where all threads get as many of them; else bands, of which every one has to look at all faces.
+  const bool whole = mesh.images % mesh.threads == 0 || mesh.images >= kBandsPerThread * mesh.threads;
+  const int bands = whole ? 1 : std::min(kBandsPerThread * mesh.threads, std::max(1, mesh.height / kLeastRows));
   if (bands > 1) {
     share(mesh.threads, mesh.images * mesh.faces, 512, [&](int64_t index, int) {
       find_rows(mesh, index / mesh.faces, index % mesh.faces);

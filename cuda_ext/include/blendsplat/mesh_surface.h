@@ -160,8 +160,8 @@ BS_FN bool add_border(const MeshPicture& p, const MeshBackward& b, const Triangl
     const double share = least(greatest((line + 0.5 - low) / (high - low), 0.0), 1.0);
     const double place = begin + share * way - 0.5;
     if (!(place > -2.0 && place < places + 1.0)) continue;
-    const int near = static_cast<int>(floor(place));
-    for (int first = near - 1; first <= near + 1; ++first) {
+    const int left = static_cast<int>(floor(place));
+    for (int first = left - 1; first <= left + 1; ++first) {
       if (first < 0 || first + 1 >= places) continue;
       const PixelPair pair = horizontal ? pair_at(p, image, first, line, true) : pair_at(p, image, line, first, false);
       const float mix = p.mixes[pair.first * 2 + (horizontal ? 0 : 1)];
