@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "blendsplat/scene.h"
-#include "blendsplat/triangle.h"
 
 namespace blendsplat {
 
@@ -147,12 +146,5 @@ BinSizes bin(const Scene&, const Binning&);
 void blend_forward(const Scene&, const Bins&, const BlendForward&);
 void backward(const Scene&, const Bins&, const BlendBackward&, const GaussianArrays& out);
 void pixel_weights(const Scene&, const Bins&, PixelWeights, int32_t* bands);
-
-struct Mesh : MeshArrays {
-  int threads;
-  int32_t* face_ids;               // [B,H,W]
-  float *barycentrics, *depth;     // [B,H,W,3] [B,H,W]
-};
-void rasterize_mesh(const Mesh&);
 
 }  // namespace blendsplat

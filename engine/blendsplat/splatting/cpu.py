@@ -227,9 +227,11 @@ class CpuBackend:
         images = vertices.shape[0]
         face_ids = torch.empty(images, height, width, dtype=torch.int32)
         barycentrics, depth = torch.empty(images, height, width, 3), torch.empty(images, height, width)
+        corners = self.workspace.take("mesh_corners", (images, vertices.shape[1], 3), torch.float64)
+        rows = self.workspace.take("mesh_rows", (images, faces.shape[0], 2), torch.int32)
         self.kernels.rasterize_mesh(
             images, vertices.shape[1], faces.shape[0], width, height, near_plane, torch.get_num_threads(),
-            address(vertices), address(faces), address(viewmats), address(Ks),
+            address(vertices), address(faces), address(viewmats), address(Ks), address(corners), address(rows),
             address(face_ids), address(barycentrics), address(depth),
         )  # fmt: skip
         return face_ids, barycentrics, depth
