@@ -5,6 +5,6 @@
 
 namespace blendsplat {
 
-constexpr int kInterface = 5;
+constexpr int kInterface = 6;
 
 }  // namespace blendsplat
