@@ -193,9 +193,10 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
     zero3, zero1 = np.zeros((count, 3)), np.zeros(count)
     reach = np.abs(a["weight_range"]).max(0) if "weight_range" in a else np.zeros(avatar.blendshapes)
     for index in range(avatar.blendshapes):
-        deltas = _blocks(
-            a["delta_positions"][index], zero3, a["delta_quats"][index], zero1, _SH0 * a["delta_colors"][index]
-        )
+        positions, quats, colors = (
+            a[name][index].astype(np.float32) for name in ("delta_positions", "delta_quats", "delta_colors")
+        )  # files may hold them as float16
+        deltas = _blocks(positions, zero3, quats, zero1, _SH0 * colors)
         scale = learned_keys.fitting_scale(float(reach[index]), least.get(index, 1.0))
         key = carrier.shape_key_add(name=learned_keys.default_name(index), from_mix=False)
         key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "operations.h"
+#include "simd.h"
 
 namespace blendsplat {
 
@@ -116,7 +117,11 @@ int64_t place_tiles(int64_t tiles, int slabs, int32_t* histograms, int64_t base,
 }
 
 void fill_tiles(const uint64_t* pairs, int64_t count, int32_t* positions, int32_t* entries) {
-  for (int64_t i = 0; i < count; ++i) entries[positions[pairs[i] >> 32]++] = static_cast<int32_t>(static_cast<uint32_t>(pairs[i]));
+  constexpr int64_t kAhead = 64;             // every tile writes elsewhere: ask early for the place
+  for (int64_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) generic::prefetch(entries + positions[pairs[i + kAhead] >> 32]);
+    entries[positions[pairs[i] >> 32]++] = static_cast<int32_t>(static_cast<uint32_t>(pairs[i]));
+  }
 }
 
 }  // namespace blendsplat

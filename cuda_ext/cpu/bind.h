@@ -27,11 +27,11 @@ BS_FN int gaussians_in(const Bind& bind, int64_t first, int block) {
 // Cuts the batch into groups of nearly equal size and calls visit(first image, integral_constant<int, size>): with the
 // size known, a group's sums stay in registers.
 template <class Visit>
-BS_FN void each_group(const Bind& bind, Visit visit) {
-  const int64_t groups = (bind.images + kTogether - 1) / kTogether;
+BS_FN void each_group(int64_t images, Visit visit) {
+  const int64_t groups = (images + kTogether - 1) / kTogether;
   for (int64_t group = 0; group < groups; ++group) {
-    const int64_t first = bind.images * group / groups;
-    switch (bind.images * (group + 1) / groups - first) {
+    const int64_t first = images * group / groups;
+    switch (images * (group + 1) / groups - first) {
       case 1: visit(first, std::integral_constant<int, 1>()); break;
       case 2: visit(first, std::integral_constant<int, 2>()); break;
       case 3: visit(first, std::integral_constant<int, 3>()); break;
@@ -52,6 +52,26 @@ BS_FN Lanes exponential(const Lanes& x) {
   const Lanes whole = round_nearest(bounded * Lanes(kLog2E));
   const Lanes rest = fma(whole, Lanes(-kLn2Low), fma(whole, Lanes(-kLn2High), bounded));
   return select(x == x, times_power_of_two(exponential2(rest * Lanes(kLog2E)), whole), x);
+}
+
+// blended[g] = base + sum_k weight_k delta_k for Size images from `image` on.
+template <int Size>
+BS_FN void blend_block(const Bind& bind, int64_t image, int64_t first, int count, float (*blended)[kBlockFloats]) {
+  const float* weights = bind.weights + image * bind.blendshapes;
+  for (int array = 0; array < 3; ++array) {
+    const int floats = count * kWidths[array];
+    const int64_t offset = first * kWidths[array], stride = bind.gaussians * kWidths[array];
+    for (int i = 0; i < floats; i += kLanes) {
+      const Lanes base = load_some(bind.base[array] + offset + i, floats - i);
+      Lanes sums[Size];
+      for (Lanes& sum : sums) sum = base;
+      for (int64_t k = 0; k < bind.blendshapes; ++k) {
+        const Lanes basis = load_some(bind.deltas[array] + k * stride + offset + i, floats - i);
+        for (int g = 0; g < Size; ++g) sums[g] = fma(basis, Lanes(weights[g * bind.blendshapes + k]), sums[g]);
+      }
+      for (int g = 0; g < Size; ++g) store(blended[g] + kStarts[array] + i, sums[g]);
+    }
+  }
 }
 
 // The frames of sixteen Gaussians' triangles in one image.

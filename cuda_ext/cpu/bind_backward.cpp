@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The derivative of bind_forward: to base, blendshapes, weights and activations. What carries the Gaussians gets no
-// gradient. Runs of Gaussians are cut the same way for any number of threads, so sums do not depend on it.
+// The derivative of bind_forward: to base, blendshapes, weights and activations, and where it is asked for to the surface
+// that carries the Gaussians. Runs of Gaussians are cut the same way for any number of threads, so sums do not depend on it.
 #include <cstring>
 
 #include "bind.h"
@@ -11,15 +11,6 @@ BS_BEGIN
 namespace {
 
 constexpr int64_t kParts = 64;               // runs of Gaussians, each with sums of its own for the weights
-
-template <int Size>
-BS_FN void lanes_to_rows(const Lanes* in, float* rows) {
-  float columns[Size][kLanes];
-  for (int i = 0; i < Size; ++i) store(columns[i], in[i]);
-  for (int lane = 0; lane < kLanes; ++lane) {
-    for (int i = 0; i < Size; ++i) rows[lane * Size + i] = columns[i][lane];
-  }
-}
 
 // Gradients of sixteen Gaussians in one image, turned back into their triangles' frames; past `count` they are zero.
 BS_FN void unbind_lanes(const Bind& bind, int64_t image, int64_t first, int inner, int count, const BindBackward& b, float* rows) {
@@ -34,9 +25,9 @@ BS_FN void unbind_lanes(const Bind& bind, int64_t image, int64_t first, int inne
   for (Lanes& lane : local.position) lane = only(inside, lane);
   for (Lanes& lane : local.quat) lane = only(inside, lane);
   for (Lanes& lane : local.color) lane = only(inside, lane);
-  lanes_to_rows<3>(local.position, rows + inner * 3);
-  lanes_to_rows<4>(local.quat, rows + kStarts[1] + inner * 4);
-  lanes_to_rows<3>(local.color, rows + kStarts[2] + inner * 3);
+  scatter_rows<3>(rows + inner * 3, kLanes, local.position);
+  scatter_rows<4>(rows + kStarts[1] + inner * 4, kLanes, local.quat);
+  scatter_rows<3>(rows + kStarts[2] + inner * 3, kLanes, local.color);
 }
 
 // Sum of the group's local gradients, for the base.
@@ -103,6 +94,13 @@ BS_FN void activations_block(const BindBackward& b, int64_t first, int count) {
   }
 }
 
+// What the frames' gradients need of the block's blended floats.
+BS_FN void keep_blended(const Bind& bind, const BindSurface& s, int64_t image, int64_t first, int count, const float* blended) {
+  const int64_t at = image * bind.gaussians + first;
+  std::memcpy(s.positions + at * 3, blended + kStarts[0], count * 3 * sizeof(float));
+  std::memcpy(s.quats + at * 4, blended + kStarts[1], count * 4 * sizeof(float));
+}
+
 // The blocks [begin, end). weight_sums: [B,K,16].
 void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t end, float* weight_sums) {
   std::memset(weight_sums, 0, bind.images * bind.blendshapes * kLanes * sizeof(float));
@@ -110,8 +108,12 @@ void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t 
     const int64_t first = block * kBindBlock;
     const int count = gaussians_in(bind, first, kBindBlock);
     if (b.log_scales) activations_block(b, first, count);
-    each_group(bind, [&](int64_t image, auto size) {
+    each_group(bind.images, [&](int64_t image, auto size) {
       float local[size][kBlockFloats];
+      if (b.surface.positions) {
+        blend_block<size>(bind, image, first, count, local);
+        for (int g = 0; g < size; ++g) keep_blended(bind, b.surface, image + g, first, count, local[g]);
+      }
       for (int g = 0; g < size; ++g) {
         for (int inner = 0; inner < count; inner += kLanes) {
           const int lanes = count - inner < kLanes ? count - inner : kLanes;
@@ -121,6 +123,18 @@ void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t 
       unblend_block<size>(bind, image, first, count, local, b, weight_sums);
     });
   }
+}
+
+// Every triangle and vertex gathers from its Gaussians, in the order of the lists: nothing is written by two.
+void surface_back(const Bind& bind, const BindBackward& b, int threads) {
+  const BindSurface& s = b.surface;
+  if (s.frames || s.frame_quats) {
+    share(threads, bind.images * bind.faces, 1024, [&](int64_t index, int) { gather_triangle(bind, b, index / bind.faces, index % bind.faces); });
+  }
+  if (!s.vertices) return;
+  share(threads, bind.images * bind.vertex_count, 1024, [&](int64_t index, int) {
+    gather_vertex(bind, b, index / bind.vertex_count, index % bind.vertex_count);
+  });
 }
 
 }  // namespace
@@ -137,6 +151,7 @@ void bind_backward(const Bind& bind, const BindBackward& b, int threads) {
     for (int64_t part = 0; part < kParts; ++part) sum = sum + load(b.scratch + (part * weights + i) * kLanes);
     b.weights[i] = total(sum);
   }
+  surface_back(bind, b, threads);
 }
 
 BS_END

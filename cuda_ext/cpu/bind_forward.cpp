@@ -8,26 +8,6 @@ BS_BEGIN
 
 namespace {
 
-// blended[g] = base + sum_k weight_k delta_k for Size images from `image` on.
-template <int Size>
-BS_FN void blend_block(const Bind& bind, int64_t image, int64_t first, int count, float (*blended)[kBlockFloats]) {
-  const float* weights = bind.weights + image * bind.blendshapes;
-  for (int array = 0; array < 3; ++array) {
-    const int floats = count * kWidths[array];
-    const int64_t offset = first * kWidths[array], stride = bind.gaussians * kWidths[array];
-    for (int i = 0; i < floats; i += kLanes) {
-      const Lanes base = load_some(bind.base[array] + offset + i, floats - i);
-      Lanes sums[Size];
-      for (Lanes& sum : sums) sum = base;
-      for (int64_t k = 0; k < bind.blendshapes; ++k) {
-        const Lanes basis = load_some(bind.deltas[array] + k * stride + offset + i, floats - i);
-        for (int g = 0; g < Size; ++g) sums[g] = fma(basis, Lanes(weights[g * bind.blendshapes + k]), sums[g]);
-      }
-      for (int g = 0; g < Size; ++g) store(blended[g] + kStarts[array] + i, sums[g]);
-    }
-  }
-}
-
 BS_FN void gather_anchors(const Bind& bind, int64_t image, int64_t first, int count, Lanes* anchors) {
   float columns[3][kLanes] = {};
   const float* vertices = bind.vertices + image * bind.vertex_count * 3;
@@ -51,10 +31,9 @@ BS_FN void bind_lanes(const Bind& bind, int64_t image, int64_t first, int inner,
   gather_anchors(bind, image, first, count, anchors);
   carry(local, gather_frames(bind, image, first, count), anchors, mean, quat, color);
   const int64_t at = image * bind.gaussians + first;
-  const Mask all = from_bits(0xffff);
-  scatter_rows<3>(out.means + at * 3, count, mean, all);
-  scatter_rows<4>(out.quats + at * 4, count, quat, all);
-  scatter_rows<3>(out.colors + at * 3, count, color, all);
+  scatter_rows<3>(out.means + at * 3, count, mean);
+  scatter_rows<4>(out.quats + at * 4, count, quat);
+  scatter_rows<3>(out.colors + at * 3, count, color);
 }
 
 BS_FN void activate_block(const Bind& bind, int64_t first, int count, const BoundGaussians<float>& out) {
@@ -74,7 +53,7 @@ void bind_forward(const Bind& bind, const BoundGaussians<float>& out, int thread
     const int64_t first = block * kBindBlock;
     const int count = gaussians_in(bind, first, kBindBlock);
     if (bind.log_scales) activate_block(bind, first, count, out);
-    each_group(bind, [&](int64_t image, auto size) {
+    each_group(bind.images, [&](int64_t image, auto size) {
       float blended[size][kBlockFloats];
       blend_block<size>(bind, image, first, count, blended);
       for (int g = 0; g < size; ++g) {

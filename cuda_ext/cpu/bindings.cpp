@@ -88,6 +88,11 @@ PYBIND11_MODULE(_kernels_cpu, m) {
     blend_forward(s, make_bins(records, offsets, entries),
                   {at<float>(backgrounds), at<float>(image), at<float>(alpha), at<float>(depth)});
   }, release());
+  m.def("blend_pictures", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
+                             uintptr_t rgba, uintptr_t metres, float faintest) {
+    blend_forward(s, make_bins(records, offsets, entries),
+                  {at<float>(backgrounds), nullptr, nullptr, nullptr, at<float>(rgba), at<float>(metres), faintest});
+  }, release());
   m.def("backward", [](const Scene& s, uintptr_t records, uintptr_t offsets, uintptr_t entries, uintptr_t backgrounds,
                        uintptr_t grad_image, uintptr_t grad_alpha, uintptr_t grad_depth, const Rows& sums,
                        uintptr_t grad_backgrounds, int64_t longest, uintptr_t kept, uintptr_t kept_entries, uintptr_t means,
@@ -102,18 +107,7 @@ PYBIND11_MODULE(_kernels_cpu, m) {
     pixel_weights(s, make_bins(records, offsets, entries),
                   {at<float>(targets), at<uint8_t>(mask), threshold, parts, nullptr, at<float>(sums)}, at<int32_t>(bands));
   }, release());
-  m.def("rasterize_mesh", [](int64_t images, int64_t vertices, int64_t faces, int width, int height, float near_plane, int threads,
-                             uintptr_t positions, uintptr_t indices, uintptr_t viewmats, uintptr_t Ks, uintptr_t face_ids,
-                             uintptr_t barycentrics, uintptr_t depth) {
-    Mesh mesh;
-    static_cast<MeshArrays&>(mesh) = {images, vertices, faces, width, height, near_plane,
-                                      at<float>(positions), at<int32_t>(indices), at<float>(viewmats), at<float>(Ks)};
-    mesh.threads = at_least_one(threads);
-    mesh.face_ids = at<int32_t>(face_ids);
-    mesh.barycentrics = at<float>(barycentrics);
-    mesh.depth = at<float>(depth);
-    rasterize_mesh(mesh);
-  }, release());
+  add_mesh(m);
   add_training(m);
   add_surfels(m);
   add_transformer(m);

@@ -14,6 +14,7 @@ inline int at_least_one(int threads) { return threads < 1 ? 1 : threads; }
 
 void add_training(pybind11::module_& m);
 void add_surfels(pybind11::module_& m);
+void add_mesh(pybind11::module_& m);
 void add_transformer(pybind11::module_& m);
 
 }  // namespace blendsplat

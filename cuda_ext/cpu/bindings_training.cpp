@@ -36,6 +36,24 @@ void add_training(py::module_& m) {
     operations().tangent_frames({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
                                  at<float>(frames), at<float>(quats)}, at_least_one(threads));
   }, release());
+  m.def("tangent_frames_backward", [](int64_t images, int64_t vertex_count, int64_t faces, uintptr_t vertices, uintptr_t corners,
+                                      uintptr_t uv_edges, const Addresses& grads, int threads) {
+    operations().tangent_frames_backward({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
+                                          nullptr, nullptr}, tangent_frames_backward(grads), at_least_one(threads));
+  }, release());
+  m.def("pose_triangles", [](int64_t images, int64_t vertex_count, int64_t faces, uintptr_t vertices, uintptr_t corners,
+                             uintptr_t uv_edges, uintptr_t triangles, int threads) {
+    operations().pose_triangles({images, vertex_count, faces, at<float>(vertices), at<int64_t>(corners), at<float>(uv_edges),
+                                 nullptr, nullptr}, at<float>(triangles), at_least_one(threads));
+  }, release());
+  m.def("play", [](int64_t images, int64_t gaussians, int64_t blendshapes, int64_t faces, bool half, const Addresses& a, int threads) {
+    operations().play(make_playback(images, gaussians, blendshapes, faces, half, a), at_least_one(threads));
+  }, release());
+  m.def("pose_head", [](int64_t images, int64_t vertices, int64_t directions, uintptr_t rest, uintptr_t offsets, uintptr_t skin,
+                        uintptr_t coefficients, uintptr_t transforms, uintptr_t translation, uintptr_t out, int threads) {
+    operations().pose_head({images, vertices, directions, at<float>(rest), at<float>(offsets), at<float>(skin), at<float>(coefficients),
+                            at<float>(transforms), at<float>(translation), at<float>(out)}, at_least_one(threads));
+  }, release());
   add_bind(m);
   m.def("bind_scratch", [](int64_t images, int64_t, int64_t blendshapes) { return operations().bind_scratch(images, blendshapes); });
   m.def("bind_forward", [](const Bind& bind, const Addresses& outputs, int threads) {

@@ -24,6 +24,10 @@ struct Operations {
   decltype(&generic::bind_backward) bind_backward;
   decltype(&generic::bind_scratch) bind_scratch;
   decltype(&generic::tangent_frames) tangent_frames;
+  decltype(&generic::tangent_frames_backward) tangent_frames_backward;
+  decltype(&generic::pose_triangles) pose_triangles;
+  decltype(&generic::play) play;
+  decltype(&generic::pose_head) pose_head;
   decltype(&generic::ceiling) ceiling;
   decltype(&generic::dense) dense;
   decltype(&generic::mlp) mlp;

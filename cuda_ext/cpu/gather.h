@@ -3,6 +3,7 @@
 #pragma once
 
 #include "blendsplat/projection.h"
+#include "interleave.h"
 #include "operations.h"
 #include "simd.h"
 
@@ -13,6 +14,14 @@ constexpr int64_t kGrain = 64;  // blocks that a thread takes at a time
 
 template <int Size>
 BS_FN void gather_rows(const float* base, int count, Lanes* out) {
+  if (Size == 1 && count >= kLanes) {
+    out[0] = load(base);
+    return;
+  }
+#if defined(BLENDSPLAT_AVX512)
+  if (Size == 3 && count >= kLanes) return rows_to_lanes3(base, out);
+  if (Size == 4 && count >= kLanes) return rows_to_lanes4(base, out);
+#endif
   float columns[Size][kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
     const float* row = base + (lane < count ? lane : count - 1) * Size;
@@ -23,6 +32,10 @@ BS_FN void gather_rows(const float* base, int count, Lanes* out) {
 
 template <int Size>
 BS_FN void scatter_rows(float* base, int count, const Lanes* in) {
+#if defined(BLENDSPLAT_AVX512)
+  if (Size == 3 && count >= kLanes) return lanes_to_rows3(in, base);
+  if (Size == 4 && count >= kLanes) return lanes_to_rows4(in, base);
+#endif
   float columns[Size][kLanes];
   for (int i = 0; i < Size; ++i) store(columns[i], in[i]);
   for (int lane = 0; lane < count; ++lane) {

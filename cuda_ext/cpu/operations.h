@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "blendsplat/scene.h"
-#include "blendsplat/triangle.h"
 
 namespace blendsplat {
 
@@ -37,6 +36,10 @@ struct Bins {
 struct BlendForward {
   const float* backgrounds;        // [B,3] or null for black
   float *image, *alpha, *depth;    // [B,H,W,3] [B,H,W] [B,H,W]
+  // Or, if not null, pictures as files hold them: RGBA, its alpha 1 over a background, and metres along the camera's axis, the
+  // mean over what a pixel shows, 0 where its alpha is at most `faintest`.
+  float *rgba = nullptr, *metres = nullptr;  // [B,H,W,4] [B,H,W]
+  float faintest = 0.0f;
 };
 
 // Where the backward blend adds up. An image's tiles are cut into `parts` bands, each with rows of its own that one
@@ -143,12 +146,5 @@ BinSizes bin(const Scene&, const Binning&);
 void blend_forward(const Scene&, const Bins&, const BlendForward&);
 void backward(const Scene&, const Bins&, const BlendBackward&, const GaussianArrays& out);
 void pixel_weights(const Scene&, const Bins&, PixelWeights, int32_t* bands);
-
-struct Mesh : MeshArrays {
-  int threads;
-  int32_t* face_ids;               // [B,H,W]
-  float *barycentrics, *depth;     // [B,H,W,3] [B,H,W]
-};
-void rasterize_mesh(const Mesh&);
 
 }  // namespace blendsplat

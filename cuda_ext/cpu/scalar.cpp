@@ -56,11 +56,18 @@ void blend_forward(const Scene& scene, const Bins& bins, const BlendForward& out
   each_pixel_in(scene, bins, image, wanted, [&](int64_t index, float x, float y, const TileList& list) {
     const int32_t* last;
     const Pixel pixel = composite(bins.records + image * scene.gaussians * kRecordSize, list, x, y, &last);
+    const float alpha = 1.0f - pixel.transmittance;
+    float* color = out.rgba ? out.rgba + index * 4 : out.image + index * 3;
     for (int c = 0; c < 3; ++c) {
       const float background = out.backgrounds ? out.backgrounds[image * 3 + c] : 0.0f;
-      out.image[index * 3 + c] = pixel.color[c] + pixel.transmittance * background;
+      color[c] = pixel.color[c] + pixel.transmittance * background;
     }
-    out.alpha[index] = 1.0f - pixel.transmittance;
+    if (out.rgba) {
+      color[3] = out.backgrounds ? 1.0f : alpha;
+      out.metres[index] = alpha > out.faintest ? pixel.depth / alpha : 0.0f;
+      return;
+    }
+    out.alpha[index] = alpha;
     out.depth[index] = pixel.depth;
   });
 }

@@ -47,6 +47,10 @@ BS_FN Mask from_bits(unsigned b) { return {static_cast<__mmask16>(b)}; }
 BS_FN Lanes select(Mask m, Lanes yes, Lanes no) { return _mm512_mask_blend_ps(m.bits, no.v, yes.v); }
 BS_FN Lanes only(Mask m, Lanes a) { return _mm512_maskz_mov_ps(m.bits, a.v); }
 BS_FN float total(Lanes a) { return _mm512_reduce_add_ps(a.v); }
+BS_FN void store_whole(int32_t* p, Lanes a) { _mm512_storeu_si512(p, _mm512_cvttps_epi32(a.v)); }
+BS_FN Lanes pack_whole(Lanes low, Lanes high) {
+  return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvttps_epi32(low.v), _mm512_slli_epi32(_mm512_cvttps_epi32(high.v), 16)));
+}
 BS_FN Lanes round_nearest(Lanes a) { return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 BS_FN Lanes round_down(Lanes a) { return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 BS_FN Lanes times_power_of_two(Lanes a, Lanes whole) { return _mm512_scalef_ps(a.v, whole.v); }
@@ -121,6 +125,14 @@ BS_FN float total(Lanes a) {
   half = _mm_add_ps(half, _mm_movehl_ps(half, half));
   return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
+BS_FN void store_whole(int32_t* p, Lanes a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvttps_epi32(a.low));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), _mm256_cvttps_epi32(a.high));
+}
+BS_FN __m256 pack_half(__m256 low, __m256 high) {
+  return _mm256_castsi256_ps(_mm256_or_si256(_mm256_cvttps_epi32(low), _mm256_slli_epi32(_mm256_cvttps_epi32(high), 16)));
+}
+BS_FN Lanes pack_whole(Lanes low, Lanes high) { return {pack_half(low.low, high.low), pack_half(low.high, high.high)}; }
 BS_FN Lanes round_nearest(Lanes a) {
   constexpr int mode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(a.low, mode), _mm256_round_ps(a.high, mode)};
@@ -218,6 +230,10 @@ BS_FN Lanes round_down(const Lanes& a) {
 }
 BS_FN int32_t bits_of(float x) { union { float f; int32_t i; } u; u.f = x; return u.i; }
 BS_FN float float_of(int32_t x) { union { float f; int32_t i; } u; u.i = x; return u.f; }
+BS_FN void store_whole(int32_t* p, const Lanes& a) { BS_EACH p[i] = static_cast<int32_t>(a.v[i]); }
+BS_FN Lanes pack_whole(const Lanes& low, const Lanes& high) {
+  Lanes r; BS_EACH r.v[i] = float_of(static_cast<int32_t>(low.v[i]) | static_cast<int32_t>(high.v[i]) * (1 << 16)); return r;
+}
 BS_FN Lanes times_power_of_two(const Lanes& a, const Lanes& whole) {
   Lanes r; BS_EACH r.v[i] = float_of(bits_of(a.v[i]) + (static_cast<int32_t>(whole.v[i]) * (1 << 23))); return r;
 }
@@ -248,6 +264,7 @@ BS_FN void prefetch(const void* address) {
 constexpr float kExp2[6] = {1.0f, 0.6931470036506653f, 0.24022242426872253f, 0.05550733581185341f, 0.009671512991189957f, 0.001326472731307149f};
 constexpr float kLog2[5] = {-2.512854814529419f, 4.070091247558594f, -2.1206753253936768f, 0.6451423764228821f, -0.08161579817533493f};
 
+// store_whole and pack_whole take whole numbers: as integers, and as bits of two in 16 each, see TileRange.
 BS_FN Mask finite(const Lanes& a) { return (a - a) == Lanes(0.0f); }
 
 // 2^x for x <= 0 (alpha's exponent): x rounded to a whole number, a polynomial of degree 5 for the rest, fitted to

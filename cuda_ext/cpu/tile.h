@@ -2,7 +2,10 @@
 // One 4x4 tile of pixels as sixteen lanes: where they lie, which are inside the image, and the walk through its list.
 #pragma once
 
+#include <cstring>
+
 #include "blendsplat/blend.h"
+#include "interleave.h"
 #include "operations.h"
 #include "simd.h"
 
@@ -48,18 +51,14 @@ struct Step {
   Lanes alpha, before;               // alpha: zero where the Gaussian is not drawn; before: T in front of it
 };
 
-// One Gaussian further: pixels that it would bring below kTransmittanceStop end before it. That is rare, so it is a
-// branch, and the chain from one T to the next stays one multiply-add long. full: its alpha before the cut-off.
+// One Gaussian further: pixels that it would bring below kTransmittanceStop end before it. Every pixel of a tile does so at
+// another time, so that a branch would be mispredicted for each. full: the Gaussian's alpha before the cut-off.
 BS_FN Step advance(Lanes full, Transmittance& t) {
-  Step step = {only(both(t.live, full >= Lanes(kAlphaMin)), full), t.value};
-  t.value = step.before - step.before * step.alpha;
-  const Mask stopped = Lanes(kTransmittanceStop) > t.value;
-  if (any(stopped)) {
-    t.live = without(t.live, stopped);
-    step.alpha = only(t.live, step.alpha);
-    t.value = step.before - step.before * step.alpha;
-  }
-  return step;
+  const Lanes alpha = only(full >= Lanes(kAlphaMin), full), before = t.value;
+  const Lanes after = before - before * alpha;
+  t.live = both(t.live, after >= Lanes(kTransmittanceStop));
+  t.value = select(t.live, after, before);
+  return {only(t.live, alpha), before};
 }
 
 BS_FN Step advance(const Tile& tile, const float* record, Transmittance& t) {
@@ -72,6 +71,19 @@ BS_FN void prefetch_ahead(const Tile& tile, const int32_t* entry) { prefetch(rec
 // Lanes <-> a plane of `Channels` interleaved floats per pixel, pixels outside the image left out (or read as zero).
 template <int Channels>
 BS_FN void write_pixels(const Scene& scene, const Tile& tile, const Lanes* values, float* plane) {
+#if defined(BLENDSPLAT_AVX512)
+  if (tile.rows == kTileSize && tile.columns == kTileSize) {
+    constexpr int floats = kTileSize * Channels;  // of a row
+    alignas(64) float pixels[kTileSize * floats];
+    if (Channels == 4) lanes_to_rows4(values, pixels);
+    else if (Channels == 3) lanes_to_rows3(values, pixels);
+    else store(pixels, values[0]);
+    for (int row = 0; row < kTileSize; ++row) {
+      std::memcpy(plane + (tile.pixel + static_cast<int64_t>(row) * scene.width) * Channels, pixels + row * floats, floats * sizeof(float));
+    }
+    return;
+  }
+#endif
   float columns[Channels][kLanes];
   for (int c = 0; c < Channels; ++c) store(columns[c], values[c]);
   for (int row = 0; row < tile.rows; ++row) {

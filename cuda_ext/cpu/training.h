@@ -6,6 +6,8 @@
 #include "blendsplat/adam.h"
 #include "blendsplat/bind.h"
 #include "blendsplat/image_loss.h"
+#include "blendsplat/playback.h"
+#include "blendsplat/posing.h"
 #include "blendsplat/tangent.h"
 
 namespace blendsplat {
@@ -19,6 +21,10 @@ namespace blendsplat {
   void bind_backward(const Bind&, const BindBackward&, int threads);                                                \
   int64_t bind_scratch(int64_t images, int64_t blendshapes);  /* floats */                                          \
   void tangent_frames(const TangentFrames&, int threads);                                                           \
+  void tangent_frames_backward(const TangentFrames&, const TangentFramesBackward&, int threads);                     \
+  void pose_triangles(const TangentFrames&, float* triangles, int threads);                                         \
+  void play(const Playback&, int threads);                                                                          \
+  void pose_head(const Posing&, int threads);                                                                       \
   }
 BLENDSPLAT_DECLARE_TRAINING(generic)
 BLENDSPLAT_DECLARE_TRAINING(avx2)

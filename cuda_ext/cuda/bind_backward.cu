@@ -98,6 +98,40 @@ __global__ void weights_kernel(const float* rows, int64_t row_count, int64_t wei
   if (threadIdx.x == 0) out[blockIdx.x] = static_cast<float>(sum);
 }
 
+// The surface's gradients. First what the frames' need of the blended floats, a thread per float (quats: array 1).
+__global__ void keep_blended_kernel(Bind bind, BindSurface s, int array) {
+  const int width = array == 0 ? 3 : 4;
+  const int64_t floats = bind.gaussians * width, index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (index >= bind.images * floats) return;
+  const int64_t image = index / floats, offset = index % floats;
+  float sum = bind.base[array][offset];
+  for (int64_t k = 0; k < bind.blendshapes; ++k) sum = fma(bind.deltas[array][k * floats + offset], bind.weights[image * bind.blendshapes + k], sum);
+  (array == 0 ? s.positions : s.quats)[index] = sum;
+}
+
+__global__ void gather_triangles_kernel(Bind bind, BindBackward b) {
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (index < bind.images * bind.faces) gather_triangle(bind, b, index / bind.faces, index % bind.faces);
+}
+
+__global__ void gather_vertices_kernel(Bind bind, BindBackward b) {
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (index < bind.images * bind.vertex_count) gather_vertex(bind, b, index / bind.vertex_count, index % bind.vertex_count);
+}
+
+void surface_back(const Bind& bind, const BindBackward& b, const Queue& queue) {
+  const BindSurface& s = b.surface;
+  const int64_t triangles = bind.images * bind.faces, vertices = bind.images * bind.vertex_count;
+  for (int array = 0; array < 2 && s.positions; ++array) {
+    const int64_t floats = bind.images * bind.gaussians * kWidths[array];
+    if (floats) launch("bind_backward's blending", keep_blended_kernel, dim3(blocks_for(floats)), dim3(kThreads), queue.stream, bind, s, array);
+  }
+  if (triangles && (s.frames || s.frame_quats)) {
+    launch("bind_backward's triangles", gather_triangles_kernel, dim3(blocks_for(triangles)), dim3(kThreads), queue.stream, bind, b);
+  }
+  if (vertices && s.vertices) launch("bind_backward's vertices", gather_vertices_kernel, dim3(blocks_for(vertices)), dim3(kThreads), queue.stream, bind, b);
+}
+
 }  // namespace
 
 int64_t bind_scratch(int64_t images, int64_t gaussians, int64_t blendshapes) {
@@ -110,6 +144,7 @@ void bind_backward(const Bind& bind, const BindBackward& b, const Queue& queue) 
   if (blocks) launch("bind_backward", bind_backward_kernel, dim3(static_cast<unsigned>(blocks)), dim3(kBindThreads), queue.stream, bind, b);
   const float* sums = b.scratch;
   if (weights) launch("bind_backward's weights", weights_kernel, dim3(static_cast<unsigned>(weights)), dim3(32), queue.stream, sums, rows, weights, b.weights);
+  surface_back(bind, b, queue);
 }
 
 }  // namespace cuda

@@ -60,6 +60,7 @@ Kept make_kept(uintptr_t finals, uintptr_t lasts, uintptr_t states) { return {at
 
 // bindings_surfels.cpp, bindings_training.cpp
 void add_surfels(py::module_& m);
+void add_mesh(py::module_& m);
 void add_training(py::module_& m);
 
 PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
@@ -87,6 +88,7 @@ PYBIND11_MODULE(BLENDSPLAT_MODULE, m) {
   py::class_<Kept>(m, "Kept", py::module_local()).def(py::init(&make_kept), py::arg("finals"), py::arg("lasts"), py::arg("states"));
 
   add_surfels(m);
+  add_mesh(m);
   m.def("bin_temporary_size", &bin_temporary_size);
   m.def("state_count", &state_count);
   m.def("project", [](const Scene& s, uintptr_t records, const BinScratch& scratch) { project(s, at<float>(records), scratch); }, release());

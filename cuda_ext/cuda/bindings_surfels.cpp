@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The surfel and mesh operations of the Python module, as in bindings.cpp.
+// The surfel operations of the Python module, as in bindings.cpp.
 #include <pybind11/pybind11.h>
 
 #include "blendsplat/bindings.h"
@@ -38,19 +38,5 @@ void add_surfels(py::module_& m) {
   m.def("surfel_project_backward", [](const Scene& s, uintptr_t rows, uintptr_t means, uintptr_t quats, uintptr_t scales,
                                       uintptr_t opacities, uintptr_t colors) {
     surfel_project_backward(s, at<float>(rows), {at<float>(means), at<float>(quats), at<float>(scales), at<float>(opacities), at<float>(colors)});
-  }, release());
-  m.def("rasterize_mesh", [](int64_t images, int64_t vertices, int64_t faces, int width, int height, float near_plane, int device,
-                             uintptr_t stream, uintptr_t positions, uintptr_t indices, uintptr_t viewmats, uintptr_t Ks, uintptr_t nearest,
-                             uintptr_t face_ids, uintptr_t barycentrics, uintptr_t depth) {
-    Mesh mesh;
-    static_cast<blendsplat::MeshArrays&>(mesh) = {images, vertices, faces, width, height, near_plane, at<float>(positions),
-                                                  at<int32_t>(indices), at<float>(viewmats), at<float>(Ks)};
-    mesh.device = device;
-    mesh.stream = at<CUstream_st>(stream);
-    mesh.nearest = at<unsigned long long>(nearest);
-    mesh.face_ids = at<int32_t>(face_ids);
-    mesh.barycentrics = at<float>(barycentrics);
-    mesh.depth = at<float>(depth);
-    rasterize_mesh(mesh);
   }, release());
 }

@@ -2,7 +2,7 @@
 // Triangles to pixels: a thread per face offers its depth to every pixel it covers, the nearest wins, the lower index where
 // two are equally near; then a thread per pixel asks the winner where it lies. For heads, whose faces are small and many.
 #include "launch.h"
-#include "surfel_operations.h"
+#include "mesh_operations.h"
 
 namespace blendsplat {
 namespace cuda {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA operations on surfels and meshes. Binning of surfels is the Gaussians' (operations.h); their blending keeps two
+// The CUDA operations on surfels. Binning of surfels is the Gaussians' (operations.h); their blending keeps two
 // numbers per pixel and walks back pixel by pixel.
 #pragma once
 
-#include "blendsplat/triangle.h"
 #include "operations.h"
 
 namespace blendsplat {
@@ -35,15 +34,6 @@ void surfel_project(const Scene&, float* surfels, float* records, const BinScrat
 void surfel_forward(const Scene&, const Bins&, const SurfelForward&);
 void surfel_backward(const Scene&, const Bins&, const SurfelBackward&);
 void surfel_project_backward(const Scene&, const float* rows, const GaussianArrays&);
-
-struct Mesh : MeshArrays {
-  int device;
-  cudaStream_t stream;
-  unsigned long long* nearest;                     // scratch [B,H,W]
-  int32_t* face_ids;                               // [B,H,W]
-  float *barycentrics, *depth;                     // [B,H,W,3] [B,H,W]
-};
-void rasterize_mesh(const Mesh&);
 
 }  // namespace cuda
 }  // namespace blendsplat

@@ -8,6 +8,7 @@
 #include "blendsplat/adam.h"
 #include "blendsplat/bind.h"
 #include "blendsplat/image_loss.h"
+#include "blendsplat/playback.h"
 #include "blendsplat/tangent.h"
 
 namespace blendsplat {
@@ -22,6 +23,9 @@ struct Queue {
 void adam(const AdamTensor* tensors, int64_t count, const AdamOptions&, const float* rates, int64_t* steps, const int32_t* skip, const Queue&);
 
 void tangent_frames(const TangentFrames&, const Queue&);
+void pose_triangles(const TangentFrames&, float* triangles, const Queue&);
+void play(const Playback&, const Queue&);
+void tangent_frames_backward(const TangentFrames&, const TangentFramesBackward&, const Queue&);
 
 ImageLossSizes image_loss_sizes(int64_t images, int height, int width);
 void image_loss(const ImageLoss&, double* sums, float* maps, const Queue&);

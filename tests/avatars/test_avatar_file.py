@@ -70,6 +70,30 @@ def test_a_frame_follows_the_formulas_of_the_format(avatar: RGBAvatar, saved: Pa
     np.testing.assert_allclose(gaussians.colors[0].numpy(), rgb, atol=1e-5)
 
 
+def test_half_bases_stay_half_in_file_and_memory(avatar: RGBAvatar, saved: Path, tmp_path: Path) -> None:
+    params, whole = tiny_tracking(tiny_head(), 3).params(), saved.stat().st_size
+    avatar.halve_bases()
+    avatar.save(tmp_path / "half.avatar.npz")
+    assert (tmp_path / "half.avatar.npz").stat().st_size < whole
+    _, arrays = read_avatar(tmp_path / "half.avatar.npz")
+    loaded = load_avatar(tmp_path / "half.avatar.npz")
+    assert isinstance(loaded, RGBAvatar) and loaded.halved
+    for name in ("delta_positions", "delta_quats", "delta_colors"):
+        assert arrays[name].dtype == np.float16 and torch.equal(getattr(loaded, name), getattr(avatar, name))
+    assert arrays["positions"].dtype == np.float32
+    before, after = avatar.drive(params), loaded.drive(params)
+    assert torch.equal(before.colors, after.colors) and torch.equal(before.means, after.means)
+    assert not load_avatar(saved).halved  # an earlier file plays as it always did
+
+
+def test_half_bases_that_are_not_finite_are_refused(avatar: RGBAvatar, saved: Path, tmp_path: Path) -> None:
+    meta, arrays = read_avatar(saved)
+    arrays["delta_colors"] = np.full_like(arrays["delta_colors"], np.inf, dtype=np.float16)
+    write_npz(tmp_path / "bad.avatar.npz", meta, arrays)
+    with pytest.raises(FormatError, match="delta_colors"):
+        load_avatar(tmp_path / "bad.avatar.npz")
+
+
 def test_standardised_features_are_folded_into_the_first_layer(avatar: RGBAvatar, tmp_path: Path) -> None:
     params = tiny_tracking(tiny_head(), 4).params()
     avatar.feature_shift.uniform_(-1, 1)

@@ -7,10 +7,11 @@ import importlib
 
 import pytest
 import torch
-from tests.splatting import test_adam, test_bind_pass, test_image_loss, test_tangent_frames
+from tests.splatting import test_adam, test_bind_pass, test_image_loss, test_playback, test_tangent_frames
+from tests.splatting import test_bind as bind_tests
 from tests.splatting.kernels import EMULATED
 
-from blendsplat.splatting import adam, bind, image_loss, tangent_frames
+from blendsplat.splatting import adam, bind, image_loss, playback, tangent_frames
 from blendsplat.splatting.adam import FusedAdam, adam_reference
 from blendsplat.splatting.bind import BindPass
 from blendsplat.splatting.cuda import CudaLaunch
@@ -35,7 +36,7 @@ class NanWorkspace:
 
 @pytest.fixture(autouse=True, params=[0, -1, 1], ids=["in order", "reversed", "shuffled"])
 def _emulated_kernels(request, monkeypatch):
-    for module in (adam, bind, image_loss, tangent_frames):
+    for module in (adam, bind, image_loss, playback, tangent_frames):
         monkeypatch.setattr(module, "launch_on", lambda device: CudaLaunch(emulated, device))
         monkeypatch.setattr(module, "address", watched_address)
     monkeypatch.setattr(image_loss, "_workspace", lambda device: NanWorkspace())
@@ -61,6 +62,44 @@ def test_bind_without_weights_or_gaussians():
 
 def test_bind_writes_all_its_buffers():
     test_bind_pass.test_buffers_stay_where_they_are_and_every_call_writes_them_anew()
+
+
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, True), (True, True, True)], ids=str)
+def test_gradients_of_the_surface(wanted, monkeypatch):
+    bind_tests.test_each_part_of_the_surface_gets_its_gradient_only_where_it_asks(wanted, monkeypatch)
+
+
+def test_gradients_of_the_surface_equal_the_cpus(monkeypatch):
+    arguments = bind_tests.problem(3, 90, 4)
+    here = bind_tests.results(bind.blend_and_bind, *arguments, torch.float32)
+    monkeypatch.undo()
+    there = bind_tests.results(bind.blend_and_bind, *arguments, torch.float32)
+    for got, want in zip([*here[0], *here[1]], [*there[0], *there[1]], strict=True):
+        torch.testing.assert_close(got, want, atol=1e-5 * float(want.abs().max()), rtol=0)
+
+
+def test_surfaces_that_carry_nothing():
+    bind_tests.test_triangles_and_vertices_that_carry_nothing_get_zeros()
+    bind_tests.test_without_weights_only_the_base_counts()
+    bind_tests.test_no_gaussians()
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize("size", [(1, 1, 1), (5, 300, 3), (4, 33, 20)], ids=str)
+def test_playing(size, half):
+    test_playback.test_equals_the_oracle_of_the_same_numbers(size, half)
+
+
+def test_playing_the_base_and_nothing():
+    test_playback.test_the_base_alone_and_nothing_at_all()
+
+
+@pytest.mark.parametrize("parts", [(True, True), (True, False), (False, True)], ids=["both", "frames", "quats"])
+def test_gradients_of_frames(parts):
+    test_tangent_frames.test_the_gradient_equals_the_references(3, 33, 1e-3, parts)
+    test_tangent_frames.test_the_gradient_equals_the_references(1, 301, 1.0, parts)
+    test_tangent_frames.test_every_formula_of_the_quaternion_passes_its_gradient_on()
+    test_tangent_frames.test_triangles_without_area_have_finite_gradients()
 
 
 @pytest.mark.parametrize("weights", test_image_loss.WEIGHTS, ids=str)
@@ -122,5 +161,6 @@ def test_tangent_frames_of_odd_triangles():
 def test_the_emulated_module_has_the_calls_of_the_cpu_module():
     kernels = importlib.import_module("blendsplat._kernels_cpu")
     names = "adam", "image_loss", "image_loss_sizes", "bind_forward", "bind_backward", "bind_scratch", "tangent_frames"
+    names += ("tangent_frames_backward", "pose_triangles", "play")
     for name in names:
         assert hasattr(kernels, name) and hasattr(emulated, name)

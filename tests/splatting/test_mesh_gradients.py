@@ -8,7 +8,8 @@ import torch
 
 from blendsplat.geometry import vertex_normals
 from blendsplat.splatting import rasterize_mesh
-from blendsplat.splatting.mesh_layers import interpolate, render_mesh, surface_of
+from blendsplat.splatting.mesh_layers import render_mesh
+from blendsplat.splatting.mesh_reference import interpolate, surface_of
 from blendsplat.splatting.silhouettes import antialias, find_neighbours
 
 from .scenes import cameras

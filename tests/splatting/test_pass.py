@@ -51,6 +51,26 @@ def test_equals_the_autograd_function(raster_set):
         assert torch.equal(got, want)
 
 
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("size", [(37, 22), (64, 64), (3, 1)], ids=str)
+def test_pictures_are_the_planes_as_files_hold_them(raster_set, size, background):
+    scene = random_scene(images=3, gaussians=40, width=size[0], height=size[1], seed=62)
+    raster, shown = pass_for(scene), scene.of(None, background)
+    raster.forward(shown)
+    image, alpha, depth = (plane.clone() for plane in (raster.image, raster.alpha, raster.depth))
+    faintest = float(alpha.max()) / 3
+    rgba, metres = raster.pictures(shown, faintest)
+    assert torch.equal(rgba[..., :3], image)
+    assert torch.equal(rgba[..., 3:], torch.ones_like(alpha) if background else alpha)
+    want = torch.where(alpha > faintest, depth / alpha, 0.0)[..., 0]
+    torch.testing.assert_close(metres, want, rtol=1e-6, atol=0)
+    before = rgba.clone()
+    raster.pictures(scene.of([t * 0 if i == 4 else t for i, t in enumerate(scene.gaussians)], background), faintest)
+    assert torch.equal(rgba, before)  # of its own memory
+    with pytest.raises(ValueError, match="no forward pass"):
+        raster.backward(torch.ones_like(raster.image))
+
+
 @pytest.mark.parametrize("shared", [(2,), (3,), (2, 3)])
 @pytest.mark.parametrize("gaussians", [1, 75])
 def test_shared_scales_and_opacities_are_expanded_and_summed(raster_set, shared, gaussians):

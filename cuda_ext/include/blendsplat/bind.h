@@ -26,12 +26,22 @@ struct BoundGaussians {
   Float *scales, *opacities;                           // [N,3] [N]
 };
 
+// Gradients of what carries the Gaussians; null: not asked for. They are gathered, by whoever writes them, from the
+// Gaussians in the order of two lists: those of a triangle, and the corners (3 i + c: corner c of Gaussian i) at a vertex.
+struct BindSurface {
+  float *vertices, *frames, *frame_quats;              // [B,V,3] [B,F,3,3] [B,F,4]; every element is written
+  const int64_t *by_triangle, *triangle_starts;        // [N] [F+1]
+  const int64_t *by_vertex, *vertex_starts;            // [3N] [V+1]
+  float *positions, *quats;                            // [B,N,3] [B,N,4], scratch: blended; needed for the frames
+};
+
 struct BindBackward {
   BoundGaussians<const float> grads;
   BoundGaussians<const float> outputs;                 // of the forward pass: colors, scales, opacities
   float *base[3], *deltas[3], *log_scales, *opacity_logits;  // every element is written; deltas only if K > 0
   float* weights;                                      // [B,K]
   float* scratch;                                      // of bind_scratch's size
+  BindSurface surface;
 };
 
 }  // namespace blendsplat
@@ -89,6 +99,47 @@ BS_FN LocalGaussian<T> carry_back(const TriangleFrame<T>& frame, const T* drawn,
   const T conjugate[4] = {frame.quat[0], zero - frame.quat[1], zero - frame.quat[2], zero - frame.quat[3]};
   multiply_quats(conjugate, grad_quat, local.quat);
   return local;
+}
+
+// What Gaussian `at` (over all images) adds to the gradients of its triangle's frame and rotation. mean = M position + ...
+// and quat = q local, so they are products of the outer gradient with what is blended.
+BS_FN void add_frame_gradient(const float* grad_mean, const float* position, float* sums) {
+  for (int row = 0; row < 3; ++row) {
+    for (int column = 0; column < 3; ++column) sums[3 * row + column] += grad_mean[row] * position[column];
+  }
+}
+
+BS_FN void add_rotation_gradient(const float* grad_quat, const float* local, float* sums) {
+  const float conjugate[4] = {local[0], -local[1], -local[2], -local[3]};
+  float product[4];
+  multiply_quats(grad_quat, conjugate, product);
+  for (int i = 0; i < 4; ++i) sums[i] += product[i];
+}
+
+// The gradients of one triangle's frame in one image.
+BS_FN void gather_triangle(const Bind& bind, const BindBackward& b, int64_t image, int64_t face) {
+  const BindSurface& s = b.surface;
+  float frame[9] = {}, quat[4] = {};
+  for (int64_t entry = s.triangle_starts[face]; entry < s.triangle_starts[face + 1]; ++entry) {
+    const int64_t at = image * bind.gaussians + s.by_triangle[entry];
+    if (s.frames) add_frame_gradient(b.grads.means + at * 3, s.positions + at * 3, frame);
+    if (s.frame_quats) add_rotation_gradient(b.grads.quats + at * 4, s.quats + at * 4, quat);
+  }
+  const int64_t out = image * bind.faces + face;
+  for (int i = 0; s.frames && i < 9; ++i) s.frames[out * 9 + i] = frame[i];
+  for (int i = 0; s.frame_quats && i < 4; ++i) s.frame_quats[out * 4 + i] = quat[i];
+}
+
+// The gradient of one vertex in one image.
+BS_FN void gather_vertex(const Bind& bind, const BindBackward& b, int64_t image, int64_t vertex) {
+  const BindSurface& s = b.surface;
+  float sum[3] = {};
+  for (int64_t entry = s.vertex_starts[vertex]; entry < s.vertex_starts[vertex + 1]; ++entry) {
+    const int64_t corner = s.by_vertex[entry];
+    const float* grad = b.grads.means + (image * bind.gaussians + corner / 3) * 3;
+    for (int i = 0; i < 3; ++i) sum[i] = fma(bind.barycentrics[corner], grad[i], sum[i]);
+  }
+  for (int i = 0; i < 3; ++i) s.vertices[(image * bind.vertex_count + vertex) * 3 + i] = sum[i];
 }
 
 // Gradient of the logit of an opacity.

@@ -11,6 +11,8 @@
 #include "blendsplat/adam.h"
 #include "blendsplat/bind.h"
 #include "blendsplat/image_loss.h"
+#include "blendsplat/playback.h"
+#include "blendsplat/tangent.h"
 
 namespace blendsplat {
 
@@ -36,6 +38,28 @@ template <class Float>
 BoundGaussians<Float> bound_gaussians(const Addresses& a) {
   return {at<Float>(a.at(kBoundMeans)), at<Float>(a.at(kBoundQuats)), at<Float>(a.at(kBoundColors)), at<Float>(a.at(kBoundScales)),
           at<Float>(a.at(kBoundOpacities))};
+}
+
+// The order of the addresses of the gradients to a surface; all empty where none is asked for.
+enum SurfaceSlot {
+  kSurfaceVertices, kSurfaceFrames, kSurfaceQuats, kSurfaceByTriangle, kSurfaceTriangleStarts, kSurfaceByVertex,
+  kSurfaceVertexStarts, kSurfaceLocalPositions, kSurfaceLocalQuats
+};
+
+inline BindSurface bind_surface(const Addresses& a) {
+  if (a.empty()) return {};
+  return {at<float>(a.at(kSurfaceVertices)), at<float>(a.at(kSurfaceFrames)), at<float>(a.at(kSurfaceQuats)),
+          at<const int64_t>(a.at(kSurfaceByTriangle)), at<const int64_t>(a.at(kSurfaceTriangleStarts)),
+          at<const int64_t>(a.at(kSurfaceByVertex)), at<const int64_t>(a.at(kSurfaceVertexStarts)),
+          at<float>(a.at(kSurfaceLocalPositions)), at<float>(a.at(kSurfaceLocalQuats))};
+}
+
+// The order of the addresses of tangent_frames_backward.
+enum FramesBackwardSlot { kBackFrames, kBackQuats, kBackByVertex, kBackVertexStarts, kBackScratch, kBackVertices };
+
+inline TangentFramesBackward tangent_frames_backward(const Addresses& a) {
+  return {at<const float>(a.at(kBackFrames)), at<const float>(a.at(kBackQuats)), at<const int64_t>(a.at(kBackByVertex)),
+          at<const int64_t>(a.at(kBackVertexStarts)), at<float>(a.at(kBackScratch)), at<float>(a.at(kBackVertices))};
 }
 
 // The order of the addresses of what is blended, in Bind::base and Bind::deltas; their widths are kWidths.
@@ -78,10 +102,11 @@ inline void add_bind(pybind11::module_& m) {
            py::arg("barycentrics"));
   py::class_<BindBackward>(m, "BindBackward", py::module_local())
       .def(py::init([](const Addresses& grads, const Addresses& outputs, BasisAddresses base, BasisAddresses deltas,
-                       uintptr_t log_scales, uintptr_t opacity_logits, uintptr_t weights, uintptr_t scratch) {
+                       uintptr_t log_scales, uintptr_t opacity_logits, uintptr_t weights, uintptr_t scratch,
+                       const Addresses& surface) {
              BindBackward b = {bound_gaussians<const float>(grads), bound_gaussians<const float>(outputs), {}, {},
                                at<float>(log_scales), at<float>(opacity_logits), at<float>(weights),
-                               at<float>(scratch)};
+                               at<float>(scratch), bind_surface(surface)};
              for (int i = 0; i < kBasisCount; ++i) {
                b.base[i] = at<float>(base[i]);
                b.deltas[i] = at<float>(deltas[i]);
@@ -89,7 +114,18 @@ inline void add_bind(pybind11::module_& m) {
              return b;
            }),
            py::arg("grads"), py::arg("outputs"), py::arg("base"), py::arg("deltas"), py::arg("log_scales"), py::arg("opacity_logits"),
-           py::arg("weights"), py::arg("scratch"));
+           py::arg("weights"), py::arg("scratch"), py::arg("surface"));
+}
+
+// The order of the addresses of a Playback.
+enum PlaybackSlot {
+  kPlayBase, kPlayBases, kPlayWeights, kPlayTriangle, kPlayBarycentrics, kPlayTriangles, kPlayMeans, kPlayQuats, kPlayColors
+};
+
+inline Playback make_playback(int64_t images, int64_t gaussians, int64_t blendshapes, int64_t faces, bool half, const Addresses& a) {
+  return {images, gaussians, blendshapes, faces, at<float>(a.at(kPlayBase)), at<void>(a.at(kPlayBases)), half,
+          at<float>(a.at(kPlayWeights)), at<const int32_t>(a.at(kPlayTriangle)), at<float>(a.at(kPlayBarycentrics)),
+          at<float>(a.at(kPlayTriangles)), at<float>(a.at(kPlayMeans)), at<float>(a.at(kPlayQuats)), at<float>(a.at(kPlayColors))};
 }
 
 inline void add_image_loss(pybind11::module_& m) {

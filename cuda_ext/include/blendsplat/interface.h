@@ -5,6 +5,6 @@
 
 namespace blendsplat {
 
-constexpr int kInterface = 4;
+constexpr int kInterface = 6;
 
 }  // namespace blendsplat

@@ -58,14 +58,32 @@ BS_FN double edge_function(const Corner& a, const Corner& b, double x, double y)
   return (b.x - a.x) * (y - a.y) - (b.y - a.y) * (x - a.x);
 }
 
-// First pixel of [0, size) whose centre is not before `low`, and last whose centre is not behind `high`.
+// First pixel of [0, size) whose centre is not before `low`, and last whose centre is not behind `high`. Whole numbers are
+// cut off by hand, and the least of three chosen: without SSE4 the library's functions are calls.
 BS_FN int first_pixel(double low, int size) {
   const double centre = low - 0.5;
-  return centre <= 0.0 ? 0 : centre >= size ? size : static_cast<int>(ceil(centre));
+  if (centre <= 0.0) return 0;
+  if (centre >= size) return size;
+  const int whole = static_cast<int>(centre);
+  return whole < centre ? whole + 1 : whole;
 }
 BS_FN int last_pixel(double high, int size) {
   const double centre = high - 0.5;
-  return centre < 0.0 ? -1 : centre >= size - 1 ? size - 1 : static_cast<int>(floor(centre));
+  return centre < 0.0 ? -1 : centre >= size - 1 ? size - 1 : static_cast<int>(centre);
+}
+BS_FN double least(double a, double b) { return a < b ? a : b; }
+BS_FN double greatest(double a, double b) { return a > b ? a : b; }
+
+// The area of a triangle whose corners are known, and its pixels; false where it has no area.
+BS_FN bool finish_triangle(Triangle& t, int width, int height) {
+  const Corner* c = t.corners;
+  t.area = edge_function(c[0], c[1], c[2].x, c[2].y);
+  if (!(fabs(t.area) > 1e-12)) return false;
+  t.left = first_pixel(least(c[0].x, least(c[1].x, c[2].x)), width);
+  t.right = last_pixel(greatest(c[0].x, greatest(c[1].x, c[2].x)), width);
+  t.top = first_pixel(least(c[0].y, least(c[1].y, c[2].y)), height);
+  t.bottom = last_pixel(greatest(c[0].y, greatest(c[1].y, c[2].y)), height);
+  return true;
 }
 
 // False for a face that is not drawn: a corner before the near plane or not finite, or no area.
@@ -73,26 +91,22 @@ BS_FN bool make_triangle(const MeshArrays& mesh, int64_t image, int64_t face, Tr
   for (int i = 0; i < 3; ++i) {
     if (!project_corner(mesh, image, mesh.indices[face * 3 + i], t.corners[i])) return false;
   }
-  const Corner* c = t.corners;
-  t.area = edge_function(c[0], c[1], c[2].x, c[2].y);
-  if (!(fabs(t.area) > 1e-12)) return false;
-  t.left = first_pixel(fmin(c[0].x, fmin(c[1].x, c[2].x)), mesh.width);
-  t.right = last_pixel(fmax(c[0].x, fmax(c[1].x, c[2].x)), mesh.width);
-  t.top = first_pixel(fmin(c[0].y, fmin(c[1].y, c[2].y)), mesh.height);
-  t.bottom = last_pixel(fmax(c[0].y, fmax(c[1].y, c[2].y)), mesh.height);
-  return true;
+  return finish_triangle(t, mesh.width, mesh.height);
 }
 
-// False where the pixel's centre lies outside. Both sides of a face are drawn.
+// False where the pixel's centre lies outside. Both sides of a face are drawn. The corners' shares of the area, each over its
+// corner's z, are to their sum as the barycentrics are to 1: one division is enough.
 BS_FN bool meet_triangle(const Triangle& t, int column, int row, TriangleHit& hit) {
   const double x = column + 0.5, y = row + 0.5;
   const Corner* c = t.corners;
-  const double screen[3] = {edge_function(c[1], c[2], x, y) / t.area, edge_function(c[2], c[0], x, y) / t.area,
-                            edge_function(c[0], c[1], x, y) / t.area};
-  if (screen[0] < 0 || screen[1] < 0 || screen[2] < 0) return false;
-  const double inverse_z = screen[0] * c[0].inverse_z + screen[1] * c[1].inverse_z + screen[2] * c[2].inverse_z;
-  hit.depth = static_cast<float>(1.0 / inverse_z);
-  for (int i = 0; i < 3; ++i) hit.barycentrics[i] = static_cast<float>(screen[i] * c[i].inverse_z * hit.depth);
+  double parts[3] = {edge_function(c[1], c[2], x, y), edge_function(c[2], c[0], x, y), edge_function(c[0], c[1], x, y)};
+  // One branch instead of three that nothing predicts.
+  const double inside = t.area > 0 ? least(parts[0], least(parts[1], parts[2])) : -greatest(parts[0], greatest(parts[1], parts[2]));
+  if (inside < 0) return false;
+  for (int i = 0; i < 3; ++i) parts[i] *= c[i].inverse_z;
+  const double inverse_sum = 1.0 / (parts[0] + parts[1] + parts[2]);
+  hit.depth = static_cast<float>(t.area * inverse_sum);
+  for (int i = 0; i < 3; ++i) hit.barycentrics[i] = static_cast<float>(parts[i] * inverse_sum);
   return true;
 }
 

@@ -63,7 +63,11 @@ class Avatar(ABC):
         """The avatar's own head in the pose and expression of ``params`` [B,V,3]; their shape is not used, so another
         person's performance moves this person's face."""
         self.check(params)
-        return self.head(replace(params, shape=params.expression.new_zeros(1, 0)))
+        return self.head(self.of_own(params))
+
+    def of_own(self, params: HeadParams) -> HeadParams:
+        """The parameters without a shape: the avatar's head has its own."""
+        return replace(params, shape=params.expression.new_zeros(1, 0))
 
     def check(self, params: HeadParams) -> None:
         """Raise InputError when ``params`` are of another head."""

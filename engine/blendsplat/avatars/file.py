@@ -37,6 +37,7 @@ CAMERA_SHAPES: dict[str, Shape] = {"camera.K": (3, 3), "camera.viewmat": (4, 4),
 _SHAPES = RIG_SHAPES | CARRIER_SHAPES | CAMERA_SHAPES
 # Where the avatar's own clip held the head; files of version 1 do not say.
 _OPTIONAL: dict[str, Shape] = {"neutral_translation": (3,), "neutral_rotation": (3, 3)}
+_HALVES = ("delta_positions", "delta_quats", "delta_colors")  # may be float16, and then stay so
 _INDICES = {"rig.faces": "V", "rig.uv_faces": "T", "triangle": "F"}
 _LARGEST = np.finfo(np.float32).max
 _HEADER = (
@@ -109,12 +110,15 @@ def _integers(schema: FileSchema) -> tuple[str, ...]:
 
 
 def _typed(schema: FileSchema, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every array as the format has it: int32 or float32, in C-order and the machine's byte order."""
+    """Every array as the format has it: int32, float32 or float16, in C-order and the machine's byte order."""
     integers = _integers(schema)
-    return {
-        name: np.ascontiguousarray(array, np.int32 if name in integers else np.float32)
-        for name, array in arrays.items()
-    }
+
+    def kind(name: str, array: np.ndarray) -> type[np.generic]:
+        if name in integers:
+            return np.int32
+        return np.float16 if name in _HALVES and array.dtype == np.float16 else np.float32
+
+    return {name: np.ascontiguousarray(array, kind(name, array)) for name, array in arrays.items()}
 
 
 def _check(path: Path, schema: FileSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:

@@ -17,7 +17,8 @@ from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.protocols import RasterPass
 from blendsplat.splatting.scene import Cameras, Scene
 
-_FRAMES_A_BATCH = 8  # the blendshapes are read from memory once per batch
+_FRAMES_A_BATCH, _FRAMES_ON_A_CPU = 8, 2  # drawn at once; a processor's cache should hold them
+_BATCHES_BLENDED = 5  # at once: the blendshapes of so many are read from memory once
 _PIXELS_A_BATCH = 2**21
 _FAINTEST = 1e-4  # alpha below which a pixel has no depth
 
@@ -66,21 +67,36 @@ def render_performance(
     K = torch.as_tensor(performance.K, dtype=torch.float32, device=device)
     K = fitted_intrinsics(K, (performance.width, performance.height), (width, height))
     viewmat = torch.as_tensor(performance.viewmat, dtype=torch.float32, device=device)
-    batch = max(1, min(_FRAMES_A_BATCH, frames, _PIXELS_A_BATCH // (width * height)))
+    most = _FRAMES_ON_A_CPU if torch.device(device).type == "cpu" else _FRAMES_A_BATCH
+    batch = _batch_of(frames, min(most, _PIXELS_A_BATCH // (width * height)))
     cameras = Cameras(viewmat.expand(batch, 4, 4).contiguous(), K.expand(batch, 3, 3).contiguous(), width, height)
     behind = None
     if background is not None:
         behind = torch.as_tensor(background, dtype=torch.float32, device=device).expand(batch, 3).contiguous()
-    animation = avatar.animation(batch, bounded=not own)
+    blended = batch * _batch_of(-(-frames // batch), _BATCHES_BLENDED)
+    animation = avatar.animation(blended, bounded=not own)
     raster = make_pass(batch, avatar.gaussian_count, width, height, viewmat.device)
     for start in range(0, frames, batch):
-        shown = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last is padded
-        scene = Scene(animation(params[shown]), cameras, behind)
-        raster.forward(scene)
+        place = start % blended
+        if place == 0:
+            shown = torch.arange(start, start + blended, device=viewmat.device)
+            gaussians = animation(params[shown.clamp_max(frames - 1)])  # the last is padded
+        scene = Scene(_rows_of(gaussians, slice(place, place + batch)), cameras, behind)
+        rgba, metres = raster.pictures(scene, _FAINTEST)
         while _lost_some(raster):
-            raster.forward(scene)
+            rgba, metres = raster.pictures(scene, _FAINTEST)
         for frame in range(min(batch, frames - start)):
-            yield _rgba(raster, frame, behind is not None), _depth(raster, frame)
+            yield rgba[frame].cpu().numpy(), metres[frame].cpu().numpy()
+
+
+def _rows_of(gaussians: Gaussians, rows: slice) -> Gaussians:
+    """Those of some frames; what has one row holds for all."""
+    return Gaussians(*(part if len(part) == 1 else part[rows] for part in gaussians.tensors()))
+
+
+def _batch_of(frames: int, most: int) -> int:
+    """Frames at once, at most ``most``, so that the last batch, which is filled up, is nearly full."""
+    return max(1, -(-frames // max(1, -(-frames // max(1, most)))))
 
 
 def _lost_some(raster: RasterPass) -> bool:
@@ -88,19 +104,3 @@ def _lost_some(raster: RasterPass) -> bool:
     if raster.image.is_cuda:
         torch.cuda.synchronize(raster.image.device)
     return raster.overflowed()
-
-
-def _rgba(raster: RasterPass, frame: int, opaque: bool) -> np.ndarray:
-    """[H,W,4] on the host, of its own memory."""
-    image, alpha = raster.image[frame], raster.alpha[frame, ..., 0]
-    rgba: Tensor = image.new_empty(*alpha.shape, 4)
-    for place, plane in enumerate((*image.unbind(-1), 1.0 if opaque else alpha)):
-        rgba[..., place] = plane  # a plane at a time: a quarter of the time of torch.cat, which copies pixel by pixel
-    return rgba.cpu().numpy()
-
-
-def _depth(raster: RasterPass, frame: int) -> np.ndarray:
-    """[H,W] metres along the camera's axis, the mean over what a pixel shows; of its own memory."""
-    alpha = raster.alpha[frame, ..., 0]
-    depth = raster.depth[frame, ..., 0] / alpha.clamp_min(_FAINTEST)
-    return depth.masked_fill_(alpha <= _FAINTEST, 0).cpu().numpy()

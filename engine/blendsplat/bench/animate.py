@@ -9,10 +9,12 @@ import torch
 
 from blendsplat.avatars.rendering import render_gaussians, render_performance
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
+from blendsplat.bench.bind import play_calls
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.subject import real_avatar
 from blendsplat.heads.model import HeadParams
+from blendsplat.heads.posing import Posing
 
 PAPER_FPS = 398.0  # RGBAvatar, RTX 3090, section 4
 TARGET_FPS = {"cpu": 40.0, "cuda": 1500.0}  # on two cores; on an H200-class GPU
@@ -51,14 +53,16 @@ def animate(plan: Plan) -> list[Table]:
 def _parts(avatar: RGBAvatar, params: HeadParams) -> dict[str, Callable[[], object]]:
     """Each part of one frame on what the part before it made."""
     with torch.no_grad():
-        vertices = avatar.vertices(params)
-        surface, weights = avatar.surface(vertices), avatar.weights(params)
-        gaussians, camera = avatar.bound_gaussians(weights, surface), avatar.camera
+        vertices, weights, camera = avatar.vertices(params), avatar.weights(params), avatar.camera
+        gaussians = avatar.gaussians(weights, vertices)
+        view = camera.viewmat, camera.K, camera.width, camera.height
+        head, own = (Posing(avatar.head) if Posing.suits(avatar.head) else avatar.vertices), avatar.of_own(params)
+        pose, bind = play_calls(avatar, weights, vertices)
     parts: dict[str, Callable[[], object]] = {
-        "head model": lambda: avatar.vertices(params),
-        "triangle frames": lambda: avatar.surface(vertices),
+        "head model": lambda: head(own),
         "features and MLP": lambda: avatar.weights(params),
-        "blendshapes and binding": lambda: avatar.bound_gaussians(weights, surface),
-        "rasterizer": lambda: render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height),
+        "triangle frames": pose,
+        "blendshapes and binding": bind,
+        "rasterizer": lambda: render_gaussians(gaussians, *view),
     }
     return {name: torch.no_grad()(part) for name, part in parts.items()}

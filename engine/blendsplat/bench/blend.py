@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from blendsplat.bench import floors
-from blendsplat.bench.bind import bind_calls
+from blendsplat.bench.bind import bind_calls, halved_copy, play_calls
 from blendsplat.bench.plan import Plan
 from blendsplat.bench.report import Row, Table, row
 from blendsplat.bench.subject import BATCH, FRAMES, new_trainer
@@ -18,7 +18,8 @@ Call = Callable[[], object]
 
 NOTE = (
     "Milliseconds an image: base + K blendshapes of every Gaussian, carried by its triangle (positions, quaternions, "
-    "colours). Floor: every basis read once for the batch, every gradient written once."
+    "colours). Floor: every basis read once for the batch, every gradient written once. Playing: without gradients, "
+    "bases in half precision (two bytes in its floor, too)."
 )
 
 
@@ -26,13 +27,15 @@ def blend(plan: Plan) -> list[Table]:
     """Forward and forward + backward for batches of 1 and 10."""
     trainer = new_trainer(plan)
     avatar = trainer.avatar
+    finished = halved_copy(avatar)
     rows: list[Row] = []
     batches = [plan.batch] if plan.batch else [1, BATCH]
     for batch in batches:
         frames = [frame % FRAMES for frame in range(batch)]
         indices = torch.tensor(frames, device=plan.device)
         with torch.no_grad():
-            surface = avatar.surface(avatar.vertices(trainer.data.params[indices]))
+            vertices = avatar.vertices(trainer.data.params[indices])
+            surface = avatar.surface(vertices)
             weights = avatar.weights_of(trainer.features[indices])
         forward, backward = bind_calls(avatar, weights, surface)
 
@@ -41,7 +44,8 @@ def blend(plan: Plan) -> list[Table]:
             backward()
 
         runs: dict[str, Call] = {
-            "forward": graphed(forward, plan.device), "forward + backward": graphed(both, plan.device)
+            "playing": graphed(play_calls(finished, weights, vertices)[1], plan.device),
+            "forward": graphed(forward, plan.device), "forward + backward": graphed(both, plan.device),
         }  # fmt: skip
         rows += _rows(plan, runs, batch, avatar.gaussian_count, avatar.blendshape_count, 1 / len(batches))
     return [Table("blend", "Blendshapes and binding", NOTE, rows)]
@@ -54,7 +58,8 @@ def _rows(plan: Plan, runs: dict[str, Call], batch: int, gaussians: int, blendsh
         ceilings = plan.ceilings(threads)
         least = floors.blend_forward(gaussians, blendshapes, batch, ceilings) / batch
         back = floors.blend_backward(gaussians, blendshapes, batch, ceilings) / batch
-        for name, floor in zip(runs, (least, least + back), strict=True):
+        play = floors.play(gaussians, blendshapes, batch, ceilings) / batch
+        for name, floor in zip(runs, (play, least, least + back), strict=True):
             title = f"{gaussians:,}, K = {blendshapes}, batch {batch}: {name}"
             rows.append(row(title, threads, timings[name, threads].per(batch), floor_ms=floor))
     return rows

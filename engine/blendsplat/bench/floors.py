@@ -40,6 +40,13 @@ def blend_forward(gaussians: int, blendshapes: int, images: int, ceilings: Ceili
     )
 
 
+def play(gaussians: int, blendshapes: int, images: int, ceilings: Ceilings) -> float:
+    """As blend_forward, with bases in half precision."""
+    products = gaussians * blendshapes * images * (BASIS // FLOAT)
+    moved = BASIS * gaussians * (1 + blendshapes / 2) + BASIS * gaussians * images
+    return _longer(products / ceilings.multiply_adds, moved, ceilings)
+
+
 def blend_backward(gaussians: int, blendshapes: int, images: int, ceilings: Ceilings) -> float:
     """Gradients of every image to those of base, bases and weights: the bases are read and their gradients written."""
     products = 2 * gaussians * blendshapes * images * (BASIS // FLOAT)

@@ -149,9 +149,20 @@ class HeadModel:
         template = self.template if vertex_offsets is None else self.template + vertex_offsets
         shaped = _blend(params.shape, self.shape_directions) + _blend(params.expression, self.expression_directions)
         shaped = shaped + _blend(params.eyelids, self.eyelid_directions) + template
+        skinning, feature, transforms = self.skinning(params)
+        shaped = shaped + _blend(feature, self.pose_directions)
+        per_vertex = (self.skin_weights @ skinning[:, :, :3].reshape(batch, 5, 12)).reshape(batch, -1, 3, 4)
+        vertices = (per_vertex[..., :3] @ shaped.expand(batch, -1, -1)[..., None])[..., 0] + per_vertex[..., 3]
+        moved = transforms.clone()
+        moved[:, :, :3, 3] = moved[:, :, :3, 3] + params.translation[:, None]
+        return vertices + params.translation[:, None], moved
+
+    def skinning(self, params: HeadParams) -> tuple[Tensor, Tensor, Tensor]:
+        """What poses the shaped head: transforms [B,5,4,4] from the joints at rest, the pose correctives' coefficients
+        [B,36], and the joints' own transforms [B,5,4,4]; all before the translation."""
+        batch = params.batch
         joints = self.joints + _blend(params.shape, self.joint_shape_directions)
         joints = joints + _blend(params.expression, self.joint_expression_directions)
-
         poses = torch.cat(
             [
                 pose.reshape(pose.shape[0], -1, 3).expand(batch, -1, 3)
@@ -162,17 +173,11 @@ class HeadModel:
         rotations = rotvec_to_matrix(poses)  # [B,5,3,3]
         identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         feature = (rotations[:, 1:] - identity).reshape(batch, -1)
-        shaped = shaped + _blend(feature, self.pose_directions)
-
         transforms = joint_transforms(rotations, joints.expand(batch, -1, -1))
         joints_h = torch.cat([joints, joints.new_zeros(*joints.shape[:2], 1)], -1).expand(batch, -1, -1)
         skinning = transforms.clone()
         skinning[..., 3] = skinning[..., 3] - (transforms @ joints_h[..., None])[..., 0]
-        per_vertex = (self.skin_weights @ skinning[:, :, :3].reshape(batch, 5, 12)).reshape(batch, -1, 3, 4)
-        vertices = (per_vertex[..., :3] @ shaped.expand(batch, -1, -1)[..., None])[..., 0] + per_vertex[..., 3]
-        moved = transforms.clone()
-        moved[:, :, :3, 3] = moved[:, :, :3, 3] + params.translation[:, None]
-        return vertices + params.translation[:, None], moved
+        return skinning, feature, transforms
 
     def landmarks_of(self, vertices: Tensor) -> Tensor:
         """The embedded landmarks [B,478,3] on given vertices [B,V,3]."""

@@ -7,6 +7,7 @@ oracle of both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from blendsplat.geometry import quat_multiply
 from blendsplat.splatting.buffers import address
+from blendsplat.splatting.grouping import groups_of
 from blendsplat.splatting.launch import check_buffer, launch_on
 from blendsplat.splatting.protocols import Launch
 from blendsplat.splatting.scene import Gaussians, Gradients
@@ -25,7 +27,7 @@ _WIDTHS = (3, 4, 3)  # floats of a position, a quaternion, a colour
 
 @dataclass(frozen=True)
 class Carrier:
-    """What carries N Gaussians in B frames: float32 surfaces (no gradient flows to them) and int64 bindings."""
+    """What carries N Gaussians in B frames: float32 surfaces and int64 bindings."""
 
     vertices: Tensor  # [B,V,3]
     frames: Tensor  # [B,F,3,3], columns t b n
@@ -106,7 +108,7 @@ class BindPass:
             _bound_addresses(grads), self._outputs(),
             _addresses(by["positions"], by["quats"], by["colors"]),
             _addresses(by["delta_positions"], by["delta_quats"], by["delta_colors"]),
-            *_addresses(by["log_scales"], by["opacity_logits"], self._weight_grads, self._scratch),
+            *_addresses(by["log_scales"], by["opacity_logits"], self._weight_grads, self._scratch), [],
         )  # fmt: skip
         self._launch.kernels.bind_backward(self._view, arguments, *self._launch.queue)
 
@@ -193,13 +195,13 @@ def blend_and_bind(
 
     base: positions [N,3], quats [N,4] wxyz, SH-DC colour features [N,3]; deltas: the same with a leading K; weights
     [B,K] or None for the base alone. Returns means [B,N,3], quats [B,N,4] (not normalised), colors [B,N,3] (rgb >= 0).
-    Gradients flow to base, deltas and weights.
+    Gradients flow to base, deltas, weights and the carrier's surfaces, to each only where it asks for one.
     """
-    tensors = (*base, *deltas, carrier.vertices, carrier.frames, carrier.frame_quats)
-    carried = any(t.requires_grad for t in (carrier.vertices, carrier.frames, carrier.frame_quats))
-    if carried or any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
+    surface = (carrier.vertices, carrier.frames, carrier.frame_quats)
+    tensors = (*base, *deltas, *surface)
+    if any(t.device.type not in ("cpu", "cuda") or t.dtype != torch.float32 for t in tensors):
         return blend_and_bind_reference(base, deltas, weights, carrier)
-    result: tuple[Tensor, Tensor, Tensor] = _BlendAndBind.apply(*base, *deltas, weights, carrier)
+    result: tuple[Tensor, Tensor, Tensor] = _BlendAndBind.apply(*base, *deltas, weights, *surface, carrier)
     return result
 
 
@@ -224,9 +226,11 @@ def blend_and_bind_reference(
 
 
 class _BlendAndBind(torch.autograd.Function):
+    """Arguments: base, deltas (3 each), weights, vertices, frames, frame_quats, and the carrier that these are of."""
+
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        tensors, weights, carrier = [t.contiguous() for t in arguments[:6]], arguments[6], _contiguous(arguments[7])
+        tensors, weights, carrier = [t.contiguous() for t in arguments[:6]], arguments[6], _contiguous(arguments[10])
         weights = None if weights is None else weights.contiguous()
         images, count = carrier.vertices.shape[0], tensors[0].shape[0]
         _check_carrier(carrier, images, count, tensors[0].device, known=False)
@@ -249,12 +253,33 @@ class _BlendAndBind(torch.autograd.Function):
         out = [torch.empty_like(t) for t in tensors[: 6 if blended else 3]]
         grad_weights = None if weights is None else torch.empty_like(weights)
         scratch = colors.new_empty(launch.kernels.bind_scratch(images, count, weights.shape[1] if blended else 0))
+        surface = _SurfaceGradients(ctx.carrier, images, count, ctx.needs_input_grad[7:10])
         arguments = launch.kernels.BindBackward(
             _addresses(*grads, None, None), _addresses(None, None, colors, None, None), _addresses(*out[:3]),
-            _addresses(*out[3:]) or [0, 0, 0], 0, 0, address(grad_weights), address(scratch),
+            _addresses(*out[3:]) or [0, 0, 0], 0, 0, address(grad_weights), address(scratch), surface.addresses(),
         )  # fmt: skip
         launch.kernels.bind_backward(ctx.view, arguments, *launch.queue)
-        return *out, *([None] * (6 - len(out))), grad_weights, None
+        return *out, *([None] * (6 - len(out))), grad_weights, *surface.grads, None
+
+
+class _SurfaceGradients:
+    """Buffers for the gradients of a carrier's vertices, frames and frame_quats, of those that are wanted."""
+
+    def __init__(self, carrier: Carrier, images: int, count: int, wanted: Sequence[bool]) -> None:
+        surface = (carrier.vertices, carrier.frames, carrier.frame_quats)
+        self.grads = tuple(torch.empty_like(t) if want else None for t, want in zip(surface, wanted, strict=True))
+        self._buffers: tuple[Tensor | None, ...] = ()
+        if not any(wanted):
+            return
+        by_triangle = groups_of(carrier.triangle, carrier.frames.shape[1])
+        by_vertex = groups_of(carrier.corners, carrier.vertices.shape[1])
+        # The frames' gradients need what was blended, which the backward pass leaves here on its way.
+        local = [carrier.vertices.new_empty(images, count, width) if any(wanted[1:]) else None for width in (3, 4)]
+        self._buffers = (*by_triangle, *by_vertex, *local)
+
+    def addresses(self) -> list[int]:
+        """In the kernels' order (SurfaceSlot in cuda_ext/include/blendsplat/bindings.h)."""
+        return _addresses(*self.grads, *self._buffers) if self._buffers else []
 
 
 def _without_activations(tensors: list[Tensor]) -> BindParameters:

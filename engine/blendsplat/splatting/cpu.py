@@ -17,6 +17,7 @@ from torch import Tensor
 from blendsplat.splatting.buffers import (
     Bins,
     BufferProvider,
+    FreshBuffers,
     Workspace,
     address,
     check_entries,
@@ -200,6 +201,16 @@ class CpuBackend:
         )  # fmt: skip
         return out, None if background is None else background.sum(0)
 
+    def pictures(self, scene: Scene, bins: Bins, buffers: BufferProvider, faintest: float) -> tuple[Tensor, Tensor]:
+        size, fresh = (scene.images, scene.height, scene.width), FreshBuffers("cpu")
+        rgba = fresh.take("pictures", (*size, 4), torch.float32)
+        metres = fresh.take("pictures' depth", size, torch.float32)
+        self.kernels.blend_pictures(
+            self.view(scene), address(bins.records), address(bins.offsets), address(bins.entries),
+            address(scene.backgrounds), address(rgba), address(metres), faintest,
+        )  # fmt: skip
+        return rgba, metres
+
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         parts = self.parts(scene.images)
         bands = self.workspace.take("bands", (scene.images, self._tile_rows(scene)), torch.int32)
@@ -216,9 +227,11 @@ class CpuBackend:
         images = vertices.shape[0]
         face_ids = torch.empty(images, height, width, dtype=torch.int32)
         barycentrics, depth = torch.empty(images, height, width, 3), torch.empty(images, height, width)
+        corners = self.workspace.take("mesh_corners", (images, vertices.shape[1], 3), torch.float64)
+        rows = self.workspace.take("mesh_rows", (images, faces.shape[0], 2), torch.int32)
         self.kernels.rasterize_mesh(
             images, vertices.shape[1], faces.shape[0], width, height, near_plane, torch.get_num_threads(),
-            address(vertices), address(faces), address(viewmats), address(Ks),
+            address(vertices), address(faces), address(viewmats), address(Ks), address(corners), address(rows),
             address(face_ids), address(barycentrics), address(depth),
         )  # fmt: skip
         return face_ids, barycentrics, depth

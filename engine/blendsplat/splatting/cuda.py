@@ -26,6 +26,7 @@ from blendsplat.splatting.buffers import (
 )
 from blendsplat.splatting.interface import check_interface
 from blendsplat.splatting.passes import BufferedPass
+from blendsplat.splatting.pictures import pictures_of
 from blendsplat.splatting.scene import Gradients, PlaneGradients, Scene
 
 Project = Callable[[Any, int, Any], None]  # kernels.project, or another that fills the same buffers
@@ -166,6 +167,10 @@ class CudaBackend:
             address(image), address(alpha), address(depth), self._kept(bins),
         )  # fmt: skip
         return image, alpha, depth
+
+    def pictures(self, scene: Scene, bins: Bins, buffers: BufferProvider, faintest: float) -> tuple[Tensor, Tensor]:
+        planes = self.blend_forward(scene, bins, buffers, keep_for_backward=False)
+        return pictures_of(*planes, scene.backgrounds is not None, faintest)
 
     def _kept(self, bins: Bins) -> Any:
         return self.kernels.Kept(*(address(t) for t in bins.kept or (None, None, None)))

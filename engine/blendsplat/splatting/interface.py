@@ -7,7 +7,7 @@ from types import ModuleType
 
 from blendsplat.errors import BlendsplatError
 
-KERNEL_INTERFACE = 4  # as in cuda_ext/include/blendsplat/interface.h
+KERNEL_INTERFACE = 6  # as in cuda_ext/include/blendsplat/interface.h
 
 
 def check_interface(kernels: ModuleType) -> None:

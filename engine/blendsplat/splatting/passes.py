@@ -41,6 +41,11 @@ class BufferedPass:
         self._backend.blend_forward(scene, bins, self._buffers, keep_for_backward=True)
         self._drawn = (scene, bins)
 
+    @torch.no_grad()
+    def pictures(self, scene: Scene, faintest: float) -> tuple[Tensor, Tensor]:
+        scene = self._checked(scene)
+        return self._backend.pictures(scene, self._bin(scene), self._buffers, faintest)
+
     def _checked(self, scene: Scene) -> Scene:
         self._drawn = None  # the buffers are about to change; a call that fails leaves nothing to go back through
         width, height = self._size

@@ -56,6 +56,10 @@ class RasterPass(Protocol):
         scene of another size than the pass's.
         """
 
+    def pictures(self, scene: Scene, faintest: float) -> tuple[Tensor, Tensor]:
+        """Instead of ``forward``, what a file holds, of its own memory: premultiplied RGBA [B,H,W,4], alpha 1 where the
+        scene has backgrounds, and metres [B,H,W], 0 where alpha is at most ``faintest``. No backward follows it."""
+
     def backward(
         self, grad_image: Tensor | None, grad_alpha: Tensor | None = None, grad_depth: Tensor | None = None
     ) -> None:
@@ -98,6 +102,9 @@ class Backend(Rasterizer, Protocol):
 
     def pixel_weights(self, scene: Scene, bins: Bins, targets: Tensor, mask: Tensor, threshold: float) -> Tensor:
         """[N,4]: gaussian_pixel_weights' weight and weighted rgb, summed over the images."""
+
+    def pictures(self, scene: Scene, bins: Bins, buffers: BufferProvider, faintest: float) -> tuple[Tensor, Tensor]:
+        """As RasterPass.pictures; the planes may be left in ``buffers``."""
 
     def rasterize_mesh(
         self, vertices: Tensor, faces: Tensor, viewmats: Tensor, Ks: Tensor, width: int, height: int, near_plane: float

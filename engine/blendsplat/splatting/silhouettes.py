@@ -34,8 +34,8 @@ def antialias(
 
     face_ids [B,H,W] and depth [B,H,W,1] as drawn; vertices [B,V,3]; faces [F,3] int64; neighbours:
     find_neighbours(faces) where the caller keeps it. An edge is a silhouette when no face lies beyond it on the screen.
-    From the face that a pixel shows the walk goes from face to face towards the other pixel until it meets one, so
-    faces may be smaller than pixels. Gradients reach planes and vertices.
+    From the face that a pixel shows the walk goes from face to face towards the other pixel until it meets one, or the
+    face that is shown there, so faces may be smaller than pixels. Gradients reach planes and vertices.
     """
     if neighbours is None:
         neighbours = find_neighbours(faces)
@@ -49,8 +49,8 @@ def antialias(
     # before it leaves part of the near pixel to what is behind.
     reach = t - 0.5
     difference = flat[near] - flat[far]
-    onto_far = reach.clamp_min(0)[:, None] * difference
-    off_near = reach.clamp_max(0)[:, None] * difference
+    onto_far = torch.where(reach >= 0, reach, 0)[:, None] * difference
+    off_near = torch.where(reach < 0, reach, 0)[:, None] * difference
     mixed = flat.index_add(0, far, onto_far).index_add(0, near, off_near)
     return mixed.reshape(planes.shape)
 
@@ -89,6 +89,7 @@ class _Pairs(NamedTuple):
     near: Tensor  # [P] index of the pixel whose face is nearer, over all images
     far: Tensor  # [P]
     face: Tensor  # [P] the nearer face
+    goal: Tensor  # [P] the farther face, -1: nothing
     image: Tensor  # [P]
     centre: Tensor  # [P,2] of the near pixel
     along: Tensor  # [P,2] unit vector from near to far
@@ -109,7 +110,7 @@ def _pairs(face_ids: Tensor, depth: Tensor) -> _Pairs:
         return torch.stack([pixel % width, pixel // width % height], -1).to(depth.dtype) + 0.5
 
     centre = place(near)
-    return _Pairs(near, far, ids[near].long(), near // (height * width), centre, place(far) - centre)
+    return _Pairs(near, far, ids[near].long(), ids[far].long(), near // (height * width), centre, place(far) - centre)
 
 
 def _crossings(pairs: _Pairs, screen: Tensor, faces: Tensor, neighbours: Neighbours) -> Tensor:
@@ -122,7 +123,7 @@ def _crossings(pairs: _Pairs, screen: Tensor, faces: Tensor, neighbours: Neighbo
         on_the_way = (t.detach() >= 0) & (t.detach() <= 1)
         ends = on_the_way & silhouette & steep
         found = found.index_copy(0, active[ends], t[ends])
-        further = on_the_way & ~silhouette & (following >= 0)
+        further = on_the_way & ~silhouette & (following >= 0) & (following != pairs.goal[active])
         active, face = active[further], following[further]
         if not len(active):
             break

@@ -72,3 +72,37 @@ def test_keep_is_the_same_avatar_with_fewer_gaussians() -> None:
     kept = torch.arange(avatar.gaussian_count) % 3 > 0
     params = tiny_tracking(tiny_head(), 2).params()
     torch.testing.assert_close(avatar.keep(kept).drive(params).means, avatar.drive(params).means[:, kept])
+
+
+def test_halved_bases_give_the_gaussians_of_the_rounded_numbers() -> None:
+    avatar, params = tiny_avatar(tiny_head()), tiny_tracking(tiny_head(), 5).params()
+    with torch.no_grad():
+        for name in ("delta_positions", "delta_quats", "delta_colors"):
+            getattr(avatar, name).copy_(getattr(avatar, name).half().float())
+        want = avatar.drive(params)
+    avatar.halve_bases()
+    assert avatar.halved and avatar.delta_quats.dtype == torch.float16
+    for got in (avatar.drive(params), avatar.animation(5)(params)):
+        for name in ("means", "quats", "scales", "opacities", "colors"):
+            torch.testing.assert_close(
+                getattr(got, name).expand_as(getattr(want, name)), getattr(want, name), rtol=1e-5, atol=2e-6
+            )
+    kept = avatar.keep(torch.arange(avatar.gaussian_count) % 3 == 0)
+    assert kept.halved and torch.equal(kept.delta_colors, avatar.delta_colors[:, ::3])
+
+
+def test_what_is_too_large_for_half_precision_stays_whole() -> None:
+    avatar = tiny_avatar(tiny_head())
+    with torch.no_grad():
+        avatar.delta_colors[0, 0, 0] = 1e5
+    avatar.halve_bases()
+    assert not avatar.halved and avatar.delta_positions.dtype == torch.float32
+
+
+def test_drives_of_halved_bases_do_not_share_their_memory() -> None:
+    avatar, params = tiny_avatar(tiny_head()), tiny_tracking(tiny_head(), 2).params()
+    avatar.halve_bases()
+    first = avatar.drive(params[[0]])
+    before = first.means.clone()
+    avatar.drive(params[[1]])
+    assert torch.equal(first.means, before)

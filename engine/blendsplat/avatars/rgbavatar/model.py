@@ -21,9 +21,11 @@ from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.features import feature_layout, frame_features
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
 from blendsplat.heads.model import HeadModel, HeadParams
-from blendsplat.heads.tangent_frames import tangent_frames, tangent_frames_into, uv_edges
+from blendsplat.heads.posing import Posing
+from blendsplat.heads.tangent_frames import tangent_frames, uv_edges
 from blendsplat.heads.uv import rasterize_uv
-from blendsplat.splatting.bind import SH_DC, BindParameters, BindPass, Carrier, blend_and_bind
+from blendsplat.splatting.bind import SH_DC, BindParameters, Carrier, blend_and_bind
+from blendsplat.splatting.playback import Packed, PlaybackPass, packed
 
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
@@ -65,7 +67,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
     delta_positions, delta_quats, delta_colors [K,N,3|4|3], and ``mlp``. Buffers bind Gaussian i to ``triangle[i]`` at
     ``barycentrics[i]``; ``feature_shift`` and ``feature_scale`` [D] standardise the MLP's input (identity in the paper;
     folded into its first layer when saved). ``feature_range`` [2,D] and ``weight_range`` [2,K] hold the lowest and the
-    highest that training saw, where a file says so."""
+    highest that training saw, where a file says so. A finished avatar's blendshapes may be half precision
+    (``halved``): it is then for playing, and passes no gradients on."""
 
     triangle: Tensor
     corners: Tensor
@@ -88,6 +91,7 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         super().__init__()
         self.head, self.camera, self.name = head, camera, name
         self.training_record = {}
+        self._packed: Packed | None = None
         self.feature_range: Tensor | None = None
         self.weight_range: Tensor | None = None
         count = len(triangle)
@@ -125,9 +129,22 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
     def blendshape_count(self) -> int:
         return self.delta_positions.shape[0]
 
+    @property
+    def halved(self) -> bool:
+        """Whether the blendshapes are half precision."""
+        return self.delta_positions.dtype == torch.float16
+
+    def halve_bases(self) -> None:
+        """Make the blendshapes half precision, for playing and for the file; not where one is too large for it."""
+        halves = [getattr(self, name).detach().half() for name in _DELTA_ARRAYS]
+        if all(bool(part.isfinite().all()) for part in halves):
+            for name, part in zip(_DELTA_ARRAYS, halves, strict=True):
+                setattr(self, name, nn.Parameter(part, requires_grad=False))
+
     def _apply(self, fn: Any, recurse: bool = True) -> RGBAvatar:
         """Module.to and its kin carry the head and the camera along."""
         super()._apply(fn, recurse)
+        self._packed = None
         device = self.positions.device
         self.head = self.head.to(device)
         self.camera = replace(self.camera, K=self.camera.K.to(device), viewmat=self.camera.viewmat.to(device))
@@ -167,7 +184,19 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
 
     def gaussians(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
         """Gaussians of weights [B,K] on posed vertices [B,V,3]. weights None: the base alone (all weights zero)."""
+        if self.halved:
+            return self._played(weights, vertices)
         return self.bound_gaussians(weights, self.surface(vertices))
+
+    @torch.no_grad()
+    def _played(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
+        """Gaussians of half blendshapes, of their own memory."""
+        batch = vertices.shape[0]
+        played = PlaybackPass(batch, self.packed())
+        played.forward(vertices.contiguous(), None if weights is None else weights.contiguous())
+        bound = played.gaussians
+        shared = bound.scales.expand(batch, -1, -1), bound.opacities.expand(batch, -1)
+        return Gaussians(bound.means, bound.quats, *shared, bound.colors)
 
     def surface(self, vertices: Tensor) -> Surface:
         """What carries the Gaussians in B frames: of posed vertices [B,V,3]."""
@@ -184,12 +213,24 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         """The tensors behind the learnable parameters, for a BindPass."""
         return BindParameters(*(getattr(self, name).detach() for name in BindParameters._fields))
 
+    def packed(self) -> Packed:
+        """What PlaybackPass plays. Of half blendshapes, which no longer change, it is made once."""
+        if self._packed is not None:
+            return self._packed
+        edges = uv_edges(self.head.uvs, self.head.uv_faces)
+        made = packed(self.bind_parameters(), self.triangle, self.barycentrics, self.head.faces, edges)
+        if self.halved:
+            self._packed = made
+        return made
+
     def animation(self, batch: int, *, bounded: bool = False) -> Animation:
         return Animation(self, batch, bounded)
 
     def bound_gaussians(self, weights: Tensor | None, surface: Surface) -> Gaussians:
         """Gaussians of weights [B,K] on the surface of B frames (eq. 1, 4)."""
         batch = surface.vertices.shape[0]
+        if self.halved:
+            return self._played(weights, surface.vertices)
         base = (self.positions, self.quats, self.colors)
         deltas = (self.delta_positions, self.delta_quats, self.delta_colors)
         means, quats, colors = blend_and_bind(base, deltas, weights, self.carrier(surface))
@@ -218,6 +259,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         for name, value in (*copy.named_parameters(), *copy.named_buffers()):
             axis = gaussian_axis(name)
             value.copy_(mine[name] if axis is None else mine[name].index_select(axis, rows))
+        if self.halved:
+            copy.halve_bases()
         copy.feature_range, copy.weight_range = self.feature_range, self.weight_range
         return copy
 
@@ -273,6 +316,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         )  # fmt: skip
         for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "feature_origin"):
             getattr(avatar, name).copy_(tensor(name))
+        if all(arrays[name].dtype == np.float16 for name in _DELTA_ARRAYS):
+            avatar.halve_bases()
         for name, parameter in avatar.mlp.named_parameters():
             parameter.copy_(tensor(f"mlp.{name}"))
         avatar.training_record = dict(meta["training"])
@@ -287,19 +332,16 @@ class Animation:
     holds for every frame; what a call returns is overwritten by the next."""
 
     def __init__(self, avatar: RGBAvatar, batch: int, bounded: bool = False) -> None:
-        self._avatar, self._bounded, head = avatar, bounded, avatar.head
-        self._surface = Surface.empty(head, batch)
-        self._carrier, self._parameters = avatar.carrier(self._surface), avatar.bind_parameters()
-        self._faces, self._uv_edges = head.faces.contiguous(), uv_edges(head.uvs, head.uv_faces)
-        self._bind = BindPass(batch, avatar.gaussian_count, avatar.blendshape_count, avatar.positions.device)
+        self._avatar, self._bounded = avatar, bounded
+        self._playback = PlaybackPass(batch, avatar.packed())
+        self._posing = Posing(avatar.head) if Posing.suits(avatar.head) else None
 
     @torch.no_grad()
     def __call__(self, params: HeadParams) -> Gaussians:
-        avatar, surface, bind = self._avatar, self._surface, self._bind
-        surface.vertices.copy_(avatar.vertices(params))
-        tangent_frames_into(surface.vertices, self._faces, self._uv_edges, surface.frames, surface.quats)
-        bind.forward(self._parameters, avatar.weights(params, bounded=self._bounded), self._carrier)
-        return bind.gaussians
+        weights = self._avatar.weights(params, bounded=self._bounded)  # refuses another head's parameters
+        vertices = self._avatar.vertices(params) if self._posing is None else self._posing(self._avatar.of_own(params))
+        self._playback.forward(vertices.contiguous(), weights)
+        return self._playback.gaussians
 
 
 def gaussian_axis(name: str) -> int | None:

@@ -15,7 +15,7 @@ from blendsplat.kaolrm.model import KaoLRM
 from blendsplat.kaolrm.training.losses import FARTHEST, VISIBLE
 from blendsplat.kaolrm.training.surface_samples import front_points, sample_surface, surface_points
 from blendsplat.splatting import rasterize_mesh, rasterize_surfels
-from blendsplat.splatting.mesh_layers import interpolate_normals, surface_of
+from blendsplat.splatting.mesh_reference import interpolate_normals, surface_of
 
 
 class SurfelImage(NamedTuple):

@@ -97,14 +97,15 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
 
     @torch.no_grad()
     def finished_avatar(self) -> RGBAvatar:
-        """Without the Gaussians that no training frame ever showed."""
+        """A copy for playing, its blendshapes half precision, without the Gaussians that no training frame showed."""
         avatar, features = self.avatar, self.features[: len(self.data)]
         avatar.feature_range = torch.stack([features.amin(0), features.amax(0)])
         weights = avatar.weights_of(features)
         avatar.weight_range = torch.stack([weights.amin(0), weights.amax(0)])
-        if not self.preset.drop_uninitialised or not self.initialised.any():
-            return avatar
-        return avatar.keep(self.initialised)
+        dropping = self.preset.drop_uninitialised and bool(self.initialised.any())
+        finished = avatar.keep(self.initialised if dropping else torch.ones_like(self.initialised))
+        finished.halve_bases()
+        return finished
 
     def with_gaussians(self, tensors: Mapping[str, Tensor], change: Rearrangement) -> RGBAvatar:
         avatar = self.avatar.rearranged(change.source)
