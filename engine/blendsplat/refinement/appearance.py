@@ -18,8 +18,11 @@ from blendsplat.geometry import harmonics
 ROUNDS = 3
 FLOOR = 0.025  # a sample's least noise (of 1): sensor, compression, interpolation
 ORDINARY = 0.06  # what a sample's noise is taken for before it was seen often
+USUAL_BRIGHTNESS, DARKEST = 0.5, 0.25  # of a face, for which the above are stated; less noise than a quarter is none
 USUAL_LIGHT = 0.15  # one sigma of a light's coefficients around (1, 0, ..., 0)
 CAUCHY = 3.0
+MEDIAN_FRAMES = 61
+MEDIAN_OF_THREE = 0.789  # median over mean of the mean square of three normal deviates
 
 
 @dataclass
@@ -41,18 +44,26 @@ def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor) -> Appea
     basis = harmonics(normals)
     frames, count = weights.shape
     noise = torch.full((count,), ORDINARY)
-    shade = torch.ones(frames, count)
-    albedo = _albedo(colours, shade, weights)
-    light = torch.zeros(frames, 9)
-    trusted = weights
+    albedo = _usual_colours(colours, weights)
+    bright = albedo[weights.sum(0) > 0]
+    level = float((bright.median() / USUAL_BRIGHTNESS).clamp(DARKEST, 1.0)) if len(bright) else 1.0
+    noise = noise * level
+    light, trusted = torch.zeros(frames, 9), weights
     for _ in range(ROUNDS):
         light = _lights(colours, basis, albedo, trusted / noise**2)
         shade = (basis @ light[..., None])[..., 0].clamp_min(0.05)
-        albedo = _albedo(colours, shade, trusted)
         away = (colours - albedo * shade[..., None]).square().mean(-1)
-        noise = _noise(away, trusted)
-        trusted = weights / (1 + away / (CAUCHY * noise) ** 2)
+        noise = _noise(away, weights, level)
+        trusted = weights / (1 + away / (CAUCHY * noise) ** 2) ** 2
+        albedo = _albedo(colours, shade, trusted)
     return Appearance(albedo, noise, light, weights.sum(0))
+
+
+def _usual_colours(colours: Tensor, weights: Tensor) -> Tensor:
+    """[N,3]: medians over spread frames, so that a hand in a third of them leaves no trace; 0 where never seen."""
+    rows, seen = _spread(weights)
+    found: Tensor = torch.where(seen[..., None], colours[rows], torch.nan).nanmedian(0).values.nan_to_num(0.0)
+    return found
 
 
 def _albedo(colours: Tensor, shade: Tensor, weights: Tensor) -> Tensor:
@@ -72,8 +83,18 @@ def _lights(colours: Tensor, basis: Tensor, albedo: Tensor, precision: Tensor) -
     return torch.linalg.solve(normal, wanted)[..., 0]
 
 
-def _noise(squared: Tensor, weights: Tensor) -> Tensor:
-    """[N] from mean squared misses [F,N]; a sample seldom seen is taken for an ordinary one."""
+def _noise(squared: Tensor, weights: Tensor, level: float) -> Tensor:
+    """[N] from mean squared misses [F,N]: their median, which a hand in a third of the frames does not lift; a sample
+    seldom seen is taken for an ordinary one."""
     usual = 2.0  # frames that ORDINARY counts for
-    mean = ((weights * squared).sum(0) + usual * ORDINARY**2) / (weights.sum(0) + usual)
-    return (mean + FLOOR**2).sqrt()
+    rows, seen = _spread(weights)
+    median = torch.where(seen, squared[rows], torch.nan).nanmedian(0).values.nan_to_num(0.0) / MEDIAN_OF_THREE
+    count = weights.sum(0)
+    mean = (count * median + usual * (level * ORDINARY) ** 2) / (count + usual)
+    return (mean + (level * FLOOR) ** 2).sqrt()
+
+
+def _spread(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """At most MEDIAN_FRAMES rows over all frames, and which samples are seen there."""
+    rows = torch.linspace(0, len(weights) - 1, min(len(weights), MEDIAN_FRAMES)).round().long()
+    return rows, weights[rows] > 0.2 * weights.amax(0).clamp_min(1e-6)

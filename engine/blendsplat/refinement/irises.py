@@ -15,6 +15,7 @@ from blendsplat.landmarks import points as pts
 RADIUS = 5.9 / 63  # of a human iris, over the distance between the eyes
 EYES_APART = 90.0  # pixels between the eyes of the enlarged copy that is searched
 ASTRAY = 0.06  # of the distance between the eyes: usual error of the detector
+LEAST = 1e-3  # difference of brightness that is none
 LEAST_SEEN = 0.3  # of the disc: less says nothing
 CLEAR = 0.12  # difference of brightness (of 1) at which an iris is fully believed
 
@@ -61,12 +62,23 @@ def _find(image: np.ndarray, lids: np.ndarray, expected: np.ndarray, apart: floa
     y, x = np.mgrid[: light.shape[0], : light.shape[1]]
     wanted = (expected - low) * zoom
     away = np.hypot(x + 0.5 - wanted[0], y + 0.5 - wanted[1]) / (ASTRAY * EYES_APART)
-    score = np.where(good, (bright - dark) * np.sqrt(np.clip(seen, 0, 0.8)) * np.exp(-0.5 * away**2), -1.0)
-    row, column = divmod(int(score.argmax()), score.shape[1])
-    if score[row, column] <= 0:
+    score = np.where(good, (bright - dark) * np.sqrt(np.clip(seen, 0, 0.8)), -1.0)
+    row, column = _climb(score, *divmod(int((score * np.exp(-0.5 * away**2)).argmax()), score.shape[1]))
+    if score[row, column] <= LEAST:
         return None
     place = np.array([column + _peak(score[row], column), row + _peak(score[:, column], row)])
     return (place + 0.5) / zoom + low, float(min((bright - dark)[row, column] / CLEAR, 1.0))
+
+
+def _climb(score: np.ndarray, row: int, column: int) -> tuple[int, int]:
+    """The peak uphill of a place: how near to the detector's it is chooses a peak, and must not move it."""
+    while True:
+        top, left = max(row - 1, 0), max(column - 1, 0)
+        around = score[top : row + 2, left : column + 2]
+        down, right = divmod(int(around.argmax()), around.shape[1])
+        if around[down, right] <= score[row, column]:
+            return row, column
+        row, column = top + down, left + right
 
 
 def _kernels(radius: float) -> tuple[np.ndarray, np.ndarray]:

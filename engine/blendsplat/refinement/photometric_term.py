@@ -53,11 +53,11 @@ class PhotometricTerm:
 
         return cost, values.flatten(1), along(jacobian), None if by_clip is None else along(by_clip)
 
-    def kept(self, pixels: Tensor) -> Tensor:
-        """[B,N]: what of its weight each sample keeps at pixels [B,N,2], 0 to 1."""
+    def missed(self, pixels: Tensor) -> Tensor:
+        """[B,N]: squared misses at pixels [B,N,2] in units of CAUCHY noises; what is not there misses endlessly."""
         found, _, inside = look_up(self.pictures, self.numbers, pixels)
         away = (found - self.wanted[self.numbers]) / self.noise[:, None]
-        return inside / (1 + away.square().mean(-1) / CAUCHY**2)
+        return torch.where(inside, away.square().mean(-1) / CAUCHY**2, torch.inf)
 
 
 def look_up(pictures: Pictures, numbers: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

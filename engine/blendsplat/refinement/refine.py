@@ -175,10 +175,10 @@ def _judge(state: ClipState, look: Look, options: RefineOptions) -> tuple[np.nda
     term = replace(picture_term(state, look, 1.0), model=state.own(state.models.sample))
     problem = replace(state.problem, terms=(term,))
 
-    def kept(rows: slice) -> Tensor:
-        return term.frames(rows).kept(state.projected(term.model, rows))
+    def missed(rows: slice) -> Tensor:
+        return term.frames(rows).missed(state.projected(term.model, rows))
 
-    return confidences(torch.cat(in_chunks(problem, kept)), term.votes, state.models.samples)
+    return confidences(torch.cat(in_chunks(problem, missed)), term.votes, state.models.samples)
 
 
 def _told(state: ClipState, found: Performance, frame: np.ndarray, regions: np.ndarray) -> Performance:

@@ -25,7 +25,7 @@ class RefineOptions:
 
     levels: tuple[Level, ...] = LEVELS
     samples: int = 2400
-    votes: float = 0.3
+    votes: float = 0.6
     person_votes: float = 0.1
     lids: float = 1.0
     lips: float = 0.5
@@ -33,4 +33,4 @@ class RefineOptions:
     iterations: int = 2  # of each frame alone, before all are fitted together
     person_iterations: int = 4
     focal_sigma: float = 0.1  # of log(focal) around the landmarks' in every round; 0: it is known
-    smoothing: float = 1.0
+    smoothing: float = 0.2  # of the landmarks' fit, whose errors jump from frame to frame as the picture's do not
