@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clip's refinement against its truth: wrong starts, what covers the face, lost frames, cancel, and who may know what."""
+"""A clip refined, against its truth: wrong starts, what covers the face, lost frames, cancel, who may know what."""
 
 from __future__ import annotations
 
