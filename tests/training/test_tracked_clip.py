@@ -14,7 +14,7 @@ from blendsplat.errors import Cancelled, FormatError, InputError
 from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.training import tracked_clip
-from blendsplat.training.tracked_clip import TrackedClip, split_frames, training_size
+from blendsplat.training.tracked_clip import TrackedClip, confidence_weights, split_frames, training_size
 from blendsplat.video import Clip
 from tiny_clip import tiny_head, write_tiny_clip
 
@@ -50,6 +50,14 @@ def test_size_is_never_enlarged_and_keeps_the_aspect() -> None:
     assert training_size(480, 480, 512) == (480, 480)
     assert training_size(640, 480, 320) == (320, 240)
     assert training_size(3, 2000, 16) == (1, 16)
+
+
+def test_frames_count_by_the_root_of_their_confidence() -> None:
+    weights = confidence_weights(torch.tensor([1.0, 0.25, 0.0, 1.5]))
+    torch.testing.assert_close(weights / weights[0], torch.tensor([1.0, 0.5, 0.0, 1.0]))
+    assert float(weights.mean()) == pytest.approx(1)
+    for alike in (1.0, 0.7, 0.0):
+        assert torch.equal(confidence_weights(torch.full((7,), alike)), torch.ones(7)), alike
 
 
 def test_fingerprint_follows_tracking_and_images(tmp_path: Path) -> None:

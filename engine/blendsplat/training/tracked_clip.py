@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rendering import fitted_intrinsics
@@ -56,6 +57,10 @@ class TrackedClip:
     def split(self, holdout: float) -> tuple[list[int], list[int]]:
         """(training, held-out) frame numbers; frames without a tracked face are in neither."""
         return split_frames(self.tracking.valid, holdout)
+
+    def frame_weights(self, numbers: list[int]) -> Tensor:
+        """What each of these training frames counts: by how far the tracking is confirmed there, 1 on the average."""
+        return confidence_weights(torch.as_tensor(self.tracking.confidence[numbers]))
 
     def camera(self, size: int) -> TrainingCamera:
         """The tracked camera for images whose longer side is ``size`` (never larger than the clip's own)."""
@@ -112,6 +117,14 @@ def split_frames(valid: np.ndarray, holdout: float) -> tuple[list[int], list[int
             f"{len(numbers)}, the last {held} are held out); use a longer clip or a smaller holdout."
         )
     return training, test
+
+
+def confidence_weights(confidence: Tensor) -> Tensor:
+    """Confidence [M] from 0 to 1 -> float32 weights [M] of mean 1. The root, because what is rarely shown (a profile)
+    is confirmed worse than the rest and still has to be learned; a frame of no confidence counts nothing."""
+    weights = confidence.double().clamp(0, 1).sqrt()
+    mean = weights.mean()
+    return (weights / mean).float() if mean > 0 else torch.ones(len(weights))
 
 
 def training_size(width: int, height: int, longer_side: int) -> tuple[int, int]:
