@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Avatar, Gaussians
 from blendsplat.errors import InputError
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, frame_intrinsics
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.protocols import RasterPass
@@ -23,15 +23,15 @@ _FAINTEST = 1e-4  # alpha below which a pixel has no depth
 
 
 def fitted_intrinsics(K: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
-    """K [3,3] of a width x height image for another size: the whole picture fits, centred, pixels stay square."""
+    """K [...,3,3] of a width x height image for another size: the whole picture fits, centred, pixels stay square."""
     (old_width, old_height), (width, height) = from_size, to_size
     if min(*from_size, *to_size) < 1:
         raise InputError(f"An image of {width} x {height} pixels cannot be rendered; choose at least 1 x 1.")
     scale = min(width / old_width, height / old_height)
     fitted = K.clone()
-    fitted[:2] *= scale
-    fitted[0, 2] += (width - old_width * scale) / 2
-    fitted[1, 2] += (height - old_height * scale) / 2
+    fitted[..., :2, :] *= scale
+    fitted[..., 0, 2] += (width - old_width * scale) / 2
+    fitted[..., 1, 2] += (height - old_height * scale) / 2
     return fitted
 
 
@@ -63,11 +63,11 @@ def render_performance(
     own = avatar.owns(performance)
     performance = avatar.adopted(performance).select(rows)
     params, frames = performance.params(device), performance.frame_count
-    K = torch.as_tensor(performance.K, dtype=torch.float32, device=device)
+    K = torch.as_tensor(frame_intrinsics(performance), device=device)
     K = fitted_intrinsics(K, (performance.width, performance.height), (width, height))
     viewmat = torch.as_tensor(performance.viewmat, dtype=torch.float32, device=device)
     batch = max(1, min(_FRAMES_A_BATCH, frames, _PIXELS_A_BATCH // (width * height)))
-    cameras = Cameras(viewmat.expand(batch, 4, 4).contiguous(), K.expand(batch, 3, 3).contiguous(), width, height)
+    cameras = Cameras(viewmat.expand(batch, 4, 4).contiguous(), K[:1].repeat(batch, 1, 1), width, height)
     behind = None
     if background is not None:
         behind = torch.as_tensor(background, dtype=torch.float32, device=device).expand(batch, 3).contiguous()
@@ -75,6 +75,7 @@ def render_performance(
     raster = make_pass(batch, avatar.gaussian_count, width, height, viewmat.device)
     for start in range(0, frames, batch):
         shown = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)  # the last is padded
+        torch.index_select(K, 0, shown, out=cameras.Ks)
         scene = Scene(animation(params[shown]), cameras, behind)
         raster.forward(scene)
         while _lost_some(raster):

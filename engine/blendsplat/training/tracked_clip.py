@@ -27,6 +27,7 @@ from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.video import Clip
+from blendsplat.video.lens import without_zoom
 
 _LOADERS = 2
 _FEWEST = 2
@@ -78,14 +79,22 @@ class TrackedClip:
         progress: Progress | None = None,
         weights: Callable[[int], np.ndarray] | None = None,
     ) -> FrameStore:
-        """Read frames at width x height (area-averaged). weights: frame number -> uint8 [H,W] instead of valid/."""
+        """Read frames at width x height (area-averaged), a zooming lens's at the clip's one focal length: what lies
+        outside of such a picture has no weight. weights: frame number -> uint8 [H,W] instead of valid/."""
         progress = progress or Progress()
         planes = np.empty((len(numbers), height, width, 5), np.uint8)
         pool = ThreadPoolExecutor(_LOADERS)
+        zoom, centre = self.tracking.zoom, self.tracking.K[:2, 2]
+
+        def read(number: int) -> np.ndarray:
+            layers = _layers(self.clip, number, weights or self.clip.valid)
+            layers = [without_zoom(layer, float(zoom[number]), centre) for layer in layers]
+            if (height, width) != (self.clip.height, self.clip.width):
+                layers = [_resize(layer, width, height) for layer in layers]
+            return np.dstack(layers)
+
         try:
-            loaded = pool.map(
-                lambda number: _planes(self.clip, number, width, height, weights or self.clip.valid), numbers
-            )
+            loaded = pool.map(read, numbers)
             for row, frame in enumerate(loaded):
                 progress.check()
                 planes[row] = frame
@@ -133,21 +142,16 @@ def training_size(width: int, height: int, longer_side: int) -> tuple[int, int]:
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def _planes(clip: Clip, number: int, width: int, height: int, weights: Callable[[int], np.ndarray]) -> np.ndarray:
-    """One frame [H,W,5] uint8: RGB premultiplied by the matte, the matte, the valid weight; premultiplied before it is
-    made smaller, so that no background colour bleeds in at the border."""
+def _layers(clip: Clip, number: int, weights: Callable[[int], np.ndarray]) -> list[np.ndarray]:
+    """One frame: RGB premultiplied by the matte, the matte, the valid weight, uint8; premultiplied before anything is
+    resampled, so that no background colour bleeds in at the border."""
     matte = clip.matte(number)
     alpha = matte.astype(np.float32)[..., None] / 255
-    premultiplied = (clip.image(number) * alpha + 0.5).astype(np.uint8)
-    layers = [premultiplied, matte[..., None], weights(number)[..., None]]
-    if matte.shape != (height, width):
-        layers = [_resize(layer, width, height) for layer in layers]
-    return np.concatenate(layers, -1)
+    return [(clip.image(number) * alpha + 0.5).astype(np.uint8), matte, weights(number)]
 
 
 def _resize(layer: np.ndarray, width: int, height: int) -> np.ndarray:
-    image = Image.fromarray(layer if layer.shape[-1] == 3 else layer[..., 0])
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX)).reshape(height, width, -1)
+    return np.asarray(Image.fromarray(layer).resize((width, height), Image.Resampling.BOX))
 
 
 def _fingerprint(directory: Path) -> str:
