@@ -122,10 +122,13 @@ def track_clip(
     tracking.figures["jitter_px"] = jitter(tracking, head)
     write_pictures(clip, head, tracking, points[..., :2], options, progress)
     tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
-    write_json(
-        clip.directory / "camera.json",
-        {"width": clip.width, "height": clip.height, "K": tracking.K.tolist(), "viewmat": tracking.viewmat.tolist()},
-    )
+    camera = {
+        "width": clip.width,
+        "height": clip.height,
+        "K": tracking.K.tolist(),
+        "viewmat": tracking.viewmat.tolist(),
+    }
+    write_json(clip.directory / "camera.json", camera | ({"zoom": tracking.zoom.tolist()} if options.zooms else {}))
     keep_uncorrected(clip.directory, uncorrected)
     tracking.save(clip.directory / "tracking.npz")
     return tracking
