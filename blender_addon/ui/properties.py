@@ -164,7 +164,9 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     )
     zooms: BoolProperty(
         name="Lens Zooms",
-        description="The camera zooms during the take: find a focal length for every frame",
+        description="The camera zooms during the take: find a focal length for every frame. Size alone cannot tell a "
+        "zoom from a step forwards, so the head is taken to stay about as far away: what grows or shrinks slowly, over "
+        "half a second or more, is the lens, what is quicker is the head. Leave it off where the lens stands still",
     )
     quality_limit: FloatProperty(
         name="Good From",

@@ -44,6 +44,18 @@ def test_frames_do_not_depend_on_their_batch() -> None:
     np.testing.assert_allclose(all_of_them[4][0][..., :3], image[0].detach().numpy(), atol=1e-5)
 
 
+def test_a_lens_that_zooms_draws_every_frame_with_its_own_focal_length() -> None:
+    head = tiny_head()
+    tracking, avatar = tiny_tracking(head, 5), tiny_avatar(head)
+    zoom = np.array([1.0, 1.2, 0.7, 1.0, 1.5], np.float32)
+    together = list(render_performance(avatar, replace(tracking, zoom=zoom), 32, 32))
+    for frame, factor in enumerate(zoom):
+        K = tracking.K * np.array([[factor, factor, 1], [factor, factor, 1], [1, 1, 1]], np.float32)
+        alone = next(render_performance(avatar, replace(tracking, K=K), 32, 32, rows=slice(frame, frame + 1)))
+        for have, want in zip(together[frame], alone, strict=True):
+            np.testing.assert_allclose(have, want, atol=1e-5)
+
+
 def test_another_aspect_keeps_pixels_square_and_the_head_centred() -> None:
     K = torch.tensor([[100.0, 0, 30], [0, 100, 34], [0, 0, 1]])
     wide = fitted_intrinsics(K, (64, 64), (256, 128))

@@ -101,6 +101,29 @@ def test_there_and_back(tmp_path):
         export_recording("vhap", clip.directory, tmp_path / "export")
 
 
+def test_there_and_back_with_a_lens_that_zooms(tmp_path):
+    head = replace(make_head(5023), name="generic_model")
+    folder, _, _ = write_vhap(tmp_path / "vhap", 5023)
+    clip, tracking = import_recording(folder, tmp_path / "clip", head)
+    assert (tracking.zoom == 1).all()
+    zoom = np.linspace(1, 1.4, FRAMES).astype(np.float32)
+    replace(tracking, zoom=zoom).save(clip.directory / "tracking.npz")
+    export_recording("vhap", clip.directory, tmp_path / "export")
+    index = tmp_path / "export" / "transforms.json"
+    frames = json.loads(index.read_text())["frames"]
+    np.testing.assert_allclose([frame["fl_x"] for frame in frames], 80 * zoom, rtol=1e-6)
+    np.testing.assert_allclose([frame["fl_y"] for frame in frames], 82 * zoom, rtol=1e-6)
+    assert {frame["cx"] for frame in frames} == {31}
+    _, back = import_recording(tmp_path / "export", tmp_path / "again", head)
+    np.testing.assert_allclose(back.zoom, zoom, rtol=1e-6)
+    np.testing.assert_allclose(back.K, tracking.K)
+    for frame in frames:
+        frame["cx"] += 3 * frame["timestep_index"]
+    index.write_text(json.dumps({"frames": frames}))
+    with pytest.raises(FormatError, match="principal point"):
+        import_recording(tmp_path / "export", tmp_path / "moving", head)
+
+
 @pytest.mark.parametrize("fps", [None, 12.0])
 def test_there_and_back_keeps_time_teeth_and_lids(tmp_path, fps):
     head = make_head(5083)

@@ -56,13 +56,13 @@ def test_ignored_pixels_change_nothing(pair) -> None:
     torch.testing.assert_close(psnr(images, targets, valid), psnr(images[:, :25], targets[:, :25]))
     preset = make_preset({"ssim_weight": 0.2})
     leaf = spoiled.clone().requires_grad_()
-    image_loss(leaf, targets, valid, preset).backward()
+    image_loss(leaf, targets, valid, torch.ones(2), preset).backward()
     assert (leaf.grad[:, 25:] == 0).all() and (leaf.grad[:, :25] != 0).any()
 
 
 def test_nothing_valid_is_no_loss_and_no_nan(pair) -> None:
     images, targets = pair
-    assert float(image_loss(images, targets, torch.zeros(2, 40, 36, 1), make_preset({}))) == 0
+    assert float(image_loss(images, targets, torch.zeros(2, 40, 36, 1), torch.ones(2), make_preset({}))) == 0
 
 
 def test_lpips_orders_distortions_and_is_zero_for_equals(test_data) -> None:

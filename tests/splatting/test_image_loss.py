@@ -43,6 +43,7 @@ def oracle(image, targets, rows, backgrounds, l1_weight, ssim_weight):
     )
     y = premultiplied + (1 - alpha) * backgrounds[:, None, None].double()
     losses = l1_weight * weighted_mean((x - y).abs(), valid) + ssim_weight * (1 - ssim(x, y, valid))
+    losses = losses * targets.frame_weights[rows].double()
     losses.mean().backward()
     return losses.detach(), x.grad, weighted_mean((x.detach() - y) ** 2, valid)
 
@@ -58,6 +59,23 @@ def assert_same(got, want):
 def test_matches_the_metrics(size, weights):
     arguments = problem(4, 3, *size)
     assert_same(fused(*arguments, *weights), oracle(*arguments, *weights))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS, ids=str)
+def test_a_frame_counts_as_often_as_its_weight_says(weights):
+    """Loss and gradient do, the error that is reported does not; a weight of one changes no bit."""
+    arguments = problem(4, 3, 37, 50)
+    targets = arguments[1]
+    plain = fused(*arguments, *weights)
+    targets.frame_weights.copy_(torch.tensor([1e-3, 0.4, 1.0, 2.5]))
+    targets.refresh(range(4))
+    got = fused(*arguments, *weights)
+    assert_same(got, oracle(*arguments, *weights))
+    torch.testing.assert_close(got[2], plain[2], rtol=1e-6, atol=0)
+    assert not torch.allclose(got[0], plain[0], rtol=1e-2)
+    targets.frame_weights.fill_(1)
+    targets.refresh(range(4))
+    assert all(torch.equal(a, b) for a, b in zip(fused(*arguments, *weights), plain, strict=True))
 
 
 def test_smooth_images_close_to_their_targets():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance, head_vertices
+from blendsplat.heads.performance import Performance, frame_intrinsics, head_vertices
 from blendsplat.landmarks.detector import save_landmarks
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import TrackOptions
@@ -33,7 +33,7 @@ def make_folder(folder: Path, head: HeadModel, truth: Performance, found: np.nda
         (folder / name).mkdir(parents=True)
     vertices = head_vertices(truth, head)
     camera = torch.eye(4)[None].expand(FRAMES, 4, 4)
-    K = torch.as_tensor(truth.K)[None].expand(FRAMES, 3, 3)
+    K = torch.as_tensor(frame_intrinsics(truth))
     drawn, _, _ = rasterize_mesh(torch.as_tensor(vertices), head.faces, camera, K, SIZE, SIZE)
     for frame in range(FRAMES):
         matte = np.where(drawn[frame].numpy() >= 0, 255, 0).astype(np.uint8)
@@ -44,7 +44,8 @@ def make_folder(folder: Path, head: HeadModel, truth: Performance, found: np.nda
         write_png(folder / "images" / f"{frame:06d}.png", image)
         write_png(folder / "mattes" / f"{frame:06d}.png", matte)
     points = np.zeros((FRAMES, 478, 3), np.float32)
-    points[..., :2] = landmarks_of(head, truth)
+    centre = truth.K[:2, 2]
+    points[..., :2] = centre + (landmarks_of(head, truth) - centre) * truth.zoom[:, None, None]
     save_landmarks(folder / "landmarks.npz", points * found[:, None, None], found, "truth")
     write_info(
         folder,

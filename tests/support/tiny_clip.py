@@ -13,7 +13,7 @@ from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.files import write_json
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, frame_intrinsics
 from blendsplat.video.clip import ClipInfo, encode_png, frame_path, write_info
 
 SIZE = 32
@@ -87,15 +87,21 @@ def tiny_avatar(head: HeadModel, resolution: int = 12, blendshapes: int = 3, see
 
 
 @torch.no_grad()
-def write_tiny_clip(directory: Path, frames: int = 16, size: int = SIZE, head: HeadModel | None = None) -> Performance:
-    """Write a tracked clip folder that tiny_avatar renders; the picture's background is grey, mattes are soft."""
+def write_tiny_clip(
+    directory: Path, frames: int = 16, size: int = SIZE, head: HeadModel | None = None, zoom: np.ndarray | None = None
+) -> Performance:
+    """Write a tracked clip folder that tiny_avatar renders; the picture's background is grey, mattes are soft. zoom
+    [F]: of its lens."""
     head = head or tiny_head()
     tracking, avatar, camera = tiny_tracking(head, frames, size), tiny_avatar(head), tiny_camera(size)
+    if zoom is not None:
+        tracking.zoom = zoom
+    Ks = torch.as_tensor(frame_intrinsics(tracking))
     for folder in ("images", "mattes"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     for index in range(frames):
         gaussians = avatar.drive(tracking.params()[[index]])
-        image, alpha, _ = render_gaussians(gaussians, camera.viewmat, camera.K, size, size)
+        image, alpha, _ = render_gaussians(gaussians, camera.viewmat, Ks[index], size, size)
         straight = (image / alpha.clamp_min(1e-3))[0].clamp(0, 1)
         frame = straight * alpha[0] + 0.5 * (1 - alpha[0])
         # the picture holds the pure colour inside the matte, as a decoded video does away from the border

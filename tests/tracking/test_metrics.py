@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blendsplat.tracking.metrics import evaluate_tracking, frame_intrinsics, jitter
+from blendsplat.heads.performance import frame_intrinsics
+from blendsplat.tracking.metrics import evaluate_tracking, jitter
 from synthetic_head import make_head, make_truth
 
 

@@ -53,6 +53,19 @@ def test_the_newest_frames_are_there_whole(capacity: int, arrivals: list[int]) -
     assert addresses == [t.data_ptr() for t in (store.premultiplied, store.alpha, store.valid, store.params.expression)]
 
 
+def test_a_row_that_is_filled_anew_counts_as_a_usual_frame() -> None:
+    store = FrameStore(2, *SIZE, params(1))
+    store.add([0, 1], planes([0, 1]), params(2))
+    plain = store.targets.weight_sums.clone()
+    store.weigh(torch.tensor([0.5, 0.0]))
+    assert store.batch([1, 0]).weights.tolist() == pytest.approx([1e-3, 0.5]), "no weight is zero"
+    torch.testing.assert_close(store.targets.weight_sums[0], 2 * plain[0])
+    torch.testing.assert_close(store.to("cpu").targets.weight_sums, store.targets.weight_sums)
+    store.add([0], planes([0]), params(1))
+    assert store.batch([0, 1]).weights.tolist() == pytest.approx([1.0, 1e-3])
+    assert torch.equal(store.targets.weight_sums[0], plain[0])
+
+
 def test_who_comes_late_hears_of_what_is_there() -> None:
     store, heard = FrameStore(4, *SIZE, params(1)), []
     store.add([7, 8], planes([7, 8]), params(2))

@@ -14,7 +14,7 @@ from blendsplat.errors import Cancelled, FormatError, InputError
 from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.training import tracked_clip
-from blendsplat.training.tracked_clip import TrackedClip, split_frames, training_size
+from blendsplat.training.tracked_clip import TrackedClip, confidence_weights, split_frames, training_size
 from blendsplat.video import Clip
 from tiny_clip import tiny_head, write_tiny_clip
 
@@ -46,10 +46,37 @@ def test_frames_at_a_smaller_size_are_area_means_of_premultiplied_colours(tiny_c
     torch.testing.assert_close(camera.K[:2] * 2, torch.as_tensor(tracked.tracking.K[:2]))
 
 
+def test_frames_of_a_lens_that_zooms_are_brought_to_one_focal_length(tmp_path: Path) -> None:
+    """A clip of which every frame was taken at another focal length is the clip at one, where its pictures reach."""
+    write_tiny_clip(tmp_path / "plain", 4, 96)
+    zoom = np.array([1.0, 1.3, 0.9, 0.8], np.float32)
+    write_tiny_clip(tmp_path / "zoomed", 4, 96, zoom=zoom)
+    wanted, zooming = TrackedClip.open(tmp_path / "plain"), TrackedClip.open(tmp_path / "zoomed")
+    assert torch.equal(zooming.camera(96).K, wanted.camera(96).K) and np.array_equal(zooming.tracking.zoom, zoom)
+    for size in (96, 48):
+        one, other = (tracked.load([0, 1, 2, 3], size, size) for tracked in (wanted, zooming))
+        assert torch.equal(one.premultiplied[0], other.premultiplied[0]) and (other.valid[0] == 255).all()
+        apart = (one.premultiplied.float() - other.premultiplied.float()).abs()
+        difference = (apart * (other.valid == 255)[..., None]).mean((1, 2, 3))
+        assert difference.max() < 2.0, difference
+        assert (other.valid[1, 0] == 0).all() and (other.valid[1, size // 2, size // 4 : -size // 4] == 255).all()
+        assert (other.valid[2:] == 255).all()
+    raw = np.stack([zooming.clip.matte(1), wanted.clip.matte(1)]).astype(float)
+    assert np.abs(raw[0] - raw[1]).mean() > 8, "the pictures themselves differ"
+
+
 def test_size_is_never_enlarged_and_keeps_the_aspect() -> None:
     assert training_size(480, 480, 512) == (480, 480)
     assert training_size(640, 480, 320) == (320, 240)
     assert training_size(3, 2000, 16) == (1, 16)
+
+
+def test_frames_count_by_the_root_of_their_confidence() -> None:
+    weights = confidence_weights(torch.tensor([1.0, 0.25, 0.0, 1.5]))
+    torch.testing.assert_close(weights / weights[0], torch.tensor([1.0, 0.5, 0.0, 1.0]))
+    assert float(weights.mean()) == pytest.approx(1)
+    for alike in (1.0, 0.7, 0.0):
+        assert torch.equal(confidence_weights(torch.full((7,), alike)), torch.ones(7)), alike
 
 
 def test_fingerprint_follows_tracking_and_images(tmp_path: Path) -> None:
@@ -86,14 +113,14 @@ def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
 
 
 def test_cancelling_waits_for_no_other_frame(tiny_clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, read, reads = Progress(), tracked_clip._planes, []
+    progress, read, reads = Progress(), tracked_clip._layers, []
 
     def watched(*arguments):
         reads.append(arguments[1])
         progress.cancelled = True
         return read(*arguments)
 
-    monkeypatch.setattr(tracked_clip, "_planes", watched)
+    monkeypatch.setattr(tracked_clip, "_layers", watched)
     with pytest.raises(Cancelled):
         TrackedClip.open(tiny_clip).load(list(range(16)) * 40, 32, 32, progress=progress)
     assert len(reads) < 320, "of 640"

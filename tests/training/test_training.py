@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from blendsplat.errors import Cancelled, FormatError, InputError, StorageError
 from blendsplat.evaluation.avatar import evaluate_avatar
+from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar, make_preset, read_avatar, train_avatar
 from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint, training_fingerprint
@@ -20,6 +22,7 @@ from blendsplat.training.presets import Preset
 from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
 from blendsplat.training.scores import score_frames
 from blendsplat.training.tracked_clip import TrackedClip
+from blendsplat.video.clip import encode_png, frame_path
 from tiny_clip import tiny_tracking, write_tiny_clip
 
 SMALL = {
@@ -210,6 +213,34 @@ def test_ignored_pixels_teach_nothing(tmp_path: Path) -> None:
     assert report.psnr() > 24
     assert not trainer.initialised.all(), "what is only seen in ignored pixels is never initialised"
     assert trainer.finished_avatar().gaussian_count == int(trainer.initialised.sum())
+
+
+def test_what_the_tracking_does_not_confirm_hardly_teaches(tmp_path: Path) -> None:
+    """Every third training frame is a picture of noise. Where the tracking says so, held-out frames are better; and
+    frames that are all confirmed alike train to the very bits of a tracking that knows no confidence."""
+    write_tiny_clip(tmp_path / "clean")
+    tracking = Performance.load(tmp_path / "clean")
+    shutil.copytree(tmp_path / "clean", tmp_path / "spoiled")
+    spoiled, rng = np.arange(0, 11, 3), np.random.default_rng(0)
+    for frame in spoiled:
+        picture = encode_png(rng.integers(0, 256, (32, 32, 3), np.uint8))
+        frame_path(tmp_path / "spoiled", "images", int(frame)).write_bytes(picture)
+
+    def trained(name: str, confidence: np.ndarray, output: str) -> dict[str, float]:
+        replace(tracking, confidence=confidence.astype(np.float32)).save(tmp_path / name / "tracking.npz")
+        return train_avatar(tmp_path / name, small(images=240), tmp_path / output).figures
+
+    every = np.ones(16)
+    known = every.copy()
+    known[spoiled] = 0
+    trusting = trained("spoiled", every, "trusting.avatar.npz")["psnr"]
+    doubting = trained("spoiled", known, "doubting.avatar.npz")["psnr"]
+    assert doubting > trusting + 3, (doubting, trusting)
+    trained("clean", every, "one.avatar.npz")
+    trained("clean", 0.7 * every, "alike.avatar.npz")
+    (_, one), (_, alike) = (read_avatar(tmp_path / f"{name}.avatar.npz") for name in ("one", "alike"))
+    for name in one:
+        assert np.array_equal(one[name], alike[name]), name
 
 
 def test_posing_in_every_step_gives_the_same_as_posing_before(tiny_clip: Path, monkeypatch) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Avatar, Gaussians
 from blendsplat.errors import InputError
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, frame_intrinsics
 from blendsplat.splatting import rasterize_gaussians
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.protocols import RasterPass
@@ -24,15 +24,15 @@ _FAINTEST = 1e-4  # alpha below which a pixel has no depth
 
 
 def fitted_intrinsics(K: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]) -> Tensor:
-    """K [3,3] of a width x height image for another size: the whole picture fits, centred, pixels stay square."""
+    """K [...,3,3] of a width x height image for another size: the whole picture fits, centred, pixels stay square."""
     (old_width, old_height), (width, height) = from_size, to_size
     if min(*from_size, *to_size) < 1:
         raise InputError(f"An image of {width} x {height} pixels cannot be rendered; choose at least 1 x 1.")
     scale = min(width / old_width, height / old_height)
     fitted = K.clone()
-    fitted[:2] *= scale
-    fitted[0, 2] += (width - old_width * scale) / 2
-    fitted[1, 2] += (height - old_height * scale) / 2
+    fitted[..., :2, :] *= scale
+    fitted[..., 0, 2] += (width - old_width * scale) / 2
+    fitted[..., 1, 2] += (height - old_height * scale) / 2
     return fitted
 
 
@@ -64,12 +64,12 @@ def render_performance(
     own = avatar.owns(performance)
     performance = avatar.adopted(performance).select(rows)
     params, frames = performance.params(device), performance.frame_count
-    K = torch.as_tensor(performance.K, dtype=torch.float32, device=device)
+    K = torch.as_tensor(frame_intrinsics(performance), device=device)
     K = fitted_intrinsics(K, (performance.width, performance.height), (width, height))
     viewmat = torch.as_tensor(performance.viewmat, dtype=torch.float32, device=device)
     most = _FRAMES_ON_A_CPU if torch.device(device).type == "cpu" else _FRAMES_A_BATCH
     batch = _batch_of(frames, min(most, _PIXELS_A_BATCH // (width * height)))
-    cameras = Cameras(viewmat.expand(batch, 4, 4).contiguous(), K.expand(batch, 3, 3).contiguous(), width, height)
+    cameras = Cameras(viewmat.expand(batch, 4, 4).contiguous(), K[:1].repeat(batch, 1, 1), width, height)
     behind = None
     if background is not None:
         behind = torch.as_tensor(background, dtype=torch.float32, device=device).expand(batch, 3).contiguous()
@@ -81,6 +81,8 @@ def render_performance(
         if place == 0:
             shown = torch.arange(start, start + blended, device=viewmat.device)
             gaussians = animation(params[shown.clamp_max(frames - 1)])  # the last is padded
+        drawn = torch.arange(start, start + batch, device=viewmat.device).clamp_max(frames - 1)
+        torch.index_select(K, 0, drawn, out=cameras.Ks)
         scene = Scene(_rows_of(gaussians, slice(place, place + batch)), cameras, behind)
         rgba, metres = raster.pictures(scene, _FAINTEST)
         while _lost_some(raster):

@@ -21,7 +21,7 @@ from blendsplat.errors import InputError, NoFaceError
 from blendsplat.fitting.skin_border import skin_mask
 from blendsplat.heads.load import load_head_of
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance, head_vertices
+from blendsplat.heads.performance import Performance, frame_intrinsics, head_vertices
 from blendsplat.landmarks import points as pts
 from blendsplat.landmarks.detector import load_landmarks, make_detector
 from blendsplat.progress import Progress
@@ -183,13 +183,13 @@ def _measure_clip(folder: Path, frames: int, pictures_to: Path | None, progress:
     if not len(usable):
         raise NoFaceError(f"{folder} has no tracked frame with a face.")
     chosen = np.unique(usable[np.linspace(0, len(usable) - 1, frames).astype(int)])
-    head = load_head_of(tracking)
+    head, Ks = load_head_of(tracking), frame_intrinsics(tracking)
     counts = []
     for row, index in enumerate(chosen):
         progress.check()
         vertices = head_vertices(tracking, head, np.array([index]))[0]
         picture = clip.image(int(index)), clip.matte(int(index)), points[index, :, :2]
-        one, painted = measure_picture(*picture, vertices, _faces(head), tracking.K)
+        one, painted = measure_picture(*picture, vertices, _faces(head), Ks[index])
         counts.append(one)
         _keep(painted, pictures_to, f"{folder.resolve().name}_{index:06d}.png")
         progress.update("coverage", row + 1, len(chosen))

@@ -19,10 +19,9 @@ from scipy.spatial import cKDTree
 from blendsplat.errors import InputError
 from blendsplat.geometry import face_normals
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance, head_vertices
+from blendsplat.heads.performance import Performance, frame_intrinsics, head_vertices
 from blendsplat.progress import Progress
 from blendsplat.splatting import rasterize_mesh
-from blendsplat.tracking.metrics import frame_intrinsics
 from blendsplat.video import Clip
 
 SIDE = 512  # pixels across the picture to which every figure is scaled

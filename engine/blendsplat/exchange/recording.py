@@ -99,13 +99,11 @@ def to_performance(
     """The recording's numbers in our convention: the first frame's camera for all, the head's rotation on the neck.
 
     The skull keeps its place in every picture exactly; the lower neck stays with the torso. Raises InputError when the
-    head has another number of vertices than the recording's offsets, FormatError when the focal length changes.
+    head has another number of vertices than the recording's offsets, FormatError when more of the camera changes than
+    its focal length.
     """
     frames = len(recording.images)
-    if np.abs(recording.K - recording.K[0]).max() > 1e-3 * width:
-        raise FormatError(
-            "The recording's intrinsics change from frame to frame; only one camera for a clip is supported."
-        )
+    zoom = _zoom(recording.K, width)
     expression = _fit_columns(recording.expression, head.expression_count)
     shape = _fit_columns(recording.shape[None], head.shape_count)[0]
     root, neck, translation = _on_the_neck(recording, head, shape, expression)
@@ -117,8 +115,24 @@ def to_performance(
         eyelids=recording.eyelids.astype(np.float32), translation=translation,
         K=(recording.K[0] * _pixel_scale(recording, width, height)).astype(np.float32),
         viewmat=recording.viewmats[0].astype(np.float32), expression_names=head.expression_names,
-        head_model=head.model_id, head_family=head.family,
+        head_model=head.model_id, head_family=head.family, zoom=zoom.astype(np.float32),
     )  # fmt: skip
+
+
+def _zoom(K: np.ndarray, width: int) -> np.ndarray:
+    """[F]: focal lengths of K [F,3,3] over the first frame's, 1 where they differ by less than anyone measures."""
+    allowed = 1e-3 * width
+    if np.abs(K - K[0]).max() <= allowed:
+        return np.ones(len(K))
+    zoom: np.ndarray = K[:, 0, 0] / K[0, 0, 0]
+    zooming = np.repeat(K[:1], len(K), 0)
+    zooming[:, :2, :2] *= zoom[:, None, None]
+    if np.abs(K - zooming).max() > allowed:
+        raise FormatError(
+            "The recording's principal point or the shape of its pixels changes from frame to frame; only the focal "
+            "length may."
+        )
+    return zoom
 
 
 def _on_the_neck(

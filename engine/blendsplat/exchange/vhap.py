@@ -155,14 +155,14 @@ def _frame(index: int, tracking: Performance) -> dict[str, Any]:
     opengl = np.linalg.inv(tracking.viewmat.astype(np.float64)) @ np.diag([1.0, -1.0, -1.0, 1.0])
     return {
         "timestep_index": index, "timestep_index_original": index, "timestep_id": f"{index:06d}", "camera_index": 0,
-        "camera_id": "0", **_camera(tracking), "transform_matrix": opengl.tolist(),
+        "camera_id": "0", **_camera(tracking, float(tracking.zoom[index])), "transform_matrix": opengl.tolist(),
         "file_path": f"images/{index:05d}_00.png", "fg_mask_path": f"fg_masks/{index:05d}_00.png",
         "flame_param_path": f"flame_param/{index:05d}.npz", SECONDS: float(tracking.timestamps[index]),
     }  # fmt: skip
 
 
-def _camera(tracking: Performance) -> dict[str, float]:
-    (fl_x, _, cx), (_, fl_y, cy) = tracking.K[:2].astype(np.float64).tolist()
+def _camera(tracking: Performance, zoom: float = 1.0) -> dict[str, float]:
+    (fl_x, _, cx), (_, fl_y, cy) = (tracking.K[:2].astype(np.float64) * [zoom, zoom, 1.0]).tolist()
     angles = (
         2 * float(np.arctan(size / (2 * focal))) for size, focal in ((tracking.width, fl_x), (tracking.height, fl_y))
     )

@@ -62,11 +62,16 @@ def segments_of(valid: np.ndarray, cuts: np.ndarray, timestamps: np.ndarray) -> 
 
 def clip_runs(pixels: np.ndarray, valid: np.ndarray, timestamps: np.ndarray, shots: np.ndarray | None) -> np.ndarray:
     """segments_of for landmarks [F,478,2] and frames at which a shot is known to begin."""
+    return segments_of(valid, clip_cuts(pixels, valid, shots), timestamps)
+
+
+def clip_cuts(pixels: np.ndarray, valid: np.ndarray, shots: np.ndarray | None) -> np.ndarray:
+    """[F] bool: a shot begins here, because it is known (``shots``: frame numbers) or the landmarks [F,478,2] jump."""
     cuts = np.zeros(len(valid), bool)
     cuts[np.asarray([] if shots is None else shots, int)] = True
     outer = pixels[:, [33, 263]]  # the eyes' outer corners, about 1.4 eye distances apart
     eye_distance = np.linalg.norm(outer[:, 0] - outer[:, 1], axis=-1) / 1.4
-    return segments_of(valid, cuts | shot_cuts(pixels, valid, np.maximum(eye_distance, 1e-6)), timestamps)
+    return cuts | shot_cuts(pixels, valid, np.maximum(eye_distance, 1e-6))
 
 
 def visibility(normals: np.ndarray, rotations: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ from blendsplat.fitting.landmark_model import (
 )
 from blendsplat.fitting.solver import NOISE, Problem
 from blendsplat.fitting.temporal import Smoothness, fit_together, make_smoothness, usual_stiffness
+from blendsplat.fitting.zoom import without_zoom
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks import points as pts
@@ -98,7 +99,7 @@ def prepare(
     found = found & np.isfinite(points).all((1, 2))
     person = head.personalise(torch.as_tensor(performance.shape), torch.as_tensor(performance.vertex_offsets))
     model = restrict_to_landmarks(person, 0)
-    pixels = _without_zoom(points.astype(np.float64), performance)
+    pixels = without_zoom(points.astype(np.float64), performance.zoom, performance.K[:2, 2])
     if not found.any():
         raise InputError("The clip has no landmarks in any frame: track it again before its frames are corrected.")
     pixels = pixels[nearest_valid(found)]
@@ -147,12 +148,6 @@ def _trust(problem: Problem, present: Tensor, start: Tensor, eye_distance: np.nd
     before = np.maximum(landmark_errors(problem, present, eye_distance), NOISE)
     after = landmark_errors(problem, start, eye_distance)
     return np.minimum(before / np.maximum(after, 1e-6), 1.0) ** 2
-
-
-def _without_zoom(pixels: np.ndarray, performance: Performance) -> np.ndarray:
-    """Landmarks [F,478,2] as the clip's one lens would have seen them, where the lens zooms."""
-    centre = performance.K[:2, 2]
-    return centre + (pixels - centre) / performance.zoom[:, None, None]
 
 
 def _with_frames(performance: Performance, work: Refit, unknowns: Tensor, count: int) -> Performance:

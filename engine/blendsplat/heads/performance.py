@@ -198,6 +198,8 @@ def _checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]
         checked[name] = array.astype(bool if name == "valid" else array.dtype.newbyteorder("="), copy=False)
     if not frames:
         raise FormatError(f"{path} holds no frame; track the clip again.")
+    if (checked.get("zoom", np.ones(1)) <= 0).any():
+        raise FormatError(f"{path}: the array 'zoom' holds a focal length that is not positive; track the clip again.")
     return checked
 
 
@@ -229,6 +231,13 @@ def describe_head(of: HeadModel | Performance) -> str:
         vertices, expressions = len(of.vertex_offsets), of.expression.shape[1]
         family, model = of.family, of.head_model or "unknown"
     return f"{family and family + ', '}{vertices} vertices, {expressions} expressions, model {model[:8]}"
+
+
+def frame_intrinsics(tracking: Performance) -> np.ndarray:
+    """K [F,3,3] float32 of every frame: a lens that zooms changes the focal length and nothing else."""
+    K = np.repeat(tracking.K[None].astype(np.float32), tracking.frame_count, 0)
+    K[:, :2, :2] *= tracking.zoom[:, None, None]
+    return K
 
 
 def head_vertices(tracking: Performance, head: HeadModel, frames: np.ndarray | None = None) -> np.ndarray:

@@ -88,7 +88,9 @@ class TrackOptions(Options):
     lens_shift: tuple[LensShift, LensShift] = Field(
         (0.0, 0.0), description="Blender's camera shift x and y of the video's camera, in lengths of its longer side"
     )
-    zooms: bool = Field(False, description="the lens zooms during the take: a focal length per frame")
+    zooms: bool = Field(
+        False, description="the lens zooms during the take: a focal length per frame; the head stays about as far away"
+    )
     weights: str = Field(
         "auto", min_length=1, description="KaoLRM's weights, with init kaolrm: auto (shipped), a folder or a known name"
     )

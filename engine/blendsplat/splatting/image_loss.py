@@ -31,14 +31,15 @@ class TargetFrames:
         check_buffer("alpha", alpha, (frames, height, width), device, torch.uint8)
         check_buffer("valid", valid, (frames, height, width), device, torch.uint8)
         self.premultiplied, self.alpha, self.valid = premultiplied, alpha, valid
-        self.weight_sums = torch.zeros(frames, device=device)  # [M], over pixels and channels
+        self.frame_weights = torch.ones(frames, device=device)  # [M] above 0: what a whole frame's loss counts
+        self.weight_sums = torch.zeros(frames, device=device)  # [M], over pixels and channels, over the frame's weight
         self.refresh(range(frames))
 
     def refresh(self, rows: Iterable[int]) -> None:
-        """Look at frames again whose ``valid`` has been written."""
+        """Look at frames again whose ``valid`` or ``frame_weights`` have been written."""
         for row in rows:
             weight = self.valid[row].sum(dtype=torch.int64).double() * (3 / 255)
-            self.weight_sums[row] = weight.clamp_min(1e-8).float()
+            self.weight_sums[row] = (weight.clamp_min(1e-8) / self.frame_weights[row]).float()
 
     def __len__(self) -> int:
         return self.alpha.shape[0]
@@ -62,11 +63,11 @@ def image_loss_into(
 ) -> None:
     """Compare image [B,H,W,3] with the frames ``rows`` (int64 [B]) over backgrounds [B,3].
 
-    Writes losses [B] = l1_weight mean|x - y| + ssim_weight (1 - SSIM), means over pixels weighted by ``valid``;
-    grad_image [B,H,W,3], the gradient of losses.mean(); and mean_squares [B], whose -10 log10 is the PSNR. SSIM as in
-    image_metrics.psnr_ssim (Wang et al. 2004, 11x11 Gaussian window, zero padding; pixels of weight 0 are black in
-    both). On the CPU a row that is no frame raises ValueError; on a GPU the caller answers for it (reading it would
-    wait).
+    Writes losses [B] = l1_weight mean|x - y| + ssim_weight (1 - SSIM), means over pixels weighted by ``valid``, times
+    the frame's weight; grad_image [B,H,W,3], the gradient of losses.mean(); and mean_squares [B], without the frame's
+    weight, whose -10 log10 is the PSNR. SSIM as in image_metrics.psnr_ssim (Wang et al. 2004, 11x11 Gaussian window,
+    zero padding; pixels of weight 0 are black in both). On the CPU a row that is no frame raises ValueError; on a GPU
+    the caller answers for it (reading it would wait).
     """
     batch = len(image)
     height, width = frames.size
@@ -90,6 +91,11 @@ def image_loss_into(
     )  # fmt: skip
     buffers = scratch.take("sums", (sums,), torch.float64), scratch.take("rows", (floats,), torch.float32)
     launch.kernels.image_loss(loss, *(address(buffer) for buffer in buffers), *launch.queue)
+    # the kernel divided by weight_sums, so what it says of a frame is the frame's weight times what it was
+    weights = torch.index_select(frames.frame_weights, 0, rows, out=scratch.take("weights", (batch,), torch.float32))
+    mean_squares.div_(weights)
+    if ssim_weight:
+        losses.add_(weights.sub_(1), alpha=ssim_weight)
 
 
 @lru_cache

@@ -11,7 +11,7 @@ import torch
 from blendsplat.errors import InputError
 from blendsplat.geometry import matrix_to_rotvec, project_points, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel, part_of
-from blendsplat.heads.performance import Performance, head_vertices
+from blendsplat.heads.performance import Performance, frame_intrinsics, head_vertices
 
 
 def rigid_alignment(source: np.ndarray, target: np.ndarray, with_scale: bool = False) -> np.ndarray:
@@ -82,13 +82,6 @@ def _to_pixels(camera: np.ndarray, tracking: Performance) -> np.ndarray:
     return project_points(
         torch.as_tensor(camera), torch.eye(4).expand(count, 4, 4), torch.as_tensor(frame_intrinsics(tracking))
     ).numpy()
-
-
-def frame_intrinsics(tracking: Performance) -> np.ndarray:
-    """K [F,3,3] float32 of every frame: a lens that zooms changes the focal length and nothing else."""
-    K = np.repeat(tracking.K[None].astype(np.float32), tracking.frame_count, 0)
-    K[:, :2, :2] *= tracking.zoom[:, None, None]
-    return K
 
 
 def _focal(tracking: Performance, frames: np.ndarray) -> np.ndarray:

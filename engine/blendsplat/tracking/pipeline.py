@@ -26,7 +26,7 @@ from blendsplat.fitting.skin_border import Borders, find_skin_border
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, frame_intrinsics
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.progress import Progress
@@ -36,6 +36,7 @@ from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
 from blendsplat.tracking.corrected import corrected, keep_uncorrected, load_corrections
 from blendsplat.tracking.metrics import jitter
+from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.prefetch import prefetch
@@ -57,7 +58,8 @@ class TrackOptions:
     init: "landmarks", or "kaolrm": a regressor reads the frames, which is the fit's prior, with the ``weights`` of
     make_regressor (or ``regressor`` itself) on ``device``; the fit is small and runs on the CPU. refine: "dense": the
     fit is confirmed by the picture (blendsplat.refinement), "none": landmarks only. lens_mm, lens_shift: the source's
-    camera as Blender counts (None: the focal length is found); zooms: a focal length per frame."""
+    camera as Blender counts (None: the focal length is found); zooms: a focal length per frame, of which the median is
+    the clip's: slow changes of the face's size are then the lens, quick ones the head (fitting/zoom.py)."""
 
     head: str | Path = "human"
     head_model: HeadModel | None = None
@@ -93,16 +95,26 @@ def track_clip(
     points, found = _landmarks(clip, options.detector, progress)
     reading = read_clip(clip, points, found, regressor, progress) if regressor and found.any() else None
     wanted = _with_reading(_camera_prior(clip, _with_lens(clip, options)), reading)
-    tracking = fit_clip(
-        head, points[..., :2], found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
-        progress, np.asarray(clip.info.shots), clip.matte if clip.has_mattes else None,
-        _borders(clip, points) if clip.has_mattes else None,
-    )  # fmt: skip
+    assert wanted.centre is not None  # the camera prior's
+    view, shots = OneLens.of(clip, points[..., :2], wanted.centre), np.asarray(clip.info.shots)
+
+    def fit(view: OneLens) -> Performance:
+        return fit_clip(
+            head, view.points, found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
+            progress, shots, view.matte if clip.has_mattes else None, _borders(view) if clip.has_mattes else None,
+        )  # fmt: skip
+
+    tracking = fit(view)
+    if options.zooms:  # which the first fit takes for steps towards the camera
+        view = view.corrected(head, tracking)
+        tracking = fit(view)
     if options.refine == "dense":
-        matte, shots = clip.matte if clip.has_mattes else None, np.asarray(clip.info.shots)
+        matte = view.matte_inside if clip.has_mattes else None
         tracking = refine_clip(
-            head, tracking, clip.image, matte, points[..., :2], fit=wanted, shots=shots, progress=progress
+            head, tracking, view.image, matte, view.points, fit=wanted, shots=shots, progress=progress
         )
+    if options.zooms:
+        tracking = replace(tracking, zoom=view.zoom.astype(np.float32))
     if regressor and reading:
         tracking.init = regressor.name
         tracking.figures |= {"frames_read": float(reading.read), "shape_scatter": reading.shape_scatter}
@@ -110,10 +122,13 @@ def track_clip(
     tracking.figures["jitter_px"] = jitter(tracking, head)
     write_pictures(clip, head, tracking, points[..., :2], options, progress)
     tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
-    write_json(
-        clip.directory / "camera.json",
-        {"width": clip.width, "height": clip.height, "K": tracking.K.tolist(), "viewmat": tracking.viewmat.tolist()},
-    )
+    camera = {
+        "width": clip.width,
+        "height": clip.height,
+        "K": tracking.K.tolist(),
+        "viewmat": tracking.viewmat.tolist(),
+    }
+    write_json(clip.directory / "camera.json", camera | ({"zoom": tracking.zoom.tolist()} if options.zooms else {}))
     keep_uncorrected(clip.directory, uncorrected)
     tracking.save(clip.directory / "tracking.npz")
     return tracking
@@ -151,9 +166,10 @@ def _regressor(options: TrackOptions, head: HeadModel) -> Regressor | None:
     return regressor
 
 
-def _borders(clip: Clip, points: np.ndarray) -> Borders:
-    """Where a frame's bare skin ends; points [F,478,3] pixels."""
-    return lambda frame: find_skin_border(clip.image(frame), clip.matte(frame), points[frame, :, :2])
+def _borders(view: OneLens) -> Borders:
+    """Where a frame's bare skin ends."""
+    points = view.points
+    return lambda frame: find_skin_border(view.image(frame), view.matte(frame), points[frame])
 
 
 def _with_reading(options: FitOptions, reading: ClipReading | None) -> FitOptions:
@@ -276,7 +292,7 @@ def _in_threads(work: Callable[[_Drawn], np.ndarray], items: Iterator[_Drawn]) -
 def _drawn_frames(clip: Clip, head: HeadModel, tracking: Performance, frames: np.ndarray) -> Iterator[_Drawn]:
     """The mesh of each of ``frames`` in its picture, rasterized a few at a time."""
     params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets)
-    view, K = torch.as_tensor(tracking.viewmat), torch.as_tensor(tracking.K)
+    view, Ks = torch.as_tensor(tracking.viewmat), frame_intrinsics(tracking)
     template = (
         head.template + offsets + torch.einsum("s,svc->vc", torch.as_tensor(tracking.shape), head.shape_directions)
     ).numpy()
@@ -288,7 +304,7 @@ def _drawn_frames(clip: Clip, head: HeadModel, tracking: Performance, frames: np
         vertices = head(params[torch.as_tensor(rows)], offsets)
         count = len(rows)
         face_ids, _, _ = rasterize_mesh(
-            vertices, head.faces, view.expand(count, 4, 4), K.expand(count, 3, 3), tracking.width, tracking.height
+            vertices, head.faces, view.expand(count, 4, 4), torch.as_tensor(Ks[rows]), tracking.width, tracking.height
         )
         camera = (vertices @ view[:3, :3].T + view[:3, 3]).numpy()
         for row, index in enumerate(rows):
@@ -298,7 +314,7 @@ def _drawn_frames(clip: Clip, head: HeadModel, tracking: Performance, frames: np
                 world.mean(0),
                 torso[min(index, len(torso) - 1)],
                 chin_height - ring_height,
-                tracking.K,
+                Ks[index],
                 tracking.viewmat,
             )
             yield _Drawn(int(index), camera[row], face_ids[row].numpy(), neck)

@@ -18,15 +18,18 @@ from blendsplat.heads.model import HeadParams
 from blendsplat.splatting.image_loss import TargetFrames
 
 Arrival = Callable[[list[int]], None]
+_LEAST_WEIGHT = 1e-3
 
 
 @dataclass
 class FrameBatch:
-    """B frames: premultiplied [B,H,W,3] and alpha, valid [B,H,W,1] as floats in [0,1]."""
+    """B frames: premultiplied [B,H,W,3] and alpha, valid [B,H,W,1] as floats in [0,1]; weights [B]: what each counts
+    in a training, a usual frame 1."""
 
     premultiplied: Tensor
     alpha: Tensor
     valid: Tensor
+    weights: Tensor
 
     def target(self, backgrounds: Tensor) -> Tensor:
         """The frames over backgrounds [B,3]: [B,H,W,3]."""
@@ -95,10 +98,17 @@ class FrameStore:
             else:
                 self.numbers.append(int(number))
         self._arrived += len(numbers)
+        self.targets.frame_weights[index] = 1
         self.targets.refresh(rows)
         for function in self._subscribers:
             function(rows)
         return rows
+
+    def weigh(self, weights: Tensor) -> None:
+        """Say what each filled row counts in a training (weights [len]; one that arrives counts 1): its loss is that
+        many times as much. No scores are weighted. None counts nothing at all, so that its figures stay finite."""
+        self.targets.frame_weights[: len(self)] = weights.to(self.alpha.device).float().clamp_min(_LEAST_WEIGHT)
+        self.targets.refresh(range(len(self)))
 
     def _check(self, count: int, planes: Tensor, params: HeadParams) -> None:
         """Raise ValueError for what ``add`` cannot take."""
@@ -121,6 +131,7 @@ class FrameStore:
         store = FrameStore(len(self), height, width, params)
         planes = [self.premultiplied, self.alpha[..., None], self.valid[..., None]]
         store.add(self.numbers, torch.cat([plane[: len(self)] for plane in planes], -1), params)
+        store.weigh(self.targets.frame_weights[: len(self)])
         return store
 
     def batch(self, rows: Tensor | list[int]) -> FrameBatch:
@@ -130,6 +141,7 @@ class FrameStore:
             self.premultiplied[index].float() / 255,
             self.alpha[index].float()[..., None] / 255,
             self.valid[index].float()[..., None] / 255,
+            self.targets.frame_weights[index],
         )
 
 

@@ -67,6 +67,7 @@ def run_training(
     training, held_out = tracked.split(preset.holdout)
     camera = tracked.camera(preset.image_size)
     data = tracked.load(training, camera.width, camera.height, device, progress)
+    data.weigh(tracked.frame_weights(training))
     trainer = make_trainer(tracked.head, camera, data, preset, output.name.removesuffix(SUFFIX), device)
     trainer.belongs_to(tracked.tracking.identity)
 

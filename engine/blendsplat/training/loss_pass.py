@@ -66,7 +66,9 @@ class LossPass:
             alpha = alpha.detach().requires_grad_()
             behind = self.backgrounds[:, None, None] * (1 - alpha)
             shown, leaves = self._exposure(image, alpha, self.rows) + behind, [alpha, self._exposure.values]
-        loss = image_loss(shown, target, frames.valid, self._preset, self._lpips if perceptual else None)
+        loss = image_loss(
+            shown, target, frames.valid, frames.weights, self._preset, self._lpips if perceptual else None
+        )
         grad_image, *others = torch.autograd.grad(loss, [image, *leaves])
         self.losses.copy_(loss.detach().expand_as(self.losses))
         self.squared_errors.copy_(weighted_mean((shown.detach() - target) ** 2, frames.valid))

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.avatars.rendering import fitted_intrinsics
@@ -26,6 +27,7 @@ from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.video import Clip
+from blendsplat.video.lens import without_zoom
 
 _LOADERS = 2
 _FEWEST = 2
@@ -57,6 +59,10 @@ class TrackedClip:
         """(training, held-out) frame numbers; frames without a tracked face are in neither."""
         return split_frames(self.tracking.valid, holdout)
 
+    def frame_weights(self, numbers: list[int]) -> Tensor:
+        """What each of these training frames counts: by how far the tracking is confirmed there, 1 on the average."""
+        return confidence_weights(torch.as_tensor(self.tracking.confidence[numbers]))
+
     def camera(self, size: int) -> TrainingCamera:
         """The tracked camera for images whose longer side is ``size`` (never larger than the clip's own)."""
         width, height = training_size(self.tracking.width, self.tracking.height, size)
@@ -73,14 +79,22 @@ class TrackedClip:
         progress: Progress | None = None,
         weights: Callable[[int], np.ndarray] | None = None,
     ) -> FrameStore:
-        """Read frames at width x height (area-averaged). weights: frame number -> uint8 [H,W] instead of valid/."""
+        """Read frames at width x height (area-averaged), a zooming lens's at the clip's one focal length: what lies
+        outside of such a picture has no weight. weights: frame number -> uint8 [H,W] instead of valid/."""
         progress = progress or Progress()
         planes = np.empty((len(numbers), height, width, 5), np.uint8)
         pool = ThreadPoolExecutor(_LOADERS)
+        zoom, centre = self.tracking.zoom, self.tracking.K[:2, 2]
+
+        def read(number: int) -> np.ndarray:
+            layers = _layers(self.clip, number, weights or self.clip.valid)
+            layers = [without_zoom(layer, float(zoom[number]), centre) for layer in layers]
+            if (height, width) != (self.clip.height, self.clip.width):
+                layers = [_resize(layer, width, height) for layer in layers]
+            return np.dstack(layers)
+
         try:
-            loaded = pool.map(
-                lambda number: _planes(self.clip, number, width, height, weights or self.clip.valid), numbers
-            )
+            loaded = pool.map(read, numbers)
             for row, frame in enumerate(loaded):
                 progress.check()
                 planes[row] = frame
@@ -114,27 +128,30 @@ def split_frames(valid: np.ndarray, holdout: float) -> tuple[list[int], list[int
     return training, test
 
 
+def confidence_weights(confidence: Tensor) -> Tensor:
+    """Confidence [M] from 0 to 1 -> float32 weights [M] of mean 1. The root, because what is rarely shown (a profile)
+    is confirmed worse than the rest and still has to be learned; a frame of no confidence counts nothing."""
+    weights = confidence.double().clamp(0, 1).sqrt()
+    mean = weights.mean()
+    return (weights / mean).float() if mean > 0 else torch.ones(len(weights))
+
+
 def training_size(width: int, height: int, longer_side: int) -> tuple[int, int]:
     """The clip's size brought down so that the longer side is at most ``longer_side``."""
     scale = min(longer_side / max(width, height), 1.0)
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def _planes(clip: Clip, number: int, width: int, height: int, weights: Callable[[int], np.ndarray]) -> np.ndarray:
-    """One frame [H,W,5] uint8: RGB premultiplied by the matte, the matte, the valid weight; premultiplied before it is
-    made smaller, so that no background colour bleeds in at the border."""
+def _layers(clip: Clip, number: int, weights: Callable[[int], np.ndarray]) -> list[np.ndarray]:
+    """One frame: RGB premultiplied by the matte, the matte, the valid weight, uint8; premultiplied before anything is
+    resampled, so that no background colour bleeds in at the border."""
     matte = clip.matte(number)
     alpha = matte.astype(np.float32)[..., None] / 255
-    premultiplied = (clip.image(number) * alpha + 0.5).astype(np.uint8)
-    layers = [premultiplied, matte[..., None], weights(number)[..., None]]
-    if matte.shape != (height, width):
-        layers = [_resize(layer, width, height) for layer in layers]
-    return np.concatenate(layers, -1)
+    return [(clip.image(number) * alpha + 0.5).astype(np.uint8), matte, weights(number)]
 
 
 def _resize(layer: np.ndarray, width: int, height: int) -> np.ndarray:
-    image = Image.fromarray(layer if layer.shape[-1] == 3 else layer[..., 0])
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX)).reshape(height, width, -1)
+    return np.asarray(Image.fromarray(layer).resize((width, height), Image.Resampling.BOX))
 
 
 def _fingerprint(directory: Path) -> str:

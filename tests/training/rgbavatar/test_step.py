@@ -33,7 +33,7 @@ def new_trainer(folder: Path, **changes) -> RGBAvatarTrainer:
     tracked = TrackedClip.open(folder)
     data = tracked.load(list(range(8)), SIZE, SIZE)
     data.valid[:, :, :9] = torch.arange(9, dtype=torch.uint8) * 28  # pixels that count in part
-    data.targets.refresh(range(len(data)))
+    data.weigh(torch.linspace(0.2, 1.8, 8))
     trainer = RGBAvatarTrainer(tracked.head, tracked.camera(SIZE), data, make_preset(values | changes))
     generator = torch.Generator().manual_seed(7)
     spread = {"positions": 2e-3, "log_scales": 0.2, "opacity_logits": 1.0, "delta_positions": 1e-3, "exposure": 0.1}
@@ -103,7 +103,9 @@ def by_autograd(trainer: RGBAvatarTrainer, rows: list[int], backgrounds: torch.T
     image = image + (1 - alpha) * backgrounds[:, None, None]
     frames = trainer.data.batch(rows)
     target = frames.target(backgrounds)
-    loss = image_loss(image, target, frames.valid, preset, trainer.lpips if trainer._stage().perceptual else None)
+    loss = image_loss(
+        image, target, frames.valid, frames.weights, preset, trainer.lpips if trainer._stage().perceptual else None
+    )
     names = trainer.parameters.names
     grads = torch.autograd.grad(loss, [named[name] for name in names], allow_unused=True)
     return dict(zip(names, grads, strict=True)), loss.detach(), image.detach(), target, frames.valid

@@ -22,6 +22,7 @@ PixelWeights = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]  # (imag
 PIXEL_WEIGHT = 0.1  # a pixel counts for a Gaussian that shows with at least this weight (alpha times transmittance)
 TOTAL_WEIGHT = 0.1  # a Gaussian is initialised once the weights of a batch exceed this
 FOREGROUND = 0.5  # only pixels whose matte is above this
+TRUSTED = 0.1  # and only frames that count at least this much in the training, a usual one 1
 
 
 def new_avatar(
@@ -88,6 +89,7 @@ def initialise_colors(avatar: RGBAvatar, initialised: Tensor, frames: FrameBatch
     Which Gaussians are set is decided on the device: nothing waits for it.
     """
     mask = ((frames.alpha > FOREGROUND) & (frames.valid > FOREGROUND))[..., 0]
+    mask &= (frames.weights > TRUSTED)[:, None, None]
     straight = frames.premultiplied / frames.alpha.clamp_min(1 / 255)
     weight, weighted = pixel_weights(straight.clamp(0, 1), mask, PIXEL_WEIGHT)
     fresh = (weight > TOTAL_WEIGHT) & ~initialised
