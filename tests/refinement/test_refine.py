@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 import hostile_clips
+from blendsplat.fitting.corrections import corrected_frame, empty
+from blendsplat.fitting.refit import refit
 from blendsplat.heads.load import load_head
 from blendsplat.heads.performance import Performance
 from blendsplat.progress import Cancelled, Progress
+from blendsplat.refinement.around_corrections import RefineAround
 from blendsplat.refinement.refine import refine_clip
 from blendsplat.refinement.refine_options import Level, RefineOptions
 from blendsplat.tracking import evaluate_tracking
@@ -101,6 +104,27 @@ def test_lost_frames_are_followed_where_the_picture_explains_them(clip: Footage)
     assert after.valid[lost].all() and not after.valid[black] and after.confidence[black] == 0
     assert errors(after, clip.truth, lost)["rotation_error_deg"] < 2.0
     assert after.figures["frames_followed"] == len(lost)
+
+
+def test_a_correction_holds_and_its_neighbours_stay_on_the_picture(clip: Footage) -> None:
+    """A frame that the fit got wrong, put right by hand: it stays so, and frames beside it do not go back to what their
+    landmarks alone would say."""
+    head, frame = load_head("human"), 12
+    dense = refined(clip, clip.truth, RefineOptions(samples=1200))
+    near = np.arange(frame - 6, frame + 7)
+    wrong = pushed(dense, np.array([frame]), 6.0, 4.0)
+    corrections = corrected_frame(
+        empty(wrong), wrong, frame, neck_pose=dense.neck_pose[frame], translation=dense.translation[frame]
+    )
+    finish = RefineAround(
+        head, wrong, lambda n: clip.images[n], lambda n: clip.mattes[n], clip.points[..., :2], Progress()
+    )  # fmt: skip
+    by_landmarks, after = (
+        refit(head, wrong, clip.points[..., :2], clip.found, corrections, None, how) for how in (None, finish)
+    )
+    assert errors(after, dense, np.array([frame]))["rotation_error_deg"] < 0.3
+    there, back = (errors(one, dense, near)["rotation_error_deg"] for one in (by_landmarks, after))
+    assert back < 0.5 and back < there
 
 
 def test_cancelling_changes_nothing(clip: Footage) -> None:

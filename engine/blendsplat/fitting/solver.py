@@ -275,7 +275,7 @@ def in_chunks(problem: Problem, work: Callable[[slice], _T]) -> list[_T]:
     rows = [slice(start, start + size) for start in range(0, len(problem.pixels), size)]
     if not problem.terms:
         return [work(part) for part in rows]
-    with ThreadPoolExecutor(PICTURE_THREADS) as pool:
+    with ThreadPoolExecutor(PICTURE_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(pool.map(work, rows))
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import load_landmarks
 from blendsplat.progress import Progress
-from blendsplat.tracking.corrected import keep_uncorrected, load_uncorrected
+from blendsplat.tracking.corrected import keep_uncorrected, load_uncorrected, refine_around
 from blendsplat.tracking.metrics import jitter
+from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.pipeline import TrackOptions, write_pictures
 from blendsplat.video import Clip
 
@@ -64,7 +65,10 @@ def correct_clip(
     head = options.head_model or load_head_of(uncorrected, landmarks=True, progress=progress)
     progress.check()
     shots = np.asarray(clip.info.shots)
-    tracking = refit(head, uncorrected, points[..., :2], found, left, shots, options.finish)
+    centre = (float(uncorrected.K[0, 2]), float(uncorrected.K[1, 2]))
+    view = replace(OneLens.of(clip, points[..., :2], centre), zoom=uncorrected.zoom)
+    finish = options.finish or refine_around(view, head, uncorrected, progress)
+    tracking = refit(head, uncorrected, points[..., :2], found, left, shots, finish)
     if len(left):
         tracking.figures["jitter_px"] = jitter(tracking, head)
     progress.update("correct", 1, 2, "what counts in the pictures")

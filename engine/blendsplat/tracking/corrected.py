@@ -16,6 +16,9 @@ from blendsplat.fitting.corrections import FILE, Corrections
 from blendsplat.fitting.refit import Finish, refit
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.progress import Progress
+from blendsplat.refinement.around_corrections import RefineAround
+from blendsplat.tracking.one_lens import OneLens
 from blendsplat.video import Clip
 
 UNCORRECTED = "uncorrected.npz"
@@ -44,6 +47,14 @@ def corrected(
         return replace(tracking, notes=(*tracking.notes, note)), None
     shots = np.asarray(clip.info.shots)
     return refit(head, tracking, pixels, found, corrections, shots, finish), tracking
+
+
+def refine_around(view: OneLens, head: HeadModel, uncorrected: Performance, progress: Progress) -> Finish | None:
+    """What refines corrected frames on the pictures, where those of the clip were: its regions say so."""
+    if not uncorrected.regions:
+        return None
+    matte = view.matte_inside if view.clip.has_mattes else None
+    return RefineAround(head, uncorrected, view.image, matte, view.points, progress)
 
 
 def keep_uncorrected(directory: Path, uncorrected: Performance | None) -> None:

@@ -34,7 +34,7 @@ from blendsplat.refinement.refine import refine_clip
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
-from blendsplat.tracking.corrected import corrected, keep_uncorrected, load_corrections
+from blendsplat.tracking.corrected import corrected, keep_uncorrected, load_corrections, refine_around
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
@@ -118,7 +118,8 @@ def track_clip(
     if regressor and reading:
         tracking.init = regressor.name
         tracking.figures |= {"frames_read": float(reading.read), "shape_scatter": reading.shape_scatter}
-    tracking, uncorrected = corrected(clip, head, tracking, points[..., :2], found, corrections)
+    finish = refine_around(view, head, tracking, progress)
+    tracking, uncorrected = corrected(clip, head, tracking, points[..., :2], found, corrections, finish)
     tracking.figures["jitter_px"] = jitter(tracking, head)
     write_pictures(clip, head, tracking, points[..., :2], options, progress)
     tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
