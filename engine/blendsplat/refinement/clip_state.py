@@ -110,8 +110,8 @@ def start_state(
     models = _person_models(head, found, options, fit)
     seen = observe(models.landmark, pixels[rows], rows)
     person = torch.as_tensor(found.shape[: models.shape_count])
-    pushes = torch.linalg.lstsq(models.basis.weights, torch.as_tensor(found.vertex_offsets)).solution
-    person = torch.cat([person, pushes.flatten()])
+    pushes = np.linalg.lstsq(models.basis.weights.double().numpy(), found.vertex_offsets.astype(np.float64), rcond=None)
+    person = torch.cat([person, torch.as_tensor(pushes[0].flatten(), dtype=torch.float32)])
     root, centre = torch.as_tensor(found.root_pose[0]), found.K[:2, 2].astype(np.float64)
     mean = expected_unknowns(models.landmark, fit.prior, rows)
     problem = frame_problem(
