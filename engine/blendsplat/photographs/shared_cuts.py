@@ -3,29 +3,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from blendsplat.fitting.face_crop import cut_square, framing
 from blendsplat.refinement.pictures import Pictures
 
-SIDE, SHARE = 384, 0.62  # pixels of a square; height of the face in it
+SIDE, SHARE = 270, 0.62  # pixels of a square; height of the face in it
 
 
-def cut_together(
-    images: list[np.ndarray], mattes: list[np.ndarray], points: list[np.ndarray], zooms: list[float],
-    corners: list[np.ndarray],
-) -> Pictures:  # fmt: skip
-    """images [H,W,3] and mattes [H,W] uint8, each with its face's landmarks [478,2] in its own pixels, of which
-    ``zooms`` make one pixel of the camera, and whose corner lies at ``corners`` [2] of the camera."""
-    planes, scales, places = [], [], []
-    for image, matte, face, zoom, corner in zip(images, mattes, points, zooms, corners, strict=True):
-        left, top, side = framing(face, SHARE)
-        square = (left, top, side)
-        planes.append(np.dstack([cut_square(image, square, SIDE), cut_square(matte, square, SIDE)]))
-        scales.append(SIDE / side * zoom)
-        places.append(corner + np.array([left, top]) / zoom)
+@dataclass(frozen=True)
+class FaceCut:
+    """RGB and matte [S,S,4] uint8; its pixels for one of the camera, and its left upper corner [2] there."""
+
+    plane: np.ndarray
+    zoom: float
+    corner: np.ndarray
+
+
+def cut_face(image: np.ndarray, matte: np.ndarray, points: np.ndarray, zoom: float, corner: np.ndarray) -> FaceCut:
+    """image [H,W,3] and matte [H,W] uint8 with the face's landmarks [478,2] in its pixels, of which ``zoom`` make one
+    of the camera; ``corner`` [2]: where its left upper corner lies there."""
+    left, top, side = square = framing(points, SHARE)
+    plane = np.dstack([cut_square(image, square, SIDE), cut_square(matte, square, SIDE)])
+    return FaceCut(plane, SIDE / side * zoom, corner + np.array([left, top]) / zoom)
+
+
+def together(cuts: list[FaceCut]) -> Pictures:
+    """The cuts of photographs that are refined together."""
+    zooms, corners = np.array([cut.zoom for cut in cuts]), np.stack([cut.corner for cut in cuts])
     return Pictures(
-        np.stack(planes), 1.0, torch.as_tensor(np.array(scales), dtype=torch.float32),
-        torch.as_tensor(np.array(places), dtype=torch.float32),
-    )  # fmt: skip
+        np.stack([cut.plane for cut in cuts]),
+        1.0,
+        *(torch.as_tensor(place, dtype=torch.float32) for place in (zooms, corners)),
+    )

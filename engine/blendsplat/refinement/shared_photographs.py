@@ -32,6 +32,7 @@ from blendsplat.fitting.shared_unknowns import ClipPrior, fit_clip_unknowns
 from blendsplat.fitting.solver import Problem
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
+from blendsplat.progress import Progress
 from blendsplat.refinement.appearance import learn_appearance
 from blendsplat.refinement.clip_state import IN_CAMERA
 from blendsplat.refinement.photometric_term import PhotometricTerm, look_up
@@ -46,8 +47,8 @@ class SharedOptions:
     rounds: how often the colours are learned anew at each; seen: in how many photographs a sample must be in sight."""
 
     samples: int = 2400
-    votes: float = 0.3
-    sizes: tuple[float, ...] = (0.35, 0.7)
+    votes: float = 20.0
+    sizes: tuple[float, ...] = (0.5, 1.0)
     rounds: int = 3
     iterations: int = 3
     seen: float = 1.5
@@ -67,13 +68,13 @@ class _Person:
 
 def refine_photographs(
     head: HeadModel, found: Performance, pixels: np.ndarray, pictures: Pictures, fit: FitOptions,
-    options: SharedOptions | None = None,
+    options: SharedOptions | None = None, progress: Progress | None = None,
 ) -> Performance:  # fmt: skip
     """``found``, fitted to the landmarks [F,478,2] with ``fit``, moved to what the pictures show as well.
 
     Photographs that are not valid stay as they are; so does everything where fewer than two are.
     """
-    options = options or SharedOptions()
+    options, progress = options or SharedOptions(), progress or Progress()
     rows = np.flatnonzero(found.valid)
     if len(rows) < 2:
         return found
@@ -85,6 +86,7 @@ def refine_photographs(
         for size in options.sizes:
             small = _chosen(pictures, shown).at_scale(pictures.scale * size)
             for _ in range(options.rounds):
+                progress.check()
                 term = _picture_term(person, small, options)
                 problem = replace(person.problem, terms=(*person.problem.terms, term))
                 done = fit_clip_unknowns(
@@ -155,7 +157,12 @@ def _seen(person: _Person, pictures: Pictures) -> tuple[Tensor, Tensor]:
         one = person.unknowns[row : row + 1]
         views.append(
             see(
-                head, person.samples, one, person.problem.root, person.problem.focal * scale.squeeze(), centre[0, 0],
+                head,
+                person.samples,
+                one,
+                person.problem.root,
+                person.problem.focal * scale.squeeze(),
+                centre[0, 0],
                 (width, height),
             )
         )
