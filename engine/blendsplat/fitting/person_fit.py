@@ -64,7 +64,7 @@ def fit_person(
         expected = torch.cat([expected, torch.zeros(len(basis.precision))])
         prior = replace(prior, shape_precision=whole, shape_mean=expected)
     shown = seen.rows[rows.numpy()]
-    terms = _shape_terms(head, keys, fit.unknowns, shown, options, mattes, borders, shape_count, basis)
+    terms = shape_terms(head, keys, fit.unknowns, shown, options, mattes, borders, shape_count, basis)
     keys = replace(keys, terms=terms)
     if basis is not None or terms:
         start = torch.cat([fit.shape, torch.zeros(prior.shape_precision.shape[0] - shape_count)])
@@ -89,7 +89,7 @@ def choose_keyframes(unknowns: Tensor, seen: Observations) -> np.ndarray:
     return spread_frames(features, np.arange(len(unknowns)), KEYFRAMES)
 
 
-def _shape_terms(
+def shape_terms(
     head: HeadModel, keys: Problem, unknowns: Tensor, keyframes: np.ndarray, options: FitOptions,
     mattes: Mattes | None, borders: Borders | None, shape_count: int, basis: OffsetBasis | None,
 ) -> tuple[ShapeTerm, ...]:  # fmt: skip

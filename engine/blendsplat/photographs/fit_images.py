@@ -29,7 +29,10 @@ from blendsplat.landmarks.detector import make_detector
 from blendsplat.photographs.fit_files import ImageFit, check_writable, save_fit
 from blendsplat.photographs.photograph import Face, Photograph, find_face, photograph_files, read_photograph
 from blendsplat.photographs.photometric_refinement import cut_out, refine_on_pixels
+from blendsplat.photographs.shared_cuts import cut_face, together
 from blendsplat.progress import Progress
+from blendsplat.refinement.pictures import Pictures
+from blendsplat.refinement.shared_photographs import refine_photographs
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
 # How far the shape may leave what a regressor read, and fit_options.SHARED_BIAS beside it: 0.3 to 0.9 are alike on a
@@ -38,6 +41,7 @@ SHARED = 1000.0  # focal length in pixels of the camera in which photographs of 
 # taken as so many witnesses ended farther from it than the mean face.
 REGRESSED_SIGMA, REGRESSED_BIAS = 0.9, 6.0
 PIXELS_MAY_MOVE = 0.005  # of the eyes' distance: by how much pixels may worsen the mean landmark error
+SHARED_MAY_MOVE = 0.02  # the same where several photographs agree; usual is 0.01 (docs/kaolrm.md)
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
 MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
 
@@ -98,7 +102,7 @@ def fit_images(
     def finish(group: list[_Seen]) -> None:
         last = len(done) + len(failed) if len(group) == 1 else len(files) - 1
         report(last, 0.3, f"{group[0].photograph.path.name}: fitting the head")
-        for fit in _fit(group, head, regressor, options):
+        for fit in _fit(group, head, regressor, options, progress):
             folder = folders[fit.photograph.path]
             report(last, 0.6, f"{fit.photograph.path.name}: writing texture and overlay")
             save_fit(fit, head, folder)
@@ -173,7 +177,9 @@ def _matted(
     return crop, paste_square(matte, wide, (height, width))
 
 
-def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, options: ImageFitOptions) -> list[ImageFit]:
+def _fit(
+    group: list[_Seen], head: HeadModel, regressor: Regressor | None, options: ImageFitOptions, progress: Progress
+) -> list[ImageFit]:
     """Photographs that share a shape, fitted together in one shared camera and given back in their own."""
     pixels = np.stack([_in_shared_camera(s, s.face.points) for s in group])
     names = ", ".join(s.photograph.path.name for s in group)
@@ -195,26 +201,42 @@ def _fit(group: list[_Seen], head: HeadModel, regressor: Regressor | None, optio
         ) from error
     method = regressor.name if regressor else "landmarks"
     fits = [_own(whole, row, one, head, method) for row, one in enumerate(group)]
-    return _refined(fits, head) if options.pixels else fits
+    if not options.pixels:
+        return fits
+    if whole.valid.sum() < 2:  # nothing is shared: the shading of one skin colour tells what it can
+        cutouts = [
+            cut_out(fit.photograph.image, fit.matte, fit.photograph.scale, fit.face.points, fit.tracking.K)
+            for fit in fits
+        ]
+        moved = refine_on_pixels([fit.tracking for fit in fits], cutouts, head)
+        after = [replace(fit, tracking=tracking) for fit, tracking in zip(fits, moved, strict=True)]
+        return _believed(after, fits, head, PIXELS_MAY_MOVE)
+    shared = refine_photographs(head, whole, pixels, _cut(group), wanted, progress=progress)
+    after = [_own(shared, row, one, head, method) for row, one in enumerate(group)]
+    return _believed(after, fits, head, SHARED_MAY_MOVE)
 
 
-def _refined(fits: list[ImageFit], head: HeadModel) -> list[ImageFit]:
-    """The fits after their pixels were looked at; as they were, with a warning, where that moved the landmarks away."""
-    cutouts = [
-        cut_out(fit.photograph.image, fit.matte, fit.photograph.scale, fit.face.points, fit.tracking.K) for fit in fits
-    ]
-    moved = refine_on_pixels([fit.tracking for fit in fits], cutouts, head)
-    errors = [_landmark_error(tracking, head, fit.face) for tracking, fit in zip(moved, fits, strict=True)]
-    before = [fit.tracking.figures["landmark_error"] for fit in fits]
-    if not all(after <= allowed + PIXELS_MAY_MOVE for after, allowed in zip(errors, before, strict=True)):
+def _cut(group: list[_Seen]) -> Pictures:
+    """The squares around the faces, in the shared camera."""
+    cuts = []
+    for seen in group:
+        scale, photograph = seen.photograph.scale, seen.photograph
+        corner, zoom = _in_shared_camera(seen, np.zeros(2)), scale * seen.focal / SHARED
+        cuts.append(cut_face(photograph.image, seen.matte, seen.face.points * scale, zoom, corner))
+    return together(cuts)
+
+
+def _believed(after: list[ImageFit], before: list[ImageFit], head: HeadModel, most: float) -> list[ImageFit]:
+    """The fits after their pixels were looked at; as they were ``before``, with a warning, where the landmarks' mean
+    error grew by more than ``most``."""
+    errors = [_landmark_error(fit.tracking, head, fit.face) for fit in after]
+    known = [fit.tracking.figures["landmark_error"] for fit in before]
+    if not np.mean(errors) <= np.mean(known) + most:  # what is no number neither
         sentence = "The pixels and the landmarks do not agree: the fit to the landmarks was kept."
-        return [replace(fit, warnings=[*fit.warnings, sentence]) for fit in fits]
-    for tracking, error in zip(moved, errors, strict=True):
-        tracking.figures = {**tracking.figures, "landmark_error": error}
-    return [
-        replace(fit, tracking=tracking, method=f"{fit.method}+pixels")
-        for fit, tracking in zip(fits, moved, strict=True)
-    ]
+        return [replace(fit, warnings=[*fit.warnings, sentence]) for fit in before]
+    for fit, error in zip(after, errors, strict=True):
+        fit.tracking.figures = {**fit.tracking.figures, "landmark_error": error}
+    return [replace(fit, method=f"{fit.method}+pixels") for fit in after]
 
 
 def _in_shared_camera(seen: _Seen, points: np.ndarray) -> np.ndarray:

@@ -61,17 +61,18 @@ class PhotometricTerm:
 
 
 def look_up(pictures: Pictures, numbers: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours [B,N,3] at pixels [B,N,2] of the clip's size in the frames ``numbers`` [B], their slopes by the pixel
+    """Colours [B,N,3] at the camera's pixels [B,N,2] in the frames ``numbers`` [B], their slopes by the pixel
     [B,N,3,2], and whether each lies inside of the picture and of the person's matte [B,N]."""
     planes = pictures.frames(numbers)
     height, width = planes.shape[2:]
     down, right = torch.gradient(planes[:, :3], dim=(2, 3))
     whole = torch.cat([planes, right, down], 1)
     size = torch.tensor([width, height], dtype=pixels.dtype)
-    grid = pixels * pictures.scale / size * 2 - 1
+    placed, scales = pictures.place(pixels, numbers)
+    grid = placed / size * 2 - 1
     read = torch.nn.functional.grid_sample(whole, grid[:, :, None], padding_mode="border", align_corners=False)
     read = read[..., 0].transpose(1, 2)  # [B,N,10]
-    slopes = torch.stack([read[..., 4:7], read[..., 7:]], -1) * pictures.scale
+    slopes = torch.stack([read[..., 4:7], read[..., 7:]], -1) * scales[..., None]
     inside = (grid.abs() < 1).all(-1) & (read[..., 3] > 0.5)
     return read[..., :3], slopes, inside
 

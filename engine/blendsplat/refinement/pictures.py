@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A clip's pictures as the refinement reads them: small, 8 bits a colour, all in memory, whatever the clip's length.
+"""Pictures as the refinement reads them: small, 8 bits a colour, all in memory, whatever a clip's length.
 
 Beyond IN_MEMORY bytes they lie in a temporary file that the system maps, so a long clip costs disk, not memory.
 """
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -27,10 +27,16 @@ ReadPicture = Callable[[int], np.ndarray]  # frame -> uint8 [H,W,3], or matte [H
 
 @dataclass
 class Pictures:
-    """RGB and matte [F,h,w,4] uint8 of F frames, ``scale`` times the clip's size."""
+    """RGB and matte [F,h,w,4] uint8 of F frames, ``scale`` times the camera's pixels.
+
+    zooms [F] and corners [F,2]: where photographs were cut, each picture has a scale of its own, ``scale`` times its
+    zoom, and its left upper corner lies at these pixels of the camera.
+    """
 
     planes: np.ndarray
     scale: float
+    zooms: Tensor | None = None
+    corners: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -41,7 +47,14 @@ class Pictures:
         if factor > 0.95:
             return self
         small = [cv2.resize(plane, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) for plane in self.planes]
-        return Pictures(np.stack(small), self.scale * small[0].shape[1] / self.planes.shape[2])
+        return replace(self, planes=np.stack(small), scale=self.scale * small[0].shape[1] / self.planes.shape[2])
+
+    def place(self, pixels: Tensor, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """The camera's pixels [B,N,2] in the pictures ``rows`` [B] -> pixels there, and their scales [B or 1,1,1]."""
+        if self.zooms is None or self.corners is None:
+            return pixels * self.scale, torch.full((1, 1, 1), self.scale)
+        scales = self.scale * self.zooms[rows][:, None, None]
+        return (pixels - self.corners[rows][:, None]) * scales, scales
 
     def frames(self, rows: Tensor | slice) -> Tensor:
         """float32 [B,4,h,w] of some frames, 0 to 1."""
