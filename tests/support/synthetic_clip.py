@@ -54,5 +54,6 @@ def make_folder(folder: Path, head: HeadModel, truth: Performance, found: np.nda
     return folder
 
 
-def options(head: HeadModel, **more) -> TrackOptions:
-    return TrackOptions(head="synthetic", head_model=head, **more)
+def options(head: HeadModel, refine: str = "none", **more) -> TrackOptions:
+    """By landmarks alone, unless said otherwise: these pictures show nothing to refine on."""
+    return TrackOptions(head="synthetic", head_model=head, refine=refine, **more)

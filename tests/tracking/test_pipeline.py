@@ -48,6 +48,14 @@ def test_everything_is_written(head, truth, tmp_path):
     assert figures["rotation_error_deg"] < 1.5 and figures["vertex_error_mm"] < 3
 
 
+def test_pictures_without_texture_spoil_nothing(head, truth, tmp_path):
+    folder = make_folder(tmp_path / "flat", head, truth)
+    result = track_clip(folder, options(head, refine="dense", overlay=False, valid_maps=False))
+    figures = evaluate_tracking(result, truth, head)
+    assert figures["rotation_error_deg"] < 2 and figures["vertex_error_mm"] < 3
+    assert result.valid.all() and result.regions and np.isfinite(result.confidence).all()
+
+
 def test_a_relative_head_is_found_from_another_folder(head, truth, tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "c", head, truth)
     (tmp_path / "flame.pkl").touch()

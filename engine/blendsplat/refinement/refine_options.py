@@ -15,7 +15,7 @@ class Level:
     person: int  # rounds in which shape and focal length are fitted as well
 
 
-LEVELS = (Level(14.0, 2, 2), Level(28.0, 2, 2), Level(45.0, 1, 0))
+LEVELS = (Level(14.0, 4, 4), Level(28.0, 2, 2), Level(45.0, 1, 0))
 
 
 @dataclass(frozen=True)
@@ -32,5 +32,5 @@ class RefineOptions:
     skin: float = 0.15  # all other landmarks but the face's outline, which is none of the skin
     iterations: int = 2  # of each frame alone, before all are fitted together
     person_iterations: int = 4
-    focal_sigma: float = 0.1  # of log(focal) around the landmarks' in every round; 0: it is known
+    focal_sigma: float = 0.3  # of log(focal) around the landmarks', which hardly see it; 0: it is known
     smoothing: float = 0.2  # of the landmarks' fit, whose errors jump from frame to frame as the picture's do not
