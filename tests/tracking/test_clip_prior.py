@@ -87,7 +87,9 @@ def make_folder(
 
 
 def options(head: HeadModel, **more) -> TrackOptions:
-    return TrackOptions(head="synthetic", head_model=head, overlay=False, valid_maps=False, **more)
+    return TrackOptions(
+        head="synthetic", head_model=head, refine="none", overlay=False, valid_maps=False, **more
+    )  # fmt: skip
 
 
 def read(folder: Path, seer: Seer):
