@@ -74,7 +74,7 @@ def test_the_picture_leads_back_from_five_degrees_and_fifteen_millimetres(clip: 
 
 def test_the_truth_stays(clip: Footage) -> None:
     after = errors(refined(clip, clip.truth, PICTURE), clip.truth, np.arange(FRAMES))
-    assert after["rotation_error_deg"] < 1.0 and after["face_error_mm"] < 1.0
+    assert after["rotation_error_deg"] < 1.0 and after["face_error_mm"] < 1.3
 
 
 def test_what_covers_the_mouth_leads_nobody_away_and_is_told(clip: Footage) -> None:

@@ -17,11 +17,12 @@ from torch import Tensor
 from blendsplat.fitting.fit_options import FitOptions
 from blendsplat.fitting.frame_problem import one_thread
 from blendsplat.fitting.initial_poses import iris_confidence
-from blendsplat.fitting.landmark_model import DEPTH
+from blendsplat.fitting.landmark_model import DEPTH, NECK
 from blendsplat.fitting.person_fit import choose_keyframes
 from blendsplat.fitting.shared_unknowns import fit_clip_unknowns
 from blendsplat.fitting.solver import fit_frames, in_chunks
 from blendsplat.fitting.temporal import fit_together
+from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks import points as pts
@@ -38,6 +39,9 @@ from blendsplat.refinement.sight import see
 
 SEEN_OFTEN = 3.0  # frames' worth of sight below which a sample's colour is not known
 UNCONFIRMED = 0.3  # confidence below which a frame without landmarks stays lost
+LEAST_FRAMES = 8
+LEAST_TURN = np.radians(2.5)  # for the shape: the root of the mean square
+FACE, FACE_IN_MATTE = ("face", "nose", "lips", "left_eyelids", "right_eyelids"), 0.97
 BATCH = 16
 
 
@@ -62,9 +66,11 @@ def refine_clip(
     image, matte: a frame's picture [H,W,3] and matte [H,W], uint8; fit: what was told to the fit (focal length,
     priors); shots: frames at which one is known to begin. Frames that the detector lost and the picture explains become
     valid.
-    Raises Cancelled; ``found`` is not changed.
+    Fewer than LEAST_FRAMES frames with a face stay as they are. Raises Cancelled; ``found`` is not changed.
     """
     options, fit, progress = options or RefineOptions(), fit or FitOptions(), progress or Progress()
+    if (found.valid & np.isfinite(pixels).all((1, 2))).sum() < LEAST_FRAMES:
+        return found  # too few pictures to know what is always the same
     state = start_state(head, found, pixels, options, fit, shots)
     apart = float(np.median(state.seen.eye_distance))
     scales = [min(level.eyes_apart / apart, 1.0) for level in options.levels]
@@ -72,6 +78,10 @@ def refine_clip(
     irises = _Irises(image, pixels)
     with one_thread(), read_pictures(irises.watch, matte, state.seen.rows, scales[-1], progress) as finest:
         iris = irises.term(state)
+        turns = tells_shape(state)
+        if not mattes_agree(state, finest):
+            finest.planes[..., 3] = 255  # in place: a long clip's lie in a file
+            turns = False  # the shape that the landmarks' fit pressed into wrong mattes is no start for the lens
         look: Look | None = None
         for level, scale in zip(options.levels, scales, strict=True):
             shown = finest.at_scale(scale)
@@ -79,7 +89,7 @@ def refine_clip(
                 progress.update("refine", done, steps, f"at {shown.scale:.0%} of the size")
                 progress.check()
                 look = learn_look(state, shown)
-                if turn < level.person:
+                if turns and turn < level.person:
                     state = _fit_person(state, look, iris, options)
                     look = learn_look(state, shown)
                 state = _fit_frames(state, look, iris, options)
@@ -88,6 +98,24 @@ def refine_clip(
         frame, regions = _judge(state, learn_look(state, finest), options)
     progress.update("refine", steps, steps)
     return _told(state, found, frame, regions)
+
+
+def tells_shape(state: ClipState) -> bool:
+    """Whether the frames show the head from sides that differ enough to tell its shape and the focal length."""
+    turned = rotvec_to_matrix(state.unknowns[torch.as_tensor(state.told), NECK])
+    middle = rotvec_to_matrix(state.unknowns[:, NECK].median(0).values)
+    angles = matrix_to_rotvec(middle.mT @ turned).norm(dim=-1)
+    return float(angles.square().mean().sqrt()) > LEAST_TURN
+
+
+def mattes_agree(state: ClipState, pictures: Pictures) -> bool:
+    """Whether the face lies within the mattes, which only wrong ones cut."""
+    samples = state.models.samples
+    face = [number for number, name in enumerate(samples.regions) if name in FACE]
+    rows = torch.linspace(0, len(state.unknowns) - 1, min(len(state.unknowns), 24)).round().long()
+    seen = state.projected(state.own(state.models.sample), rows)[:, torch.as_tensor(np.isin(samples.region, face))]
+    _, _, inside = look_up(pictures, rows, seen)
+    return bool(inside.float().mean() > FACE_IN_MATTE)
 
 
 class _Irises:

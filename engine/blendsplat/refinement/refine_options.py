@@ -26,7 +26,7 @@ class RefineOptions:
     levels: tuple[Level, ...] = LEVELS
     samples: int = 2400
     votes: float = 0.6
-    person_votes: float = 0.1
+    person_votes: float = 0.04
     lids: float = 1.0
     lips: float = 0.5
     skin: float = 0.15  # all other landmarks but the face's outline, which is none of the skin

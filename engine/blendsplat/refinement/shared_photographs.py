@@ -47,7 +47,7 @@ class SharedOptions:
     rounds: how often the colours are learned anew at each; seen: in how many photographs a sample must be in sight."""
 
     samples: int = 2400
-    votes: float = 5.0
+    votes: float = 1.5
     sizes: tuple[float, ...] = (0.5, 1.0)
     rounds: int = 3
     iterations: int = 3
