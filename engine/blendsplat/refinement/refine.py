@@ -41,7 +41,7 @@ SEEN_OFTEN = 3.0  # frames' worth of sight below which a sample's colour is not 
 UNCONFIRMED = 0.3  # confidence below which a frame without landmarks stays lost
 LEAST_FRAMES = 8
 LEAST_TURN = np.radians(2.5)  # for the shape: the root of the mean square
-FACE, FACE_IN_MATTE = ("face", "nose", "lips", "left_eyelids", "right_eyelids"), 0.97
+FACE, FACE_IN_MATTE = ("face", "nose", "lips", "left_eyelids", "right_eyelids"), 0.85
 BATCH = 16
 
 
