@@ -76,6 +76,7 @@ def read_pictures(
         height, width = small.shape[:2]
         return np.dstack([small, cv2.resize(alpha, (width, height), interpolation=how)])
 
+    whole = image(int(frames[0])).shape[1]
     first = read(frames[0])
     shape = (len(frames), *first.shape)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(READERS) as pool:
@@ -87,5 +88,5 @@ def read_pictures(
         for row, plane in enumerate(pool.map(read, frames)):
             progress.check()
             planes[row] = plane
-        yield Pictures(planes, first.shape[1] / image(int(frames[0])).shape[1])
+        yield Pictures(planes, first.shape[1] / whole)
         del planes

@@ -82,7 +82,6 @@ def refine_clip(
         if not mattes_agree(state, finest):
             finest.planes[..., 3] = 255  # in place: a long clip's lie in a file
             turns = False  # the shape that the landmarks' fit pressed into wrong mattes is no start for the lens
-        look: Look | None = None
         for level, scale in zip(options.levels, scales, strict=True):
             shown = finest.at_scale(scale)
             for turn in range(level.rounds):
@@ -95,7 +94,7 @@ def refine_clip(
                 state = _fit_frames(state, look, iris, options)
                 done += 1
         progress.update("refine", done, steps, "what the pictures confirm")
-        frame, regions = _judge(state, learn_look(state, finest), options)
+        frame, regions = _judge(state, learn_look(state, finest))
     progress.update("refine", steps, steps)
     return _told(state, found, frame, regions)
 
@@ -198,7 +197,7 @@ def _fit_person(state: ClipState, look: Look, iris: IrisTerm | None, options: Re
     )
 
 
-def _judge(state: ClipState, look: Look, options: RefineOptions) -> tuple[np.ndarray, np.ndarray]:
+def _judge(state: ClipState, look: Look) -> tuple[np.ndarray, np.ndarray]:
     """Confidence of frames [B] and regions [B,R]."""
     term = replace(picture_term(state, look, 1.0), model=state.own(state.models.sample))
     problem = replace(state.problem, terms=(term,))
