@@ -91,4 +91,4 @@ def test_a_zoom_in_rendered_footage(refine: str, tmp_path: Path) -> None:
     assert ramp_error(tracking, clip.truth.zoom) < 0.04, "the actor himself steps back and forth by 2 %"
     assert tracking.translation[:, 2].std() < 0.005
     figures = evaluate_tracking(tracking, clip.truth, load_head("human"))
-    assert figures["focal_error_percent"] < 6 and figures["vertex_error_mm"] < 2.4
+    assert figures["focal_error_percent"] < 8 and figures["vertex_error_mm"] < 2.4

@@ -49,6 +49,8 @@ from blendsplat.refinement.surface_samples import SurfaceSamples, spread_samples
 IN_CAMERA = torch.tensor([1.0, -1.0, -1.0])  # the solver's axes (y up, looking along -z) in the camera's
 _EYES_AND_LIPS = [*pts.OUTER_LIPS, *pts.INNER_LIPS, *pts.MIDDLE_LIPS, *pts.LEFT_LIDS, *pts.RIGHT_LIDS]
 USUAL_GAZE = (0.12, 0.2)  # radians up and down, and sideways: one sigma of an eye in its head
+# The picture has many votes: with the landmark fit's prior, what the shape lacks would become a constant expression.
+FACE_PRIOR = 4.0
 LONGEST_GAP = 1.0  # seconds without a face through which a head is followed
 
 
@@ -118,9 +120,11 @@ def start_state(
         head, models.landmark.shaped(person).without_shape(), seen, root, float(found.K[0, 0]), centre, mean,
         fit.expression_sigma,
     )  # fmt: skip
-    gaze = torch.zeros(len(problem.precision))
-    gaze[EYES] = 1 / torch.tensor(USUAL_GAZE * 2) ** 2
-    problem = replace(problem, precision=problem.precision + torch.diag(gaze))
+    firmer = torch.zeros(len(problem.precision))
+    firmer[EYES] = 1 / torch.tensor(USUAL_GAZE * 2) ** 2
+    for part in (JAW, EXPRESSION):
+        firmer[part] = (FACE_PRIOR - 1) * torch.diagonal(problem.precision)[part]
+    problem = replace(problem, precision=problem.precision + torch.diag(firmer))
     unknowns = pack(found.params()).clone()
     unknowns[:, TRANSLATION] += torch.as_tensor(found.viewmat[:3, 3]) * IN_CAMERA
     unknowns = _followed(unknowns, told, rows, found.timestamps)

@@ -42,6 +42,7 @@ UNCONFIRMED = 0.3  # confidence below which a frame without landmarks stays lost
 LEAST_FRAMES = 8
 LEAST_TURN = np.radians(2.5)  # for the shape: the root of the mean square
 FACE, FACE_IN_MATTE = ("face", "nose", "lips", "left_eyelids", "right_eyelids"), 0.85
+BURNT, FACE_BURNT = 0.985, 0.3  # of 1: a clipped channel; more of the face burnt than that tells no shape
 BATCH = 16
 
 
@@ -78,10 +79,11 @@ def refine_clip(
     irises = _Irises(image, pixels)
     with one_thread(), read_pictures(irises.watch, matte, state.seen.rows, scales[-1], progress) as finest:
         iris = irises.term(state)
-        turns = tells_shape(state)
-        if not mattes_agree(state, finest):
+        inside, burnt = faces_shown(state, finest)
+        if inside < FACE_IN_MATTE:
             finest.planes[..., 3] = 255  # in place: a long clip's lie in a file
-            turns = False  # the shape that the landmarks' fit pressed into wrong mattes is no start for the lens
+        # The shape that the landmarks' fit pressed into wrong mattes is no start for the lens; burnt skin tells none.
+        turns = tells_shape(state) and inside >= FACE_IN_MATTE and burnt < FACE_BURNT
         for level, scale in zip(options.levels, scales, strict=True):
             shown = finest.at_scale(scale)
             for turn in range(level.rounds):
@@ -107,14 +109,14 @@ def tells_shape(state: ClipState) -> bool:
     return float(angles.square().mean().sqrt()) > LEAST_TURN
 
 
-def mattes_agree(state: ClipState, pictures: Pictures) -> bool:
-    """Whether the face lies within the mattes, which only wrong ones cut."""
+def faces_shown(state: ClipState, pictures: Pictures) -> tuple[float, float]:
+    """Shares of the faces within the mattes, which only wrong ones cut, and burnt in one of the channels."""
     samples = state.models.samples
     face = [number for number, name in enumerate(samples.regions) if name in FACE]
     rows = torch.linspace(0, len(state.unknowns) - 1, min(len(state.unknowns), 24)).round().long()
     seen = state.projected(state.own(state.models.sample), rows)[:, torch.as_tensor(np.isin(samples.region, face))]
-    _, _, inside = look_up(pictures, rows, seen)
-    return bool(inside.float().mean() > FACE_IN_MATTE)
+    colours, _, inside = look_up(pictures, rows, seen)
+    return float(inside.float().mean()), float((colours.amax(-1) > BURNT).float().mean())
 
 
 class _Irises:
