@@ -18,8 +18,8 @@ from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
 from hostile_clips import FRAMES, HOSTILE, SIZE, Footage, plain
 
 WORSE = 1.10  # how much farther from the truth than the landmarks' fit a dense one may end, beside ALLOWED
-# These clips' landmarks are the truth with noise and without a detector's bias, so the landmark fit is better than any real
-# one: the firmer prior of expressions, which pays on real people, costs a little shape and lens here.
+# These clips' landmarks are the truth with noise and without a detector's bias, so the landmark fit is better than any
+# real one: the firmer prior of expressions, which pays on real people, costs a little shape and lens here.
 ALLOWED = {"vertex_error_mm": 0.1, "face_error_mm": 0.2, "rotation_error_deg": 0.15, "focal_error_percent": 3.5}
 ARRAYS = (
     "shape", "vertex_offsets", "expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids",

@@ -51,7 +51,8 @@ class FileSchema:
     """What a system's files hold beyond what every avatar's do. Sizes N, K, V, F, T, E are the shared ones.
 
     indices: array -> letter of the size that its integers lie below. counts: header entry -> (letter, how to count it).
-    ranges: arrays [2,...] whose first row is nowhere above the second.
+    ranges: arrays [2,...] whose first row is nowhere above the second. halves: arrays that may be half precision.
+    header: entries that the header must have, beside those of all and of ``counts``.
     """
 
     system: str
@@ -60,6 +61,8 @@ class FileSchema:
     indices: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, tuple[str, Callable[[Any], int]]] = field(default_factory=dict)
     ranges: Sequence[str] = ()
+    halves: Sequence[str] = ()
+    header: Sequence[str] = ()
 
 
 _COUNTS: dict[str, tuple[str, Callable[[Any], int]]] = {
@@ -116,13 +119,13 @@ def _typed(schema: FileSchema, arrays: dict[str, np.ndarray]) -> dict[str, np.nd
     def kind(name: str, array: np.ndarray) -> type[np.generic]:
         if name in integers:
             return np.int32
-        return np.float16 if name in _HALVES and array.dtype == np.float16 else np.float32
+        return np.float16 if name in (*_HALVES, *schema.halves) and array.dtype == np.float16 else np.float32
 
     return {name: np.ascontiguousarray(array, kind(name, array)) for name, array in arrays.items()}
 
 
 def _check(path: Path, schema: FileSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    for key in (*_HEADER, *schema.counts):
+    for key in (*_HEADER, *schema.header, *schema.counts):
         if key not in meta:
             raise FormatError(f"{path} lacks {key!r} in its header; train or export the avatar again.")
     sizes: dict[str, int] = {}

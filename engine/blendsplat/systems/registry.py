@@ -13,12 +13,13 @@ from blendsplat.avatars import file
 from blendsplat.avatars.avatar import Avatar
 from blendsplat.errors import InputError
 from blendsplat.progress import Progress
+from blendsplat.training.dipguava.system import DIPGUAVA
 from blendsplat.training.loop import TrainResult, run_training
 from blendsplat.training.presets import Preset
 from blendsplat.training.rgbavatar.system import RGBAVATAR
 from blendsplat.training.system import AvatarSystem
 
-SYSTEMS: dict[str, AvatarSystem] = {system.name: system for system in (RGBAVATAR,)}
+SYSTEMS: dict[str, AvatarSystem] = {system.name: system for system in (RGBAVATAR, DIPGUAVA)}
 
 
 def system_of(name: str) -> AvatarSystem:

@@ -75,6 +75,7 @@ def run_training(
     run.resume()
     try:
         run.train()
+        trainer.finish(run.progress)
     except Cancelled:
         run.save(trainer.finished_avatar(), len(held_out))
         raise Cancelled(
@@ -103,7 +104,7 @@ class _Run:
         self.fingerprint = fingerprint
         self.checkpoint = checkpoint_path(output)
         self.resumed_from = 0
-        self.notes: list[str] = []
+        self.notes = trainer.notes
         self._smooth: dict[str, float] = {}
         self._begun = self._reported = self._previewed = self._saved = time.monotonic()
 

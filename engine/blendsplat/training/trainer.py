@@ -18,6 +18,7 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Avatar
 from blendsplat.avatars.retarget import Reference
+from blendsplat.progress import Progress
 from blendsplat.training.callbacks import Callback, Schedule
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.parameters import ParameterGroup, Parameters, Rearrangement
@@ -65,6 +66,7 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
             raise ValueError("data: holds no frame; add the first ones before a trainer is made")
         self.data, self.preset, self.device = data, preset, torch.device(device)
         self.images = 0
+        self.notes: list[str] = []  # sentences for the user
         self.generator = torch.Generator().manual_seed(preset.seed + 1)
         self.sampler = make_sampler(preset, len(data))
         self._shown = 0  # frames that an online sampler has been shown
@@ -108,6 +110,9 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
     def gaussians_changed(self, change: Rearrangement | None) -> None:
         """The avatar has other Gaussians now: buffers of their number have to be made anew, marks moved along; None: a
         snapshot is being restored, whose marks follow."""
+
+    def finish(self, progress: Progress) -> None:
+        """What is left to do once all images are trained, before the avatar is scored and saved. Raises Cancelled."""
 
     # --- what holds for all
 

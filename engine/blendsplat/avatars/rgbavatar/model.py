@@ -270,6 +270,10 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
 
     def save(self, path: Any) -> None:
         """Write the avatar file of docs/formats.md, atomically."""
+        write_avatar(path, SCHEMA, *self.file_content())
+
+    def file_content(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Header and arrays of its file."""
         meta = {
             "name": self.name,
             "head": self.head.name,
@@ -283,7 +287,7 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             "engine": blendsplat.__version__,
             "performance": self.reference.performance if self.reference is not None else "",
         }
-        write_avatar(path, SCHEMA, meta, self._arrays())
+        return meta, self._arrays()
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {name: getattr(self, name) for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "triangle", "barycentrics")}

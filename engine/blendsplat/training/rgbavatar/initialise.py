@@ -16,6 +16,7 @@ from blendsplat.geometry import face_normals
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.training.frame_store import FrameBatch
 from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
+from blendsplat.training.spread import part_spread
 
 PixelWeights = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]  # (images, mask, threshold)
 
@@ -67,18 +68,6 @@ def initial_scales(avatar: RGBAvatar, preset: RGBAvatarPreset) -> Tensor:
     uv_area = (edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).abs() / 2
     width = (area / uv_area.clamp_min(1e-12)).sqrt() / preset.uv_resolution
     return (width * preset.texel_scale)[avatar.triangle].clamp(1e-4, 2e-2)
-
-
-def part_spread(features: Tensor, layout: list[tuple[str, int]]) -> Tensor:
-    """[D]: one standard deviation per part of the layout, so that values within a part keep their proportions and what
-    hardly moves in the clip is not blown up."""
-    spreads, start = [], 0
-    for _, size in layout:
-        part = features[:, start : start + size]
-        spread = part.std(0, unbiased=False).square().mean().sqrt() if size else features.new_tensor(1.0)
-        spreads.append(spread.clamp_min(0.02).expand(size))
-        start += size
-    return torch.cat(spreads)
 
 
 @torch.no_grad()

@@ -39,15 +39,17 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
 
     def __init__(
         self, head: HeadModel, camera: TrainingCamera, data: FrameStore, preset: RGBAvatarPreset, name: str = "avatar",
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "cpu", avatar: RGBAvatar | None = None,
     ) -> None:  # fmt: skip
+        """avatar: one to go on with, whose colours are known, instead of an untrained one."""
         super().__init__(data, preset, device)
         present = data.params[list(range(len(data)))]
-        self.avatar = new_avatar(head, camera, preset, present.to("cpu"), name).to(device)
+        self.avatar = (avatar or new_avatar(head, camera, preset, present.to("cpu"), name)).to(device)
         self.features = self.avatar.features(data.params)
         self.inputs = torch.zeros_like(self.features)  # as the MLP takes them
         self.surfaces = self._room_for_surfaces()
-        self.initialised = torch.zeros(self.avatar.gaussian_count, dtype=torch.bool, device=device)
+        known = torch.ones if avatar is not None else torch.zeros
+        self.initialised = known(self.avatar.gaussian_count, dtype=torch.bool, device=device)
         self.exposure = Exposure(data.capacity).to(device)
         self.lpips = Lpips(preset.lpips_weights).to(device) if preset.lpips_weight else None
         self._step: TrainingStep | None = None

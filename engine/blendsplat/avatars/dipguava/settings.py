@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a DipGuava is made of: sizes, and the switches of the paper's Table 2. Part of the avatar file's header."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blendsplat.avatars.dipguava.networks import COARSEST
+from blendsplat.errors import FormatError
+
+
+class DipGuavaSettings(BaseModel):
+    """The defaults are the paper's, and where it is silent, the choices of docs/dipguava.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    uv_size: int = Field(128, ge=COARSEST, le=1024, multiple_of=COARSEST, description="texels of every map, each way")
+    unet_width: int = Field(64, ge=4, le=256, description="channels at full size")
+    mlp_width: int = Field(256, ge=8, le=1024)
+    mlp_layers: int = Field(6, ge=2, le=12)
+    frequencies: int = Field(8, ge=0, le=16, description="of the places that the MLPs see")
+    base: Literal["normals", "optimised", "none"] = Field(
+        "normals", description="drawn from normals; one learned map for all frames (OptBase); none (only R)"
+    )
+    backbone: Literal["unet", "mlp"] = Field("unet", description="of base and residual appearance")
+    residual_appearance: bool = Field(True, description="whether stage 2 learns it (w/o R)")
+    residual_geometry: bool = Field(True, description="whether stage 2 learns it (w/o dG); neither: only B")
+    fusion: bool = Field(True, description="the residual is looked up where the Gaussian went (w/o DAF without)")
+    moving_uv: bool = Field(True, description="maps are looked up where the Gaussian is (FixedUV without)")
+
+    @property
+    def residual(self) -> bool:
+        """Whether there is anything for stage 2 to learn."""
+        return self.residual_appearance or self.residual_geometry
+
+    @classmethod
+    def from_header(cls, values: Any) -> DipGuavaSettings:
+        """Of an avatar file's header. Raises FormatError for what this version does not know."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise FormatError(
+                "The avatar's file describes networks that this Blendsplat lacks: update it, or train again.",
+                str(error),
+            ) from error

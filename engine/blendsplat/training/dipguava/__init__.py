@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training DipGuava: two stages, densification, and the distillation into blendshapes."""
