@@ -40,7 +40,7 @@ from blendsplat.heads.model import HeadModel, HeadParams
 Shown = Literal["full", "base", "residual"]
 APPEARANCE, GEOMETRY = 4, 10  # channels: colour and opacity; position, log-scale, quaternion
 GAUSSIAN_PARAMETERS = ("positions", "log_scales", "quats")
-NETWORKS = ("base", "residual", "geometry")
+NETWORKS = ("base", "texture", "residual", "geometry")
 _CONDITION_ARRAYS = ("condition_shift", "condition_scale", "condition_range")
 RESIDUAL_GAIN = 4.0  # of the residual view: a difference of an eighth reaches the end of the range
 
@@ -70,10 +70,12 @@ SCHEMA = replace(
         **RGB_SCHEMA.shapes, "dip.positions": ("N", 3), "dip.log_scales": ("N", 3), "dip.quats": ("N", 4),
         "dip.condition_shift": ("C",), "dip.condition_scale": ("C",), "dip.condition_range": (2, "C"),
     },
-    optional={**RGB_SCHEMA.optional, "dip.base": ("P",), "dip.residual": ("Q",), "dip.geometry": ("R",)},
+    optional={
+        **RGB_SCHEMA.optional, "dip.base": ("P",), "dip.texture": ("X",), "dip.residual": ("Q",), "dip.geometry": ("R",),
+    },
     header=("dipguava",),
     ranges=(*RGB_SCHEMA.ranges, "dip.condition_range"),
-    halves=("dip.base", "dip.residual", "dip.geometry"),
+    halves=("dip.base", "dip.texture", "dip.residual", "dip.geometry"),
 )  # fmt: skip
 
 
@@ -119,11 +121,12 @@ class DipGuava(nn.Module, Avatar):
         place, mlp = self.places.shape[1], partial(TexelMlp, width=s.mlp_width, layers=s.mlp_layers)
         self.base: nn.Module | None = None
         if s.base == "optimised":
-            self.base = OptimisedMap(s.uv_size)
+            self.base = LearnedMap(s.uv_size)
         elif s.base == "normals" and s.backbone == "mlp":
-            self.base = mlp(place, APPEARANCE, own=3)
+            self.base = mlp(place, APPEARANCE, own=3, zero=s.texture_size > 0)
         elif s.base == "normals":
-            self.base = UNet(3, APPEARANCE, width)
+            self.base = UNet(3, APPEARANCE, width, zero=s.texture_size > 0)
+        self.texture = LearnedMap(s.texture_size) if s.texture_size else None
         self.residual: nn.Module | None = None
         if s.residual_appearance:
             zero = s.base != "none"
@@ -225,14 +228,15 @@ class DipGuava(nn.Module, Avatar):
         """Colours [B,N,3] and opacities [B,N] (eq. 7 and 8): sums before the sigmoid."""
         resting = self.positions[None] if self.settings.moving_uv else torch.zeros_like(self.positions[None])
         total, batch = self.positions.new_zeros(1, self.gaussian_count, APPEARANCE), len(inputs.condition)
-        base = self.base_map(inputs)
-        if base is not None:
-            total = total + sample(base, self.charts.uv(self.triangle, resting))
+        base, uv = self.base_map(inputs), self.charts.uv(self.triangle, resting)
+        for beneath in (None if self.texture is None else self.texture(), base):
+            if beneath is not None:
+                total = total + sample(beneath, uv)
         without = total
         drawn = self.residual_map(inputs) if self.stage == 2 or base is None else None
         if drawn is not None and shown != "base":
-            where = deformed.positions if self.settings.fusion and self.settings.moving_uv else resting
-            total = total + sample(drawn, self.charts.uv(self.triangle, where))
+            fused = self.settings.fusion and self.settings.moving_uv
+            total = total + sample(drawn, self.charts.uv(self.triangle, deformed.positions) if fused else uv)
         colors = total[..., :3].sigmoid()
         if shown == "residual":
             colors = (0.5 + RESIDUAL_GAIN * (colors - without[..., :3].sigmoid())).clamp(0, 1)
@@ -321,14 +325,14 @@ class DipGuava(nn.Module, Avatar):
         return avatar
 
 
-class OptimisedMap(nn.Module):
-    """The base of the ablation "OptBase": one learned map for all frames."""
+class LearnedMap(nn.Module):
+    """One learned map for all frames: beneath the base, or in its place (the ablation "OptBase")."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.map = nn.Parameter(torch.zeros(1, APPEARANCE, size, size))
 
-    def forward(self, normals: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, normals: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         del normals, condition
         return self.map
 

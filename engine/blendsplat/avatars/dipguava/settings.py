@@ -24,6 +24,9 @@ class DipGuavaSettings(BaseModel):
     base: Literal["normals", "optimised", "none"] = Field(
         "normals", description="drawn from normals; one learned map for all frames (OptBase); none (only R)"
     )
+    texture_size: int = Field(
+        0, ge=0, le=1024, description="a learned map of so many texels beneath the base's; 0: none, as in the paper"
+    )
     backbone: Literal["unet", "mlp"] = Field("unet", description="of base and residual appearance")
     residual_appearance: bool = Field(True, description="whether stage 2 learns it (w/o R)")
     residual_geometry: bool = Field(True, description="whether stage 2 learns it (w/o dG); neither: only B")

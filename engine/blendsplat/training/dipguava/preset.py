@@ -32,12 +32,15 @@ class DipGuavaPreset(Preset):
 
     # learning rates (Adam): the paper's one rate, each for its own
     rate: float = Field(1e-4, ge=0, description="of the base network")
+    texture_rate: float = Field(1e-2, ge=0, description="of the learned map beneath the base, where there is one")
     residual_rate: float = Field(1e-5, ge=0, description="of the residual networks")
     position_rate: float = Field(1e-4, ge=0)
     scale_rate: float = Field(1e-4, ge=0)
     rotation_rate: float = Field(1e-4, ge=0)
     rate_end_factor: float = Field(1.0, gt=0, le=1, description="a stage's rates end at this part of themselves")
     standardise_condition: bool = Field(True, description="bring the condition to mean 0 and a common spread first")
+
+    initial_scale: float = Field(1.0, gt=0, le=4, description="of a Gaussian, in its triangle's size")
 
     # densification (Kerbl et al. 2023, section 5.2)
     densify_every: int = Field(500, ge=0, description="images; 0: never")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -84,9 +85,9 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
             for name in GAUSSIAN_PARAMETERS
         ]  # fmt: skip
         for name, network in avatar.networks().items():
-            first = name == "base" or avatar.base is None
+            first = name in ("base", "texture") or avatar.base is None
             tensors = {f"{name}.{key}": value for key, value in network.named_parameters()}
-            rate = p.rate if first else p.residual_rate
+            rate = p.texture_rate if name == "texture" else p.rate if first else p.residual_rate
             groups.append(ParameterGroup(name, tensors, partial(self._rate, rate, 1 if first else 2)))
         if p.fit_exposure:
             exposure = {"exposure": self.exposure.values}
@@ -108,7 +109,7 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
             return True
         if network in GAUSSIAN_PARAMETERS:
             return self.stage == 1
-        first = network == "base" or self.avatar.base is None
+        first = network in ("base", "texture") or self.avatar.base is None
         return first if self.stage == 1 else (not first or self.preset.joint > 0)
 
     def callbacks(self) -> Sequence[Callback]:
@@ -309,6 +310,8 @@ def _new_avatar(
     with torch.random.fork_rng(devices=[]):  # torch's layers draw from the generator of the whole process
         torch.manual_seed(preset.seed)
         avatar = DipGuava(head, torch.arange(len(head.faces)), camera, preset.avatar, name)
+    with torch.no_grad():
+        avatar.log_scales.fill_(math.log(preset.initial_scale))
     if preset.standardise_condition:
         seen = raw_condition(data.params[list(range(len(data)))].to("cpu"))
         avatar.condition_shift.copy_(seen.mean(0))
