@@ -39,6 +39,8 @@ class Avatar(ABC):
     camera: TrainingCamera
     training_record: dict[str, Any]  # what the file tells of the training: preset, images, holdout, figures
     reference: Reference | None = None  # where the own clip holds the head; None: an older file does not say
+    views: tuple[str, ...] = ("full",)  # what of it can be driven by itself
+    shown = "full"  # which of them is
 
     @property
     @abstractmethod
@@ -58,6 +60,13 @@ class Avatar(ABC):
         """``drive`` for many batches of this size, without gradients; a call's result may be overwritten by the next,
         and what is the same in all frames may have one row."""
         return partial(self.drive, bounded=bounded)
+
+    def show(self, view: str) -> None:
+        """From here on ``drive`` and ``animation`` give this of the ``views``. Raises InputError for another."""
+        if view not in self.views:
+            allowed = ", ".join(self.views)
+            raise InputError(f"The avatar {self.name!r} has no view {view!r}; it has {allowed}.")
+        self.shown = view
 
     def vertices(self, params: HeadParams) -> Tensor:
         """The avatar's own head in the pose and expression of ``params`` [B,V,3]; their shape is not used, so another

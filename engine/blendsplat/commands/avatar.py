@@ -207,6 +207,7 @@ def render(
     output: Annotated[Path, typer.Option("--output", "-o", help=described(RenderOptions, "output"))],
     size: Annotated[str | None, typer.Option(metavar="WxH", help="pixels; none: as the performance's camera")] = None,
     background: Annotated[str | None, typer.Option(help=described(RenderOptions, "background"))] = None,
+    show: Annotated[str, typer.Option(help=described(RenderOptions, "show"))] = default_of(RenderOptions, "show"),
     first: Annotated[int | None, typer.Option(help=described(RenderOptions, "first"))] = None,
     count: Annotated[int | None, typer.Option(help=described(RenderOptions, "count"))] = None,
     device: Device = "auto",
@@ -222,7 +223,7 @@ def render(
     width, height = parse_size(size)
     values = {
         "avatar": avatar, "performance": performance, "output": output, "width": width, "height": height,
-        "background": background, "first": first, "count": count, "device": device,
+        "background": background, "show": show, "first": first, "count": count, "device": device,
     }  # fmt: skip
     kept = f"Images already written to {output} are kept; an unfinished mp4 is not."
     result = run_command("rendering", lambda progress: run_job("render", values, progress), verbose, as_json, kept)
@@ -278,6 +279,7 @@ def evaluate(
     lpips: Annotated[Path | None, typer.Option(help=described(EvaluateOptions, "lpips"))] = None,
     common: Annotated[list[Path] | None, typer.Option(help=described(EvaluateOptions, "common"))] = None,
     own_cut: Annotated[bool, typer.Option("--own-cut", help=described(EvaluateOptions, "own_cut"))] = False,
+    show: Annotated[str, typer.Option(help=described(EvaluateOptions, "show"))] = default_of(EvaluateOptions, "show"),
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -291,7 +293,7 @@ def evaluate(
     """
     values = {
         "avatar": avatar, "directory": directory, "lpips": lpips, "common": common, "own_cut": own_cut,
-        "device": device,
+        "show": show, "device": device,
     }  # fmt: skip
     result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
     scores = [

@@ -100,6 +100,39 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
+@app.command()
+def ablations(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of tracked clips.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the avatars.")],
+    system: Annotated[str, typer.Option(help="Whose parts are switched off.")] = "dipguava",
+    preset: Annotated[str, typer.Option(help="How to train; left out: the system's draft.")] = "",
+    rows: Annotated[str, typer.Option(help="Which, with commas between; left out: all.")] = "",
+    lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (squeeze), an .npz file.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train an avatar system without each of its parts: what every part is worth on one's own clips.
+
+    \b
+    blendsplat bench ablations talk/ -o out/ablations --lpips lpips_squeeze.npz
+    blendsplat bench ablations talk/ -o out/ablations --rows "only base,full"
+    """
+    from blendsplat.evaluation.ablations import benchmark_ablations, table
+
+    made: list[Any] = []
+
+    def work(progress: Any) -> dict[str, Any]:
+        chosen = _listed(rows) if rows else ()
+        made.extend(benchmark_ablations(folders, output, system, preset, lpips, chosen, progress=progress))
+        return {"ablations": [asdict(row) for row in made]}
+
+    result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
+    if as_json:
+        print_json(result)
+    else:
+        _wide().print(table(made))
+
+
 def _wide() -> Console:
     """Numbers that break over lines cannot be compared."""
     return Console(width=max(Console().width, 165))

@@ -36,16 +36,19 @@ def evaluate_avatar(
     holdout: float | None = None,
     common: Sequence[Path | str] = (),
     own_cut: bool = False,
+    show: str = "full",
 ) -> dict[str, Any]:
     """Score an avatar on the held-out frames of a tracked clip.
 
     holdout: last share (below 1) or number of frames; the avatar's own split by default. common: folders of the same
     clip tracked with other heads: scored are the pixels and frames that count in all of them. own_cut: those that count
-    in this one, above its own head's neck, as does every clip without landmarks. Returns {"psnr", "ssim", "lpips" (with
-    weights), "frames", "width", "height", "pixels" ("clip", "common", "own"), "share" (of the picture that is scored),
-    "rows": [{"frame", "psnr", "ssim", ...}]}. Raises InputError where nothing is held out or common.
+    in this one, above its own head's neck, as does every clip without landmarks. show: which of the avatar's views.
+    Returns {"psnr", "ssim", "lpips" (with weights), "frames", "width", "height", "pixels" ("clip", "common", "own"),
+    "share" (of the picture that is scored), "rows": [{"frame", "psnr", "ssim", ...}]}. Raises InputError where nothing
+    is held out or common.
     """
     avatar = load_avatar(avatar_path, device)
+    avatar.show(show)
     tracked = TrackedClip.open(directory)
     avatar.check_performance(tracked.tracking)
     if holdout is None:

@@ -32,7 +32,7 @@ def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, 
     device = resolve_device(options.device)
     scores = evaluate_avatar(
         options.avatar, options.directory, options.lpips, device, progress, common=options.common,
-        own_cut=options.own_cut,
+        own_cut=options.own_cut, show=options.show,
     )  # fmt: skip
     return plain(scores)
 

@@ -39,6 +39,8 @@ Device = Annotated[
     str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:0, cuda:1, ...")
 ]
 Size = Annotated[int, Field(ge=16, le=8192)]
+View = Literal["full", "base", "residual", "sliders"]
+VIEWS = "full; of a personal avatar also base, residual (its wrinkles, about grey) or sliders (as Blender plays it)"
 LensShift = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
@@ -266,6 +268,7 @@ class RenderOptions(Options):
         None,
         description="transparent, white, black, #rrggbb or r,g,b in 0..1; none: transparent for PNG, white for mp4",
     )
+    show: View = Field("full", description=VIEWS)
     first: int = Field(0, ge=0, description="first frame of the performance")
     count: int | None = Field(None, ge=1, description="how many frames; none: all that follow")
     device: Device = "auto"
@@ -281,6 +284,7 @@ class EvaluateOptions(Options):
         default_factory=list, description="the same clip tracked with other heads: score the pixels that count in all"
     )
     own_cut: bool = Field(False, description="score the pixels above this clip's own head's neck")
+    show: View = Field("full", description=VIEWS)
     device: Device = "auto"
 
 

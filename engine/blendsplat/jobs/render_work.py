@@ -34,6 +34,7 @@ def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]
     is_video = suffix in _VIDEO_SUFFIXES
     background = parse_background(options.background, is_video)
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
+    avatar.show(options.show)
     rows = frame_range(performance, options.first, options.count)
     width, height = options.width or performance.width, options.height or performance.height
     begin = time.monotonic()

@@ -30,7 +30,8 @@ def list_presets() -> list[Preset]:
 def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Preset:
     """A shipped preset by name, or a .toml file by path; ``overrides`` replace single values (strings are converted).
 
-    Raises InputError that names an unknown preset, key or value, and what is allowed instead.
+    "avatar.unet_width" is the value ``unet_width`` of the table ``avatar``. Raises InputError that names an unknown
+    preset, key or value, and what is allowed instead.
     """
     path = _find(name_or_path)
     try:
@@ -38,7 +39,20 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"The preset {path} cannot be read: {error}") from error
     values.setdefault("name", path.stem)
-    return make_preset(values | dict(overrides or {}), str(path))
+    return make_preset(_changed(values, overrides or {}), str(path))
+
+
+def _changed(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the overrides; "table.key" changes one value of a table."""
+    changed = dict(values)
+    for name, value in overrides.items():
+        table, _, key = name.partition(".")
+        inner = changed.get(table, {})
+        if key and isinstance(inner, dict):
+            changed[table] = {**inner, key: value}
+        else:
+            changed[name] = value
+    return changed
 
 
 def make_preset(values: dict[str, Any], source: str = "the preset") -> Preset:
@@ -52,10 +66,12 @@ def make_preset(values: dict[str, Any], source: str = "the preset") -> Preset:
         allowed = "Allowed keys: " + ", ".join(model.model_fields)
         raise InputError(_unknown_key(unknown[0], source, model), detail=allowed)
     try:
-        return model(**values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        if not key:  # values that do not go together
+            raise InputError(f"{source}: {first['msg'].removeprefix('Value error, ')}.", str(error)) from error
         raise InputError(f"{source}: {key} = {first['input']!r} cannot be used: {first['msg']}.", str(error)) from error
 
 

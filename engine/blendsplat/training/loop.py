@@ -87,6 +87,10 @@ def run_training(
         scored = [held_out[round(i)] for i in np.linspace(0, len(held_out) - 1, min(_SCORED, len(held_out)))]
         frames = tracked.load(scored, camera.width, camera.height, device, weights=clip_weights(tracked.clip))
         figures |= _held_out_figures(avatar, frames, progress)
+        if "sliders" in avatar.views:
+            avatar.show("sliders")
+            figures |= {f"sliders_{key}": value for key, value in _held_out_figures(avatar, frames, progress).items()}
+            avatar.show("full")
     run.save(avatar, len(held_out), figures)
     return TrainResult(
         output, run.checkpoint, trainer.images, time.monotonic() - begun, run.resumed_from,

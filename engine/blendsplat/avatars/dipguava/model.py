@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -33,11 +33,11 @@ from blendsplat.avatars.dipguava.surface import (
 from blendsplat.avatars.file import write_avatar
 from blendsplat.avatars.rgbavatar.model import SCHEMA as RGB_SCHEMA
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
-from blendsplat.errors import FormatError
+from blendsplat.errors import FormatError, InputError
 from blendsplat.geometry import quat_multiply
 from blendsplat.heads.model import HeadModel, HeadParams
 
-Shown = Literal["full", "base", "residual"]
+Shown = Literal["full", "base", "residual", "sliders"]
 APPEARANCE, GEOMETRY = 4, 10  # channels: colour and opacity; position, log-scale, quaternion
 GAUSSIAN_PARAMETERS = ("positions", "log_scales", "quats")
 NETWORKS = ("base", "texture", "residual", "geometry")
@@ -71,7 +71,8 @@ SCHEMA = replace(
         "dip.condition_shift": ("C",), "dip.condition_scale": ("C",), "dip.condition_range": (2, "C"),
     },
     optional={
-        **RGB_SCHEMA.optional, "dip.base": ("P",), "dip.texture": ("X",), "dip.residual": ("Q",), "dip.geometry": ("R",),
+        **RGB_SCHEMA.optional, "dip.base": ("P",), "dip.texture": ("X",), "dip.residual": ("Q",),
+        "dip.geometry": ("R",),
     },
     header=("dipguava",),
     ranges=(*RGB_SCHEMA.ranges, "dip.condition_range"),
@@ -87,6 +88,7 @@ class DipGuava(nn.Module, Avatar):
     ``stage`` says what takes part: 1 the base, 2 the residual as well (an avatar of a file: 2).
     """
 
+    views = ("full", "base", "residual", "sliders")
     triangle: Tensor
     condition_shift: Tensor
     condition_scale: Tensor
@@ -261,14 +263,20 @@ class DipGuava(nn.Module, Avatar):
     def _resting(self) -> Deformed:
         return Deformed(self.positions[None], self.log_scales[None], self.quats[None])
 
-    def drive(self, params: HeadParams, *, bounded: bool = False, shown: Shown = "full") -> Gaussians:
-        """shown: the base alone, everything, or what the residual changes about grey (an artist's check)."""
+    def drive(self, params: HeadParams, *, bounded: bool = False, shown: Shown | None = None) -> Gaussians:
+        """shown (None: what ``show`` said): everything; the base alone; what the residual changes, about grey (an
+        artist's check of wrinkles); or the distilled blendshapes. bounded: see Avatar."""
+        shown = shown or cast(Shown, self.shown)
+        if shown == "sliders":
+            if self.sliders is None:
+                raise InputError(f"The avatar {self.name!r} has no sliders yet; finish its training.")
+            return self.sliders.drive(params, bounded=bounded)
         return self.gaussians(self.inputs(params, bounded=bounded), shown)
 
-    def animation(
-        self, batch: int, *, bounded: bool = False, shown: Shown = "full"
-    ) -> Callable[[HeadParams], Gaussians]:
-        return torch.no_grad()(partial(self.drive, bounded=bounded, shown=shown))
+    def animation(self, batch: int, *, bounded: bool = False) -> Callable[[HeadParams], Gaussians]:
+        if self.shown == "sliders" and self.sliders is not None:
+            return self.sliders.animation(batch, bounded=bounded)
+        return torch.no_grad()(partial(self.drive, bounded=bounded))
 
     # --- others of the same make, and the file
 

@@ -14,7 +14,7 @@ from blendsplat.errors import FormatError
 class DipGuavaSettings(BaseModel):
     """The defaults are the paper's, and where it is silent, the choices of docs/dipguava.md."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     uv_size: int = Field(128, ge=COARSEST, le=1024, multiple_of=COARSEST, description="texels of every map, each way")
     unet_width: int = Field(64, ge=4, le=256, description="channels at full size")
@@ -42,7 +42,7 @@ class DipGuavaSettings(BaseModel):
     def from_header(cls, values: Any) -> DipGuavaSettings:
         """Of an avatar file's header. Raises FormatError for what this version does not know."""
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values, strict=True)
         except ValidationError as error:
             raise FormatError(
                 "The avatar's file describes networks that this Blendsplat lacks: update it, or train again.",

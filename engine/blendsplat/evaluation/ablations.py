@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A system's parts, switched off one at a time: DipGuava's Table 2 on the user's own clips.
+
+Every row is a preset with some values changed, trained on the same clips and scored on the same held-out frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from blendsplat.errors import InputError
+from blendsplat.evaluation.avatar import evaluate_avatar
+from blendsplat.progress import Progress
+from blendsplat.systems import load_preset, make_preset, train_avatar
+
+Values = dict[str, Any]
+_ONLY_BASE: Values = {"residual_appearance": False, "residual_geometry": False}
+_ONLY_RESIDUAL: Values = {"base": "none", "texture_size": 0, "residual_geometry": False}
+# The paper's rows, in its order: name -> (preset values, values of the avatar's own table).
+DIPGUAVA: dict[str, tuple[Values, Values]] = {
+    "joint": ({"joint": 0.1}, {}),
+    "low-res": ({"low_resolution": 0.5, "low_resolution_images": 0}, {}),
+    "optimised base": ({}, {"base": "optimised"}),
+    "fixed UV": ({}, {"moving_uv": False}),
+    "MLP": ({}, {"backbone": "mlp"}),
+    "only base": ({}, _ONLY_BASE),
+    "only residual": ({}, _ONLY_RESIDUAL),
+    "w/o geometry": ({}, {"residual_geometry": False}),
+    "w/o residual": ({}, {"residual_appearance": False}),
+    "w/o fusion": ({}, {"fusion": False}),
+    "full": ({}, {}),
+}
+SYSTEMS = {"dipguava": (DIPGUAVA, "dipguava-draft")}
+
+
+@dataclass
+class AblationFigures:
+    """One row on one clip; seconds are wall-clock."""
+
+    clip: str
+    row: str
+    psnr: float
+    ssim: float
+    lpips: float | None
+    gaussians: int
+    seconds: float
+
+
+def benchmark_ablations(
+    folders: list[Path], output: Path, system: str = "dipguava", preset: str = "", lpips: Path | None = None,
+    rows: tuple[str, ...] = (), changes: Values | None = None, progress: Progress | None = None,
+) -> list[AblationFigures]:  # fmt: skip
+    """Train and score the rows (all of them, or those named) on tracked clips; avatars stay in ``output``.
+
+    changes: preset values for all rows. Raises InputError for a system without a table and a row that it lacks."""
+    if system not in SYSTEMS:
+        raise InputError(f"There is no table of ablations for {system!r}; known are {', '.join(SYSTEMS)}.")
+    known, usual = SYSTEMS[system]
+    if unknown := [row for row in rows if row not in known]:
+        raise InputError(f"There is no ablation {unknown[0]!r}; choose of {', '.join(known)}.")
+    base, figures = load_preset(preset or usual, changes).model_dump(), []
+    for folder in folders:
+        for row in rows or tuple(known):
+            values, avatar = known[row]
+            made = make_preset(base | values | {"avatar": base["avatar"] | avatar}, f"the ablation {row!r}")
+            path = output / f"{folder.name}.{row.replace('/', '').replace(' ', '-')}.avatar.npz"
+            result = train_avatar(folder, made, path, progress)
+            scores = evaluate_avatar(path, folder, lpips, progress=progress)
+            figures.append(AblationFigures(
+                folder.name, row, scores["psnr"], scores["ssim"], scores.get("lpips"), result.gaussians, result.seconds
+            ))  # fmt: skip
+    return figures
+
+
+def table(figures: list[AblationFigures]) -> Table:
+    """One row each."""
+    result = Table(*asdict(figures[0]), title="ablations")
+    for row in figures:
+        psnr, ssim = f"{row.psnr:.2f}", f"{row.ssim:.4f}"
+        perceptual = "" if row.lpips is None else f"{row.lpips:.4f}"
+        result.add_row(row.clip, row.row, psnr, ssim, perceptual, str(row.gaussians), f"{row.seconds:.0f}")
+    return result
