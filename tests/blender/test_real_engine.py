@@ -112,6 +112,25 @@ def test_an_avatar_of_a_system_that_blender_does_not_know(real, engine_python, e
     compare_frames(real, rows, rgba, tmp_path)
 
 
+def test_a_dipguava_is_its_sliders(real, engine_python, environment, tmp_path):
+    """What its networks draw for every frame is, in Blender, blendshapes: real keys, driven by the same small network,
+    and rendered as the engine renders the distilled avatar."""
+    words = [engine_python, str(HERE / "make_dipguava.py"), str(tmp_path)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    real.render.fps = 25
+    real.blendsplat.avatar_file = str(tmp_path / "dip.avatar.npz")
+    real.blendsplat.performance = str(tmp_path / "clip" / "tracking.npz")
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    (carrier,) = [item for item in real.objects if item.blendsplat.kind == "AVATAR"]
+    assert len(carrier.data.shape_keys.key_blocks) > 2
+    with np.load(tmp_path / "dip.npz") as data:
+        rows, rgba = data["rows"], data["rgba"]
+    real.render.resolution_x = real.render.resolution_y = rgba.shape[1]
+    real.render.resolution_percentage = 100
+    compare_frames(real, rows, rgba, tmp_path)
+
+
 def compare_frames(scene, rows, rgba, folder: Path) -> None:
     """Blender's frames of the performance's ``rows`` are the engine's ``rgba`` [F,H,W,4], premultiplied."""
     scene.render.film_transparent, scene.render.dither_intensity = True, 0

@@ -127,11 +127,16 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         loss, cameras = self._loss_of(len(rows))
         loss.rows.copy_(torch.tensor(rows))
         loss.backgrounds.copy_(torch.rand(len(rows), 3, generator=self.generator))
-        leaves = {name: value for name, value in self._leaves().items() if self._learns(name)}
+        leaves = {}
+        for name, value in self._leaves().items():
+            value.requires_grad_(self._learns(name))  # autograd then leaves out what is frozen
+            if value.requires_grad:
+                leaves[name] = value
         perceptual = self.lpips is not None and self.images >= self.preset.lpips_after
         with torch.enable_grad():
             gaussians, regular = self._gaussians(self._inputs(rows))
-            gaussians.means.retain_grad()
+            if self.stage == 1:
+                gaussians.means.retain_grad()
             image, alpha, _ = render_gaussians(
                 gaussians, cameras.viewmats[0], cameras.Ks[0], cameras.width, cameras.height, loss.composited
             )
