@@ -139,8 +139,8 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         for leaf in leaves.values():
             leaf.grad = None
         torch.autograd.backward([one for one, _ in outputs], [grad for _, grad in outputs])
-        self._learn(leaves, loss)
-        if self.stage == 1 and gaussians.means.grad is not None:
+        learned = self._learn(leaves, loss)
+        if learned and self.stage == 1 and gaussians.means.grad is not None:
             self.record.add(gaussians.means.detach(), gaussians.means.grad, gaussians.opacities.detach(),
                             gaussians.scales.detach(), cameras)  # fmt: skip
         return StepReport(loss.losses, loss.squared_errors)
@@ -152,8 +152,8 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         return named
 
     @torch.no_grad()
-    def _learn(self, leaves: Mapping[str, Tensor], loss: LossPass) -> None:
-        """Adam's step; none where a number is not finite, and an error after many such in a row."""
+    def _learn(self, leaves: Mapping[str, Tensor], loss: LossPass) -> bool:
+        """Adam's step, and True; none and False where a number is not finite, and an error after many such in a row."""
         grads = {name: leaf.grad.contiguous() for name, leaf in leaves.items() if leaf.grad is not None}
         if loss.grad_exposure is not None:
             grads["exposure"] = loss.grad_exposure
@@ -165,11 +165,12 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
                     f"The training yields no numbers any more, after {self.images} images ({_BAD_STEPS} steps). "
                     "The last checkpoint is kept: start again with lower rates, or look at the tracking's overlay."
                 )
-            return
+            return False
         self.bad_steps = 0
         optimiser = self.parameters.optimiser
         optimiser.rates.copy_(torch.tensor(self.parameters.rates(self.images)))
         optimiser.step([grads.get(name) for name in self.parameters.names])
+        return True
 
     def _gaussians(self, inputs: FrameInputs) -> tuple[Gaussians, Tensor]:
         """The batch's Gaussians and what the loss has beside the pictures."""
