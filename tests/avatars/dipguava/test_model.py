@@ -323,7 +323,11 @@ def test_moving_to_a_device_carries_everything_along() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"uv_size": 24}, {"uv_size": "16"}, {"base": "random"}, {"depth": 3}, {"fusion": 1}, {"mlp_layers": 1}],
+    "change",
+    [
+        {"uv_size": 24}, {"uv_size": "16"}, {"base": "random"}, {"depth": 3}, {"fusion": 1}, {"mlp_layers": 1},
+        {"base": "none", "residual_appearance": False},
+    ],
     ids=str,
 )  # fmt: skip
 def test_headers_that_this_version_lacks_are_refused(change: dict) -> None:

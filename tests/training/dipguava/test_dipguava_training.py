@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from blendsplat.avatars.dipguava.model import GAUSSIAN_PARAMETERS, DipGuava, condition_layout, raw_condition
+from blendsplat.avatars.ply import export_ply, read_ply
 from blendsplat.errors import Cancelled, InputError
 from blendsplat.evaluation.avatar import evaluate_avatar
+from blendsplat.jobs.kinds import KINDS
 from blendsplat.progress import Progress
 from blendsplat.systems import list_presets, load_avatar, make_preset, read_avatar, train_avatar
 from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, training_fingerprint
@@ -419,6 +421,8 @@ def test_mistakes_in_a_preset_are_named() -> None:
     for key, value in (("uv_size", 20), ("unet_widht", 8), ("fusion", "no")):
         with pytest.raises(InputError, match=rf"avatar\.{key}"):
             dipguava({key: value})
+    with pytest.raises(InputError, match="nothing draws the colours: residual_appearance has to"):
+        dipguava({"base": "none", "residual_appearance": False})
     with pytest.raises(InputError, match="densify_until"):
         dipguava(densify_until=1.5)
 
@@ -474,6 +478,20 @@ def test_lpips_takes_part(tracked_clip: TrackedClip, test_data) -> None:
     changes = {"lpips_weight": 0.5, "lpips_weights": weights, "lpips_after": 8}
     with_it, without = (steps(trainer_of(tracked_clip, dipguava(**c)), 3) for c in (changes, {}))
     assert with_it[:2] == without[:2] and with_it[2] > without[2]
+
+
+def test_the_jobs_render_and_export_it(tiny_clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.avatar.npz"
+    train_avatar(tiny_clip, dipguava(images=8, stage_images=4), output)
+
+    def run(kind: str, **values: object) -> dict:
+        options = KINDS[kind].options.model_validate({"avatar": output, "performance": tiny_clip, **values})
+        return KINDS[kind].run(options, Progress())
+
+    assert run("render", output=tmp_path / "frames", width=24, height=24, count=3)["frames"] == 3
+    assert run("export", output=tmp_path / "a.ply")["gaussians"] == 70
+    frame = load_avatar(output).drive(tiny_tracking(tiny_head(), 1).params())
+    assert export_ply(tmp_path / "b.ply", frame) == read_ply(tmp_path / "b.ply").means.shape[1]
 
 
 # --- cancelling, and the blendshapes' own training
