@@ -105,8 +105,8 @@ class DipGuava(nn.Module, Avatar):
         self.stage = 2
         self.mixed_precision = False
         self._distilled: tuple[RGBAvatar, ...] = ()  # in a tuple: its parameters are not this module's
-        self.charts: UVCharts = uv_charts(head)
         self.texels = Texels.of(head, settings.uv_size)
+        self.charts: UVCharts = uv_charts(head)
         count, inputs = len(triangle), condition_size(head)
         self.register_buffer("triangle", triangle.long().contiguous())
         self.register_buffer("condition_shift", torch.zeros(inputs))

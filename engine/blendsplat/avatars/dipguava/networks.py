@@ -99,5 +99,6 @@ def encoded_places(points: Tensor, frequencies: int) -> Tensor:
     2 pi, 4 pi, ... (Mildenhall et al. 2020, eq. 4)."""
     low, high = points.amin(0), points.amax(0)
     unit = (points - (low + high) / 2) / ((high - low).amax() / 2).clamp_min(1e-9)
-    angles = torch.cat([unit * (torch.pi * 2**octave) for octave in range(frequencies)], -1)
+    octaves = torch.pi * 2.0 ** torch.arange(frequencies, device=points.device)
+    angles = (unit[:, None] * octaves[:, None]).flatten(1)
     return torch.cat([unit, angles.sin(), angles.cos()], -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blendsplat.avatars.dipguava.networks import COARSEST
 from blendsplat.errors import FormatError
@@ -32,6 +32,12 @@ class DipGuavaSettings(BaseModel):
     residual_geometry: bool = Field(True, description="whether stage 2 learns it (w/o dG); neither: only B")
     fusion: bool = Field(True, description="the residual is looked up where the Gaussian went (w/o DAF without)")
     moving_uv: bool = Field(True, description="maps are looked up where the Gaussian is (FixedUV without)")
+
+    @model_validator(mode="after")
+    def _drawn(self) -> DipGuavaSettings:
+        if self.base == "none" and not self.residual_appearance:
+            raise ValueError("base is 'none', so nothing draws the colours: residual_appearance has to")
+        return self
 
     @property
     def residual(self) -> bool:

@@ -15,10 +15,12 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
+from blendsplat.errors import InputError
 from blendsplat.geometry import matrix_to_quat, vertex_normals
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.uv import rasterize_uv_faces
 
+SHORTEST, FLATTEST = 1e-10, 1e-5  # metres of an edge, and the sine of a corner, below which they have no direction
 STEEPEST = 2.0  # UV lengths that a step of one triangle's size may go: of triangles with next to no area
 
 
@@ -42,8 +44,11 @@ def triangle_frames(vertices: Tensor, faces: Tensor) -> TriangleFrames:
     """Of posed vertices [B,V,3] and faces [F,3]. A triangle without area gets some rotation, not NaN."""
     corners = vertices[:, faces]  # [B,F,3,3]
     first, second = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
-    edge, normal = normalize(first, dim=-1, eps=1e-12), torch.cross(first, second, dim=-1)
-    flat = normal.norm(dim=-1, keepdim=True) < 1e-14
+    lengths = first.norm(dim=-1, keepdim=True)
+    edge = normalize(torch.where(lengths < SHORTEST, torch.tensor([1.0, 0, 0]).to(first), first), dim=-1)
+    normal = torch.cross(first, second, dim=-1)
+    # what rounding leaves of an area points anywhere, along the edge too
+    flat = normal.norm(dim=-1, keepdim=True) <= FLATTEST * lengths * second.norm(dim=-1, keepdim=True)
     spare = torch.cross(edge, edge.roll(1, -1) + torch.tensor([0.3, -0.5, 0.7]).to(edge), dim=-1)
     normal = normalize(torch.where(flat, spare, normal), dim=-1, eps=1e-12)
     rotations = torch.stack([edge, normal, torch.cross(edge, normal, dim=-1)], -1)
@@ -95,8 +100,14 @@ class Texels:
 
     @classmethod
     def of(cls, head: HeadModel, size: int) -> Texels:
+        """Raises InputError for a head that has no texture coordinates to speak of."""
         uvs, uv_faces = head.uvs.cpu().numpy(), head.uv_faces.cpu().numpy()
         places, triangle, barycentrics = rasterize_uv_faces(uvs, uv_faces, size)
+        if len(uv_faces) != len(head.faces) or not len(places):
+            raise InputError(
+                f"The head {head.name!r} lacks texture coordinates, which this kind of avatar is drawn in; track the "
+                "clip with a head that has them, for example the human one."
+            )
         empty = np.ones(size * size, bool)
         empty[places] = False
         row, column = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)

@@ -145,8 +145,8 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         for leaf in leaves.values():
             leaf.grad = None
         torch.autograd.backward([one for one, _ in outputs], [grad for _, grad in outputs])
-        self._learn(leaves, loss)
-        if self.stage == 1 and gaussians.means.grad is not None:
+        learned = self._learn(leaves, loss)
+        if learned and self.stage == 1 and gaussians.means.grad is not None:
             self.record.add(gaussians.means.detach(), gaussians.means.grad, gaussians.opacities.detach(),
                             gaussians.scales.detach(), cameras)  # fmt: skip
         return StepReport(loss.losses, loss.squared_errors)
@@ -158,8 +158,8 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         return named
 
     @torch.no_grad()
-    def _learn(self, leaves: Mapping[str, Tensor], loss: LossPass) -> None:
-        """Adam's step; none where a number is not finite, and an error after many such in a row."""
+    def _learn(self, leaves: Mapping[str, Tensor], loss: LossPass) -> bool:
+        """Adam's step, and True; none and False where a number is not finite, and an error after many such in a row."""
         grads = {name: leaf.grad.contiguous() for name, leaf in leaves.items() if leaf.grad is not None}
         if loss.grad_exposure is not None:
             grads["exposure"] = loss.grad_exposure
@@ -171,11 +171,12 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
                     f"The training yields no numbers any more, after {self.images} images ({_BAD_STEPS} steps). "
                     "The last checkpoint is kept: start again with lower rates, or look at the tracking's overlay."
                 )
-            return
+            return False
         self.bad_steps = 0
         optimiser = self.parameters.optimiser
         optimiser.rates.copy_(torch.tensor(self.parameters.rates(self.images)))
         optimiser.step([grads.get(name) for name in self.parameters.names])
+        return True
 
     def _gaussians(self, inputs: FrameInputs) -> tuple[Gaussians, Tensor]:
         """The batch's Gaussians and what the loss has beside the pictures."""
@@ -325,7 +326,7 @@ def _new_avatar(
 
 
 def _add_smaller(small: FrameStore, data: FrameStore, rows: list[int]) -> None:
-    """Take the frames in ``rows`` in, area-averaged."""
+    """Take the frames in ``rows`` in, area-averaged; they count as much as the large ones."""
     _, height, width = small.alpha.shape
     for start in range(0, len(rows), _CHUNK):
         index = torch.tensor(rows[start : start + _CHUNK], device=data.alpha.device)
@@ -333,3 +334,4 @@ def _add_smaller(small: FrameStore, data: FrameStore, rows: list[int]) -> None:
         whole = torch.cat(planes, -1).permute(0, 3, 1, 2).float()
         shrunk = (adaptive_avg_pool2d(whole, (height, width)) + 0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
         small.add([data.numbers[row] for row in index.tolist()], shrunk, data.params[index])
+    small.weigh(data.targets.frame_weights[: len(small)])
