@@ -418,7 +418,7 @@ def test_a_preset_without_stage_2_is_refused(stage_images: int) -> None:
 def test_mistakes_in_a_preset_are_named() -> None:
     with pytest.raises(InputError, match="uv_resolution"):
         dipguava(uv_resolution=64)
-    for key, value in (("uv_size", 20), ("unet_widht", 8), ("fusion", "no")):
+    for key, value in (("uv_size", 20), ("unet_widht", 8), ("fusion", "perhaps")):
         with pytest.raises(InputError, match=rf"avatar\.{key}"):
             dipguava({key: value})
     with pytest.raises(InputError, match="nothing draws the colours: residual_appearance has to"):

@@ -141,7 +141,11 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
                 gaussians, cameras.viewmats[0], cameras.Ks[0], cameras.width, cameras.height, loss.composited
             )
         grads = loss(image.detach(), alpha.detach(), perceptual)
-        outputs = [(image, grads[0]), (regular, None)] + ([(alpha, grads[1])] if grads[1] is not None else [])
+        outputs = [(image, grads[0]), (regular, None), (alpha, grads[1])]
+        # a stage without geometry has no regularisation to learn from; alpha has a gradient with exposure only
+        outputs = [
+            (one, grad) for one, grad in outputs if one.requires_grad and (grad is not None or one is not alpha)
+        ]  # fmt: skip
         for leaf in leaves.values():
             leaf.grad = None
         torch.autograd.backward([one for one, _ in outputs], [grad for _, grad in outputs])
