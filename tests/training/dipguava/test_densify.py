@@ -211,7 +211,7 @@ def test_moments_follow_their_gaussians(tiny_clip: Path) -> None:
     count = trainer.avatar.gaussian_count
     record = trainer.record
     record.seen[:], record.pull[:], record.size[:], record.opacity[:] = 1, 0, 1e-3, 0.9
-    record.pull[[3, 9]], record.size[9], record.pull[20] = 1, 1, 1e-5
+    record.pull[[3, 9]], record.size[9], record.pull[20] = 1, 5e-3, 1e-5
     trainer._densify()
     assert trainer.avatar.gaussian_count == count + 2 == len(trainer.record.pull)
     assert not trainer.record.seen.any(), "counted anew"
@@ -234,3 +234,7 @@ def test_moments_follow_their_gaussians(tiny_clip: Path) -> None:
     networks = [name for name in before if ".base." in name]
     assert networks and all(torch.equal(after[name], before[name]) for name in networks)
     trainer.step()
+    record = trainer.record
+    record.seen[:], record.pull[:], record.opacity[:], record.opacity[count - 1] = 1, 0, 0.06, 0.04
+    trainer._densify()
+    assert trainer.avatar.triangle.tolist() == [*source[: count - 1], 9, 9], "the clone was too faint"

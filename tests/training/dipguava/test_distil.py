@@ -145,6 +145,8 @@ def test_carriers_sit_on_the_same_triangles_and_follow_them(params: HeadParams) 
     made = distilled(avatar, params, 12, 0.0)
     assert torch.equal(made.triangle, avatar.triangle) and made.gaussian_count == avatar.gaussian_count
     assert made.blendshape_count == 12 and made.name == avatar.name and made.camera.width == avatar.camera.width
+    inputs = made.standardised(made.features(params))
+    assert float(inputs.mean(0).abs().max()) < 1e-4 and float(inputs.std(0).max()) < 3
     away = (made.drive(params).means - avatar.drive(params).means).detach().norm(dim=-1)
     assert float(away.mean()) < 2e-3, "of Gaussians as large as a centimetre"
     turned = replace(params, root_pose=torch.tensor([[0.2, 1.0, 0.0]]), translation=torch.tensor([[0.1, 0.2, -0.3]]))
