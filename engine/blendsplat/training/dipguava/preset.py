@@ -22,6 +22,7 @@ class DipGuavaPreset(Preset):
     # the run
     images: int = Field(120_000, ge=1)
     batch: int = Field(1, ge=1, le=64)
+    decay_images: int = Field(0, ge=0, le=0, description="always 0: rates are over at the end of their stage")
     stage_images: int = Field(60_000, ge=0, description="images of stage 1; without a residual it lasts to the end")
     joint: float = Field(0.0, ge=0, le=1, description="stage 2 goes on with the base at this part of its rate (Joint)")
     low_resolution: float = Field(

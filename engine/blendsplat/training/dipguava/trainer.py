@@ -266,7 +266,8 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         """Blendshapes, and their own training on the pictures."""
         self._sliders = None
         begun = self.finished_avatar()
-        if self.preset.distil_images and begun.sliders is not None:
+        self._sliders = begun.sliders
+        if self.preset.distil_images:
             self._sliders = trained_further(begun, self.data, self.preset, self.device, progress)
 
     # --- frames
