@@ -19,6 +19,7 @@ from blendsplat.avatars.rgbavatar.model import RGBAvatar, features_of_colors
 from blendsplat.geometry import quat_multiply
 from blendsplat.heads.model import HeadParams
 from blendsplat.progress import Progress
+from blendsplat.splatting.bind import SH_DC
 from blendsplat.training.dipguava.preset import DipGuavaPreset
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.rgbavatar.initialise import initialise_mlp
@@ -80,32 +81,27 @@ def _carrier_of(avatar: DipGuava, blendshapes: int) -> RGBAvatar:
     thirds = torch.full((avatar.gaussian_count, 3), 1 / 3, device=avatar.triangle.device)
     made = RGBAvatar(
         avatar.head, avatar.triangle, thirds, avatar.camera, blendshapes=blendshapes, name=avatar.name
-    ).to(avatar.triangle.device)  # fmt: skip
-    return made
+    )  # fmt: skip
+    return made.to(thirds.device)
 
 
 def _family(avatar: DipGuava, carrier: RGBAvatar, params: HeadParams) -> _Family:
     """The frames' Gaussians in the carrier's tangent frames."""
-    positions: list[Tensor] = []
-    quats, colors, log_scales, opacities = ([*positions] for _ in range(4))
+    rows = []
     for row in range(params.batch):
         one = params[[row]]
         gaussians, surface = avatar.drive(one), carrier.surface(avatar.vertices(one))
         frames = surface.frames[0, avatar.triangle]
         centres = surface.vertices[0, carrier.corners].mean(1)
         offsets = gaussians.means[0] - centres
-        positions.append(torch.linalg.solve(_regular(frames), offsets[..., None])[..., 0])
+        local = torch.linalg.solve(_regular(frames), offsets[..., None])[..., 0]
         back = surface.quats[0, avatar.triangle] * offsets.new_tensor([1.0, -1, -1, -1])
-        quats.append(normalize(quat_multiply(back, gaussians.quats[0]), dim=-1))
-        colors.append(features_of_colors(gaussians.colors[0]))
-        log_scales.append(gaussians.scales[0].clamp_min(1e-7).log())
-        opacities.append(gaussians.opacities[0])
-    turned = torch.stack(quats)
+        turned = normalize(quat_multiply(back, gaussians.quats[0]), dim=-1)
+        logs = gaussians.scales[0].clamp_min(1e-7).log()
+        rows.append((local, turned, features_of_colors(gaussians.colors[0]), logs, gaussians.opacities[0]))
+    positions, turned, colors, log_scales, opacities = (torch.stack(part) for part in zip(*rows, strict=True))
     turned = torch.where((turned * turned[:1]).sum(-1, keepdim=True) < 0, -turned, turned)
-    return _Family(
-        torch.stack(positions), turned, torch.stack(colors), torch.stack(log_scales).mean(0),
-        torch.stack(opacities).mean(0),
-    )  # fmt: skip
+    return _Family(positions, turned, colors, log_scales.mean(0), opacities.mean(0))
 
 
 def _regular(frames: Tensor) -> Tensor:
@@ -121,7 +117,7 @@ def _low_rank(family: _Family, most: int, error: float) -> tuple[tuple[Tensor, T
     Gaussian is opaque."""
     size = family.log_scales.exp().amax(-1, keepdim=True)
     shown = family.opacities[:, None].sqrt()
-    units = shown / size, shown / TURN, shown / (COLOR / 0.2820948)
+    units = shown / size, shown / TURN, shown / (COLOR / SH_DC)
     moved = [
         ((part - part.mean(0)) * unit).flatten(1)
         for part, unit in zip((family.positions, family.quats, family.colors), units, strict=True)
