@@ -54,10 +54,7 @@ def clips(
         return {"clips": [asdict(row) for row in rows]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
-    if as_json:
-        print_json(result)
-    else:
-        _wide().print(table(rows))
+    _print(result, as_json, table, rows)
 
 
 @app.command()
@@ -90,10 +87,7 @@ def tracking(
         return {"tracking": [asdict(row) for row in rows], "means": [asdict(row) for row in means(rows)]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
-    if as_json:
-        print_json(result)
-    elif rows:
-        _wide().print(table(rows))
+    _print(result, as_json, table, rows)
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -127,10 +121,15 @@ def ablations(
         return {"ablations": [asdict(row) for row in made]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
+    _print(result, as_json, table, made)
+
+
+def _print(result: dict[str, Any], as_json: bool, table: Callable[[list[Any]], Any], rows: list[Any]) -> None:
+    """What was measured, as JSON or as the table of its rows, where there are any."""
     if as_json:
         print_json(result)
-    else:
-        _wide().print(table(made))
+    elif rows:
+        _wide().print(table(rows))
 
 
 def _wide() -> Console:
