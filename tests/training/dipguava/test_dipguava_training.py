@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.avatars.dipguava.model import GAUSSIAN_PARAMETERS, DipGuava, condition_layout, raw_condition
+from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.ply import export_ply, read_ply
 from blendsplat.errors import Cancelled, InputError
 from blendsplat.evaluation.avatar import evaluate_avatar
@@ -104,7 +105,7 @@ def test_it_learns_over_the_border_of_the_stages(tiny_clip: Path, tmp_path: Path
     meta, arrays = read_avatar(output)
     assert meta["training"]["images"] == 480 and meta["training"]["held_out_frames"] == 5
     assert meta["gaussians"] == result.gaussians == len(tiny_head().faces)
-    seen = raw_condition(TrackedClip.open(tiny_clip).load(list(range(11)), 8, 8).params)
+    seen = raw_condition(TrackedClip.open(tiny_clip).load(list(range(11)), 8, 8).params, DipGuavaSettings())
     np.testing.assert_array_equal(arrays["dip.condition_range"], torch.stack([seen.amin(0), seen.amax(0)]).numpy())
 
 
@@ -389,9 +390,9 @@ def test_posing_in_every_step_gives_nearly_the_same_as_posing_before(tracked_cli
     """Kept normal maps are half precision."""
     losses = []
     for budget in (2**30, 0):
-        monkeypatch.setattr("blendsplat.training.dipguava.trainer._POSED_BUDGET", budget)
+        monkeypatch.setattr("blendsplat.training.dipguava.frames.BUDGET", budget)
         trainer = trainer_of(tracked_clip, dipguava())
-        assert (trainer.posed is None) == (budget == 0)
+        assert (len(trainer.known.vertices) == 0) == (budget == 0)
         losses.append(steps(trainer, 3))
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
 
@@ -413,10 +414,10 @@ def test_frames_arrive_while_it_trains_and_the_oldest_go(tracked_clip: TrackedCl
         losses += steps(trainer, 1)
     assert np.isfinite(losses).all() and trainer.small is not None and trainer.small.numbers == data.numbers
     everything = DipGuavaTrainer(tracked_clip.head, tracked_clip.camera(32), source, preset)
-    assert trainer.posed is not None and everything.posed is not None and everything.small is not None
+    assert everything.small is not None
     for row, number in enumerate(data.numbers):
-        torch.testing.assert_close(trainer.posed[0][row], everything.posed[0][number])
-        assert torch.equal(trainer.posed[1][row], everything.posed[1][number])
+        torch.testing.assert_close(trainer.known.vertices[row], everything.known.vertices[number])
+        assert torch.equal(trainer.known.normals[row], everything.known.normals[number])
         assert torch.equal(trainer.small.premultiplied[row], everything.small.premultiplied[number])
 
 
@@ -425,7 +426,7 @@ def test_the_condition_is_standardised_by_the_clip(tracked_clip: TrackedClip) ->
     values = trainer.avatar.condition(trainer.data.params)
     torch.testing.assert_close(values.mean(0), torch.zeros(values.shape[1]), atol=1e-5, rtol=0)
     start = 0
-    for name, size in condition_layout(trainer.avatar.head):
+    for name, size in condition_layout(trainer.avatar.head, trainer.avatar.settings):
         spread = values[:, start : start + size].std(0, unbiased=False).square().mean().sqrt()
         start += size
         assert float(spread) == pytest.approx(1 if name in ("expression", "neck") else 0, abs=1e-4), name
