@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
-from blendsplat.avatars.dipguava.networks import TexelMlp, UNet, encoded_places
+from blendsplat.avatars.dipguava.networks import MixedMaps, TexelMlp, UNet, encoded_places
 from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.dipguava.surface import (
     Texels,
@@ -40,7 +40,7 @@ from blendsplat.heads.model import HeadModel, HeadParams
 Shown = Literal["full", "base", "residual", "sliders"]
 APPEARANCE, GEOMETRY = 4, 10  # channels: colour and opacity; position, log-scale, quaternion
 GAUSSIAN_PARAMETERS = ("positions", "log_scales", "quats")
-NETWORKS = ("base", "texture", "residual", "geometry")
+NETWORKS = ("base", "texture", "residual", "geometry", "residual_maps", "geometry_maps")
 _CONDITION_ARRAYS = ("condition_shift", "condition_scale", "condition_range")
 RESIDUAL_GAIN = 4.0  # of the residual view: a difference of an eighth reaches the end of the range
 
@@ -75,10 +75,11 @@ SCHEMA = replace(
     optional={
         **RGB_SCHEMA.optional, "dip.base": ("P",), "dip.texture": ("X",), "dip.residual": ("Q",),
         "dip.geometry": ("R",),
+        "dip.residual_maps": ("Y",), "dip.geometry_maps": ("Z",),
     },
     header=("dipguava",),
     ranges=(*RGB_SCHEMA.ranges, "dip.condition_range"),
-    halves=("dip.base", "dip.texture", "dip.residual", "dip.geometry"),
+    halves=tuple(f"dip.{name}" for name in NETWORKS),
 )  # fmt: skip
 
 
@@ -139,6 +140,9 @@ class DipGuava(nn.Module, Avatar):
                 else UNet(3, APPEARANCE, width, inputs, zero=zero)
             )  # fmt: skip
         self.geometry = mlp(place, GEOMETRY, condition=inputs, zero=True) if s.residual_geometry else None
+        maps = partial(MixedMaps, inputs, s.residual_maps, len(self.texels.places), width=s.mlp_width)
+        self.residual_maps = maps(outputs=APPEARANCE) if s.residual_appearance and s.residual_maps else None
+        self.geometry_maps = maps(outputs=GEOMETRY) if s.residual_geometry and s.residual_maps else None
 
     @property
     def gaussian_count(self) -> int:
@@ -194,7 +198,8 @@ class DipGuava(nn.Module, Avatar):
 
     def residual_map(self, inputs: FrameInputs) -> Tensor | None:
         """F_d's map [B,4,S,S], added to the base before the sigmoid."""
-        return None if self.residual is None else self._map(self.residual, inputs, conditioned=True)
+        drawn = None if self.residual is None else self._map(self.residual, inputs, conditioned=True)
+        return self._with_mixed(drawn, self.residual_maps, inputs)
 
     def geometry_map(self, inputs: FrameInputs) -> Tensor | None:
         """F_g's map [B,10,S,S]: residuals of position, log-scale and quaternion."""
@@ -202,7 +207,11 @@ class DipGuava(nn.Module, Avatar):
             return None
         with self._precision(inputs):
             values: Tensor = self.geometry(self.places, inputs.condition)
-        return self.texels.grown(values.float())
+        return self._with_mixed(self.texels.grown(values.float()), self.geometry_maps, inputs)
+
+    def _with_mixed(self, drawn: Tensor | None, maps: MixedMaps | None, inputs: FrameInputs) -> Tensor | None:
+        """What a network drew [B,C,S,S], with the learned maps that lie beneath it."""
+        return drawn if drawn is None or maps is None else drawn + self.texels.grown(maps(inputs.condition))
 
     def _map(self, network: nn.Module, inputs: FrameInputs, conditioned: bool) -> Tensor:
         condition = inputs.condition if conditioned else None

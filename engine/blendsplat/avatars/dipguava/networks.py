@@ -94,6 +94,20 @@ class TexelMlp(nn.Module):
         return out
 
 
+class MixedMaps(nn.Module):
+    """Learned values of every texel [K,T,C], mixed by what a small MLP makes of the condition [B,D] -> [B,T,C]: linear
+    blendshapes in UV space, zero at first. They learn at once, texel by texel, what networks need long for."""
+
+    def __init__(self, condition: int, count: int, texels: int, outputs: int, width: int) -> None:
+        super().__init__()
+        self.weights = nn.Sequential(nn.Linear(condition, width), nn.SiLU(), nn.Linear(width, count))
+        self.maps = nn.Parameter(torch.zeros(count, texels, outputs))
+
+    def forward(self, condition: Tensor) -> Tensor:
+        mixed: Tensor = self.weights(condition) @ self.maps.flatten(1)
+        return mixed.view(len(condition), *self.maps.shape[1:])
+
+
 def encoded_places(points: Tensor, frequencies: int) -> Tensor:
     """Points [T,3] -> [T, 3 + 6 * frequencies]: themselves, brought to [-1,1], and sines and cosines of them times pi,
     2 pi, 4 pi, ... (Mildenhall et al. 2020, eq. 4)."""

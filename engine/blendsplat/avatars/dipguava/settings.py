@@ -27,6 +27,10 @@ class DipGuavaSettings(BaseModel):
     texture_size: int = Field(
         0, ge=0, le=1024, description="a learned map of so many texels beneath the base's; 0: none, as in the paper"
     )
+    residual_maps: int = Field(
+        0, ge=0, le=100, description="so many learned maps, mixed by the condition, beneath the residual's networks; "
+        "0: none, as in the paper",
+    )  # fmt: skip
     backbone: Literal["unet", "mlp"] = Field("unet", description="of base and residual appearance")
     condition_place: bool = Field(
         False, description="the residual knows where the head is as well: light and the tracking's errors go with it"

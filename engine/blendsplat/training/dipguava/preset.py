@@ -34,6 +34,7 @@ class DipGuavaPreset(Preset):
     # learning rates (Adam): the paper's one rate, each for its own
     rate: float = Field(1e-4, ge=0, description="of the base network")
     texture_rate: float = Field(1e-2, ge=0, description="of the learned map beneath the base, where there is one")
+    maps_rate: float = Field(1e-2, ge=0, description="of the learned maps beneath the residual, where there are any")
     residual_rate: float = Field(1e-5, ge=0, description="of the residual networks")
     position_rate: float = Field(1e-4, ge=0)
     scale_rate: float = Field(1e-4, ge=0)

@@ -79,10 +79,11 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
             for name in GAUSSIAN_PARAMETERS
         ]  # fmt: skip
         for name, network in avatar.networks().items():
-            first = name in ("base", "texture") or avatar.base is None
-            tensors = {f"{name}.{key}": value for key, value in network.named_parameters()}
-            rate = p.texture_rate if name == "texture" else p.rate if first else p.residual_rate
-            groups.append(ParameterGroup(name, tensors, partial(self._rate, rate, 1 if first else 2)))
+            stage = 1 if name in ("base", "texture") or avatar.base is None else 2
+            for key, value in network.named_parameters():
+                rate = {"map": p.texture_rate, "maps": p.maps_rate}.get(key, p.rate if stage == 1 else p.residual_rate)
+                group = f"{name}.{key}"
+                groups.append(ParameterGroup(group, {group: value}, partial(self._rate, rate, stage)))
         if p.fit_exposure:
             exposure = {"exposure": self.exposure.values}
             groups.append(ParameterGroup("exposure", exposure, lambda images: self.preset.exposure_rate))
