@@ -126,12 +126,17 @@ class FrameStore:
 
     def to(self, device: torch.device | str) -> FrameStore:
         """A copy of the filled rows on another device, with room for just them."""
-        params = self.params[list(range(len(self)))].to(device)
+        return self.part(range(len(self)), device)
+
+    def part(self, rows: Sequence[int], device: torch.device | str | None = None) -> FrameStore:
+        """A copy of some filled rows, on the same or another device, with room for just them."""
+        index = torch.as_tensor(list(rows), dtype=torch.long, device=self.alpha.device)
+        params = self.params[index].to(device or self.alpha.device)
         _, height, width = self.alpha.shape
-        store = FrameStore(len(self), height, width, params)
+        store = FrameStore(len(rows), height, width, params)
         planes = [self.premultiplied, self.alpha[..., None], self.valid[..., None]]
-        store.add(self.numbers, torch.cat([plane[: len(self)] for plane in planes], -1), params)
-        store.weigh(self.targets.frame_weights[: len(self)])
+        store.add([self.numbers[row] for row in rows], torch.cat([plane[index] for plane in planes], -1), params)
+        store.weigh(self.targets.frame_weights[index])
         return store
 
     def batch(self, rows: Tensor | list[int]) -> FrameBatch:
