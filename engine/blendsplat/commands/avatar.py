@@ -300,7 +300,11 @@ def evaluate(
     result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
     scores = [
         f"{label} {result[key]:.{digits}f}{unit}"
-        for key, label, digits, unit in (("psnr", "PSNR", 2, " dB"), ("ssim", "SSIM", 4, ""), ("lpips", "LPIPS", 4, ""))
+        for key, label, digits, unit in (
+            ("psnr", "PSNR", 2, " dB"),
+            ("ssim", "SSIM", 4, ""),
+            ("lpips", f"LPIPS ({result.get('lpips_network')})", 4, ""),
+        )
         if result.get(key) is not None
     ]
     where = {

@@ -46,6 +46,7 @@ class AblationFigures:
     psnr: float
     ssim: float
     lpips: float | None
+    lpips_network: str  # whose number that is: "squeeze" or "vgg"; "" without one
     gaussians: int
     seconds: float
 
@@ -71,7 +72,8 @@ def benchmark_ablations(
             result = train_avatar(folder, made, path, progress)
             scores = evaluate_avatar(path, folder, lpips, progress=progress)
             figures.append(AblationFigures(
-                folder.name, row, scores["psnr"], scores["ssim"], scores.get("lpips"), result.gaussians, result.seconds
+                folder.name, row, scores["psnr"], scores["ssim"], scores.get("lpips"), scores.get("lpips_network", ""),
+                result.gaussians, result.seconds,
             ))  # fmt: skip
     return figures
 
@@ -82,5 +84,6 @@ def table(figures: list[AblationFigures]) -> Table:
     for row in figures:
         psnr, ssim = f"{row.psnr:.2f}", f"{row.ssim:.4f}"
         perceptual = "" if row.lpips is None else f"{row.lpips:.4f}"
-        result.add_row(row.clip, row.row, psnr, ssim, perceptual, str(row.gaussians), f"{row.seconds:.0f}")
+        count, seconds = str(row.gaussians), f"{row.seconds:.0f}"
+        result.add_row(row.clip, row.row, psnr, ssim, perceptual, row.lpips_network, count, seconds)
     return result

@@ -284,7 +284,7 @@ class EvaluateOptions(Options):
 
     avatar: AnyPath = Field(description="the avatar file")
     directory: AnyPath = Field(description="the tracked clip folder")
-    lpips: AnyPath | None = Field(None, description="weights of LPIPS (squeeze), .npz")
+    lpips: AnyPath | None = Field(None, description="weights of LPIPS, .npz; SqueezeNet's or VGG16's, as its keys say")
     common: list[AnyPath] = Field(
         default_factory=list, description="the same clip tracked with other heads: score the pixels that count in all"
     )
