@@ -18,6 +18,7 @@ from blendsplat.training.dipguava.densify import SPLIT_SCALE, Record, change_of,
 from blendsplat.training.dipguava.trainer import DipGuavaTrainer
 from blendsplat.training.tracked_clip import TrackedClip
 from tiny_dipguava import TINY
+from tiny_dipguava_training import GROWING, dipguava, steps, trainer_of
 
 PULL, LARGE, FAINTEST = 2e-4, 2e-3, 0.05
 
@@ -238,3 +239,15 @@ def test_moments_follow_their_gaussians(tiny_clip: Path) -> None:
     record.seen[:], record.pull[:], record.opacity[:], record.opacity[count - 1] = 1, 0, 0.06, 0.04
     trainer._densify()
     assert trainer.avatar.triangle.tolist() == [*source[: count - 1], 9, 9], "the clone was too faint"
+
+
+def test_densification_ends_with_its_part_of_stage_1(tracked_clip: TrackedClip) -> None:
+    trainer = trainer_of(tracked_clip, dipguava(**GROWING | {"densify_until": 0.5, "most_gaussians": 10**5}))
+    counts = []
+    while not trainer.done:
+        trainer.step()
+        counts.append(trainer.avatar.gaussian_count)
+    assert counts[1] == 70 < counts[2] < counts[4] == counts[-1], counts
+    trainer = trainer_of(tracked_clip, dipguava(**GROWING | {"most_gaussians": 1}))
+    steps(trainer, 10)
+    assert trainer.avatar.gaussian_count == 70, "no more than the budget, and none is taken from a triangle"
