@@ -82,6 +82,24 @@ def test_frames_arrive_while_it_trains_and_the_oldest_go(tracked_clip: TrackedCl
         assert torch.equal(trainer.small.premultiplied[row], everything.small.premultiplied[number])
 
 
+@pytest.mark.parametrize("before", [6, 9, 13], ids=["full", "wrapped", "wrapped twice"])
+def test_smaller_pictures_of_a_ring_that_went_round_before_lie_where_the_large_ones_do(
+    before: int, tracked_clip: TrackedClip
+) -> None:
+    source = tracked_clip.load(list(range(15)), 32, 32)
+    planes = torch.cat([source.premultiplied, source.alpha[..., None], source.valid[..., None]], -1)
+    data = FrameStore(6, 32, 32, source.params)
+    for number in range(before):
+        data.add([number], planes[[number]], source.params[[number]])
+    trainer = DipGuavaTrainer(tracked_clip.head, tracked_clip.camera(32), data, dipguava(low_resolution=0.5))
+    for number in range(before, 15):
+        data.add([number], planes[[number]], source.params[[number]])
+    assert trainer.small is not None and trainer.small.numbers == data.numbers
+    quarter = data.premultiplied.float().view(6, 16, 2, 16, 2, 3).mean((2, 4))
+    assert (trainer.small.premultiplied.float() - quarter).abs().max() <= 0.51
+    assert torch.equal(trainer.small.params.expression, data.params.expression)
+
+
 def test_the_condition_is_standardised_by_the_clip(tracked_clip: TrackedClip) -> None:
     trainer = trainer_of(tracked_clip, dipguava(), frames=11)
     values = trainer.avatar.condition(trainer.data.params)

@@ -342,12 +342,13 @@ def _new_avatar(
 
 
 def _add_smaller(small: FrameStore, data: FrameStore, rows: list[int]) -> None:
-    """Take the frames in ``rows`` in, area-averaged; they count as much as the large ones."""
+    """Take the frames in ``rows`` in, area-averaged, into the same rows; they count as much as the large ones."""
     _, height, width = small.alpha.shape
     for start in range(0, len(rows), _CHUNK):
-        index = torch.tensor(rows[start : start + _CHUNK], device=data.alpha.device)
+        chunk = rows[start : start + _CHUNK]
+        index = torch.tensor(chunk, device=data.alpha.device)
         planes = [data.premultiplied[index], data.alpha[index][..., None], data.valid[index][..., None]]
         whole = torch.cat(planes, -1).permute(0, 3, 1, 2).float()
         shrunk = (adaptive_avg_pool2d(whole, (height, width)) + 0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        small.add([data.numbers[row] for row in index.tolist()], shrunk, data.params[index])
+        small.place(chunk, [data.numbers[row] for row in chunk], shrunk, data.params[index])
     small.weigh(data.targets.frame_weights[: len(small)])
