@@ -51,7 +51,7 @@ class DipGuavaPreset(Preset):
     densify_every: int = Field(500, ge=0, description="images; 0: never")
     densify_after: int = Field(500, ge=0)
     densify_until: float = Field(0.5, ge=0, le=1, description="part of stage 1")
-    densify_gradient: float = Field(2e-4, gt=0, description="of the place in the picture, in half widths of it")
+    densify_gradient: float = Field(2e-4, gt=0, description="of the place in the picture, in half its width and height")
     densify_scale: float = Field(0.01, gt=0, description="of the extent: what is larger is split, not cloned")
     extent: float = Field(0.2, gt=0, description="metres: two head radii; cameras of a monocular clip give none")
     prune_opacity: float = Field(0.05, ge=0, lt=1)
