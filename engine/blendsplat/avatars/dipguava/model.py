@@ -142,6 +142,11 @@ class DipGuava(nn.Module, Avatar):
     def gaussian_count(self) -> int:
         return self.positions.shape[0]
 
+    @property
+    def residual_takes_part(self) -> bool:
+        """In stage 2; where there is no base that it could be a residual of, from the beginning."""
+        return self.stage == 2 or self.base is None
+
     def _apply(self, fn: Any, recurse: bool = True) -> DipGuava:
         """Module.to and its kin carry along what is no parameter."""
         super()._apply(fn, recurse)
@@ -220,7 +225,7 @@ class DipGuava(nn.Module, Avatar):
     def deformed(self, inputs: FrameInputs) -> Deformed:
         """The local geometry with its residual (eq. 6)."""
         positions, log_scales, quats = self.positions[None], self.log_scales[None], self.quats[None]
-        drawn = self.geometry_map(inputs) if self.stage == 2 else None
+        drawn = self.geometry_map(inputs) if self.residual_takes_part else None
         if drawn is None:
             return Deformed(positions, log_scales, quats)
         moved = sample(drawn, self.charts.uv(self.triangle, positions))
@@ -235,7 +240,7 @@ class DipGuava(nn.Module, Avatar):
             if beneath is not None:
                 total = total + sample(beneath, uv)
         without = total
-        drawn = self.residual_map(inputs) if self.stage == 2 or base is None else None
+        drawn = self.residual_map(inputs) if self.residual_takes_part else None
         if drawn is not None and shown != "base":
             fused = self.settings.fusion and self.settings.moving_uv
             total = total + sample(drawn, self.charts.uv(self.triangle, deformed.positions) if fused else uv)
