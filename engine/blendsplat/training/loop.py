@@ -104,10 +104,6 @@ def run_training(
         scored = [held_out[round(i)] for i in np.linspace(0, len(held_out) - 1, min(_SCORED, len(held_out)))]
         frames = tracked.load(scored, camera.width, camera.height, device, weights=clip_weights(tracked.clip))
         figures |= _held_out_figures(avatar, frames, progress)
-        if "sliders" in avatar.views:
-            avatar.show("sliders")
-            figures |= {f"sliders_{key}": value for key, value in _held_out_figures(avatar, frames, progress).items()}
-            avatar.show("full")
     run.save(avatar, len(held_out), figures)
     return TrainResult(
         output, run.checkpoint, trainer.images, time.monotonic() - begun, run.resumed_from,
@@ -210,5 +206,11 @@ class _Run:
 
 
 def _held_out_figures(avatar: Avatar, frames: FrameStore, progress: Progress) -> dict[str, float]:
-    rows = score_frames(avatar, frames, progress=progress)
-    return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}
+    """Of every view that the avatar wants to be judged by."""
+    figures, shown = {}, avatar.shown
+    for view, prefix in avatar.scored:
+        avatar.show(view)
+        rows = score_frames(avatar, frames, progress=progress)
+        figures |= {prefix + key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}
+    avatar.show(shown)
+    return figures

@@ -89,6 +89,7 @@ class DipGuava(nn.Module, Avatar):
     """
 
     views = ("full", "base", "residual", "sliders")
+    scored = (("full", ""), ("sliders", "sliders_"))
     triangle: Tensor
     condition_shift: Tensor
     condition_scale: Tensor
