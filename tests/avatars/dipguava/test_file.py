@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from blendsplat.avatars.avatar import BlendshapeAvatar
-from blendsplat.avatars.dipguava.model import DipGuava, flat_parameters, set_flat_parameters
+from blendsplat.avatars.dipguava.model import DipGuava
+from blendsplat.avatars.dipguava.network_set import flat_parameters, set_flat_parameters
 from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.errors import FormatError
@@ -104,7 +105,7 @@ def test_without_sliders_it_is_not_saved(tmp_path: Path) -> None:
 
 def test_parameters_go_flat_and_back(avatar: DipGuava) -> None:
     other = tiny_dipguava(started=True).base
-    set_flat_parameters(other, flat_parameters(avatar.base), "base")
+    set_flat_parameters(other, flat_parameters(avatar.base))
     for name, value in avatar.base.state_dict().items():
         assert torch.equal(other.state_dict()[name], value.half().float()), name
 
@@ -156,6 +157,34 @@ def test_a_header_without_the_networks_description_is_refused(saved: Path, tmp_p
     write_npz(tmp_path / "broken.avatar.npz", meta, arrays)
     with pytest.raises(FormatError, match=r"lacks 'dipguava' in its header; train"):
         load_avatar(tmp_path / "broken.avatar.npz")
+
+
+@pytest.mark.parametrize(
+    "largest",
+    [{"unet_width": 128}, {"mlp_width": 512, "mlp_layers": 12}, {"base": "optimised", "uv_size": 512},
+     {"texture_size": 1024}, {"backbone": "mlp", "mlp_width": 512}],
+    ids=str,
+)  # fmt: skip
+def test_networks_that_a_file_does_not_hold_are_not_made(
+    largest: dict, saved: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """The largest that a header may ask for would take gigabytes before they were found not to fit."""
+    path = broken(saved, tmp_path, {"dipguava": read_avatar(saved)[0]["dipguava"] | largest})
+    honest = torch.nn.Parameter.__new__
+
+    def only_small(cls: type, data: torch.Tensor | None = None, requires_grad: bool = True) -> torch.Tensor:
+        assert data is None or data.is_meta or data.numel() < 10_000, "allocated"
+        return honest(cls, data, requires_grad)
+
+    monkeypatch.setattr(torch.nn.Parameter, "__new__", only_small)
+    with pytest.raises(FormatError, match=r"(of another size|lacks its network).*train the avatar again"):
+        load_avatar(path)
+
+
+@pytest.mark.parametrize("beyond", [{"unet_width": 256}, {"uv_size": 1024}, {"mlp_width": 1024}, {"frequencies": 16}])
+def test_settings_beyond_reason_are_refused(beyond: dict, saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="update it, or train again"):
+        load_avatar(broken(saved, tmp_path, {"dipguava": read_avatar(saved)[0]["dipguava"] | beyond}))
 
 
 def test_settings_of_another_map_do_not_fit_its_networks(saved: Path, tmp_path: Path) -> None:

@@ -10,15 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blendsplat.avatars.dipguava.model import (
-    APPEARANCE,
-    GEOMETRY,
-    RESIDUAL_GAIN,
-    Deformed,
-    DipGuava,
-    condition_size,
-    raw_condition,
-)
+from blendsplat.avatars.dipguava.model import RESIDUAL_GAIN, Deformed, DipGuava, condition_size, raw_condition
+from blendsplat.avatars.dipguava.network_set import APPEARANCE, GEOMETRY
 from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.dipguava.surface import sample
 from blendsplat.errors import FormatError, InputError

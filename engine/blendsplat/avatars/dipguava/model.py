@@ -19,7 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
-from blendsplat.avatars.dipguava.networks import TexelMlp, UNet, encoded_places
+from blendsplat.avatars.dipguava.network_set import (
+    APPEARANCE,
+    NETWORKS,
+    check_sizes,
+    flat_parameters,
+    new_networks,
+    set_flat_parameters,
+)
+from blendsplat.avatars.dipguava.networks import TexelMlp, encoded_places
 from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.dipguava.surface import (
     Texels,
@@ -38,9 +46,7 @@ from blendsplat.geometry import quat_multiply
 from blendsplat.heads.model import HeadModel, HeadParams
 
 Shown = Literal["full", "base", "residual", "sliders"]
-APPEARANCE, GEOMETRY = 4, 10  # channels: colour and opacity; position, log-scale, quaternion
 GAUSSIAN_PARAMETERS = ("positions", "log_scales", "quats")
-NETWORKS = ("base", "texture", "residual", "geometry")
 _CONDITION_ARRAYS = ("condition_shift", "condition_scale", "condition_range")
 RESIDUAL_GAIN = 4.0  # of the residual view: a difference of an eighth reaches the end of the range
 
@@ -120,24 +126,8 @@ class DipGuava(nn.Module, Avatar):
         self.positions = nn.Parameter(torch.zeros(count, 3))
         self.log_scales = nn.Parameter(torch.zeros(count, 3))
         self.quats = nn.Parameter(torch.tensor([1.0, 0, 0, 0]).repeat(count, 1))
-        s, width = settings, settings.unet_width
-        place, mlp = self.places.shape[1], partial(TexelMlp, width=s.mlp_width, layers=s.mlp_layers)
-        self.base: nn.Module | None = None
-        if s.base == "optimised":
-            self.base = LearnedMap(s.uv_size)
-        elif s.base == "normals" and s.backbone == "mlp":
-            self.base = mlp(place, APPEARANCE, own=3, zero=s.texture_size > 0)
-        elif s.base == "normals":
-            self.base = UNet(3, APPEARANCE, width, zero=s.texture_size > 0)
-        self.texture = LearnedMap(s.texture_size) if s.texture_size else None
-        self.residual: nn.Module | None = None
-        if s.residual_appearance:
-            zero = s.base != "none"
-            self.residual = (
-                mlp(place, APPEARANCE, condition=inputs, own=3, zero=zero) if s.backbone == "mlp"
-                else UNet(3, APPEARANCE, width, inputs, zero=zero)
-            )  # fmt: skip
-        self.geometry = mlp(place, GEOMETRY, condition=inputs, zero=True) if s.residual_geometry else None
+        made = new_networks(settings, inputs)
+        self.base, self.texture, self.residual, self.geometry = (made.get(name) for name in NETWORKS)
 
     @property
     def gaussian_count(self) -> int:
@@ -321,34 +311,22 @@ class DipGuava(nn.Module, Avatar):
     @torch.no_grad()
     def from_file(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> DipGuava:
         """The avatar of a file's checked header and arrays. Raises FormatError for networks that do not fit it."""
-        sliders = RGBAvatar.from_file(meta, arrays)
         settings = DipGuavaSettings.from_header(meta["dipguava"])
+        sliders = RGBAvatar.from_file(meta, arrays)
+        condition = condition_size(sliders.head)
+        for name in _CONDITION_ARRAYS:
+            if arrays[f"dip.{name}"].shape[-1] != condition:
+                raise FormatError(f"The avatar's file has {name!r} of another head; train the avatar again.")
+        check_sizes(settings, condition, arrays)
         avatar = cls(sliders.head, sliders.triangle, sliders.camera, settings, sliders.name)
         for name in (*GAUSSIAN_PARAMETERS, *_CONDITION_ARRAYS):
-            mine, stored = getattr(avatar, name), torch.from_numpy(arrays[f"dip.{name}"])
-            if mine.shape != stored.shape:
-                raise FormatError(f"The avatar's file has {name!r} of another head; train the avatar again.")
-            mine.copy_(stored)
+            getattr(avatar, name).copy_(torch.from_numpy(arrays[f"dip.{name}"]))
         for name, network in avatar.networks().items():
-            if f"dip.{name}" not in arrays:
-                raise FormatError(f"The avatar's file lacks its network {name!r}; train the avatar again.")
-            set_flat_parameters(network, arrays[f"dip.{name}"], name)
+            set_flat_parameters(network, arrays[f"dip.{name}"])
         avatar.take_sliders(sliders)
         avatar.reference = sliders.reference
         avatar.training_record = dict(meta["training"])
         return avatar
-
-
-class LearnedMap(nn.Module):
-    """One learned map for all frames: beneath the base, or in its place (the ablation "OptBase")."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.map = nn.Parameter(torch.zeros(1, APPEARANCE, size, size))
-
-    def forward(self, normals: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        del normals, condition
-        return self.map
 
 
 def raw_condition(params: HeadParams) -> Tensor:
@@ -365,21 +343,3 @@ def condition_layout(head: HeadModel) -> list[tuple[str, int]]:
 def condition_size(head: HeadModel) -> int:
     """D."""
     return sum(size for _, size in condition_layout(head))
-
-
-def flat_parameters(network: nn.Module) -> np.ndarray:
-    """All of a network's parameters [P], one after the other by name; half precision where all of them fit into it."""
-    flat = torch.cat([value.detach().flatten().cpu() for _, value in sorted(network.named_parameters())])
-    halves = flat.half()
-    return (halves if bool(halves.isfinite().all()) else flat).numpy()
-
-
-@torch.no_grad()
-def set_flat_parameters(network: nn.Module, values: np.ndarray, name: str) -> None:
-    """The reverse. Raises FormatError when there are more or fewer."""
-    parameters = [value for _, value in sorted(network.named_parameters())]
-    if len(values) != sum(value.numel() for value in parameters):
-        raise FormatError(f"The avatar's file has a network {name!r} of another size; train the avatar again.")
-    parts = torch.from_numpy(values).float().split([value.numel() for value in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.copy_(part.view_as(parameter))
