@@ -207,7 +207,8 @@ class _Run:
 
 def _held_out_figures(avatar: Avatar, frames: FrameStore, progress: Progress) -> dict[str, float]:
     """Of every view that the avatar wants to be judged by."""
-    figures, shown = {}, avatar.shown
+    figures: dict[str, float] = {}
+    shown = avatar.shown
     for view, prefix in avatar.scored:
         avatar.show(view)
         rows = score_frames(avatar, frames, progress=progress)

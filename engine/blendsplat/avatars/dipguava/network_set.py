@@ -34,7 +34,8 @@ class LearnedMap(nn.Module):
 def new_networks(settings: DipGuavaSettings, condition: int) -> dict[str, nn.Module]:
     """Untrained ones, as far as the settings have them, by name; condition: how many values there are of it."""
     s, place = settings, encoded_size(settings.frequencies)
-    mlp, made = partial(TexelMlp, width=s.mlp_width, layers=s.mlp_layers), {}
+    mlp = partial(TexelMlp, width=s.mlp_width, layers=s.mlp_layers)
+    made: dict[str, nn.Module] = {}
     beneath = s.texture_size > 0
     if s.base == "optimised":
         made["base"] = LearnedMap(s.uv_size)
