@@ -61,7 +61,7 @@ def test_every_row_of_the_table_is_a_preset_of_its_own() -> None:
     made = [
         make_preset(base | values | {"avatar": base["avatar"] | avatar}) for values, avatar in DIPGUAVA.values()
     ]  # fmt: skip
-    assert len({one.model_dump_json() for one in made}) == len(DIPGUAVA) == 11
+    assert len({one.model_dump_json() for one in made}) == len(DIPGUAVA) == 12
 
 
 def test_what_there_is_not_is_named(tiny_clip: Path, tmp_path: Path, preset: str) -> None:

@@ -20,7 +20,7 @@ from blendsplat.systems import load_preset, make_preset, train_avatar
 Values = dict[str, Any]
 _ONLY_BASE: Values = {"residual_appearance": False, "residual_geometry": False}
 _ONLY_RESIDUAL: Values = {"base": "none", "texture_size": 0, "residual_geometry": False}
-# The paper's rows, in its order: name -> (preset values, values of the avatar's own table).
+# The paper's rows, in its order, and choices of ours: name -> (preset values, values of the avatar's own table).
 DIPGUAVA: dict[str, tuple[Values, Values]] = {
     "joint": ({"joint": 0.1}, {}),
     "low-res": ({"low_resolution": 0.5, "low_resolution_images": 0}, {}),
@@ -32,6 +32,7 @@ DIPGUAVA: dict[str, tuple[Values, Values]] = {
     "w/o geometry": ({}, {"residual_geometry": False}),
     "w/o residual": ({}, {"residual_appearance": False}),
     "w/o fusion": ({}, {"fusion": False}),
+    "clamped UV": ({}, {"uv_beyond": "clamp"}),
     "full": ({}, {}),
 }
 SYSTEMS = {"dipguava": (DIPGUAVA, "dipguava-draft")}

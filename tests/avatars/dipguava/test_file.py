@@ -27,7 +27,7 @@ HALF = {"colors": 1e-2, "opacities": 1e-2, "means": 3e-4, "scales": 3e-4, "quats
 CASES = [
     {}, {"backbone": "mlp"}, {"base": "optimised"}, {"base": "none"}, {"residual_appearance": False},
     {"residual_geometry": False}, {"residual_appearance": False, "residual_geometry": False}, {"fusion": False},
-    {"moving_uv": False},
+    {"moving_uv": False}, {"uv_beyond": "clamp"}, {"uv_beyond": "walk"},
 ]  # fmt: skip
 
 
@@ -69,6 +69,17 @@ def test_the_file_gives_the_same_gaussians(settings: dict, tmp_path: Path) -> No
     (_, first), (_, second) = (read_avatar(tmp_path / f"{name}.avatar.npz") for name in ("a", "again"))
     for name, value in first.items():
         np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+def test_a_file_that_says_nothing_of_places_beyond_triangles_goes_on_affinely(saved: Path, tmp_path: Path) -> None:
+    """As files did before there was a choice."""
+    settings = read_avatar(saved)[0]["dipguava"]
+    assert settings.pop("uv_beyond") == "extrapolate"
+    older, params = load_avatar(broken(saved, tmp_path, {"dipguava": settings})), tiny_tracking(tiny_head(), 2).params()
+    assert isinstance(older, DipGuava) and older.charts.beyond == "extrapolate"
+    assert torch.equal(older.drive(params).colors, load_avatar(saved).drive(params).colors)
+    clamped = load_avatar(broken(saved, tmp_path, {"dipguava": settings | {"uv_beyond": "clamp"}}))
+    assert not torch.equal(older.drive(params).colors, clamped.drive(params).colors)
 
 
 def test_the_header_says_what_it_is(avatar: DipGuava, saved: Path) -> None:
@@ -135,7 +146,7 @@ def test_a_file_without_a_network_or_with_one_of_another_size_is_refused(
     "change",
     [
         {"uv_size": 17}, {"uv_size": 16.0}, {"unet_width": 10**9}, {"base": "bases"}, {"backbone": None},
-        {"fusion": "yes"}, {"another": 1},
+        {"fusion": "yes"}, {"another": 1}, {"uv_beyond": "stop"},
     ],
     ids=str,
 )  # fmt: skip

@@ -108,6 +108,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "low resolution": {"low_resolution": 0.5},
     "optimised base": {"avatar": {"base": "optimised"}},
     "fixed uv": {"avatar": {"moving_uv": False}},
+    "clamped uv": {"avatar": {"uv_beyond": "clamp"}},
+    "walked uv": {"avatar": {"uv_beyond": "walk"}},
     "mlp": {"avatar": {"backbone": "mlp"}},
     "only the base": {"avatar": {"residual_appearance": False, "residual_geometry": False}},
     "only the residual": {"avatar": {"base": "none"}},

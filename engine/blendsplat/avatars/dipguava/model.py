@@ -32,12 +32,11 @@ from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.dipguava.surface import (
     Texels,
     TriangleFrames,
-    UVCharts,
     normal_maps,
     sample,
     triangle_frames,
-    uv_charts,
 )
+from blendsplat.avatars.dipguava.uv_charts import UVCharts, uv_charts
 from blendsplat.avatars.file import write_avatar
 from blendsplat.avatars.rgbavatar.model import SCHEMA as RGB_SCHEMA
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
@@ -113,7 +112,7 @@ class DipGuava(nn.Module, Avatar):
         self.mixed_precision = False
         self._distilled: tuple[RGBAvatar, ...] = ()  # in a tuple: its parameters are not this module's
         self.texels = Texels.of(head, settings.uv_size)
-        self.charts: UVCharts = uv_charts(head)
+        self.charts: UVCharts = uv_charts(head, settings.uv_beyond)
         count, inputs = len(triangle), condition_size(head)
         self.register_buffer("triangle", triangle.long().contiguous())
         self.register_buffer("condition_shift", torch.zeros(inputs))
@@ -143,7 +142,7 @@ class DipGuava(nn.Module, Avatar):
         super()._apply(fn, recurse)
         device = self.positions.device
         self.head, self.texels = self.head.to(device), self.texels.to(device)
-        self.charts = UVCharts(self.charts.centres.to(device), self.charts.slopes.to(device))
+        self.charts = self.charts.to(device)
         camera = self.camera
         self.camera = TrainingCamera(camera.K.to(device), camera.viewmat.to(device), camera.width, camera.height)
         self._distilled = tuple(one.to(device) for one in self._distilled)

@@ -32,6 +32,11 @@ class DipGuavaSettings(BaseModel):
     residual_appearance: bool = Field(True, description="whether stage 2 learns it (w/o R)")
     residual_geometry: bool = Field(True, description="whether stage 2 learns it (w/o dG); neither: only B")
     fusion: bool = Field(True, description="the residual is looked up where the Gaussian went (w/o DAF without)")
+    uv_beyond: Literal["extrapolate", "clamp", "walk"] = Field(
+        "extrapolate",
+        description="where maps are looked up of a Gaussian outside of its triangle: affinely on, at its border, or in "
+        "the triangle that it comes to lie in",
+    )
     moving_uv: bool = Field(True, description="maps are looked up where the Gaussian is (FixedUV without)")
 
     @model_validator(mode="after")
