@@ -41,7 +41,7 @@ from blendsplat.training.trainer import Snapshot, StepReport, Trainer
 
 _POSED_BUDGET = 3 * 2**30  # bytes of posed heads and normal maps to keep; larger clips pose the head in every step
 _CHUNK = 16  # frames posed at once
-_GROWN = 2.7  # times as many Gaussians as in the beginning, once densified: 2.6 to 3.0 in drafts on three clips
+_GROWN = 1.6  # times as many Gaussians as in the beginning, once densified: 1.5 to 1.7 in drafts on three clips
 _BAD_STEPS = 20  # in a row, after which a training that yields no numbers is given up
 
 
