@@ -22,7 +22,7 @@ from blendsplat.training.presets import Preset
 from blendsplat.training.trainer import Trainer
 
 PresetT = TypeVar("PresetT", bound=Preset)
-FRAMES = 12  # of the clip, that are trained on while measuring
+FRAMES = 24  # of the clip, that are trained on while measuring: enough to show nearly every Gaussian that is ever seen
 _SECONDS = 1.5  # measured in each part, after the same frames were shown once
 _LEAST_STEPS = 3
 
@@ -68,8 +68,8 @@ def measured_pace(
     rows = sorted({round(row) for row in np.linspace(0, len(data) - 1, FRAMES)})
     trainer, parts, pace = make(data.part(rows), preset), parts_of(preset), Pace()
     for place, (first, last) in enumerate(parts):
+        _seconds_for_one(trainer, first, progress, images=len(rows))  # with what is made once, and once a frame
         middle = (first + last) // 2
-        _seconds_for_one(trainer, middle, progress, images=len(rows))  # what is made once, and once a frame
         pace.stages.append((last - first, _seconds_for_one(trainer, middle, progress, _SECONDS)))
         progress.update("measure", place + 1, len(parts) + 1, "How fast this machine trains")
     watch = _Watch(progress)
