@@ -169,6 +169,20 @@ def test_what_is_measured_is_as_large_as_it_will_have_grown(tiny_clip: Path) -> 
     assert counts[100] == [faces, 91, 100, 100]
 
 
+def test_colours_are_looked_for_before_anything_is_measured(tiny_clip: Path, monkeypatch) -> None:
+    """As in a training's first passes: what has none by then is let go of, and what is left is what steps cost."""
+    Clock(monkeypatch)
+    found, honest = [], RGBAvatarTrainer.train_batch
+
+    def train_batch(trainer: RGBAvatarTrainer, rows: list[int]) -> Any:
+        found.append(float(trainer.initialised.float().mean()))
+        return honest(trainer, rows)
+
+    monkeypatch.setattr(RGBAvatarTrainer, "train_batch", train_batch)
+    pace_of(tiny_clip, make_preset(ONE_STAGE | {"color_init_images": 100}))
+    assert found[0] == 0 and min(found[1:]) > 0.9
+
+
 def test_a_training_of_two_images_is_measured(tiny_clip: Path, monkeypatch) -> None:
     Clock(monkeypatch)
     pace = pace_of(tiny_clip, make_preset(TWO_STAGES).scaled(1e-9))
