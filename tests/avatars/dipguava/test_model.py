@@ -229,12 +229,14 @@ def test_the_condition_is_standardised_and_bounded_by_what_training_saw(params: 
     raw = torch.cat(
         [params.expression, params.jaw_pose, params.eyes_pose.flatten(1), params.neck_pose, params.eyelids], 1
     )
-    assert torch.equal(raw_condition(params), raw) and raw.shape[1] == condition_size(avatar.head)
+    assert torch.equal(raw_condition(params, avatar.settings), raw) and raw.shape[1] == condition_size(
+        avatar.head, avatar.settings
+    )
     wanted = (raw - avatar.condition_shift) * avatar.condition_scale
     torch.testing.assert_close(avatar.condition(params), wanted)
     wild = replace(params, expression=100 * params.expression, eyelids=params.eyelids - 50)
     far = avatar.condition(wild, bounded=True)
-    within = raw_condition(wild).clamp(-1, 1)
+    within = raw_condition(wild, avatar.settings).clamp(-1, 1)
     torch.testing.assert_close(far, (within - avatar.condition_shift) * avatar.condition_scale)
     assert_same(avatar.drive(wild, bounded=True), avatar.gaussians(avatar.inputs(wild, bounded=True)))
     assert torch.equal(avatar.condition(params, bounded=True), avatar.condition(params)), "what was seen stays"

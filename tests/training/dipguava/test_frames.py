@@ -51,9 +51,9 @@ def test_posing_in_every_step_gives_nearly_the_same_as_posing_before(tracked_cli
     """Kept normal maps are half precision."""
     losses = []
     for budget in (2**30, 0):
-        monkeypatch.setattr("blendsplat.training.dipguava.trainer._POSED_BUDGET", budget)
+        monkeypatch.setattr("blendsplat.training.dipguava.frames.BUDGET", budget)
         trainer = trainer_of(tracked_clip, dipguava())
-        assert (trainer.posed is None) == (budget == 0)
+        assert (len(trainer.known.vertices) == 0) == (budget == 0)
         losses.append(steps(trainer, 3))
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
 
@@ -75,10 +75,10 @@ def test_frames_arrive_while_it_trains_and_the_oldest_go(tracked_clip: TrackedCl
         losses += steps(trainer, 1)
     assert np.isfinite(losses).all() and trainer.small is not None and trainer.small.numbers == data.numbers
     everything = DipGuavaTrainer(tracked_clip.head, tracked_clip.camera(32), source, preset)
-    assert trainer.posed is not None and everything.posed is not None and everything.small is not None
+    assert everything.small is not None
     for row, number in enumerate(data.numbers):
-        torch.testing.assert_close(trainer.posed[0][row], everything.posed[0][number])
-        assert torch.equal(trainer.posed[1][row], everything.posed[1][number])
+        torch.testing.assert_close(trainer.known.vertices[row], everything.known.vertices[number])
+        assert torch.equal(trainer.known.normals[row], everything.known.normals[number])
         assert torch.equal(trainer.small.premultiplied[row], everything.small.premultiplied[number])
 
 
@@ -105,7 +105,7 @@ def test_the_condition_is_standardised_by_the_clip(tracked_clip: TrackedClip) ->
     values = trainer.avatar.condition(trainer.data.params)
     torch.testing.assert_close(values.mean(0), torch.zeros(values.shape[1]), atol=1e-5, rtol=0)
     start = 0
-    for name, size in condition_layout(trainer.avatar.head):
+    for name, size in condition_layout(trainer.avatar.head, trainer.avatar.settings):
         spread = values[:, start : start + size].std(0, unbiased=False).square().mean().sqrt()
         start += size
         assert float(spread) == pytest.approx(1 if name in ("expression", "neck") else 0, abs=1e-4), name

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from blendsplat.avatars.dipguava.model import DipGuava, raw_condition
+from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.ply import export_ply, read_ply
 from blendsplat.evaluation.avatar import evaluate_avatar
 from blendsplat.jobs.kinds import KINDS
@@ -39,7 +40,7 @@ def test_it_learns_over_the_border_of_the_stages(tiny_clip: Path, tmp_path: Path
     meta, arrays = read_avatar(output)
     assert meta["training"]["images"] == 480 and meta["training"]["held_out_frames"] == 5
     assert meta["gaussians"] == result.gaussians == len(tiny_head().faces)
-    seen = raw_condition(TrackedClip.open(tiny_clip).load(list(range(11)), 8, 8).params)
+    seen = raw_condition(TrackedClip.open(tiny_clip).load(list(range(11)), 8, 8).params, DipGuavaSettings())
     np.testing.assert_array_equal(arrays["dip.condition_range"], torch.stack([seen.amin(0), seen.amax(0)]).numpy())
 
 

@@ -52,11 +52,13 @@ RESIDUAL_GAIN = 4.0  # of the residual view: a difference of an eighth reaches t
 
 @dataclass
 class FrameInputs:
-    """What the networks and the binding take of B frames: condition [B,D], normals [B,3,S,S], triangle frames."""
+    """What the networks and the binding take of B frames: condition [B,D], normals [B,3,S,S], triangle frames; and
+    F_base's maps [B,4,S,S], where they are known already."""
 
     condition: Tensor
     normals: Tensor
     frames: TriangleFrames
+    base: Tensor | None = None
 
 
 @dataclass
@@ -113,7 +115,7 @@ class DipGuava(nn.Module, Avatar):
         self._distilled: tuple[RGBAvatar, ...] = ()  # in a tuple: its parameters are not this module's
         self.texels = Texels.of(head, settings.uv_size)
         self.charts: UVCharts = uv_charts(head, settings.uv_beyond)
-        count, inputs = len(triangle), condition_size(head)
+        count, inputs = len(triangle), condition_size(head, settings)
         self.register_buffer("triangle", triangle.long().contiguous())
         self.register_buffer("condition_shift", torch.zeros(inputs))
         self.register_buffer("condition_scale", torch.ones(inputs))
@@ -166,7 +168,7 @@ class DipGuava(nn.Module, Avatar):
     def condition(self, params: HeadParams, *, bounded: bool = False) -> Tensor:
         """[B,D]: expression and pose, standardised (section 4.2). bounded: nothing beyond what training saw."""
         self.check(params)
-        raw = raw_condition(params)
+        raw = raw_condition(params, self.settings)
         if bounded:
             raw = raw.clamp(self.condition_range[0], self.condition_range[1])
         return (raw - self.condition_shift) * self.condition_scale
@@ -181,7 +183,9 @@ class DipGuava(nn.Module, Avatar):
 
     def base_map(self, inputs: FrameInputs) -> Tensor | None:
         """F_base's map [B,4,S,S]: what sigmoid makes colour and opacity of; None where there is no base."""
-        return None if self.base is None else self._map(self.base, inputs, conditioned=False)
+        if inputs.base is not None or self.base is None:
+            return inputs.base
+        return self._map(self.base, inputs, conditioned=False)
 
     def residual_map(self, inputs: FrameInputs) -> Tensor | None:
         """F_d's map [B,4,S,S], added to the base before the sigmoid."""
@@ -312,7 +316,7 @@ class DipGuava(nn.Module, Avatar):
         """The avatar of a file's checked header and arrays. Raises FormatError for networks that do not fit it."""
         settings = DipGuavaSettings.from_header(meta["dipguava"])
         sliders = RGBAvatar.from_file(meta, arrays)
-        condition = condition_size(sliders.head)
+        condition = condition_size(sliders.head, settings)
         for name in _CONDITION_ARRAYS:
             if arrays[f"dip.{name}"].shape[-1] != condition:
                 raise FormatError(f"The avatar's file has {name!r} of another head; train the avatar again.")
@@ -328,17 +332,20 @@ class DipGuava(nn.Module, Avatar):
         return avatar
 
 
-def raw_condition(params: HeadParams) -> Tensor:
-    """[B,D]: expression, jaw, eyes, neck as rotation vectors, and lids."""
+def raw_condition(params: HeadParams, settings: DipGuavaSettings) -> Tensor:
+    """[B,D]: expression, jaw, eyes, neck as rotation vectors, and lids; where the head is, if the settings say so."""
     parts = [params.expression, params.jaw_pose, params.eyes_pose.flatten(1), params.neck_pose, params.eyelids]
+    if settings.condition_place:
+        parts += [params.root_pose, params.translation]
     return torch.cat([part.expand(params.batch, -1) for part in parts], 1)
 
 
-def condition_layout(head: HeadModel) -> list[tuple[str, int]]:
+def condition_layout(head: HeadModel, settings: DipGuavaSettings) -> list[tuple[str, int]]:
     """[name, size] of the condition's parts, in order."""
-    return [("expression", head.expression_count), ("jaw", 3), ("eyes", 6), ("neck", 3), ("eyelids", 2)]
+    layout = [("expression", head.expression_count), ("jaw", 3), ("eyes", 6), ("neck", 3), ("eyelids", 2)]
+    return layout + ([("rotation", 3), ("translation", 3)] if settings.condition_place else [])
 
 
-def condition_size(head: HeadModel) -> int:
+def condition_size(head: HeadModel, settings: DipGuavaSettings) -> int:
     """D."""
-    return sum(size for _, size in condition_layout(head))
+    return sum(size for _, size in condition_layout(head, settings))

@@ -29,6 +29,9 @@ class DipGuavaSettings(BaseModel):
         0, ge=0, le=1024, description="a learned map of so many texels beneath the base's; 0: none, as in the paper"
     )
     backbone: Literal["unet", "mlp"] = Field("unet", description="of base and residual appearance")
+    condition_place: bool = Field(
+        False, description="the residual knows where the head is as well: light and the tracking's errors go with it"
+    )
     residual_appearance: bool = Field(True, description="whether stage 2 learns it (w/o R)")
     residual_geometry: bool = Field(True, description="whether stage 2 learns it (w/o dG); neither: only B")
     fusion: bool = Field(True, description="the residual is looked up where the Gaussian went (w/o DAF without)")

@@ -19,7 +19,6 @@ from blendsplat.avatars.dipguava.model import (
     condition_layout,
     raw_condition,
 )
-from blendsplat.avatars.dipguava.surface import normal_maps, triangle_frames
 from blendsplat.avatars.rendering import fitted_intrinsics, render_gaussians
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.errors import InputError
@@ -30,6 +29,7 @@ from blendsplat.splatting.scene import Cameras, Gaussians
 from blendsplat.training.callbacks import Callback
 from blendsplat.training.dipguava.densify import Record, change_of, split_values
 from blendsplat.training.dipguava.distil import distilled, trained_further
+from blendsplat.training.dipguava.frames import KnownFrames
 from blendsplat.training.dipguava.losses import position_loss, scale_loss
 from blendsplat.training.dipguava.preset import DipGuavaPreset
 from blendsplat.training.exposure import Exposure
@@ -39,8 +39,7 @@ from blendsplat.training.parameters import ParameterGroup, Rearrangement
 from blendsplat.training.spread import part_spread
 from blendsplat.training.trainer import Snapshot, StepReport, Trainer
 
-_POSED_BUDGET = 3 * 2**30  # bytes of posed heads and normal maps to keep; larger clips pose the head in every step
-_CHUNK = 16  # frames posed at once
+_CHUNK = 16  # frames shrunk at once
 _GROWN = 1.6  # times as many Gaussians as in the beginning, once densified: 1.5 to 1.7 in drafts on three clips
 _BAD_STEPS = 20  # in a row, after which a training that yields no numbers is given up
 
@@ -62,12 +61,7 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         self._sliders: RGBAvatar | None = None
         self._loss: LossPass | None = None
         self._loss_size = (0, 0)
-        size = self.avatar.settings.uv_size
-        room = data.capacity * (12 * self.avatar.head.vertex_count + 6 * size * size)
-        self.posed: tuple[Tensor, Tensor] | None = None
-        if room <= _POSED_BUDGET:
-            vertices = torch.zeros(data.capacity, self.avatar.head.vertex_count, 3, device=device)
-            self.posed = vertices, torch.zeros(data.capacity, 3, size, size, dtype=torch.float16, device=device)
+        self.known = KnownFrames(data, self.avatar)
         self._learn_parameters()
         data.subscribe(self._frames_arrived)
 
@@ -242,6 +236,7 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
 
     def gaussians_changed(self, change: Rearrangement | None) -> None:
         self.record = Record(self.avatar.gaussian_count, self.device)
+        self.known.forget_base()
 
     def stand_at(self, images: int) -> None:
         """With about as many Gaussians as there are by then."""
@@ -268,7 +263,7 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         avatar, params = self.avatar, self.data.params[list(range(len(self.data)))]
         done = avatar.with_geometry(avatar.triangle, {name: getattr(avatar, name) for name in GAUSSIAN_PARAMETERS})
         done.stage, done.reference = 2, avatar.reference
-        seen = raw_condition(params)
+        seen = raw_condition(params, avatar.settings)
         done.condition_range = torch.stack([seen.amin(0), seen.amax(0)])
         done.take_sliders(self._sliders or distilled(done, params, self.preset.blendshapes, self.preset.distil_error))
         return done
@@ -284,13 +279,7 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
     # --- frames
 
     def _inputs(self, rows: list[int]) -> FrameInputs:
-        index = torch.as_tensor(rows, device=self.device)
-        params, avatar = self.data.params[index], self.avatar
-        if self.posed is None:
-            return avatar.inputs(params)
-        vertices, normals = self.posed
-        frames = triangle_frames(vertices[index], avatar.head.faces)
-        return FrameInputs(avatar.condition(params), normals[index].float(), frames)
+        return self.known.inputs(self.avatar, rows, frozen_base=self.stage == 2 and not self.preset.joint)
 
     @torch.no_grad()
     def _frames_arrived(self, rows: list[int]) -> None:
@@ -300,14 +289,7 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
             self.parameters.forget_moments("exposure", rows)
         if self.small is not None:
             _add_smaller(self.small, self.data, rows)
-        if self.posed is None:
-            return
-        avatar = self.avatar
-        for index in torch.tensor(rows, device=self.device).split(_CHUNK):
-            vertices = avatar.vertices(self.data.params[index])
-            self.posed[0][index] = vertices
-            normals = normal_maps(vertices, avatar.head.faces, avatar.camera.viewmat, avatar.texels)
-            self.posed[1][index] = normals.half()
+        self.known.arrive(self.avatar, rows)
 
     def _small_store(self) -> FrameStore | None:
         factor, (height, width) = self.preset.low_resolution, self.data.alpha.shape[1:]
@@ -335,9 +317,9 @@ def _new_avatar(
     with torch.no_grad():
         avatar.log_scales.fill_(math.log(preset.initial_scale))
     if preset.standardise_condition:
-        seen = raw_condition(data.params[list(range(len(data)))].to("cpu"))
+        seen = raw_condition(data.params[list(range(len(data)))].to("cpu"), preset.avatar)
         avatar.condition_shift.copy_(seen.mean(0))
-        avatar.condition_scale.copy_(1 / part_spread(seen, condition_layout(head)))
+        avatar.condition_scale.copy_(1 / part_spread(seen, condition_layout(head, preset.avatar)))
     return avatar
 
 
