@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -97,6 +97,8 @@ class ToyAvatar(Avatar):
 
 class ToyPreset(Preset):
     """A triangle's Gaussian is split every ``split_every`` images before ``settle_after``, when stage 2 begins."""
+
+    counted: ClassVar[tuple[str, ...]] = (*Preset.counted, "split_every", "settle_after")
 
     system: Literal["toy"] = "toy"
     split_every: int = 40

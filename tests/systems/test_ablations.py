@@ -48,12 +48,20 @@ def test_rows_are_trained_without_their_part_and_scored(tiny_clip: Path, tmp_pat
     assert made["full"].fusion and not made["wo-fusion"].fusion
 
 
+def test_the_table_says_whose_lpips_it_is(tiny_clip: Path, tmp_path: Path, preset: str, test_data) -> None:
+    weights = test_data("perceptual/lpips_squeeze.npz")
+    figures = benchmark_ablations([tiny_clip], tmp_path, preset=preset, lpips=weights, rows=("only base",))
+    assert figures[0].lpips is not None and figures[0].lpips > 0
+    columns = {str(column.header): list(column.cells) for column in table(figures).columns}
+    assert columns["lpips_network"] == ["squeeze"] and columns["lpips"] == [f"{figures[0].lpips:.4f}"]
+
+
 def test_every_row_of_the_table_is_a_preset_of_its_own() -> None:
     base = load_preset("dipguava").model_dump()
     made = [
         make_preset(base | values | {"avatar": base["avatar"] | avatar}) for values, avatar in DIPGUAVA.values()
     ]  # fmt: skip
-    assert len({one.model_dump_json() for one in made}) == len(DIPGUAVA) == 11
+    assert len({one.model_dump_json() for one in made}) == len(DIPGUAVA) == 12
 
 
 def test_what_there_is_not_is_named(tiny_clip: Path, tmp_path: Path, preset: str) -> None:

@@ -89,6 +89,56 @@ def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
     assert len(store) == store.arrived == 0 and not store.premultiplied.any()
 
 
+def test_a_store_can_follow_anothers_rows() -> None:
+    """Whenever it began to: here after the ring has gone round."""
+    every, leader = params(9), FrameStore(3, *SIZE, params(1))
+    for number in range(5):
+        leader.add([number], planes([number]), every[[number]])
+    follower = FrameStore(3, *SIZE, params(1))
+
+    def follow(rows: list[int]) -> None:
+        numbers = [leader.numbers[row] for row in rows]
+        follower.place(rows[::-1], numbers[::-1], planes(numbers[::-1]), every[numbers[::-1]])
+
+    leader.subscribe(follow)
+    for number in range(5, 9):
+        leader.add([number], planes([number]), every[[number]])
+    assert follower.numbers == leader.numbers == [6, 7, 8]
+    for name in ("premultiplied", "alpha", "valid"):
+        assert torch.equal(getattr(follower, name), getattr(leader, name))
+    assert torch.equal(follower.params.expression, leader.params.expression)
+    assert torch.equal(follower.targets.weight_sums, leader.targets.weight_sums)
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [([2], "next free one is 1"), ([-1], "expected 1 of 2"), ([0, 1], "expected 1 of 2"), ([], "expected 1 of 2"),
+     ([7], "next free one is 1")],
+)  # fmt: skip
+def test_rows_that_would_leave_a_gap_are_refused(rows: list[int], match: str) -> None:
+    store = FrameStore(2, *SIZE, params(1))
+    store.add([4], planes([4]), params(1))
+    with pytest.raises(ValueError, match=rf"rows: .*{match}"):
+        store.place(rows, [5], planes([5]), params(1))
+    store.add([6], planes([6]), params(1))
+    with pytest.raises(ValueError, match="rows: expected 1 of 2"):
+        store.place([2], [5], planes([5]), params(1))
+    assert store.numbers == [4, 6]
+
+
+def test_a_part_is_a_copy_of_some_frames() -> None:
+    every, store = params(4), FrameStore(4, *SIZE, params(1))
+    store.add([5, 6, 7, 8], planes([5, 6, 7, 8]), every)
+    store.weigh(torch.tensor([0.5, 1, 1.5, 1]))
+    part = store.part([2, 0])
+    assert part.numbers == [7, 5] and part.capacity == part.arrived == 2
+    torch.testing.assert_close(part.batch([0, 1]).premultiplied, store.batch([2, 0]).premultiplied)
+    assert part.batch([0, 1]).weights.tolist() == [1.5, 0.5]
+    assert torch.equal(part.params.expression, every.expression[[2, 0]])
+    part.add([9], planes([9]), every[[1]])
+    assert store.numbers == [5, 6, 7, 8] and torch.equal(store.params.expression, every.expression)
+
+
 def test_no_frames_are_no_news() -> None:
     store, heard = FrameStore(2, *SIZE, params(1)), []
     store.subscribe(heard.append)

@@ -41,6 +41,7 @@ class Avatar(ABC):
     reference: Reference | None = None  # where the own clip holds the head; None: an older file does not say
     views: tuple[str, ...] = ("full",)  # what of it can be driven by itself
     shown = "full"  # which of them is
+    scored: tuple[tuple[str, str], ...] = (("full", ""),)  # views that a training is judged by, prefix of the figures
 
     @property
     @abstractmethod

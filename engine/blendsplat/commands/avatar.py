@@ -160,6 +160,7 @@ def train(
     directory: Annotated[Path, typer.Argument(help=described(TrainOptions, "directory"))],
     output: Annotated[Path, _option(TrainOptions, "output", "--output", "-o")],
     preset: Annotated[str | None, _option(TrainOptions, "preset")] = None,
+    minutes: Annotated[float | None, _option(TrainOptions, "minutes")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
@@ -176,10 +177,11 @@ def train(
     \b
     blendsplat train talk/ --preset draft -o talk.avatar.npz
     blendsplat train talk/ -o talk.avatar.npz --set images=20000 --set uv_resolution=192
+    blendsplat train talk/ --preset dipguava --minutes 45 -o talk.avatar.npz
     """
     values = {
-        "directory": directory, "output": output, "preset": preset, "overrides": parse_settings(settings or []),
-        "device": device,
+        "directory": directory, "output": output, "preset": preset, "minutes": minutes,
+        "overrides": parse_settings(settings or []), "device": device,
     }  # fmt: skip
     kept = "What was trained so far is kept; the same command continues."
     result = run_command("training", lambda progress: run_job("train", values, progress), verbose, as_json, kept)
@@ -298,7 +300,11 @@ def evaluate(
     result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
     scores = [
         f"{label} {result[key]:.{digits}f}{unit}"
-        for key, label, digits, unit in (("psnr", "PSNR", 2, " dB"), ("ssim", "SSIM", 4, ""), ("lpips", "LPIPS", 4, ""))
+        for key, label, digits, unit in (
+            ("psnr", "PSNR", 2, " dB"),
+            ("ssim", "SSIM", 4, ""),
+            ("lpips", f"LPIPS ({result.get('lpips_network')})", 4, ""),
+        )
         if result.get(key) is not None
     ]
     where = {

@@ -34,7 +34,7 @@ def clips(
     videos: Annotated[list[Path], typer.Argument(help="Videos of a person talking.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the clips, overlays and avatars.")],
     preset: Annotated[str, typer.Option(help="How to train.")] = "draft",
-    lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (squeeze), an .npz file.")] = None,
+    lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (SqueezeNet or VGG16), an .npz file.")] = None,
     ways: Annotated[str, typer.Option(help="How to track: of landmarks, dense, kaolrm.")] = "landmarks,dense",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -101,7 +101,7 @@ def ablations(
     system: Annotated[str, typer.Option(help="Whose parts are switched off.")] = "dipguava",
     preset: Annotated[str, typer.Option(help="How to train; left out: the system's draft.")] = "",
     rows: Annotated[str, typer.Option(help="Which, with commas between; left out: all.")] = "",
-    lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (squeeze), an .npz file.")] = None,
+    lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (SqueezeNet or VGG16), an .npz file.")] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:

@@ -20,7 +20,7 @@ from blendsplat.systems import load_preset, make_preset, train_avatar
 Values = dict[str, Any]
 _ONLY_BASE: Values = {"residual_appearance": False, "residual_geometry": False}
 _ONLY_RESIDUAL: Values = {"base": "none", "texture_size": 0, "residual_geometry": False}
-# The paper's rows, in its order: name -> (preset values, values of the avatar's own table).
+# The paper's rows, in its order, and choices of ours: name -> (preset values, values of the avatar's own table).
 DIPGUAVA: dict[str, tuple[Values, Values]] = {
     "joint": ({"joint": 0.1}, {}),
     "low-res": ({"low_resolution": 0.5, "low_resolution_images": 0}, {}),
@@ -32,6 +32,7 @@ DIPGUAVA: dict[str, tuple[Values, Values]] = {
     "w/o geometry": ({}, {"residual_geometry": False}),
     "w/o residual": ({}, {"residual_appearance": False}),
     "w/o fusion": ({}, {"fusion": False}),
+    "clamped UV": ({}, {"uv_beyond": "clamp"}),
     "full": ({}, {}),
 }
 SYSTEMS = {"dipguava": (DIPGUAVA, "dipguava-draft")}
@@ -46,6 +47,7 @@ class AblationFigures:
     psnr: float
     ssim: float
     lpips: float | None
+    lpips_network: str  # whose number that is: "squeeze" or "vgg"; "" without one
     gaussians: int
     seconds: float
 
@@ -71,7 +73,8 @@ def benchmark_ablations(
             result = train_avatar(folder, made, path, progress)
             scores = evaluate_avatar(path, folder, lpips, progress=progress)
             figures.append(AblationFigures(
-                folder.name, row, scores["psnr"], scores["ssim"], scores.get("lpips"), result.gaussians, result.seconds
+                folder.name, row, scores["psnr"], scores["ssim"], scores.get("lpips"), scores.get("lpips_network", ""),
+                result.gaussians, result.seconds,
             ))  # fmt: skip
     return figures
 
@@ -82,5 +85,6 @@ def table(figures: list[AblationFigures]) -> Table:
     for row in figures:
         psnr, ssim = f"{row.psnr:.2f}", f"{row.ssim:.4f}"
         perceptual = "" if row.lpips is None else f"{row.lpips:.4f}"
-        result.add_row(row.clip, row.row, psnr, ssim, perceptual, str(row.gaussians), f"{row.seconds:.0f}")
+        count, seconds = str(row.gaussians), f"{row.seconds:.0f}"
+        result.add_row(row.clip, row.row, psnr, ssim, perceptual, row.lpips_network, count, seconds)
     return result

@@ -43,9 +43,9 @@ def evaluate_avatar(
     holdout: last share (below 1) or number of frames; the avatar's own split by default. common: folders of the same
     clip tracked with other heads: scored are the pixels and frames that count in all of them. own_cut: those that count
     in this one, above its own head's neck, as does every clip without landmarks. show: which of the avatar's views.
-    Returns {"psnr", "ssim", "lpips" (with weights), "frames", "width", "height", "pixels" ("clip", "common", "own"),
-    "share" (of the picture that is scored), "rows": [{"frame", "psnr", "ssim", ...}]}. Raises InputError where nothing
-    is held out or common.
+    Returns {"psnr", "ssim", "lpips" and "lpips_network" ("squeeze" or "vgg") where there are weights, "frames",
+    "width", "height", "pixels" ("clip", "common", "own"), "share" (of the picture that is scored), "rows": [{"frame",
+    "psnr", "ssim", ...}]}. Raises InputError where nothing is held out or common.
     """
     avatar = load_avatar(avatar_path, device)
     avatar.show(show)
@@ -69,8 +69,10 @@ def evaluate_avatar(
     frames = tracked.load(held_out, camera.width, camera.height, device, weights=weights)
     lpips = Lpips(lpips_weights).to(device) if lpips_weights else None
     rows = score_frames(avatar, frames, lpips, progress)
-    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "frame"}
+    means: dict[str, Any] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "frame"}
     share = float(frames.valid.float().mean() / 255)
+    if lpips is not None:
+        means["lpips_network"] = lpips.network
     return {
         **means, "frames": len(rows), "width": camera.width, "height": camera.height, "pixels": pixels, "share": share,
         "rows": rows,

@@ -47,6 +47,7 @@ class ClipFigures:
     psnr: float
     ssim: float
     lpips: float | None
+    lpips_network: str  # whose number that is: "squeeze" or "vgg"; "" without one
 
 
 @dataclass
@@ -59,6 +60,7 @@ class _Run:
     track_s: float
     train_s: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)
+    lpips_network: str = ""
 
 
 def benchmark_clips(
@@ -96,7 +98,8 @@ def _benchmark(
         start = time.perf_counter()
         train_avatar(run.folder, load_preset(preset), avatar, progress=progress)
         run.train_s = time.perf_counter() - start
-        run.rows = evaluate_avatar(avatar, run.folder, lpips_weights=lpips, progress=progress)["rows"]
+        evaluated = evaluate_avatar(avatar, run.folder, lpips_weights=lpips, progress=progress)
+        run.rows, run.lpips_network = evaluated["rows"], evaluated.get("lpips_network", "")
     scores = common_scores([run.rows for run in runs])
     return [_figures(video, clip, import_s, run, own, progress) for run, own in zip(runs, scores, strict=True)]
 
@@ -121,6 +124,7 @@ def _figures(
         psnr=scores["psnr"],
         ssim=scores["ssim"],
         lpips=scores.get("lpips"),
+        lpips_network=run.lpips_network,
     )
 
 

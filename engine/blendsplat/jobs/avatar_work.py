@@ -19,7 +19,8 @@ def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
 
     need_tracking(options.directory)
     output = avatar_name(options.output)
-    preset = load_preset(options.preset, options.overrides)
+    minutes = {} if options.minutes is None else {"minutes": options.minutes}
+    preset = load_preset(options.preset, options.overrides | minutes)
     result = train_avatar(options.directory, preset, output, progress, resolve_device(options.device))
     return {**plain(result), "avatar": str(output)}
 

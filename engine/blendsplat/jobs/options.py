@@ -252,6 +252,11 @@ class TrainOptions(Options):
     directory: AnyPath = Field(description="the tracked clip folder")
     output: AnyPath = Field(description="the avatar file to write, NAME.avatar.npz")
     preset: str = Field("rgbavatar", min_length=1, description="a preset's name, or a .toml file")
+    minutes: float | None = Field(
+        None, gt=0, le=100_000, allow_inf_nan=False,
+        description="end after about so many minutes, with as many images as this machine trains by then; none: the "
+        "preset's images, however long they take",
+    )  # fmt: skip
     overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
     device: Device = "auto"
 
@@ -279,7 +284,7 @@ class EvaluateOptions(Options):
 
     avatar: AnyPath = Field(description="the avatar file")
     directory: AnyPath = Field(description="the tracked clip folder")
-    lpips: AnyPath | None = Field(None, description="weights of LPIPS (squeeze), .npz")
+    lpips: AnyPath | None = Field(None, description="weights of LPIPS, .npz; SqueezeNet's or VGG16's, as its keys say")
     common: list[AnyPath] = Field(
         default_factory=list, description="the same clip tracked with other heads: score the pixels that count in all"
     )

@@ -76,9 +76,25 @@ class FrameStore:
         or one row for all -> the rows they lie in. Raises ValueError, before anything changed, for more frames than
         there is room for, of another size, or of another head."""
         self._check(len(numbers), planes, params)
-        if not numbers:
-            return []
         rows = [(self._arrived + place) % self.capacity for place in range(len(numbers))]
+        self._arrived += len(numbers)
+        self._put(rows, numbers, planes, params)
+        return rows
+
+    def place(self, rows: Sequence[int], numbers: Sequence[int], planes: Tensor, params: HeadParams) -> None:
+        """``add``, but into rows that are filled or the next that are free, as those of another store that this one
+        follows. Raises ValueError for others, too."""
+        self._check(len(numbers), planes, params)
+        free = sorted(row for row in rows if row >= len(self))
+        if len(rows) != len(numbers) or min(rows, default=0) < 0 or len(self) + len(free) > self.capacity:
+            raise ValueError(f"rows: expected {len(numbers)} of {self.capacity}, got {list(rows)}")
+        if free != list(range(len(self), len(self) + len(free))):
+            raise ValueError(f"rows: the next free one is {len(self)}, got {list(rows)}")
+        self._put(list(rows), numbers, planes, params)
+
+    def _put(self, rows: list[int], numbers: Sequence[int], planes: Tensor, params: HeadParams) -> None:
+        if not rows:
+            return
         index = torch.tensor(rows, dtype=torch.long, device=self.alpha.device)
         planes = planes.to(self.alpha.device)
         self.premultiplied[index], self.alpha[index], self.valid[index] = (
@@ -92,17 +108,15 @@ class FrameStore:
                 have.copy_(new[:1])
             else:
                 have[index] = new.to(have).expand(len(numbers), *new.shape[1:])
-        for row, number in zip(rows, numbers, strict=True):
+        for row, number in sorted(zip(rows, numbers, strict=True)):
             if row < len(self.numbers):
                 self.numbers[row] = int(number)
             else:
                 self.numbers.append(int(number))
-        self._arrived += len(numbers)
         self.targets.frame_weights[index] = 1
         self.targets.refresh(rows)
         for function in self._subscribers:
             function(rows)
-        return rows
 
     def weigh(self, weights: Tensor) -> None:
         """Say what each filled row counts in a training (weights [len]; one that arrives counts 1): its loss is that
@@ -126,12 +140,17 @@ class FrameStore:
 
     def to(self, device: torch.device | str) -> FrameStore:
         """A copy of the filled rows on another device, with room for just them."""
-        params = self.params[list(range(len(self)))].to(device)
+        return self.part(range(len(self)), device)
+
+    def part(self, rows: Sequence[int], device: torch.device | str | None = None) -> FrameStore:
+        """A copy of some filled rows, on the same or another device, with room for just them."""
+        index = torch.as_tensor(list(rows), dtype=torch.long, device=self.alpha.device)
+        params = self.params[index].to(device or self.alpha.device)
         _, height, width = self.alpha.shape
-        store = FrameStore(len(self), height, width, params)
+        store = FrameStore(len(rows), height, width, params)
         planes = [self.premultiplied, self.alpha[..., None], self.valid[..., None]]
-        store.add(self.numbers, torch.cat([plane[: len(self)] for plane in planes], -1), params)
-        store.weigh(self.targets.frame_weights[: len(self)])
+        store.add([self.numbers[row] for row in rows], torch.cat([plane[index] for plane in planes], -1), params)
+        store.weigh(self.targets.frame_weights[index])
         return store
 
     def batch(self, rows: Tensor | list[int]) -> FrameBatch:

@@ -27,11 +27,13 @@ from blendsplat.training.presets import Preset
 from blendsplat.training.scored_pixels import clip_weights
 from blendsplat.training.scores import score_frames
 from blendsplat.training.system import MakeTrainer
+from blendsplat.training.time_budget import fitting_factor, measured_pace
 from blendsplat.training.tracked_clip import TrackedClip
 from blendsplat.training.trainer import Snapshot, StepReport, Trainer
 
 _REPORT_SECONDS = 0.25
 _MEMORY = 0.8  # smoothing of the reported figures
+_SCALE = "scale"  # in a checkpoint: what the minutes that were asked for have made of the preset's images
 _SCORED = 24  # held-out frames scored at the end, spread over all of them
 
 
@@ -68,11 +70,26 @@ def run_training(
     camera = tracked.camera(preset.image_size)
     data = tracked.load(training, camera.width, camera.height, device, progress)
     data.weigh(tracked.frame_weights(training))
-    trainer = make_trainer(tracked.head, camera, data, preset, output.name.removesuffix(SUFFIX), device)
-    trainer.belongs_to(tracked.tracking.identity)
 
-    run = _Run(trainer, preset, output, training_fingerprint(preset, tracked.fingerprint), progress)
-    run.resume()
+    def make(frames: FrameStore, chosen: Preset) -> Trainer[Any, Any]:
+        return make_trainer(tracked.head, camera, frames, chosen, output.name.removesuffix(SUFFIX), device)
+
+    fingerprint = training_fingerprint(preset, tracked.fingerprint)
+    snapshot, note = load_checkpoint(checkpoint_path(output), fingerprint)
+    scale = 1.0
+    if preset.minutes:
+        if snapshot is None:
+            pace = measured_pace(make, data, preset, progress)
+            scale = fitting_factor(pace, 60 * preset.minutes - (time.monotonic() - begun))
+        else:  # what was decided then; this machine may be another one now
+            scale = float(snapshot.plain[_SCALE])
+        asked, preset = preset.images, preset.scaled(scale)
+        said = f"{preset.minutes:g} minutes are enough for {preset.images} images here (the preset has {asked})."
+        note = note if snapshot is not None else f"{note} {said}".strip()
+    trainer = make(data, preset)
+    trainer.belongs_to(tracked.tracking.identity)
+    run = _Run(trainer, preset, output, fingerprint, progress, scale)
+    run.begin(snapshot, note)
     try:
         run.train()
         trainer.finish(run.progress)
@@ -87,10 +104,6 @@ def run_training(
         scored = [held_out[round(i)] for i in np.linspace(0, len(held_out) - 1, min(_SCORED, len(held_out)))]
         frames = tracked.load(scored, camera.width, camera.height, device, weights=clip_weights(tracked.clip))
         figures |= _held_out_figures(avatar, frames, progress)
-        if "sliders" in avatar.views:
-            avatar.show("sliders")
-            figures |= {f"sliders_{key}": value for key, value in _held_out_figures(avatar, frames, progress).items()}
-            avatar.show("full")
     run.save(avatar, len(held_out), figures)
     return TrainResult(
         output, run.checkpoint, trainer.images, time.monotonic() - begun, run.resumed_from,
@@ -102,18 +115,20 @@ class _Run:
     """One call of run_training: the clock, the reports and the files around a Trainer."""
 
     def __init__(
-        self, trainer: Trainer[Any, Any], preset: Preset, output: Path, fingerprint: str, progress: Progress
-    ) -> None:
+        self, trainer: Trainer[Any, Any], preset: Preset, output: Path, fingerprint: str, progress: Progress,
+        scale: float = 1.0,
+    ) -> None:  # fmt: skip
+        """scale: what ``preset`` was scaled by from what was asked for."""
         self.trainer, self.preset, self.output, self.progress = trainer, preset, output, progress
-        self.fingerprint = fingerprint
+        self.fingerprint, self.scale = fingerprint, scale
         self.checkpoint = checkpoint_path(output)
         self.resumed_from = 0
         self.notes = trainer.notes
         self._smooth: dict[str, float] = {}
         self._begun = self._reported = self._previewed = self._saved = time.monotonic()
 
-    def resume(self) -> None:
-        snapshot, note = load_checkpoint(self.checkpoint, self.fingerprint)
+    def begin(self, snapshot: Snapshot | None, note: str) -> None:
+        """Afresh, or where the snapshot was taken. note: a sentence for the user."""
         if snapshot is not None:
             self._restore(snapshot)
             self.resumed_from = self.trainer.images
@@ -147,7 +162,7 @@ class _Run:
             if now - self._previewed >= self.preset.preview_seconds:
                 self._preview()
             if now - self._saved >= self.preset.checkpoint_seconds:
-                save_checkpoint(self.checkpoint, self.trainer.snapshot(), self.fingerprint)
+                self._save_checkpoint()
                 self._saved = time.monotonic()
         self._preview()
 
@@ -157,13 +172,18 @@ class _Run:
 
     def save(self, avatar: Avatar, held_out: int, figures: dict[str, float] | None = None) -> None:
         """Checkpoint first, then the avatar file."""
-        save_checkpoint(self.checkpoint, self.trainer.snapshot(), self.fingerprint)
+        self._save_checkpoint()
         avatar.training_record = {
             "preset": self.preset.name, "images": self.trainer.images, "holdout": self.preset.holdout,
             "training_frames": len(self.trainer.data), "held_out_frames": held_out,
             "figures": figures if figures is not None else self.figures(),
         }  # fmt: skip
         avatar.save(self.output)
+
+    def _save_checkpoint(self) -> None:
+        snapshot = self.trainer.snapshot()
+        snapshot.plain[_SCALE] = self.scale
+        save_checkpoint(self.checkpoint, snapshot, self.fingerprint)
 
     def _report(self, report: StepReport, now: float) -> None:
         for key, value in (("loss", float(report.loss)), ("train_psnr", report.psnr())):
@@ -186,5 +206,12 @@ class _Run:
 
 
 def _held_out_figures(avatar: Avatar, frames: FrameStore, progress: Progress) -> dict[str, float]:
-    rows = score_frames(avatar, frames, progress=progress)
-    return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}
+    """Of every view that the avatar wants to be judged by."""
+    figures: dict[str, float] = {}
+    shown = avatar.shown
+    for view, prefix in avatar.scored:
+        avatar.show(view)
+        rows = score_frames(avatar, frames, progress=progress)
+        figures |= {prefix + key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}
+    avatar.show(shown)
+    return figures

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,9 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    counted: ClassVar[tuple[str, ...]] = ("images", "decay_images", "lpips_after", "online_images_per_frame")
+    """Values that are counted in images: a longer training has proportionally larger ones. 0 stays 0."""
+
     name: str = "custom"
     title: str = "Custom"
     description: str = ""
@@ -27,6 +31,10 @@ class Preset(BaseModel):
 
     # the run
     images: int = Field(50_000, ge=1)
+    minutes: float = Field(
+        0.0, ge=0, le=100_000, allow_inf_nan=False,
+        description="what is counted in images is scaled so that training ends after about so long; 0: as it is",
+    )  # fmt: skip
     batch: int = Field(10, ge=1, le=64)
     seed: int = 0
     sampler: Literal["offline", "online"] = "offline"
@@ -51,6 +59,20 @@ class Preset(BaseModel):
     checkpoint_seconds: float = Field(60.0, gt=0)
     preview_seconds: float = Field(4.0, gt=0)
 
+    def scaled(self, factor: float) -> Self:
+        """The same training, ``factor`` times as long: stages and schedules keep their shares of it."""
+        # rounded so that what lies before the last image stays before it, and what takes place still does
+        values = {name: getattr(self, name) for name in self.counted}
+        longer = {
+            name: value * factor if isinstance(value, float) else max(math.floor(value * factor), min(value, 1))
+            for name, value in values.items()
+        }  # fmt: skip
+        return self.model_validate(self.model_dump() | longer | {"images": max(math.ceil(self.images * factor), 2)})
+
+    def borders(self) -> list[int]:
+        """Images after which a step costs something else than before; in any order, and some may never be reached."""
+        return [self.lpips_after] if self.lpips_weight else []
+
 
 # what does not change the result of the images trained so far
 _NOT_TRAINING = {"name", "title", "description", "checkpoint_seconds", "preview_seconds"}
@@ -59,4 +81,6 @@ _NOT_TRAINING = {"name", "title", "description", "checkpoint_seconds", "preview_
 def training_identity(preset: Preset) -> dict[str, Any]:
     """The values that a checkpoint must share with the preset that continues it. ``images`` is one of them only where
     the schedules end with it; otherwise a finished training can be continued for longer."""
-    return preset.model_dump(exclude=_NOT_TRAINING | ({"images"} if preset.decay_images else set()))
+    if preset.minutes:
+        return preset.model_dump(exclude=_NOT_TRAINING)
+    return preset.model_dump(exclude=_NOT_TRAINING | {"minutes"} | ({"images"} if preset.decay_images else set()))

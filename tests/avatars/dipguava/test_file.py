@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from blendsplat.avatars.avatar import BlendshapeAvatar
-from blendsplat.avatars.dipguava.model import DipGuava, flat_parameters, set_flat_parameters
+from blendsplat.avatars.dipguava.model import DipGuava
+from blendsplat.avatars.dipguava.network_set import flat_parameters, set_flat_parameters
 from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.errors import FormatError
@@ -26,7 +27,7 @@ HALF = {"colors": 1e-2, "opacities": 1e-2, "means": 3e-4, "scales": 3e-4, "quats
 CASES = [
     {}, {"backbone": "mlp"}, {"base": "optimised"}, {"base": "none"}, {"residual_appearance": False},
     {"residual_geometry": False}, {"residual_appearance": False, "residual_geometry": False}, {"fusion": False},
-    {"moving_uv": False},
+    {"moving_uv": False}, {"uv_beyond": "clamp"}, {"uv_beyond": "walk"},
 ]  # fmt: skip
 
 
@@ -70,6 +71,17 @@ def test_the_file_gives_the_same_gaussians(settings: dict, tmp_path: Path) -> No
         np.testing.assert_array_equal(second[name], value, err_msg=name)
 
 
+def test_a_file_that_says_nothing_of_places_beyond_triangles_goes_on_affinely(saved: Path, tmp_path: Path) -> None:
+    """As files did before there was a choice."""
+    settings = read_avatar(saved)[0]["dipguava"]
+    assert settings.pop("uv_beyond") == "extrapolate"
+    older, params = load_avatar(broken(saved, tmp_path, {"dipguava": settings})), tiny_tracking(tiny_head(), 2).params()
+    assert isinstance(older, DipGuava) and older.charts.beyond == "extrapolate"
+    assert torch.equal(older.drive(params).colors, load_avatar(saved).drive(params).colors)
+    clamped = load_avatar(broken(saved, tmp_path, {"dipguava": settings | {"uv_beyond": "clamp"}}))
+    assert not torch.equal(older.drive(params).colors, clamped.drive(params).colors)
+
+
 def test_the_header_says_what_it_is(avatar: DipGuava, saved: Path) -> None:
     loaded, meta = load_avatar(saved), describe_avatar(saved)
     assert (loaded.name, meta["system"], meta["gaussians"]) == ("tiny", "dipguava", avatar.gaussian_count)
@@ -104,7 +116,7 @@ def test_without_sliders_it_is_not_saved(tmp_path: Path) -> None:
 
 def test_parameters_go_flat_and_back(avatar: DipGuava) -> None:
     other = tiny_dipguava(started=True).base
-    set_flat_parameters(other, flat_parameters(avatar.base), "base")
+    set_flat_parameters(other, flat_parameters(avatar.base))
     for name, value in avatar.base.state_dict().items():
         assert torch.equal(other.state_dict()[name], value.half().float()), name
 
@@ -134,7 +146,7 @@ def test_a_file_without_a_network_or_with_one_of_another_size_is_refused(
     "change",
     [
         {"uv_size": 17}, {"uv_size": 16.0}, {"unet_width": 10**9}, {"base": "bases"}, {"backbone": None},
-        {"fusion": "yes"}, {"another": 1},
+        {"fusion": "yes"}, {"another": 1}, {"uv_beyond": "stop"},
     ],
     ids=str,
 )  # fmt: skip
@@ -156,6 +168,34 @@ def test_a_header_without_the_networks_description_is_refused(saved: Path, tmp_p
     write_npz(tmp_path / "broken.avatar.npz", meta, arrays)
     with pytest.raises(FormatError, match=r"lacks 'dipguava' in its header; train"):
         load_avatar(tmp_path / "broken.avatar.npz")
+
+
+@pytest.mark.parametrize(
+    "largest",
+    [{"unet_width": 128}, {"mlp_width": 512, "mlp_layers": 12}, {"base": "optimised", "uv_size": 512},
+     {"texture_size": 1024}, {"backbone": "mlp", "mlp_width": 512}],
+    ids=str,
+)  # fmt: skip
+def test_networks_that_a_file_does_not_hold_are_not_made(
+    largest: dict, saved: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """The largest that a header may ask for would take gigabytes before they were found not to fit."""
+    path = broken(saved, tmp_path, {"dipguava": read_avatar(saved)[0]["dipguava"] | largest})
+    honest = torch.nn.Parameter.__new__
+
+    def only_small(cls: type, data: torch.Tensor | None = None, requires_grad: bool = True) -> torch.Tensor:
+        assert data is None or data.is_meta or data.numel() < 10_000, "allocated"
+        return honest(cls, data, requires_grad)
+
+    monkeypatch.setattr(torch.nn.Parameter, "__new__", only_small)
+    with pytest.raises(FormatError, match=r"(of another size|lacks its network).*train the avatar again"):
+        load_avatar(path)
+
+
+@pytest.mark.parametrize("beyond", [{"unet_width": 256}, {"uv_size": 1024}, {"mlp_width": 1024}, {"frequencies": 16}])
+def test_settings_beyond_reason_are_refused(beyond: dict, saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="update it, or train again"):
+        load_avatar(broken(saved, tmp_path, {"dipguava": read_avatar(saved)[0]["dipguava"] | beyond}))
 
 
 def test_settings_of_another_map_do_not_fit_its_networks(saved: Path, tmp_path: Path) -> None:

@@ -10,15 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blendsplat.avatars.dipguava.model import (
-    APPEARANCE,
-    GEOMETRY,
-    RESIDUAL_GAIN,
-    Deformed,
-    DipGuava,
-    condition_size,
-    raw_condition,
-)
+from blendsplat.avatars.dipguava.model import RESIDUAL_GAIN, Deformed, DipGuava, condition_size, raw_condition
+from blendsplat.avatars.dipguava.network_set import APPEARANCE, GEOMETRY
 from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.dipguava.surface import sample
 from blendsplat.errors import FormatError, InputError
@@ -320,7 +313,8 @@ def test_sliders_are_no_part_of_the_module() -> None:
 
 def test_moving_to_a_device_carries_everything_along() -> None:
     avatar = tiny_dipguava().to("meta")
-    held = [*avatar.parameters(), *avatar.buffers(), avatar.charts.centres, avatar.charts.slopes, avatar.camera.K]
+    charts = [value for value in vars(avatar.charts).values() if isinstance(value, Tensor)]
+    held = [*avatar.parameters(), *avatar.buffers(), *charts, avatar.camera.K]
     assert all(value.is_meta for value in [*held, avatar.texels.places, avatar.head.template, avatar.head.faces])
 
 

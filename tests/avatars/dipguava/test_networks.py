@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from blendsplat.avatars.dipguava.networks import COARSEST, LEVELS, TexelMlp, UNet, encoded_places
+from blendsplat.avatars.dipguava.networks import COARSEST, LEVELS, TexelMlp, UNet, encoded_places, encoded_size
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +131,13 @@ def test_places_are_encoded_by_hand() -> None:
     assert torch.equal(encoded_places(points, 0), unit)
     torch.testing.assert_close(encoded_places(7 * points + 3, 3), code, atol=1e-4, rtol=0)
     assert encoded_places(torch.ones(4, 3), 2).isfinite().all(), "one place only"
+
+
+@pytest.mark.parametrize("width", range(4, 33))
+def test_any_width_that_the_settings_allow_is_a_network(width: int) -> None:
+    assert UNet(3, 4, width, 5)(torch.rand(1, 3, 16, 16), torch.rand(1, 5)).shape == (1, 4, 16, 16)
+
+
+@pytest.mark.parametrize("frequencies", [0, 1, 8])
+def test_places_have_as_many_columns_as_is_said(frequencies: int) -> None:
+    assert encoded_places(torch.rand(7, 3), frequencies).shape == (7, encoded_size(frequencies))

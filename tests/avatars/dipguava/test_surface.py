@@ -10,13 +10,10 @@ import pytest
 import torch
 
 from blendsplat.avatars.dipguava.surface import (
-    STEEPEST,
     Texels,
-    UVCharts,
     normal_maps,
     sample,
     triangle_frames,
-    uv_charts,
 )
 from blendsplat.errors import InputError
 from blendsplat.geometry import quat_to_matrix, rotvec_to_matrix
@@ -82,58 +79,6 @@ def test_a_triangle_without_area_has_some_rotation(corners, dtype) -> None:
     torch.testing.assert_close(frames.rotations[0, 0].T @ frames.rotations[0, 0], torch.eye(3, dtype=dtype))
     torch.testing.assert_close(quat_to_matrix(frames.quats), frames.rotations, atol=1e-5, rtol=0)
     assert frames.sizes.isfinite().all() and frames.centroids.isfinite().all()
-
-
-def local_of(head, triangle: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """World points of the rest head [N,3], in their triangles' frames and sizes (eq. 1, undone)."""
-    frames = triangle_frames(head.template[None].double(), head.faces)
-    away = points - frames.centroids[0, triangle]
-    return (frames.rotations[0, triangle].mT @ away[..., None])[..., 0] / frames.sizes[0, triangle, None]
-
-
-@pytest.mark.parametrize("reach", [0.0, 1.5], ids=["inside", "and outside"])
-def test_a_point_lies_in_uv_where_its_barycentrics_say(reach: float) -> None:
-    head, rng = own_head(), np.random.default_rng(3)
-    triangle = torch.from_numpy(rng.integers(0, len(head.faces), 500))
-    weights = torch.from_numpy(rng.dirichlet([1, 1, 1], 500) + reach * rng.normal(size=(500, 3)))
-    weights /= weights.sum(1, keepdim=True)
-    weights = weights.clamp(-3, 3)
-    weights[:, 2] = 1 - weights[:, 0] - weights[:, 1]
-    points = (head.template.double()[head.faces[triangle]] * weights[..., None]).sum(1)
-    wanted = (head.uvs.double()[head.uv_faces[triangle]] * weights[..., None]).sum(1)
-    assert not reach or (weights.min(1).values < -0.5).sum() > 100, "many are far outside of their triangles"
-    local = local_of(head, triangle, points)
-    found = uv_charts(head).uv(triangle, local.float())
-    torch.testing.assert_close(found.double(), wanted.clamp(0, 1), atol=2e-6, rtol=0)
-    lifted = local.float()
-    lifted[:, 1] += torch.from_numpy(rng.normal(size=500)).float()
-    assert torch.equal(uv_charts(head).uv(triangle, lifted), found), "how far off the surface does not matter"
-
-
-def test_uv_stays_in_the_map_however_far_a_gaussian_goes() -> None:
-    charts, triangle = uv_charts(own_head()), torch.arange(10)
-    uv = charts.uv(triangle, torch.full((10, 3), 1e6) * torch.tensor([1.0, -1, 1]))
-    assert uv.min() >= 0 and uv.max() <= 1
-
-
-def test_charts_pass_gradients_on() -> None:
-    charts, triangle = uv_charts(own_head()), torch.tensor([0, 5, 5, 40])
-    doubles = UVCharts(charts.centres.double(), charts.slopes.double())
-    positions = (0.3 * torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(2))).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: doubles.uv(triangle, x), positions)
-
-
-def test_triangles_without_area_and_steep_ones_stay_finite() -> None:
-    head = own_head()
-    template, uvs = head.template.clone(), head.uvs.clone()
-    first, second = head.faces[0], head.faces[20]
-    template[first[1]] = template[first[0]]
-    template[second[2]] = template[second[0]] + 0.4 * (template[second[1]] - template[second[0]]) + 1e-7
-    charts = uv_charts(replace(head, template=template, uvs=uvs))
-    assert charts.slopes.isfinite().all() and charts.centres.isfinite().all()
-    assert charts.slopes.flatten(1).norm(dim=1).max() <= STEEPEST * (1 + 1e-5)
-    assert not charts.slopes[0].any(), "all of a triangle without area is one place in UV"
-    torch.testing.assert_close(charts.centres, uvs[head.uv_faces].mean(1))
 
 
 @pytest.mark.parametrize("size", [16, 32])

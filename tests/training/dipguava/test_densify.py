@@ -18,6 +18,7 @@ from blendsplat.training.dipguava.densify import SPLIT_SCALE, Record, change_of,
 from blendsplat.training.dipguava.trainer import DipGuavaTrainer
 from blendsplat.training.tracked_clip import TrackedClip
 from tiny_dipguava import TINY
+from tiny_dipguava_training import GROWING, dipguava, steps, trainer_of
 
 PULL, LARGE, FAINTEST = 2e-4, 2e-3, 0.05
 
@@ -146,13 +147,14 @@ def cameras_of(batch: int, width: int) -> Cameras:
         0.3 * torch.randn(batch, 3, generator=torch.Generator().manual_seed(8)).double()
     )
     views[:, 2, 3] = 1.2
-    K = torch.tensor([[90.0, 0, width / 2], [0, 90, 20], [0, 0, 1]]).double()
+    K = torch.tensor([[90.0, 0, width / 2], [0, 140, 20], [0, 0, 1]]).double()
     return Cameras(views, K.expand(batch, 3, 3).contiguous(), width, 40)
 
 
 def test_a_record_is_how_hard_each_picture_pulls_at_the_place_in_it() -> None:
     """Each picture's loss is a function of the Gaussians' pixels; the length of its gradient there, by finite
-    differences of the pixel, in half widths, is what the record adds up."""
+    differences of the pixel, in half the picture's width and height, is what the record adds up. Pixels are not square
+    and the picture neither."""
     rng, batch, count, width = torch.Generator().manual_seed(2), 3, 5, 64
     cameras = cameras_of(batch, width)
     means = (0.2 * torch.randn(batch, count, 3, generator=rng)).double().requires_grad_()
@@ -171,7 +173,7 @@ def test_a_record_is_how_hard_each_picture_pulls_at_the_place_in_it() -> None:
                 float(losses(place + step * axis) - losses(place - step * axis)) / (2 * step)
                 for axis in torch.eye(2).double()
             ]
-            pull[n] += math.hypot(*slopes) * width / 2
+            pull[n] += math.hypot(slopes[0] * width / 2, slopes[1] * cameras.height / 2)
     record = Record(count, "cpu")
     record.add(means.detach(), means.grad, torch.rand(batch, count), torch.rand(batch, count, 3), cameras)
     torch.testing.assert_close(record.pull.double(), pull, rtol=1e-5, atol=0)
@@ -238,3 +240,15 @@ def test_moments_follow_their_gaussians(tiny_clip: Path) -> None:
     record.seen[:], record.pull[:], record.opacity[:], record.opacity[count - 1] = 1, 0, 0.06, 0.04
     trainer._densify()
     assert trainer.avatar.triangle.tolist() == [*source[: count - 1], 9, 9], "the clone was too faint"
+
+
+def test_densification_ends_with_its_part_of_stage_1(tracked_clip: TrackedClip) -> None:
+    trainer = trainer_of(tracked_clip, dipguava(**GROWING | {"densify_until": 0.5, "most_gaussians": 10**5}))
+    counts = []
+    while not trainer.done:
+        trainer.step()
+        counts.append(trainer.avatar.gaussian_count)
+    assert counts[1] == 70 < counts[2] < counts[4] == counts[-1], counts
+    trainer = trainer_of(tracked_clip, dipguava(**GROWING | {"most_gaussians": 1}))
+    steps(trainer, 10)
+    assert trainer.avatar.gaussian_count == 70, "no more than the budget, and none is taken from a triangle"

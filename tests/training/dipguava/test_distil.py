@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blendsplat.avatars.dipguava.model import GEOMETRY, DipGuava
+from blendsplat.avatars.dipguava.model import DipGuava
+from blendsplat.avatars.dipguava.network_set import GEOMETRY
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.errors import Cancelled
 from blendsplat.geometry import quat_to_matrix

@@ -19,17 +19,24 @@ import torch
 from torch import Tensor, nn
 
 from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
-from blendsplat.avatars.dipguava.networks import MixedMaps, TexelMlp, UNet, encoded_places
+from blendsplat.avatars.dipguava.network_set import (
+    APPEARANCE,
+    NETWORKS,
+    check_sizes,
+    flat_parameters,
+    new_networks,
+    set_flat_parameters,
+)
+from blendsplat.avatars.dipguava.networks import MixedMaps, TexelMlp, encoded_places
 from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.avatars.dipguava.surface import (
     Texels,
     TriangleFrames,
-    UVCharts,
     normal_maps,
     sample,
     triangle_frames,
-    uv_charts,
 )
+from blendsplat.avatars.dipguava.uv_charts import UVCharts, uv_charts
 from blendsplat.avatars.file import write_avatar
 from blendsplat.avatars.rgbavatar.model import SCHEMA as RGB_SCHEMA
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
@@ -38,9 +45,7 @@ from blendsplat.geometry import quat_multiply
 from blendsplat.heads.model import HeadModel, HeadParams
 
 Shown = Literal["full", "base", "residual", "sliders"]
-APPEARANCE, GEOMETRY = 4, 10  # channels: colour and opacity; position, log-scale, quaternion
 GAUSSIAN_PARAMETERS = ("positions", "log_scales", "quats")
-NETWORKS = ("base", "texture", "residual", "geometry", "residual_maps", "geometry_maps")
 _CONDITION_ARRAYS = ("condition_shift", "condition_scale", "condition_range")
 RESIDUAL_GAIN = 4.0  # of the residual view: a difference of an eighth reaches the end of the range
 
@@ -92,11 +97,18 @@ class DipGuava(nn.Module, Avatar):
     """
 
     views = ("full", "base", "residual", "sliders")
+    scored = (("full", ""), ("sliders", "sliders_"))
     triangle: Tensor
     condition_shift: Tensor
     condition_scale: Tensor
     condition_range: Tensor
     places: Tensor
+    base: nn.Module | None
+    texture: nn.Module | None
+    residual: nn.Module | None
+    geometry: nn.Module | None
+    residual_maps: MixedMaps | None
+    geometry_maps: MixedMaps | None
 
     def __init__(
         self, head: HeadModel, triangle: Tensor, camera: TrainingCamera, settings: DipGuavaSettings,
@@ -109,7 +121,7 @@ class DipGuava(nn.Module, Avatar):
         self.mixed_precision = False
         self._distilled: tuple[RGBAvatar, ...] = ()  # in a tuple: its parameters are not this module's
         self.texels = Texels.of(head, settings.uv_size)
-        self.charts: UVCharts = uv_charts(head)
+        self.charts: UVCharts = uv_charts(head, settings.uv_beyond)
         count, inputs = len(triangle), condition_size(head, settings)
         self.register_buffer("triangle", triangle.long().contiguous())
         self.register_buffer("condition_shift", torch.zeros(inputs))
@@ -122,38 +134,25 @@ class DipGuava(nn.Module, Avatar):
         self.positions = nn.Parameter(torch.zeros(count, 3))
         self.log_scales = nn.Parameter(torch.zeros(count, 3))
         self.quats = nn.Parameter(torch.tensor([1.0, 0, 0, 0]).repeat(count, 1))
-        s, width = settings, settings.unet_width
-        place, mlp = self.places.shape[1], partial(TexelMlp, width=s.mlp_width, layers=s.mlp_layers)
-        self.base: nn.Module | None = None
-        if s.base == "optimised":
-            self.base = LearnedMap(s.uv_size)
-        elif s.base == "normals" and s.backbone == "mlp":
-            self.base = mlp(place, APPEARANCE, own=3, zero=s.texture_size > 0)
-        elif s.base == "normals":
-            self.base = UNet(3, APPEARANCE, width, zero=s.texture_size > 0)
-        self.texture = LearnedMap(s.texture_size) if s.texture_size else None
-        self.residual: nn.Module | None = None
-        if s.residual_appearance:
-            zero = s.base != "none"
-            self.residual = (
-                mlp(place, APPEARANCE, condition=inputs, own=3, zero=zero) if s.backbone == "mlp"
-                else UNet(3, APPEARANCE, width, inputs, zero=zero)
-            )  # fmt: skip
-        self.geometry = mlp(place, GEOMETRY, condition=inputs, zero=True) if s.residual_geometry else None
-        maps = partial(MixedMaps, inputs, s.residual_maps, len(self.texels.places), width=s.mlp_width)
-        self.residual_maps = maps(outputs=APPEARANCE) if s.residual_appearance and s.residual_maps else None
-        self.geometry_maps = maps(outputs=GEOMETRY) if s.residual_geometry and s.residual_maps else None
+        made = new_networks(settings, inputs)
+        for name in NETWORKS:
+            setattr(self, name, made.get(name))
 
     @property
     def gaussian_count(self) -> int:
         return self.positions.shape[0]
+
+    @property
+    def residual_takes_part(self) -> bool:
+        """In stage 2; where there is no base that it could be a residual of, from the beginning."""
+        return self.stage == 2 or self.base is None
 
     def _apply(self, fn: Any, recurse: bool = True) -> DipGuava:
         """Module.to and its kin carry along what is no parameter."""
         super()._apply(fn, recurse)
         device = self.positions.device
         self.head, self.texels = self.head.to(device), self.texels.to(device)
-        self.charts = UVCharts(self.charts.centres.to(device), self.charts.slopes.to(device))
+        self.charts = self.charts.to(device)
         camera = self.camera
         self.camera = TrainingCamera(camera.K.to(device), camera.viewmat.to(device), camera.width, camera.height)
         self._distilled = tuple(one.to(device) for one in self._distilled)
@@ -211,7 +210,7 @@ class DipGuava(nn.Module, Avatar):
 
     def _with_mixed(self, drawn: Tensor | None, maps: MixedMaps | None, inputs: FrameInputs) -> Tensor | None:
         """What a network drew [B,C,S,S], with the learned maps that lie beneath it."""
-        return drawn if drawn is None or maps is None else drawn + self.texels.grown(maps(inputs.condition))
+        return drawn if drawn is None or maps is None else drawn + maps(inputs.condition)
 
     def _map(self, network: nn.Module, inputs: FrameInputs, conditioned: bool) -> Tensor:
         condition = inputs.condition if conditioned else None
@@ -233,7 +232,7 @@ class DipGuava(nn.Module, Avatar):
     def deformed(self, inputs: FrameInputs) -> Deformed:
         """The local geometry with its residual (eq. 6)."""
         positions, log_scales, quats = self.positions[None], self.log_scales[None], self.quats[None]
-        drawn = self.geometry_map(inputs) if self.stage == 2 else None
+        drawn = self.geometry_map(inputs) if self.residual_takes_part else None
         if drawn is None:
             return Deformed(positions, log_scales, quats)
         moved = sample(drawn, self.charts.uv(self.triangle, positions))
@@ -248,7 +247,7 @@ class DipGuava(nn.Module, Avatar):
             if beneath is not None:
                 total = total + sample(beneath, uv)
         without = total
-        drawn = self.residual_map(inputs) if self.stage == 2 or base is None else None
+        drawn = self.residual_map(inputs) if self.residual_takes_part else None
         if drawn is not None and shown != "base":
             fused = self.settings.fusion and self.settings.moving_uv
             total = total + sample(drawn, self.charts.uv(self.triangle, deformed.positions) if fused else uv)
@@ -328,34 +327,22 @@ class DipGuava(nn.Module, Avatar):
     @torch.no_grad()
     def from_file(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> DipGuava:
         """The avatar of a file's checked header and arrays. Raises FormatError for networks that do not fit it."""
-        sliders = RGBAvatar.from_file(meta, arrays)
         settings = DipGuavaSettings.from_header(meta["dipguava"])
+        sliders = RGBAvatar.from_file(meta, arrays)
+        condition = condition_size(sliders.head, settings)
+        for name in _CONDITION_ARRAYS:
+            if arrays[f"dip.{name}"].shape[-1] != condition:
+                raise FormatError(f"The avatar's file has {name!r} of another head; train the avatar again.")
+        check_sizes(settings, condition, arrays)
         avatar = cls(sliders.head, sliders.triangle, sliders.camera, settings, sliders.name)
         for name in (*GAUSSIAN_PARAMETERS, *_CONDITION_ARRAYS):
-            mine, stored = getattr(avatar, name), torch.from_numpy(arrays[f"dip.{name}"])
-            if mine.shape != stored.shape:
-                raise FormatError(f"The avatar's file has {name!r} of another head; train the avatar again.")
-            mine.copy_(stored)
+            getattr(avatar, name).copy_(torch.from_numpy(arrays[f"dip.{name}"]))
         for name, network in avatar.networks().items():
-            if f"dip.{name}" not in arrays:
-                raise FormatError(f"The avatar's file lacks its network {name!r}; train the avatar again.")
-            set_flat_parameters(network, arrays[f"dip.{name}"], name)
+            set_flat_parameters(network, arrays[f"dip.{name}"])
         avatar.take_sliders(sliders)
         avatar.reference = sliders.reference
         avatar.training_record = dict(meta["training"])
         return avatar
-
-
-class LearnedMap(nn.Module):
-    """One learned map for all frames: beneath the base, or in its place (the ablation "OptBase")."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.map = nn.Parameter(torch.zeros(1, APPEARANCE, size, size))
-
-    def forward(self, normals: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        del normals, condition
-        return self.map
 
 
 def raw_condition(params: HeadParams, settings: DipGuavaSettings) -> Tensor:
@@ -375,21 +362,3 @@ def condition_layout(head: HeadModel, settings: DipGuavaSettings) -> list[tuple[
 def condition_size(head: HeadModel, settings: DipGuavaSettings) -> int:
     """D."""
     return sum(size for _, size in condition_layout(head, settings))
-
-
-def flat_parameters(network: nn.Module) -> np.ndarray:
-    """All of a network's parameters [P], one after the other by name; half precision where all of them fit into it."""
-    flat = torch.cat([value.detach().flatten().cpu() for _, value in sorted(network.named_parameters())])
-    halves = flat.half()
-    return (halves if bool(halves.isfinite().all()) else flat).numpy()
-
-
-@torch.no_grad()
-def set_flat_parameters(network: nn.Module, values: np.ndarray, name: str) -> None:
-    """The reverse. Raises FormatError when there are more or fewer."""
-    parameters = [value for _, value in sorted(network.named_parameters())]
-    if len(values) != sum(value.numel() for value in parameters):
-        raise FormatError(f"The avatar's file has a network {name!r} of another size; train the avatar again.")
-    parts = torch.from_numpy(values).float().split([value.numel() for value in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.copy_(part.view_as(parameter))

@@ -6,11 +6,13 @@ The paper names them and no more (sections 4.1 and 4.2); layers and widths are c
 
 from __future__ import annotations
 
+from math import gcd
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d, silu
 
-GROUPS = 8
+GROUPS = 8  # or fewer, where the channels are no multiple
 LEVELS = (1, 2, 4, 8, 8)  # channels of each level, times the width; a level has half the size of the one before
 COARSEST = 2 ** (len(LEVELS) - 1)  # a map's size must be a multiple of it
 
@@ -21,7 +23,7 @@ class _Convolutions(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.norms = nn.ModuleList(nn.GroupNorm(min(GROUPS, outputs), outputs) for _ in range(2))
+        self.norms = nn.ModuleList(nn.GroupNorm(gcd(GROUPS, outputs), outputs) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         x = silu(self.norms[0](self.first(x)))
@@ -95,13 +97,13 @@ class TexelMlp(nn.Module):
 
 
 class MixedMaps(nn.Module):
-    """Learned values of every texel [K,T,C], mixed by what a small MLP makes of the condition [B,D] -> [B,T,C]: linear
-    blendshapes in UV space, zero at first. They learn at once, texel by texel, what networks need long for."""
+    """Learned maps [K,C,S,S], mixed by what a small MLP makes of the condition [B,D] -> [B,C,S,S]: linear blendshapes
+    in UV space, zero at first. They learn at once, texel by texel, what networks need long for."""
 
-    def __init__(self, condition: int, count: int, texels: int, outputs: int, width: int) -> None:
+    def __init__(self, condition: int, count: int, size: int, outputs: int, width: int) -> None:
         super().__init__()
         self.weights = nn.Sequential(nn.Linear(condition, width), nn.SiLU(), nn.Linear(width, count))
-        self.maps = nn.Parameter(torch.zeros(count, texels, outputs))
+        self.maps = nn.Parameter(torch.zeros(count, outputs, size, size))
 
     def forward(self, condition: Tensor) -> Tensor:
         mixed: Tensor = self.weights(condition) @ self.maps.flatten(1)
@@ -116,3 +118,8 @@ def encoded_places(points: Tensor, frequencies: int) -> Tensor:
     octaves = torch.pi * 2.0 ** torch.arange(frequencies, device=points.device)
     angles = (unit[:, None] * octaves[:, None]).flatten(1)
     return torch.cat([unit, angles.sin(), angles.cos()], -1)
+
+
+def encoded_size(frequencies: int) -> int:
+    """Columns of encoded_places."""
+    return 3 + 6 * frequencies

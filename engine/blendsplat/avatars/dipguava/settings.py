@@ -12,15 +12,16 @@ from blendsplat.errors import FormatError
 
 
 class DipGuavaSettings(BaseModel):
-    """The defaults are the paper's, and where it is silent, the choices of docs/dipguava.md."""
+    """The defaults are the paper's, and where it is silent, the choices of docs/dipguava.md. The bounds keep what a
+    file can ask for within reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    uv_size: int = Field(128, ge=COARSEST, le=1024, multiple_of=COARSEST, description="texels of every map, each way")
-    unet_width: int = Field(64, ge=4, le=256, description="channels at full size")
-    mlp_width: int = Field(256, ge=8, le=1024)
+    uv_size: int = Field(128, ge=COARSEST, le=512, multiple_of=COARSEST, description="texels of every map, each way")
+    unet_width: int = Field(64, ge=4, le=128, description="channels at full size")
+    mlp_width: int = Field(256, ge=8, le=512)
     mlp_layers: int = Field(6, ge=2, le=12)
-    frequencies: int = Field(8, ge=0, le=16, description="of the places that the MLPs see")
+    frequencies: int = Field(8, ge=0, le=12, description="of the places that the MLPs see")
     base: Literal["normals", "optimised", "none"] = Field(
         "normals", description="drawn from normals; one learned map for all frames (OptBase); none (only R)"
     )
@@ -38,6 +39,11 @@ class DipGuavaSettings(BaseModel):
     residual_appearance: bool = Field(True, description="whether stage 2 learns it (w/o R)")
     residual_geometry: bool = Field(True, description="whether stage 2 learns it (w/o dG); neither: only B")
     fusion: bool = Field(True, description="the residual is looked up where the Gaussian went (w/o DAF without)")
+    uv_beyond: Literal["extrapolate", "clamp", "walk"] = Field(
+        "extrapolate",
+        description="where maps are looked up of a Gaussian outside of its triangle: affinely on, at its border, or in "
+        "the triangle that it comes to lie in",
+    )
     moving_uv: bool = Field(True, description="maps are looked up where the Gaussian is (FixedUV without)")
 
     @model_validator(mode="after")

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What DipGuava needs of a head's surface: its triangles' frames (eq. 1), where a point beside a triangle lies in UV
-(eq. 2), and maps of the posed head in UV space.
+"""What DipGuava needs of a head's surface: its triangles' frames (eq. 1), and maps of the posed head in UV space.
 
 Texel centres lie at ((column + 0.5) / size, (row + 0.5) / size) in (u, v), in every map that is drawn or sampled here.
 """
@@ -21,7 +20,6 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.uv import rasterize_uv_faces
 
 SHORTEST, FLATTEST = 1e-10, 1e-5  # metres of an edge, and the sine of a corner, below which they have no direction
-STEEPEST = 2.0  # UV lengths that a step of one triangle's size may go: of triangles with next to no area
 
 
 @dataclass
@@ -55,36 +53,6 @@ def triangle_frames(vertices: Tensor, faces: Tensor) -> TriangleFrames:
     third = corners[:, :, 2] - corners[:, :, 1]
     sizes = (first.norm(dim=-1) + second.norm(dim=-1) + third.norm(dim=-1)) / 3
     return TriangleFrames(corners.mean(2), rotations, matrix_to_quat(rotations), sizes)
-
-
-@dataclass
-class UVCharts:
-    """Where the plane of each rest triangle lies in UV, continued affinely beyond the triangle: centres [F,2] and
-    slopes [F,2,2], UV per step of a triangle's size along the frame's first and third axis."""
-
-    centres: Tensor
-    slopes: Tensor
-
-    def uv(self, triangle: Tensor, positions: Tensor) -> Tensor:
-        """Local positions [...,N,3] of Gaussians on ``triangle`` [N] -> UV [...,N,2] in [0,1] (eq. 2). What a position
-        has along the normal does not matter. Differentiable."""
-        plane = positions[..., [0, 2]]
-        return (self.centres[triangle] + (self.slopes[triangle] @ plane[..., None])[..., 0]).clamp(0, 1)
-
-
-def uv_charts(head: HeadModel) -> UVCharts:
-    """Of the head at rest."""
-    frames = triangle_frames(head.template[None].double(), head.faces)
-    local = head.template.double()[head.faces] - frames.centroids[0][:, None]
-    local = (local @ frames.rotations[0] / frames.sizes[0].clamp_min(1e-12)[:, None, None])[..., [0, 2]]  # [F,3,2]
-    corners = head.uvs.double()[head.uv_faces]  # [F,3,2]
-    edges, uv_edges = local[:, 1:] - local[:, :1], corners[:, 1:] - corners[:, :1]
-    area = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
-    flat = area.abs() < 1e-9
-    safe = torch.where(flat[:, None, None], torch.eye(2).to(edges), edges)
-    slopes = torch.linalg.solve(safe, torch.where(flat[:, None, None], 0.0, uv_edges)).mT
-    steep = slopes.flatten(1).norm(dim=1).clamp_min(STEEPEST) / STEEPEST
-    return UVCharts(corners.mean(1).float(), (slopes / steep[:, None, None]).float().contiguous())
 
 
 @dataclass

@@ -22,8 +22,8 @@ SPLIT_SCALE = 1.6  # a split Gaussian's parts are smaller by this
 
 class Record:
     """What is gathered of each of N Gaussians between two densifications: how hard pictures pull at its place (sum of
-    the gradients' lengths, in half widths of the picture) and in how many it was seen; the highest opacity and the
-    largest deviation in metres."""
+    the gradients' lengths, in half the picture's width and height) and in how many it was seen; the highest opacity and
+    the largest deviation in metres."""
 
     def __init__(self, count: int, device: torch.device | str) -> None:
         self.pull, self.seen, self.opacity, self.size = (torch.zeros(count, device=device) for _ in range(4))
@@ -35,13 +35,14 @@ class Record:
     @torch.no_grad()
     def add(self, means: Tensor, grad_means: Tensor, opacities: Tensor, scales: Tensor, cameras: Cameras) -> None:
         """A batch: world means, their gradients of the images' mean loss [B,N,3], opacities [B,N], scales [B,N,3]."""
-        views, focal = cameras.viewmats[:, :3, :3], cameras.Ks[:, 0, 0]
+        views, focal = cameras.viewmats[:, :3, :3], cameras.Ks[:, [0, 1], [0, 1]]
         depth = (means @ views[:, 2, :, None])[..., 0] + cameras.viewmats[:, 2, 3, None]
-        across = (grad_means @ views.mT)[..., :2].norm(dim=-1)
-        # d pixel / d metre is focal / depth; half widths are what the published threshold is stated in
-        pull = across * depth.clamp_min(0) / focal[:, None] * (cameras.width / 2) * len(means)
+        across = (grad_means @ views.mT)[..., :2]
+        # d pixel / d metre is focal / depth; halves of the picture are what the published threshold is stated in
+        half = focal.new_tensor([cameras.width / 2, cameras.height / 2])
+        pull = (across * (half / focal)[:, None]).norm(dim=-1) * depth.clamp_min(0) * len(means)
         self.pull += pull.sum(0)
-        self.seen += (across > 0).sum(0)
+        self.seen += (across != 0).any(-1).sum(0)
         self.opacity = torch.maximum(self.opacity, opacities.amax(0))
         self.size = torch.maximum(self.size, scales.amax((0, 2)))
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.dipguava.model import APPEARANCE, DipGuava, FrameInputs
+from blendsplat.avatars.dipguava.model import DipGuava, FrameInputs
+from blendsplat.avatars.dipguava.network_set import APPEARANCE
 from blendsplat.avatars.dipguava.surface import normal_maps, triangle_frames
 from blendsplat.training.frame_store import FrameStore
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,10 @@ from blendsplat.training.presets import Preset
 class DipGuavaPreset(Preset):
     """How a DipGuava is trained; the defaults are the paper's. Stage 1 ends after ``stage_images``, stage 2 with
     ``images``."""
+
+    counted: ClassVar[tuple[str, ...]] = (
+        *Preset.counted, "stage_images", "low_resolution_images", "densify_every", "densify_after", "distil_images",
+    )  # fmt: skip
 
     system: Literal["dipguava"] = "dipguava"
 
@@ -48,7 +52,7 @@ class DipGuavaPreset(Preset):
     densify_every: int = Field(500, ge=0, description="images; 0: never")
     densify_after: int = Field(500, ge=0)
     densify_until: float = Field(0.5, ge=0, le=1, description="part of stage 1")
-    densify_gradient: float = Field(2e-4, gt=0, description="of the place in the picture, in half widths of it")
+    densify_gradient: float = Field(2e-4, gt=0, description="of the place in the picture, in half its width and height")
     densify_scale: float = Field(0.01, gt=0, description="of the extent: what is larger is split, not cloned")
     extent: float = Field(0.2, gt=0, description="metres: two head radii; cameras of a monocular clip give none")
     prune_opacity: float = Field(0.05, ge=0, lt=1)
@@ -84,3 +88,16 @@ class DipGuavaPreset(Preset):
     def first_images(self) -> int:
         """Images of stage 1."""
         return self.stage_images if self.two_stages else self.images
+
+    @property
+    def densify_end(self) -> int:
+        """Images after which Gaussians neither come nor go."""
+        return round(self.densify_until * self.first_images) if self.densify_every else 0
+
+    @property
+    def low_resolution_end(self) -> int:
+        """Images that are trained on smaller pictures."""
+        return min(self.low_resolution_images or self.first_images, self.first_images) if self.low_resolution < 1 else 0
+
+    def borders(self) -> list[int]:
+        return [*super().borders(), self.low_resolution_end, self.densify_end, self.first_images]

@@ -40,6 +40,7 @@ from blendsplat.training.spread import part_spread
 from blendsplat.training.trainer import Snapshot, StepReport, Trainer
 
 _CHUNK = 16  # frames shrunk at once
+_GROWN = 1.6  # times as many Gaussians as in the beginning, once densified: 1.5 to 1.7 in drafts on three clips
 _BAD_STEPS = 20  # in a row, after which a training that yields no numbers is given up
 
 
@@ -111,8 +112,8 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         p = self.preset
         if not p.densify_every:
             return ()
-        end = round(p.densify_until * p.first_images)
-        return (Callback("densify", self._densify, start=max(p.densify_after, 1), end=end, every=p.densify_every),)
+        start = max(p.densify_after, 1)
+        return (Callback("densify", self._densify, start=start, end=p.densify_end, every=p.densify_every),)
 
     # --- a step
 
@@ -199,8 +200,8 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
 
     def _present(self) -> tuple[FrameStore, TrainingCamera]:
         """The pictures that this step is trained on: the clip's, or smaller ones."""
-        camera, until = self.avatar.camera, self.preset.low_resolution_images or self.preset.first_images
-        if self.small is None or self.images >= min(until, self.preset.first_images):
+        camera = self.avatar.camera
+        if self.small is None or self.images >= self.preset.low_resolution_end:
             return self.data, camera
         height, width = self.small.alpha.shape[1:]
         K = fitted_intrinsics(camera.K, (camera.width, camera.height), (width, height))
@@ -237,6 +238,16 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
     def gaussians_changed(self, change: Rearrangement | None) -> None:
         self.record = Record(self.avatar.gaussian_count, self.device)
         self.known.forget_base()
+
+    def stand_at(self, images: int) -> None:
+        """With about as many Gaussians as there are by then."""
+        super().stand_at(images)
+        p, count = self.preset, len(self.avatar.head.faces)
+        part = min(images / p.densify_end, 1) if p.densify_end else 0
+        wanted = min(round(count * (1 + part * (_GROWN - 1))), p.most_gaussians)
+        if wanted > self.avatar.gaussian_count:
+            source = torch.arange(wanted, device=self.device) % self.avatar.gaussian_count
+            self.rearrange(Rearrangement(source, torch.zeros_like(source, dtype=torch.bool)))
 
     # --- what comes of it
 
@@ -314,12 +325,13 @@ def _new_avatar(
 
 
 def _add_smaller(small: FrameStore, data: FrameStore, rows: list[int]) -> None:
-    """Take the frames in ``rows`` in, area-averaged; they count as much as the large ones."""
+    """Take the frames in ``rows`` in, area-averaged, into the same rows; they count as much as the large ones."""
     _, height, width = small.alpha.shape
     for start in range(0, len(rows), _CHUNK):
-        index = torch.tensor(rows[start : start + _CHUNK], device=data.alpha.device)
+        chunk = rows[start : start + _CHUNK]
+        index = torch.tensor(chunk, device=data.alpha.device)
         planes = [data.premultiplied[index], data.alpha[index][..., None], data.valid[index][..., None]]
         whole = torch.cat(planes, -1).permute(0, 3, 1, 2).float()
         shrunk = (adaptive_avg_pool2d(whole, (height, width)) + 0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        small.add([data.numbers[row] for row in index.tolist()], shrunk, data.params[index])
+        small.place(chunk, [data.numbers[row] for row in chunk], shrunk, data.params[index])
     small.weigh(data.targets.frame_weights[: len(small)])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from blendsplat.training.presets import Preset
 
 class RGBAvatarPreset(Preset):
     """How an RGBAvatar is trained; the defaults are the paper's."""
+
+    counted: ClassVar[tuple[str, ...]] = (*Preset.counted, "blendshapes_after", "color_init_images")
 
     system: Literal["rgbavatar"] = "rgbavatar"
 
@@ -41,3 +43,6 @@ class RGBAvatarPreset(Preset):
     basis_position_factor: float = Field(0.05, ge=0)
     basis_rotation_factor: float = Field(0.5, ge=0)
     basis_color_factor: float = Field(0.5, ge=0)
+
+    def borders(self) -> list[int]:
+        return [*super().borders(), self.blendshapes_after, self.color_init_images]

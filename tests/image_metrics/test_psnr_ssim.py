@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from blendsplat.errors import FormatError
-from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.image_metrics.psnr_ssim import psnr, ssim, ssim_map
 from blendsplat.systems import make_preset
 from blendsplat.training.losses import image_loss
@@ -63,24 +60,3 @@ def test_ignored_pixels_change_nothing(pair) -> None:
 def test_nothing_valid_is_no_loss_and_no_nan(pair) -> None:
     images, targets = pair
     assert float(image_loss(images, targets, torch.zeros(2, 40, 36, 1), torch.ones(2), make_preset({}))) == 0
-
-
-def test_lpips_orders_distortions_and_is_zero_for_equals(test_data) -> None:
-    lpips = Lpips(test_data("perceptual/lpips_squeeze.npz"))
-    y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 96), indexing="ij")
-    image = torch.stack([x, y, (12 * x).sin() * (9 * y).cos() * 0.5 + 0.5], -1)[None]
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1))
-    assert float(lpips(image, image)) == 0
-    a, b, c = (float(lpips((image + s * noise).clamp(0, 1), image)) for s in (0.02, 0.1, 0.3))
-    assert 0 < a < b < c < 2
-    leaf = (image + 0.1 * noise).requires_grad_()
-    lpips(leaf, image).sum().backward()
-    assert torch.isfinite(leaf.grad).all() and leaf.grad.abs().max() > 0
-
-
-def test_lpips_refuses_wrong_weights(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="cannot be read"):
-        Lpips(tmp_path / "none.npz")
-    np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(FormatError, match=r"features\.0\.weight"):
-        Lpips(tmp_path / "other.npz")
