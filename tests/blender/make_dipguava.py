@@ -23,7 +23,7 @@ SIZE = 96
 VALUES = {
     "system": "dipguava", "image_size": 32, "images": 120, "stage_images": 60, "batch": 4, "decay_images": 0,
     "rate": 1e-3, "residual_rate": 1e-3, "position_rate": 1e-2, "scale_rate": 1e-2, "lpips_weight": 0.0,
-    "densify_every": 0, "distil_images": 100,
+    "densify_every": 0,
     "avatar": {"uv_size": 16, "unet_width": 8, "mlp_width": 16, "mlp_layers": 2, "frequencies": 2, "texture_size": 16},
 }  # fmt: skip
 

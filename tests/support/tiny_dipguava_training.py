@@ -16,7 +16,7 @@ from tiny_dipguava import TINY
 
 VALUES: dict[str, Any] = {
     "system": "dipguava", "image_size": 32, "images": 80, "stage_images": 40, "batch": 4, "decay_images": 0,
-    "avatar": TINY, "lpips_weight": 0.0, "densify_every": 0, "distil_images": 0, "blendshapes": 4,
+    "avatar": TINY, "lpips_weight": 0.0, "densify_every": 0, "blendshapes": 4,
     "rate": 5e-3, "residual_rate": 5e-3, "position_rate": 1e-2, "scale_rate": 1e-2, "rotation_rate": 5e-3,
 }  # fmt: skip
 

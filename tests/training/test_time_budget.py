@@ -27,14 +27,14 @@ from tiny_dipguava import TINY
 
 TWO_STAGES: dict[str, Any] = {
     "system": "dipguava", "image_size": 32, "images": 200, "stage_images": 120, "batch": 4, "avatar": TINY,
-    "lpips_weight": 0.0, "densify_every": 10, "densify_after": 10, "densify_gradient": 1e-9, "distil_images": 80,
+    "lpips_weight": 0.0, "densify_every": 10, "densify_after": 10, "densify_gradient": 1e-9,
     "blendshapes": 4, "low_resolution": 0.5, "low_resolution_images": 40, "position_rate": 1e-2,
 }  # fmt: skip
 ONE_STAGE: dict[str, Any] = {
     "uv_resolution": 14, "image_size": 32, "images": 300, "batch": 4, "blendshapes": 4, "mlp_width": 16,
     "texel_scale": 0.7, "blendshapes_after": 100, "decay_images": 0, "color_init_images": 40,
 }  # fmt: skip
-SMALL, LARGE, RESIDUAL, SLIDERS, FACTORISING = 0.25, 0.5, 2.0, 0.125, 3.0  # seconds for one; exact in binary
+SMALL, LARGE, RESIDUAL, PLAIN, FACTORISING = 0.25, 0.5, 2.0, 0.125, 3.0  # seconds for one; exact in binary
 
 
 class Clock:
@@ -45,7 +45,7 @@ class Clock:
         monkeypatch.setattr("blendsplat.training.time_budget.monotonic", lambda: self.seconds)
         monkeypatch.setattr("blendsplat.training.loop.time", SimpleNamespace(monotonic=lambda: self.seconds))
         self._takes(monkeypatch, DipGuavaTrainer, self._two_stages)
-        self._takes(monkeypatch, RGBAvatarTrainer, lambda trainer: SLIDERS)
+        self._takes(monkeypatch, RGBAvatarTrainer, lambda trainer: PLAIN)
         honest = dipguava_trainer.distilled
 
         def slow(*arguments: Any) -> Any:
@@ -123,7 +123,7 @@ def test_a_budget_belongs_to_a_checkpoint_and_none_does_not() -> None:
 
 
 def test_the_factor_is_what_is_left_over_what_it_takes() -> None:
-    pace = Pace([(100, 0.25), (50, 1.0)], finish=(200, 0.125), seconds=20.0)
+    pace = Pace([(100, 0.25), (75, 1.0)], seconds=20.0)
     assert pace.counted == 100 and fitting_factor(pace, 320.0) == 3.0 and fitting_factor(pace, 45.0) == 0.25
 
 
@@ -140,18 +140,16 @@ def test_parts_are_where_a_step_costs_something_else() -> None:
     assert parts_of(fast) == [(0, 7000), (7000, 8400), (8400, 14_000), (14_000, 24_000)]
     assert parts_of(load_preset("draft")) == [(0, 100), (100, 800), (800, 8000)]
     alone = make_preset(TWO_STAGES | {"avatar": TINY | {"base": "none", "residual_geometry": False}})
-    assert parts_of(alone)[-1] == (100, 200), "one stage, whose second half is not densified"
+    assert parts_of(alone)[-1] == (60, 200), "one stage, densified no longer than with a second"
 
 
 def test_every_part_and_what_follows_is_measured_by_itself(tiny_clip: Path, monkeypatch) -> None:
     Clock(monkeypatch)
     pace = pace_of(tiny_clip, make_preset(TWO_STAGES))
     assert pace.stages == [(40, SMALL), (20, LARGE), (60, LARGE), (80, RESIDUAL)]
-    assert pace.finish == (80, SLIDERS) and pace.seconds == FACTORISING + 4 * SLIDERS, "and its first batch"
+    assert pace.seconds == FACTORISING
     rgb = pace_of(tiny_clip, make_preset(ONE_STAGE))
-    assert rgb.stages == [(40, SLIDERS), (60, SLIDERS), (200, SLIDERS)] and rgb.finish == (0, 0.0) == (0, rgb.seconds)
-    bare = pace_of(tiny_clip, make_preset(TWO_STAGES | {"distil_images": 0}))
-    assert bare.finish == (0, 0.0) and bare.seconds == FACTORISING
+    assert rgb.stages == [(40, PLAIN), (60, PLAIN), (200, PLAIN)] and rgb.seconds == 0
 
 
 def test_what_is_measured_is_as_large_as_it_will_have_grown(tiny_clip: Path) -> None:
@@ -198,8 +196,8 @@ def decided(output: Path) -> int:
 
 def minutes_for(factor: float, measured: float) -> float:
     """What a training of ``factor`` times TWO_STAGES takes, with what measuring took."""
-    counted = 40 * SMALL + 80 * LARGE + 80 * RESIDUAL + 80 * SLIDERS
-    return (measured + FACTORISING + 4 * SLIDERS + factor * counted) / 60
+    counted = 40 * SMALL + 80 * LARGE + 80 * RESIDUAL
+    return (measured + FACTORISING + factor * counted) / 60
 
 
 def measuring_takes(clip: Path, monkeypatch: pytest.MonkeyPatch, pace: float = 1.0) -> float:
@@ -261,22 +259,12 @@ def test_other_minutes_are_another_training(tiny_clip: Path, tmp_path: Path, mon
     assert trained[2].images > trained[0].images
 
 
-@pytest.mark.parametrize("stage", ["measure", "finish"])
-def test_cancelled_while_it_measures_it_leaves_nothing(
-    stage: str, tiny_clip: Path, tmp_path: Path, monkeypatch
-) -> None:
-    clock = Clock(monkeypatch)
-    progress, honest, begun = Progress(), DipGuavaTrainer.finish, [1000.0 - FACTORISING]
-
-    def cancelling(trainer: DipGuavaTrainer, watch: Progress) -> None:
-        progress.cancelled, begun[0] = True, clock.seconds
-        honest(trainer, watch)
-
-    progress.cancelled = stage == "measure"
-    monkeypatch.setattr(DipGuavaTrainer, "finish", cancelling)
+def test_cancelled_while_it_measures_it_leaves_nothing(tiny_clip: Path, tmp_path: Path, monkeypatch) -> None:
+    clock, progress = Clock(monkeypatch), Progress()
+    progress.cancelled = True
     with pytest.raises(Cancelled):
         train_avatar(tiny_clip, make_preset(TWO_STAGES | {"minutes": 9}), tmp_path / "a.avatar.npz", progress)
-    assert not list(tmp_path.iterdir()) and clock.seconds == begun[0] + FACTORISING, "at once"
+    assert not list(tmp_path.iterdir()) and clock.seconds == 1000.0, "at once"
 
 
 def test_the_job_takes_minutes(tiny_clip: Path, tmp_path: Path, monkeypatch) -> None:

@@ -16,6 +16,7 @@ from blendsplat.errors import InputError
 from blendsplat.evaluation.avatar import evaluate_avatar
 from blendsplat.progress import Progress
 from blendsplat.systems import load_preset, make_preset, train_avatar
+from blendsplat.training.presets import Preset
 
 Values = dict[str, Any]
 _ONLY_BASE: Values = {"residual_appearance": False, "residual_geometry": False}
@@ -24,7 +25,7 @@ _ONLY_RESIDUAL: Values = {"base": "none", "texture_size": 0, "residual_geometry"
 DIPGUAVA: dict[str, tuple[Values, Values]] = {
     "joint": ({"joint": 0.1}, {}),
     "low-res": ({"low_resolution": 0.5, "low_resolution_images": 0}, {}),
-    "optimised base": ({}, {"base": "optimised"}),
+    "optimised base": ({}, {"base": "optimised", "texture_size": 0}),
     "fixed UV": ({}, {"moving_uv": False}),
     "MLP": ({}, {"backbone": "mlp"}),
     "only base": ({}, _ONLY_BASE),
@@ -32,6 +33,7 @@ DIPGUAVA: dict[str, tuple[Values, Values]] = {
     "w/o geometry": ({}, {"residual_geometry": False}),
     "w/o residual": ({}, {"residual_appearance": False}),
     "w/o fusion": ({}, {"fusion": False}),
+    "w/o maps": ({}, {"residual_maps": 0}),
     "clamped UV": ({}, {"uv_beyond": "clamp"}),
     "full": ({}, {}),
 }
@@ -64,11 +66,12 @@ def benchmark_ablations(
     known, usual = SYSTEMS[system]
     if unknown := [row for row in rows if row not in known]:
         raise InputError(f"There is no ablation {unknown[0]!r}; choose of {', '.join(known)}.")
-    base, figures = load_preset(preset or usual, changes).model_dump(), []
+    presets = row_presets(load_preset(preset or usual, changes), known)
+    figures = []
     for folder in folders:
-        for row in rows or tuple(known):
-            values, avatar = known[row]
-            made = make_preset(base | values | {"avatar": base["avatar"] | avatar}, f"the ablation {row!r}")
+        for row, made in presets.items():
+            if rows and row not in rows:
+                continue
             path = output / f"{folder.name}.{row.replace('/', '').replace(' ', '-')}.avatar.npz"
             result = train_avatar(folder, made, path, progress)
             scores = evaluate_avatar(path, folder, lpips, progress=progress)
@@ -77,6 +80,16 @@ def benchmark_ablations(
                 result.gaussians, result.seconds,
             ))  # fmt: skip
     return figures
+
+
+def row_presets(full: Preset, known: dict[str, tuple[Values, Values]]) -> dict[str, Preset]:
+    """The rows' presets, by name; without those that change nothing in this one."""
+    base = full.model_dump()
+    made = {
+        row: make_preset(base | values | {"avatar": base["avatar"] | avatar}, f"the ablation {row!r}")
+        for row, (values, avatar) in known.items()
+    }
+    return {row: preset for row, preset in made.items() if preset != full or row == "full"}
 
 
 def table(figures: list[AblationFigures]) -> Table:

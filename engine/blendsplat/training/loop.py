@@ -92,7 +92,6 @@ def run_training(
     run.begin(snapshot, note)
     try:
         run.train()
-        trainer.finish(run.progress)
     except Cancelled:
         run.save(trainer.finished_avatar(), len(held_out))
         raise Cancelled(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training that is to end after so many minutes: how fast this machine is, and what of the preset fits.
 
-A throw-away trainer on a few of the clip's frames takes some steps in every part of the training and some of what comes
-after it. What was measured makes one number, by which the preset is scaled; everything else is as ever.
+A throw-away trainer on a few of the clip's frames takes some steps in every part of the training and is
+finished. What was measured makes one number, by which the preset is scaled; everything else is as ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from blendsplat.errors import Cancelled, InputError
+from blendsplat.errors import InputError
 from blendsplat.progress import Progress
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.presets import Preset
@@ -29,17 +29,16 @@ _LEAST_STEPS = 3
 
 @dataclass
 class Pace:
-    """What a preset takes on this machine. stages: (images, seconds for one) of its parts, one after the other; finish:
-    the same of what is trained after them; seconds: of what takes as long however many images there are."""
+    """What a preset takes on this machine. stages: (images, seconds for one) of its parts, one after the other;
+    seconds: of what takes as long however many images there are."""
 
     stages: list[tuple[int, float]] = field(default_factory=list)
-    finish: tuple[int, float] = (0, 0.0)
     seconds: float = 0.0
 
     @property
     def counted(self) -> float:
         """Seconds of all that the preset counts in images."""
-        return sum(images * each for images, each in (*self.stages, self.finish))
+        return sum(images * each for images, each in self.stages)
 
 
 def fitting_factor(pace: Pace, seconds: float) -> float:
@@ -72,12 +71,9 @@ def measured_pace(
         middle = (first + last) // 2
         pace.stages.append((last - first, _seconds_for_one(trainer, middle, progress, _SECONDS)))
         progress.update("measure", place + 1, len(parts) + 1, "How fast this machine trains")
-    watch = _Watch(progress)
-    try:
-        trainer.finish(watch)
-    except Cancelled:
-        progress.check()  # it was the user, or else the watch has seen enough
-    pace.finish, pace.seconds = watch.pace()
+    begun = _now(trainer.device)
+    trainer.finished_avatar()
+    pace.seconds = _now(trainer.device) - begun
     progress.update("measure", len(parts) + 1, len(parts) + 1)
     return pace
 
@@ -100,27 +96,3 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return monotonic()
-
-
-class _Watch(Progress):
-    """Notes when reports come, and cancels once they tell a pace."""
-
-    def __init__(self, user: Progress) -> None:
-        super().__init__()
-        self.user, self.begun = user, monotonic()
-        self.reports: list[tuple[float, float, float]] = []  # when, done, total
-
-    def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
-        self.reports.append((monotonic(), done, total))
-        self.cancelled = len(self.reports) > _LEAST_STEPS and self.reports[-1][0] - self.reports[0][0] >= _SECONDS
-
-    def check(self) -> None:
-        self.user.check()
-        super().check()
-
-    def pace(self) -> tuple[tuple[int, float], float]:
-        """(images, seconds for one) of what was reported, and the seconds before the first report."""
-        if len(self.reports) < 2:
-            return (0, 0.0), monotonic() - self.begun
-        (begun, first, total), (ended, last, _) = self.reports[0], self.reports[-1]
-        return (round(total), (ended - begun) / max(last - first, 1)), begun - self.begun

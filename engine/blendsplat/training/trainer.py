@@ -18,7 +18,6 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Avatar
 from blendsplat.avatars.retarget import Reference
-from blendsplat.progress import Progress
 from blendsplat.training.callbacks import Callback, Schedule
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.parameters import ParameterGroup, Parameters, Rearrangement
@@ -110,9 +109,6 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
     def gaussians_changed(self, change: Rearrangement | None) -> None:
         """The avatar has other Gaussians now: buffers of their number have to be made anew, marks moved along; None: a
         snapshot is being restored, whose marks follow."""
-
-    def finish(self, progress: Progress) -> None:
-        """What is left to do once all images are trained, before the avatar is scored and saved. Raises Cancelled."""
 
     def stand_at(self, images: int) -> None:
         """Be where a training is after ``images``, without what it has learned by then: to measure what a step costs

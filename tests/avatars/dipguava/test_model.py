@@ -156,6 +156,8 @@ SWITCHES = [
     {"backbone": "mlp", "base": "optimised"}, {"residual_appearance": False}, {"residual_geometry": False},
     {"residual_appearance": False, "residual_geometry": False}, {"base": "none", "residual_geometry": False},
     {"fusion": False}, {"moving_uv": False}, {"mlp_layers": 2}, {"uv_size": 32}, {"frequencies": 0},
+    {"residual_maps": 3}, {"residual_maps": 3, "residual_geometry": False, "base": "none"}, {"condition_place": True},
+    {"residual_maps": 2, "residual_appearance": False, "condition_place": True},
 ]  # fmt: skip
 
 
@@ -172,6 +174,7 @@ def test_every_switch_drives(settings: dict, params: HeadParams) -> None:
             torch.testing.assert_close(value[0], together[name][row], atol=1e-5, rtol=1e-4)
     whole = DipGuavaSettings.model_validate(TINY | settings)
     has = {"base": whole.base != "none", "residual": whole.residual_appearance, "geometry": whole.residual_geometry}
+    has |= {f"{name}_maps": has[name] and whole.residual_maps > 0 for name in ("residual", "geometry")}
     assert list(avatar.networks()) == [name for name, there in has.items() if there]
     moves = torch.std(avatar.deformed(avatar.inputs(params)).positions, 0).max() if whole.residual_geometry else 0
     assert bool(moves > 0) == whole.residual_geometry
@@ -180,12 +183,15 @@ def test_every_switch_drives(settings: dict, params: HeadParams) -> None:
 
 
 def test_fixed_uv_ignores_where_the_gaussian_is(params: HeadParams) -> None:
-    avatar = tiny_dipguava(moving_uv=False, residual_geometry=False)
+    avatar = tiny_dipguava(moving_uv=False)
+    moved = [avatar.deformed(avatar.inputs(params)).positions - avatar.positions]
     before = parts(avatar.drive(params))
     with torch.no_grad():
         avatar.positions.add_(0.5)
     after = parts(avatar.drive(params))
+    moved.append(avatar.deformed(avatar.inputs(params)).positions - avatar.positions)
     assert torch.equal(before["colors"], after["colors"]) and not torch.equal(before["means"], after["means"])
+    torch.testing.assert_close(moved[0], moved[1], atol=1e-5, rtol=1e-4)
 
 
 def test_an_optimised_base_is_the_same_in_every_frame(params: HeadParams) -> None:

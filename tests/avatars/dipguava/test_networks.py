@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from blendsplat.avatars.dipguava.networks import COARSEST, LEVELS, TexelMlp, UNet, encoded_places, encoded_size
+from blendsplat.avatars.dipguava.networks import (
+    COARSEST,
+    LEVELS,
+    MixedMaps,
+    TexelMlp,
+    UNet,
+    encoded_places,
+    encoded_size,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +149,19 @@ def test_any_width_that_the_settings_allow_is_a_network(width: int) -> None:
 @pytest.mark.parametrize("frequencies", [0, 1, 8])
 def test_places_have_as_many_columns_as_is_said(frequencies: int) -> None:
     assert encoded_places(torch.rand(7, 3), frequencies).shape == (7, encoded_size(frequencies))
+
+
+def test_mixed_maps_are_linear_blendshapes_in_uv_space() -> None:
+    """Zero at first, though they learn at once; then the maps' sum, each as the condition weighs it."""
+    torch.manual_seed(2)
+    mixed, condition = MixedMaps(3, 4, 8, 2, width=6), torch.randn(5, 3)
+    out = mixed(condition)
+    assert out.shape == (5, 2, 8, 8) and not out.any()
+    (out * torch.randn(5, 2, 8, 8)).sum().backward()
+    assert mixed.maps.grad is not None and (mixed.maps.grad.flatten(1).norm(dim=1) > 0).all()
+    with torch.no_grad():
+        mixed.maps.normal_()
+        out, weights = mixed(condition), mixed.weights(condition)
+    for frame in range(5):
+        by_hand = sum(float(weights[frame, k].detach()) * mixed.maps[k].detach() for k in range(4))
+        torch.testing.assert_close(out[frame], by_hand)

@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from blendsplat.avatars.dipguava.model import DipGuava
 from blendsplat.avatars.dipguava.network_set import GEOMETRY
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
-from blendsplat.errors import Cancelled
 from blendsplat.geometry import quat_to_matrix
 from blendsplat.heads.model import HeadParams
-from blendsplat.progress import Progress
-from blendsplat.systems import load_avatar, make_preset
+from blendsplat.systems import load_avatar
 from blendsplat.training.dipguava import distil
 from blendsplat.training.dipguava.distil import (
     _carrier_of,
@@ -28,13 +26,9 @@ from blendsplat.training.dipguava.distil import (
     _low_rank,
     _spread_rows,
     distilled,
-    trained_further,
 )
-from blendsplat.training.dipguava.trainer import DipGuavaTrainer
-from blendsplat.training.scores import score_frames
-from blendsplat.training.tracked_clip import TrackedClip
 from tiny_clip import tiny_head, tiny_tracking
-from tiny_dipguava import TINY, own_head, tiny_dipguava
+from tiny_dipguava import own_head, tiny_dipguava
 
 
 @pytest.fixture
@@ -229,39 +223,3 @@ def test_the_file_plays_them(quickly: None, params: HeadParams, tmp_path: Path) 
     features = loaded.sliders.features(params)
     assert (features >= loaded.sliders.feature_range[0] - 1e-6).all()
     assert (features <= loaded.sliders.feature_range[1] + 1e-6).all()
-
-
-@pytest.fixture
-def trained(tiny_clip: Path) -> DipGuavaTrainer:
-    tracked = TrackedClip.open(tiny_clip)
-    preset = make_preset(
-        {"system": "dipguava", "image_size": 32, "images": 120, "stage_images": 80, "batch": 4, "decay_images": 0,
-         "avatar": TINY, "lpips_weight": 0.0, "densify_every": 0, "distil_images": 160, "blendshapes": 3,
-         "rate": 1e-2, "residual_rate": 5e-3, "position_rate": 1e-2, "scale_rate": 1e-2}
-    )  # fmt: skip
-    data = tracked.load(list(range(8)), 32, 32)
-    trainer = DipGuavaTrainer(tracked.head, tracked.camera(32), data, preset)
-    while not trainer.done:
-        trainer.step()
-    return trainer
-
-
-def test_their_own_training_brings_them_closer_to_the_pictures(trained: DipGuavaTrainer) -> None:
-    begun = trained.finished_avatar()
-    before = {name: value.clone() for name, value in begun.state_dict().items()}
-    trained.finish(Progress())
-    done = trained.finished_avatar()
-    assert begun.sliders is not None and done.sliders is not None and done.sliders.halved
-    scores = [
-        np.mean([row["psnr"] for row in score_frames(one.sliders, trained.data)]) for one in (begun, done)
-    ]  # fmt: skip
-    assert scores[1] > scores[0] + 1, scores
-    assert done.gaussian_count == done.sliders.gaussian_count
-    assert all(torch.equal(value, before[name]) for name, value in done.state_dict().items()), "they alone learn"
-
-
-def test_cancelling_their_training_is_heard(quickly: None, trained: DipGuavaTrainer) -> None:
-    progress = Progress()
-    progress.cancelled = True
-    with pytest.raises(Cancelled):
-        trained_further(trained.finished_avatar(), trained.data, trained.preset, "cpu", progress)

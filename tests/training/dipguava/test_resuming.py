@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from blendsplat.errors import Cancelled
-from blendsplat.systems import load_avatar, read_avatar, train_avatar
+from blendsplat.systems import read_avatar, train_avatar
 from blendsplat.training.checkpoint import checkpoint_path, load_checkpoint, training_fingerprint
 from blendsplat.training.dipguava.preset import DipGuavaPreset
 from blendsplat.training.tracked_clip import TrackedClip
@@ -52,21 +52,6 @@ def test_resumed_while_it_grows(cut: int, tiny_clip: Path, tmp_path: Path, monke
     arrays = assert_resumes(preset, cut, tiny_clip, tmp_path, monkeypatch)
     faces = len(tiny_head().faces)
     assert 4 * faces < len(arrays["triangle"]) <= 400 and set(arrays["triangle"].tolist()) == set(range(faces))
-
-
-def test_cancelled_while_the_blendshapes_learn_it_goes_on_from_there(
-    tiny_clip: Path, tmp_path: Path, monkeypatch
-) -> None:
-    output, preset = tmp_path / "a.avatar.npz", dipguava(images=16, stage_images=8, distil_images=24)
-    with pytest.raises(Cancelled, match="16 of 16"):
-        train_avatar(tiny_clip, preset, output, CancelAfter(8, "distil"))
-    assert load_avatar(output).gaussian_count == 70, "with blendshapes, though without their training"
-    result = train_avatar(tiny_clip, preset, output)
-    assert result.resumed_from == 16
-    train_avatar(tiny_clip, preset, tmp_path / "whole.avatar.npz")
-    (_, first), (_, second) = read_avatar(output), read_avatar(tmp_path / "whole.avatar.npz")
-    for name, value in first.items():
-        np.testing.assert_array_equal(second[name], value, err_msg=name)
 
 
 def test_a_snapshot_keeps_the_condition_that_the_networks_learned(tracked_clip: TrackedClip) -> None:

@@ -235,14 +235,18 @@ class DipGuava(nn.Module, Avatar):
         drawn = self.geometry_map(inputs) if self.residual_takes_part else None
         if drawn is None:
             return Deformed(positions, log_scales, quats)
-        moved = sample(drawn, self.charts.uv(self.triangle, positions))
+        moved = sample(drawn, self.resting_uv())
         return Deformed(positions + moved[..., :3], log_scales + moved[..., 3:6], quats + moved[..., 6:])
+
+    def resting_uv(self) -> Tensor:
+        """[1,N,2]: where the Gaussians lie in UV without a residual (eq. 2); FixedUV: where their triangles do."""
+        positions = self.positions[None]
+        return self.charts.uv(self.triangle, positions if self.settings.moving_uv else torch.zeros_like(positions))
 
     def appearance(self, inputs: FrameInputs, deformed: Deformed, shown: Shown = "full") -> tuple[Tensor, Tensor]:
         """Colours [B,N,3] and opacities [B,N] (eq. 7 and 8): sums before the sigmoid."""
-        resting = self.positions[None] if self.settings.moving_uv else torch.zeros_like(self.positions[None])
         total, batch = self.positions.new_zeros(1, self.gaussian_count, APPEARANCE), len(inputs.condition)
-        base, uv = self.base_map(inputs), self.charts.uv(self.triangle, resting)
+        base, uv = self.base_map(inputs), self.resting_uv()
         for beneath in (None if self.texture is None else self.texture(), base):
             if beneath is not None:
                 total = total + sample(beneath, uv)

@@ -50,6 +50,8 @@ class DipGuavaSettings(BaseModel):
     def _drawn(self) -> DipGuavaSettings:
         if self.base == "none" and not self.residual_appearance:
             raise ValueError("base is 'none', so nothing draws the colours: residual_appearance has to")
+        if self.base == "none" and self.texture_size:
+            raise ValueError("base is 'none', but texture_size asks for a learned map, which is a base: make it 0")
         return self
 
     @property

@@ -16,7 +16,7 @@ class DipGuavaPreset(Preset):
     ``images``."""
 
     counted: ClassVar[tuple[str, ...]] = (
-        *Preset.counted, "stage_images", "low_resolution_images", "densify_every", "densify_after", "distil_images",
+        *Preset.counted, "stage_images", "low_resolution_images", "densify_every", "densify_after",
     )  # fmt: skip
 
     system: Literal["dipguava"] = "dipguava"
@@ -70,8 +70,7 @@ class DipGuavaPreset(Preset):
 
     # blendshapes for Blender
     blendshapes: int = Field(40, ge=1, le=200, description="at most; as many as distil_error needs")
-    distil_error: float = Field(0.02, ge=0, lt=1, description="part of the movement that blendshapes may leave out")
-    distil_images: int = Field(6000, ge=0, description="the blendshapes' own training on the pictures")
+    distil_error: float = Field(0.1, ge=0, lt=1, description="part of the movement that blendshapes may leave out")
 
     @model_validator(mode="after")
     def _stages(self) -> DipGuavaPreset:
@@ -91,8 +90,8 @@ class DipGuavaPreset(Preset):
 
     @property
     def densify_end(self) -> int:
-        """Images after which Gaussians neither come nor go."""
-        return round(self.densify_until * self.first_images) if self.densify_every else 0
+        """Images after which Gaussians neither come nor go; without a second stage as soon as with one."""
+        return round(self.densify_until * min(self.stage_images, self.images)) if self.densify_every else 0
 
     @property
     def low_resolution_end(self) -> int:

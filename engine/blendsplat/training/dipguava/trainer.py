@@ -20,15 +20,13 @@ from blendsplat.avatars.dipguava.model import (
     raw_condition,
 )
 from blendsplat.avatars.rendering import fitted_intrinsics, render_gaussians
-from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
 from blendsplat.image_metrics.lpips import Lpips
-from blendsplat.progress import Progress
 from blendsplat.splatting.scene import Cameras, Gaussians
 from blendsplat.training.callbacks import Callback
 from blendsplat.training.dipguava.densify import Record, change_of, split_values
-from blendsplat.training.dipguava.distil import distilled, trained_further
+from blendsplat.training.dipguava.distil import distilled
 from blendsplat.training.dipguava.frames import KnownFrames
 from blendsplat.training.dipguava.losses import position_loss, scale_loss
 from blendsplat.training.dipguava.preset import DipGuavaPreset
@@ -58,7 +56,6 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         self.lpips = self._perceptual()
         self.small = self._small_store()
         self.bad_steps = 0
-        self._sliders: RGBAvatar | None = None
         self._loss: LossPass | None = None
         self._loss_size = (0, 0)
         self.known = KnownFrames(data, self.avatar)
@@ -260,22 +257,14 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
 
     @torch.no_grad()
     def finished_avatar(self) -> DipGuava:
-        """A copy for the file, with blendshapes: those that ``finish`` trained, or else the low-rank ones."""
+        """A copy for the file, with blendshapes of the clip's frames."""
         avatar, params = self.avatar, self.data.params[list(range(len(self.data)))]
         done = avatar.with_geometry(avatar.triangle, {name: getattr(avatar, name) for name in GAUSSIAN_PARAMETERS})
         done.stage, done.reference = 2, avatar.reference
         seen = raw_condition(params, avatar.settings)
         done.condition_range = torch.stack([seen.amin(0), seen.amax(0)])
-        done.take_sliders(self._sliders or distilled(done, params, self.preset.blendshapes, self.preset.distil_error))
+        done.take_sliders(distilled(done, params, self.preset.blendshapes, self.preset.distil_error))
         return done
-
-    def finish(self, progress: Progress) -> None:
-        """Blendshapes, and their own training on the pictures."""
-        self._sliders = None
-        begun = self.finished_avatar()
-        self._sliders = begun.sliders
-        if self.preset.distil_images:
-            self._sliders = trained_further(begun, self.data, self.preset, self.device, progress)
 
     # --- frames
 
