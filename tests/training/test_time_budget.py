@@ -135,7 +135,7 @@ def test_a_budget_that_is_over_before_it_begins_is_refused(seconds: float) -> No
 
 def test_parts_are_where_a_step_costs_something_else() -> None:
     draft = load_preset("dipguava-draft")
-    assert parts_of(draft) == [(0, 1620), (1620, 2700), (2700, 4500)]
+    assert parts_of(draft) == [(0, 2160), (2160, 3600), (3600, 6000)]
     fast = load_preset("dipguava-fast")
     assert parts_of(fast) == [(0, 7000), (7000, 8400), (8400, 14_000), (14_000, 24_000)]
     assert parts_of(load_preset("draft")) == [(0, 100), (100, 800), (800, 8000)]

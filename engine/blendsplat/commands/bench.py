@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from blendsplat.commands.avatar import parse_settings
 from blendsplat.commands.runner import AsJson, Device, Verbose, print_json, run_command
 
 app = typer.Typer()
@@ -101,6 +102,10 @@ def ablations(
     system: Annotated[str, typer.Option(help="Whose parts are switched off.")] = "dipguava",
     preset: Annotated[str, typer.Option(help="How to train; left out: the system's draft.")] = "",
     rows: Annotated[str, typer.Option(help="Which, with commas between; left out: all.")] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
+    ] = None,
     lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (SqueezeNet or VGG16), an .npz file.")] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -117,7 +122,8 @@ def ablations(
 
     def work(progress: Any) -> dict[str, Any]:
         chosen = _listed(rows) if rows else ()
-        made.extend(benchmark_ablations(folders, output, system, preset, lpips, chosen, progress=progress))
+        changes = parse_settings(settings or [])
+        made.extend(benchmark_ablations(folders, output, system, preset, lpips, chosen, changes, progress))
         return {"ablations": [asdict(row) for row in made]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
