@@ -57,13 +57,13 @@ class Rearrangement:
 class Parameters:
     """The groups' tensors in order, and Adam over them."""
 
-    def __init__(self, groups: Sequence[ParameterGroup]) -> None:
+    def __init__(self, groups: Sequence[ParameterGroup], eps: float = 1e-15) -> None:
         self.groups = list(groups)
         self._group_of = {name: group for group in groups for name in group.tensors}
         if len(self._group_of) != sum(len(group.tensors) for group in groups):
             raise ValueError("groups: a tensor's name occurs twice")
         self.names = list(self._group_of)
-        self.optimiser = FusedAdam([group.tensors[name] for name, group in self._group_of.items()])
+        self.optimiser = FusedAdam([group.tensors[name] for name, group in self._group_of.items()], eps=eps)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Names and values."""

@@ -110,6 +110,11 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
         """The avatar has other Gaussians now: buffers of their number have to be made anew, marks moved along; None: a
         snapshot is being restored, whose marks follow."""
 
+    @property
+    def adam_eps(self) -> float:
+        """What Adam's denominator has at least."""
+        return 1e-15
+
     def stand_at(self, images: int) -> None:
         """Be where a training is after ``images``, without what it has learned by then: to measure what a step costs
         there (time_budget.py), in a trainer that is thrown away."""
@@ -177,7 +182,7 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
 
     def _learn_parameters(self, moments: Mapping[str, Tensor] | None = None) -> None:
         """Optimise ``avatar``'s parameters from here on, with these moments or fresh ones."""
-        self.parameters = Parameters(self.parameter_groups())
+        self.parameters = Parameters(self.parameter_groups(), self.adam_eps)
         self.parameters.restore_moments(moments or {})
 
     def _receive_frames(self) -> None:

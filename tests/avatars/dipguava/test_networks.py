@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from blendsplat.avatars.dipguava.network_set import LearnedMap
 from blendsplat.avatars.dipguava.networks import (
     COARSEST,
     LEVELS,
@@ -165,3 +166,20 @@ def test_mixed_maps_are_linear_blendshapes_in_uv_space() -> None:
     for frame in range(5):
         by_hand = sum(float(weights[frame, k].detach()) * mixed.maps[k].detach() for k in range(4))
         torch.testing.assert_close(out[frame], by_hand)
+
+
+def test_a_learned_texture_spreads_to_what_no_frame_shows() -> None:
+    """A step on one texel moves its surroundings on the coarser levels, and a map of one level nothing else."""
+    for levels, count in ((1, 1), (3, 3), (9, 4)):
+        learned = LearnedMap(256, levels)
+        assert [level.shape[-1] for level in learned.maps] == [256, 64, 16, 4][:count]
+        learned()[0, 0, 100, 100].backward()
+        with torch.no_grad():
+            for level in learned.maps:
+                assert level.grad is not None
+                level.sub_(level.grad.sign())
+        moved = (learned()[0, 0] < 0).nonzero()
+        assert [100, 100] in moved.tolist()
+        reach = (moved - 100).abs().max()
+        assert reach == 0 if levels == 1 else reach > 16
+    assert LearnedMap(2, 3)().shape == (1, 4, 2, 2)

@@ -10,25 +10,33 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from blendsplat.avatars.dipguava.networks import MixedMaps, TexelMlp, UNet, encoded_size
 from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.errors import FormatError
 
 APPEARANCE, GEOMETRY = 4, 10  # channels: colour and opacity; position, log-scale, quaternion
+TEXTURE_LEVELS, COARSEST_LEVEL = 3, 4  # of the learned texture: 256, 64 and 16 texels a side, and none below 4
 NETWORKS = ("base", "texture", "residual", "geometry", "residual_maps", "geometry_maps")
 
 
 class LearnedMap(nn.Module):
-    """One learned map for all frames: beneath the base, or in its place (the ablation "OptBase")."""
+    """One learned map [1,4,S,S] for all frames: beneath the base, or in its place (the ablation "OptBase"). It is the
+    sum of ``levels`` maps, each a quarter as fine as the one before: what no frame shows takes its surroundings'
+    colour."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, levels: int = 1) -> None:
         super().__init__()
-        self.map = nn.Parameter(torch.zeros(1, APPEARANCE, size, size))
+        sizes = [side for side in (size // 4**level for level in range(levels)) if side >= COARSEST_LEVEL]
+        self.maps = nn.ParameterList(torch.zeros(1, APPEARANCE, side, side) for side in sizes or [size])
 
     def forward(self, normals: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         del normals, condition
-        return self.map
+        finest, size = self.maps[0], self.maps[0].shape[2:]
+        coarser = (interpolate(level, size, mode="bilinear", align_corners=False) for level in list(self.maps)[1:])
+        total: Tensor = sum(coarser, start=finest)
+        return total
 
 
 def new_networks(settings: DipGuavaSettings, condition: int) -> dict[str, nn.Module]:
@@ -44,7 +52,7 @@ def new_networks(settings: DipGuavaSettings, condition: int) -> dict[str, nn.Mod
     elif s.base == "normals":
         made["base"] = UNet(3, APPEARANCE, s.unet_width, zero=beneath)
     if s.texture_size:
-        made["texture"] = LearnedMap(s.texture_size)
+        made["texture"] = LearnedMap(s.texture_size, TEXTURE_LEVELS)
     if s.residual_appearance and s.backbone == "mlp":
         made["residual"] = mlp(place, APPEARANCE, condition=condition, own=3, zero=s.base != "none")
     elif s.residual_appearance:

@@ -44,6 +44,10 @@ class DipGuavaPreset(Preset):
     scale_rate: float = Field(1e-4, ge=0)
     rotation_rate: float = Field(1e-4, ge=0)
     rate_end_factor: float = Field(1.0, gt=0, le=1, description="a stage's rates end at this part of themselves")
+    adam_eps: float = Field(
+        1e-8, gt=0, description="in Adam's denominator: values whose gradients are smaller, of what hardly any frame "
+        "shows, stay where they are",
+    )  # fmt: skip
     standardise_condition: bool = Field(True, description="bring the condition to mean 0 and a common spread first")
 
     initial_scale: float = Field(1.0, gt=0, le=4, description="of a Gaussian, in its triangle's size")

@@ -19,6 +19,8 @@ from blendsplat.avatars.dipguava.model import (
     condition_layout,
     raw_condition,
 )
+from blendsplat.avatars.dipguava.network_set import LearnedMap
+from blendsplat.avatars.dipguava.networks import MixedMaps
 from blendsplat.avatars.rendering import fitted_intrinsics, render_gaussians
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel
@@ -65,6 +67,10 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
     # --- what learns when
 
     @property
+    def adam_eps(self) -> float:
+        return self.preset.adam_eps
+
+    @property
     def stage(self) -> int:
         """1 or 2, of the step that comes next."""
         return 1 if self.images < self.preset.first_images else 2
@@ -79,7 +85,12 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         for name, network in avatar.networks().items():
             stage = 1 if name in ("base", "texture") or avatar.base is None else 2
             for key, value in network.named_parameters():
-                rate = {"map": p.texture_rate, "maps": p.maps_rate}.get(key, p.rate if stage == 1 else p.residual_rate)
+                if isinstance(network, LearnedMap):
+                    rate = p.texture_rate
+                elif isinstance(network, MixedMaps) and key == "maps":
+                    rate = p.maps_rate
+                else:
+                    rate = p.rate if stage == 1 else p.residual_rate
                 group = f"{name}.{key}"
                 groups.append(ParameterGroup(group, {group: value}, partial(self._rate, rate, stage)))
         if p.fit_exposure:
