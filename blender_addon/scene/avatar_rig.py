@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import paths
 from ..formats import AvatarFile, Performance
-from . import avatar_nodes, head_rig, keyframes, learned_keys, retarget
+from . import avatar_nodes, head_rig, keyframes, learned_keys, networks, retarget
 from .weight_network import HeadState, WeightNetwork
 
 _CUSTOM, _REFERENCE = "blendsplat_data", "blendsplat_reference"
@@ -155,6 +155,7 @@ def _carrier_mesh(avatar: AvatarFile, name: str) -> bpy.types.Mesh:
     _attribute(mesh, avatar_nodes.BARYCENTRIC, "FLOAT_VECTOR", a["barycentrics"].astype(np.float32))
     _attribute(mesh, avatar_nodes.TANGENT, "FLOAT_VECTOR", tangent)
     _attribute(mesh, avatar_nodes.BITANGENT, "FLOAT_VECTOR", bitangent)
+    networks.mark(mesh, avatar)
     mesh.update()
     return mesh
 
