@@ -29,6 +29,7 @@ TITLES = {
     "render": "Render",
     "evaluate": "Evaluate",
     "export": "Export",
+    "bake": "Bake Networks",
     "train_kaolrm": "Train Face Network",
     "generate_heads": "Generate Heads",
 }
@@ -188,6 +189,13 @@ def cancel(job: Job) -> None:
     job.state = "cancelling"
     if job.identity is not None:  # else as soon as the engine has told it
         _send_cancel(job)
+
+
+def give_up(job: Job, sentence: str) -> None:
+    """End a job that lacks what only Blender could give it: the sentence is its error, the engine is told to stop."""
+    if job.identity is not None and job.running:
+        _send_cancel(job)
+    _fail(job, sentence)
 
 
 def send_frame(

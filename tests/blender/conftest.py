@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,3 +83,13 @@ def real(scene, engine_python, environment, monkeypatch):
     monkeypatch.setattr(session, "engine_command", lambda: [engine_python, "-m", "blendsplat", "serve"])
     monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
     return scene
+
+
+@pytest.fixture(scope="session")
+def dipguava(engine_python, environment, tmp_path_factory) -> Path:
+    """A folder with a trained DipGuava and the engine's pictures of it (make_dipguava.py)."""
+    folder = tmp_path_factory.mktemp("dip ü")
+    words = [engine_python, str(HERE / "make_dipguava.py"), str(folder)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder

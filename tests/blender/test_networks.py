@@ -5,7 +5,6 @@ against the engine's own of the same frames."""
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import bpy
@@ -23,33 +22,23 @@ from steps import compare_frames, picture, the_avatar
 
 import synthetic
 
-HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.slow
 MEAN = 1 / 255
 
 
-@pytest.fixture(scope="session")
-def made(engine_python, environment, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("dip ü")
-    words = [engine_python, str(HERE / "make_dipguava.py"), str(folder)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
-
-
 @pytest.fixture
-def pictures(made) -> dict[str, np.ndarray]:
-    with np.load(made / "dip.npz") as data:
+def pictures(dipguava) -> dict[str, np.ndarray]:
+    with np.load(dipguava / "dip.npz") as data:
         return dict(data)
 
 
 @pytest.fixture
-def stage(real, made, tmp_path):
+def stage(real, dipguava, tmp_path):
     """The avatar of a file of its own, its clip's performance, 96 x 96 pixels."""
-    shutil.copy(made / "dip.avatar.npz", tmp_path / "dip.avatar.npz")
+    shutil.copy(dipguava / "dip.avatar.npz", tmp_path / "dip.avatar.npz")
     real.render.fps = 25
     real.blendsplat.avatar_file = str(tmp_path / "dip.avatar.npz")
-    real.blendsplat.performance = str(made / "clip" / "tracking.npz")
+    real.blendsplat.performance = str(dipguava / "clip" / "tracking.npz")
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
     real.render.resolution_x = real.render.resolution_y = 96
     real.render.resolution_percentage = 100
@@ -77,11 +66,11 @@ def differences(have: np.ndarray, want: np.ndarray) -> float:
     return float(np.abs(have - want).mean())
 
 
-def test_the_file_and_the_mesh_say_that_networks_draw_it(stage, made):
+def test_the_file_and_the_mesh_say_that_networks_draw_it(stage, dipguava):
     carrier = the_avatar(stage)
     assert len(carrier.data.shape_keys.key_blocks) > 2, "its sliders are real keys"
     assert networks.drawn_by_networks(carrier) and networks.shown_of(carrier) == networks.FULL
-    figures = formats.read_avatar(made / "dip.avatar.npz").figures
+    figures = formats.read_avatar(dipguava / "dip.avatar.npz").figures
     line = f"Held-out frames: networks {figures['psnr']:.1f} dB, sliders {figures['sliders_psnr']:.1f} dB"
     assert networks.cost_of(carrier) == line
     copy = carrier.copy()
@@ -97,8 +86,8 @@ def test_every_view_is_the_engines_own(stage, pictures, view, tmp_path):
     assert min(differences(pictures[view], other) for other in others) > 2 * MEAN, "the views differ"
 
 
-def test_another_clips_performance_is_held_back(stage, made, pictures, tmp_path):
-    stage.blendsplat.performance = str(made / "foreign" / "tracking.npz")
+def test_another_clips_performance_is_held_back(stage, dipguava, pictures, tmp_path):
+    stage.blendsplat.performance = str(dipguava / "foreign" / "tracking.npz")
     assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
     carrier = the_avatar(stage)
     assert carrier.blendsplat.foreign
@@ -145,7 +134,7 @@ def gathered(depsgraph) -> list[np.ndarray]:
     return [gather.gather(depsgraph).means, gather.gather(depsgraph, gather.COMBINED, asked).means]
 
 
-def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(stage, made, pictures, tmp_path):
+def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(stage, dipguava, pictures, tmp_path):
     carrier, path = the_avatar(stage), tmp_path / "dip.avatar.npz"
     path.rename(tmp_path / "away.npz")
     words = rf"networks of 'dip' are in its avatar file, and there is no file .*{path.name}: choose the file"

@@ -60,7 +60,7 @@ def test_what_comes_back_adds_up_to_the_frames(server: LocalServer, avatar_file:
     result, (first, *shapes) = ended["result"], server.notes("job.frame", job)
     assert (result["keys"], result["frames"], result["gaussians"]) == (6, FRAMES, avatar.gaussian_count)
     assert result["error"] == pytest.approx(want.error, rel=1e-3)
-    assert 20 < result["lowest_psnr"] <= result["psnr"] <= 100 and 0 <= result["worst_frame"] < FRAMES
+    assert 20 < result["lowest_psnr"] <= result["psnr"] <= 100 and 0 <= result["lowest_frame"] < FRAMES
     assert [message.body["params"]["info"] for message in shapes] == [{"key": key} for key in range(6)]
     corners = avatar.head.faces[avatar.triangle].numpy()
     np.testing.assert_array_equal(first.arrays["corners"], corners)

@@ -7,7 +7,7 @@ import bpy
 
 from ...client import jobs, preview, session
 from ...render import engine as render_engine
-from ...scene import avatar_rig, fit_scene, networks
+from ...scene import avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
 from ..operators import common, track, train
 from ..pass_properties import draw_passes
@@ -101,6 +101,9 @@ class BLENDSPLAT_PT_avatar(Panel):
             row.prop(carrier.blendsplat, "live", toggle=True)
             if networks.drawn_by_networks(carrier):
                 _networks(context, column, carrier)
+            for sentence in (baked_avatar.line_of(carrier), baked_avatar.hidden_original(carrier)):
+                if sentence:
+                    paragraph(context, column, sentence, "INFO")
             for item in (carrier, carrier.blendsplat.head):
                 if item is not None and item.blendsplat.remark:
                     paragraph(context, column, item.blendsplat.remark, "INFO")
@@ -117,6 +120,7 @@ def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: b
             paragraph(context, column, sentence, "ERROR")
     if line := networks.cost_of(carrier):
         paragraph(context, column, line, "BLANK1")
+    step(context, column, "bake", "blendsplat.bake_networks", "REC")
 
 
 class BLENDSPLAT_PT_sliders(Panel):

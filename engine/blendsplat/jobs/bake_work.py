@@ -26,7 +26,7 @@ _WAIT = 1.0
 
 
 def run_bake(options: opt.BakeOptions, progress: Progress) -> dict[str, Any]:
-    """-> {keys, frames, gaussians, error, worst_frame, psnr, lowest_psnr}; the shapes as frames (docs/formats.md).
+    """-> {keys, frames, gaussians, error, psnr, lowest_psnr, lowest_frame}; the shapes as frames (docs/formats.md).
 
     Raises InputError for an avatar without networks and for heads that are not its own."""
     from blendsplat.avatars.dipguava.bake import baked, compared_rows, picture_scores
@@ -42,7 +42,8 @@ def run_bake(options: opt.BakeOptions, progress: Progress) -> dict[str, Any]:
     heads = DrivenHeads(params, vertices, options.bounded)
     avatar.check(params)
     made = baked(avatar, heads, options.most, options.error, progress)
-    scores = picture_scores(avatar, made, heads, compared_rows(made, _COMPARED), progress)
+    rows = compared_rows(made, _COMPARED)
+    scores = picture_scores(avatar, made, heads, rows, progress)
     keys = len(made.weights.T)
     for index, (info, arrays) in enumerate(_messages(made)):
         progress.check()
@@ -50,7 +51,7 @@ def run_bake(options: opt.BakeOptions, progress: Progress) -> dict[str, Any]:
         progress.update("sending", index, keys)
     return {
         "keys": keys, "frames": options.frames, "gaussians": avatar.gaussian_count, "error": made.error,
-        "worst_frame": int(made.errors.argmax()), "psnr": float(np.mean(scores)), "lowest_psnr": min(scores),
+        "psnr": float(np.mean(scores)), "lowest_psnr": min(scores), "lowest_frame": rows[int(np.argmin(scores))],
     }  # fmt: skip
 
 
