@@ -136,6 +136,7 @@ def test_the_baked_one_stays_when_the_avatar_is_added_again(stage):
     assert bpy.ops.blendsplat.bake_networks(**BAKE, most=3) == {"FINISHED"}
     (made,) = baked(stage)
     mesh = made.data
+    bpy.data.objects.remove(original(stage))
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
     assert made.data == mesh and len([item for item in stage.objects if item.blendsplat.kind == "AVATAR"]) == 2
 
