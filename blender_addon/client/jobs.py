@@ -34,6 +34,7 @@ TITLES = {
     "generate_heads": "Generate Heads",
 }
 WORK = "work"
+_KEEP_NOTHING = ("bake",)  # kinds that begin anew after they were cancelled
 # What an engine that says nothing of lanes does with each kind; the others are the lane WORK.
 _LANES = {"train": "train", "train_kaolrm": "train", "generate_heads": "train"}
 _numbers = itertools.count(1)
@@ -96,7 +97,9 @@ class Job:
         if self.state == "failed":
             return self.error
         if self.state == "cancelled":
-            return "Cancelled. Start again to continue."
+            return (
+                "Cancelled: nothing was added." if self.kind in _KEEP_NOTHING else "Cancelled. Start again to continue."
+            )
         if self.state == "done":
             return "Done."
         parts = [self.message or self.stage.replace("_", " ").capitalize()]

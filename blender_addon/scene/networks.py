@@ -74,7 +74,7 @@ def missing_file(carrier: bpy.types.Object) -> str:
 
 def way_out() -> str:
     """What to do about networks that cannot be asked."""
-    return "choose the file in the panel Avatar, or set Render to Sliders there."
+    return "choose it in the panel 4 Avatar (Its File), or set Render to Sliders there."
 
 
 def head_arrays(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> dict[str, np.ndarray]:

@@ -137,7 +137,7 @@ def gathered(depsgraph) -> list[np.ndarray]:
 def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(stage, dipguava, pictures, tmp_path):
     carrier, path = the_avatar(stage), tmp_path / "dip.avatar.npz"
     path.rename(tmp_path / "away.npz")
-    words = rf"networks of 'dip' are in its avatar file, and there is no file .*{path.name}: choose the file"
+    words = rf"networks of 'dip' are in its avatar file, and there is no file .*{path.name}: choose it in the panel"
     with pytest.raises(RuntimeError, match=words):
         bpy.ops.render.render()
     carrier.blendsplat.shown = "SLIDERS"
@@ -150,7 +150,7 @@ def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(stage, dipg
         bpy.ops.render.render()
     (tmp_path / "broken.npz").write_bytes(b"nothing")
     carrier.blendsplat.avatar_path = str(tmp_path / "broken.npz")
-    with pytest.raises(RuntimeError, match=r"broken.npz .*For 'dip': choose the file .* set Render to Sliders"):
+    with pytest.raises(RuntimeError, match=r"broken.npz .*For 'dip': choose it .* set Render to Sliders"):
         bpy.ops.render.render()
 
 

@@ -58,7 +58,7 @@ class BakeNetworks(common.JobOperator, bpy.types.Operator):
     )  # fmt: skip
     error: FloatProperty(
         name="Left Out",
-        default=0.01,
+        default=0.05,
         min=0.0,
         max=1.0,
         precision=3,

@@ -114,7 +114,7 @@ def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: b
     column.prop(carrier.blendsplat, "shown")
     if carrier.blendsplat.shown != networks.SLIDERS:
         paragraph(context, column, "The viewport shows the sliders.", "INFO")
-        column.prop(carrier.blendsplat, "avatar_path")
+        column.prop(carrier.blendsplat, "avatar_path", text="Its File")
         sentence = "" if session.remote() else networks.missing_file(carrier)
         if sentence:
             paragraph(context, column, sentence, "ERROR")

@@ -304,9 +304,9 @@ class BakeOptions(Options):
 
     avatar: AnyPath = Field(description="the avatar file")
     frames: int = Field(ge=1, le=100_000, description="how many frames come")
-    most: int = Field(40, ge=1, le=1000, description="shapes at most")
+    most: int = Field(60, ge=1, le=1000, description="shapes at most")
     error: float = Field(
-        0.01, ge=0, le=1, allow_inf_nan=False, description="the part of what moves that may be left out"
+        0.05, ge=0, le=1, allow_inf_nan=False, description="the part of what moves that may be left out"
     )
     bounded: bool = Field(False, description="hold back what the avatar was never shown")
     device: Device = "auto"
