@@ -8,6 +8,8 @@ both and composite with the Depth pass). Blender makes a fresh instance for ever
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 import numpy as np
 
@@ -55,7 +57,7 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
         scene = depsgraph.scene
         view = camera.view_of(scene, depsgraph, scene.camera)
         background = None if scene.render.film_transparent else world_color(scene)
-        networks, extra = Networks(depsgraph, self.test_break), wanted_passes(depsgraph.view_layer)
+        networks, extra = Networks(depsgraph, self._ask), wanted_passes(depsgraph.view_layer)
         planes = {}
         for name in (gather.COMBINED, *extra):
             gaussians = gather.gather(depsgraph, name, networks)
@@ -86,12 +88,17 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
             return np.zeros((*size, 3), np.float32), np.zeros((*size, 1), np.float32), np.zeros((*size, 1), np.float32)
         arrays = gaussians.as_arrays() | {"viewmat": view.viewmat.astype(np.float32), "K": view.K.astype(np.float32)}
         params = {"width": view.width, "height": view.height, "device": session.device()}
-        link = session.ready(stop=self.test_break, patient=False)
-        _, answer = link.request("render.gaussians", params, arrays).wait(RENDER_SECONDS, self.test_break)
+        answer = self._ask("render.gaussians", params, arrays)
         for name, channels in (("image", 3), ("alpha", 1), ("depth", 1)):
             if answer.get(name) is None or answer[name].shape != (*size, channels):
                 raise LinkError(f"The engine's answer lacks {name!r} in the right size; install the engine again.")
         return answer["image"], answer["alpha"], answer["depth"]
+
+    def _ask(self, method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of the engine's answer, waited for: nobody else does. Raises LinkError, EngineError."""
+        link = session.ready(stop=self.test_break, patient=False)
+        _, answer = link.request(method, params, arrays).wait(RENDER_SECONDS, self.test_break)
+        return answer
 
 
 def wanted_passes(view_layer: bpy.types.ViewLayer) -> list[str]:

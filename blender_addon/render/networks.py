@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import bpy
 import numpy as np
@@ -14,14 +15,15 @@ from ..scene import networks
 from ..space import TO_BLENDER
 from .gather import Gaussians, transformed
 
-_SECONDS = 900.0
+# (method, parameters, arrays) -> the arrays of the engine's answer. Raises LinkError, EngineError.
+Ask = Callable[[str, dict[str, Any], dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 class Networks:
     """The networks' Gaussians in an evaluated scene. Each avatar's view is asked for once, however often it is seen."""
 
-    def __init__(self, depsgraph: bpy.types.Depsgraph, stop: Callable[[], bool]) -> None:
-        self._depsgraph, self._stop = depsgraph, stop
+    def __init__(self, depsgraph: bpy.types.Depsgraph, ask: Ask) -> None:
+        self._depsgraph, self._ask = depsgraph, ask
         self._known: dict[tuple[str, str], Gaussians] = {}
 
     def __call__(self, carrier: bpy.types.Object, shown: str) -> Gaussians:
@@ -40,9 +42,8 @@ class Networks:
             "path": session.engine_path(networks.file_of(carrier) or ""), "device": session.device(),
             "bounded": carrier.blendsplat.foreign, "shown": shown.lower(),
         }  # fmt: skip
-        link = session.ready(stop=self._stop, patient=False)
         try:
-            _, answer = link.request("avatar.drive", params, arrays).wait(_SECONDS, self._stop)
+            answer = self._ask("avatar.drive", params, arrays)
         except EngineError as error:
             raise networks.NetworksError(f"{error.sentence} For {carrier.name!r}: {networks.way_out()}") from error
         return transformed(_checked(answer), self._from_engine(carrier))

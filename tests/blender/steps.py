@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from blender_addon.client import session
 
 
 def work(scene) -> None:
@@ -55,3 +56,8 @@ def picture(scene, path: Path) -> np.ndarray:
     """The same, premultiplied."""
     have = straight(scene, path)
     return np.concatenate([have[..., :3] * have[..., 3:], have[..., 3:]], -1)
+
+
+def ask(method: str, params: dict, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The engine's answer, waited for as a render does."""
+    return session.ready().request(method, params, arrays).wait(120)[1]

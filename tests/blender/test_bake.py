@@ -16,7 +16,7 @@ from blender_addon.render import gather
 from blender_addon.render import networks as asking
 from blender_addon.scene import baked_avatar, networks, timeline_heads
 from blender_addon.ui.operators import bake
-from steps import compare_frames
+from steps import ask, compare_frames, picture
 
 pytestmark = pytest.mark.slow
 BAKE = {"frame_start": 1, "frame_end": 16}
@@ -49,7 +49,7 @@ def truth(scene, frames) -> list[gather.Gaussians]:
     for frame in frames:
         scene.frame_set(frame)
         depsgraph = bpy.context.evaluated_depsgraph_get()
-        found.append(asking.Networks(depsgraph, lambda: False)(original(scene), "FULL"))
+        found.append(asking.Networks(depsgraph, ask)(original(scene), "FULL"))
     return found
 
 
@@ -106,8 +106,6 @@ def test_what_it_leaves_out_is_said_and_true(stage, dipguava, tmp_path):
 
 def opaque_picture(scene, path: Path) -> np.ndarray:
     """Over black, as the engine scores."""
-    from steps import picture
-
     return np.minimum(picture(scene, path), 1)[..., :3]
 
 
@@ -149,7 +147,7 @@ def test_a_moved_rig_and_its_modifiers_move_the_baked_one(stage):
     rig.location, rig.rotation_euler = (1, -2, 0.5), (0.4, 0.3, 1.2)
     stage.frame_set(5)
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    drawn = asking.Networks(depsgraph, lambda: False)(carrier, "FULL")
+    drawn = asking.Networks(depsgraph, ask)(carrier, "FULL")
     want = gather.transformed(drawn, np.array(carrier.evaluated_get(depsgraph).matrix_world))
     evaluated = made.evaluated_get(depsgraph)
     have = gather.transformed(gather.read(evaluated.data), np.array(evaluated.matrix_world))

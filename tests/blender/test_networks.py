@@ -18,7 +18,7 @@ from blender_addon.render import gather
 from blender_addon.render import networks as asking
 from blender_addon.scene import avatar_rig, networks
 from blender_addon.ui.operators import train
-from steps import compare_frames, picture, the_avatar
+from steps import ask, compare_frames, picture, the_avatar
 
 import synthetic
 
@@ -130,7 +130,7 @@ def test_what_else_deforms_the_head_moves_the_networks_as_it_moves_the_sliders(s
 
 def gathered(depsgraph) -> list[np.ndarray]:
     """Places of the Gaussians as the sliders and as the networks have them."""
-    asked = asking.Networks(depsgraph, lambda: False)
+    asked = asking.Networks(depsgraph, ask)
     return [gather.gather(depsgraph).means, gather.gather(depsgraph, gather.COMBINED, asked).means]
 
 
@@ -173,7 +173,7 @@ def test_other_systems_are_in_the_base_and_not_in_the_residual(stage, tmp_path):
     assert not networks.drawn_by_networks(ann) and networks.shown_of(ann) == networks.SLIDERS
     dip = next(item for item in stage.objects if networks.drawn_by_networks(item))
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    asked = asking.Networks(depsgraph, lambda: False)
+    asked = asking.Networks(depsgraph, ask)
     mine, theirs = len(gather.read(dip.evaluated_get(depsgraph).data)), 500
     count = {name: len(gather.gather(depsgraph, name, asked)) for name in ("Combined", "Base", "Residual")}
     assert count == {"Combined": mine + theirs, "Base": mine + theirs, "Residual": mine}
@@ -183,7 +183,7 @@ def test_other_systems_are_in_the_base_and_not_in_the_residual(stage, tmp_path):
     stage.collection.objects.link(empty)
     empty.instance_type, empty.instance_collection, empty.location = "COLLECTION", group, (1, 0, 0)
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    asked = asking.Networks(depsgraph, lambda: False)
+    asked = asking.Networks(depsgraph, ask)
     both = gather.gather(depsgraph, "Residual", asked).means
     assert len(both) == 2 * mine
     away = np.abs(both[:mine] - both[mine:])
