@@ -190,6 +190,23 @@ def test_it_can_be_cancelled(stage, monkeypatch):
     assert bpy.ops.blendsplat.bake_networks(**BAKE, most=2) == {"FINISHED"}
 
 
+def test_reading_waits_while_a_render_or_a_playback_goes_through_frames(stage, monkeypatch):
+    asked, original_send = [], bake._send_next
+
+    def frames_run() -> bool:
+        asked.append(1)
+        return len(asked) < 6
+
+    def send(job, plan):
+        assert len(asked) >= 6
+        original_send(job, plan)
+
+    monkeypatch.setattr(bake, "_frames_run", frames_run)
+    monkeypatch.setattr(bake, "_send_next", send)
+    assert bpy.ops.blendsplat.bake_networks(**BAKE, most=2) == {"FINISHED"}
+    assert len(asked) >= 6
+
+
 def test_what_cannot_be_baked_is_said(stage, tmp_path, dipguava):
     carrier = original(stage)
     with pytest.raises(RuntimeError, match="no frame from 9 to 3"):
