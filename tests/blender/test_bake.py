@@ -207,6 +207,14 @@ def test_reading_waits_while_a_render_or_a_playback_goes_through_frames(stage, m
     assert len(asked) >= 6
 
 
+def test_what_goes_wrong_in_reading_ends_the_bake(stage, monkeypatch):
+    """With a sentence, not with a job that waits for ever."""
+    monkeypatch.setattr(timeline_heads, "read", lambda *_: {}["nothing"])
+    with pytest.raises(RuntimeError, match="nothing"):
+        bpy.ops.blendsplat.bake_networks(**BAKE)
+    assert jobs.latest("bake").state == "failed" and not baked(stage)
+
+
 def test_what_cannot_be_baked_is_said(stage, tmp_path, dipguava):
     carrier = original(stage)
     with pytest.raises(RuntimeError, match="no frame from 9 to 3"):

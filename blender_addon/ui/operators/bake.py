@@ -7,6 +7,7 @@ come back as frames of the job.
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,8 +130,10 @@ def _step(_end: float) -> float | None:
     if plan.answered and not _frames_run():
         try:
             _send_next(job, plan)
-        except (networks.NetworksError, LinkError) as error:
-            jobs.give_up(job, str(error))
+        except Exception as error:  # whatever it is, the job would wait for these frames for ever
+            if not isinstance(error, (networks.NetworksError, LinkError)):
+                traceback.print_exc()  # for the console: the panel shows one sentence
+            jobs.give_up(job, session.sentence_of(error))
     return pump.SOON
 
 
