@@ -106,6 +106,19 @@ class AvatarFile:
     layers: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     @property
+    def system(self) -> str:
+        """The avatar system that made it."""
+        return str(self.meta.get("system", OWN_SYSTEM))
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What its training measured, as far as the file says."""
+        training = self.meta.get("training")
+        told = training.get("figures") if isinstance(training, dict) else None
+        told = told if isinstance(told, dict) else {}
+        return {str(name): float(value) for name, value in told.items() if isinstance(value, (int, float))}
+
+    @property
     def gaussians(self) -> int:
         return len(self.arrays["positions"])
 

@@ -29,10 +29,12 @@ TITLES = {
     "render": "Render",
     "evaluate": "Evaluate",
     "export": "Export",
+    "bake": "Bake Networks",
     "train_kaolrm": "Train Face Network",
     "generate_heads": "Generate Heads",
 }
 WORK = "work"
+_KEEP_NOTHING = ("bake",)  # kinds that begin anew after they were cancelled
 # What an engine that says nothing of lanes does with each kind; the others are the lane WORK.
 _LANES = {"train": "train", "train_kaolrm": "train", "generate_heads": "train"}
 _numbers = itertools.count(1)
@@ -95,7 +97,9 @@ class Job:
         if self.state == "failed":
             return self.error
         if self.state == "cancelled":
-            return "Cancelled. Start again to continue."
+            return (
+                "Cancelled: nothing was added." if self.kind in _KEEP_NOTHING else "Cancelled. Start again to continue."
+            )
         if self.state == "done":
             return "Done."
         parts = [self.message or self.stage.replace("_", " ").capitalize()]
@@ -188,6 +192,13 @@ def cancel(job: Job) -> None:
     job.state = "cancelling"
     if job.identity is not None:  # else as soon as the engine has told it
         _send_cancel(job)
+
+
+def give_up(job: Job, sentence: str) -> None:
+    """End a job that lacks what only Blender could give it: the sentence is its error, the engine is told to stop."""
+    if job.identity is not None and job.running:
+        _send_cancel(job)
+    _fail(job, sentence)
 
 
 def send_frame(

@@ -257,6 +257,12 @@ def device() -> str:
     return preferences.get().device.strip() or "auto"
 
 
+def remote() -> bool:
+    """The engine runs elsewhere: files that only it can see are not checked for here."""
+    prefs = preferences.get()
+    return prefs.engine_kind == "COMMAND" and bool(prefs.path_here and prefs.path_there)
+
+
 def engine_path(path: str | Path) -> str:
     """A path of this machine as the engine's machine knows it (for an engine behind ssh with shared folders)."""
     text = bpy.path.abspath(str(path))

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The render engine BLENDSPLAT: F12, animations and ``blender -b -a`` through the engine's rasterizer.
 
-It renders avatars only; other objects are for other engines (render both and composite with the Depth pass). Blender
-makes a fresh instance for every frame, so the connection lives in ``session``.
+It renders avatars only, those with networks as their networks draw them; other objects are for other engines (render
+both and composite with the Depth pass). Blender makes a fresh instance for every frame, so the connection lives in
+``session``.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import bpy
 import numpy as np
 
 from ..client import session
 from ..client.link import EngineError, LinkError
+from ..scene.networks import NetworksError
 from . import camera, gather
+from .networks import Networks
 
 ENGINE_ID = "BLENDSPLAT"
 RENDER_SECONDS = 900.0
@@ -35,12 +40,14 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
         self.register_pass(scene, view_layer, "Combined", 4, "RGBA", "COLOR")
         if view_layer.use_pass_z:
             self.register_pass(scene, view_layer, "Depth", 1, "Z", "VALUE")
+        for name in wanted_passes(view_layer):
+            self.register_pass(scene, view_layer, name, 4, "RGBA", "COLOR")
 
     def render(self, depsgraph: bpy.types.Depsgraph) -> None:
         """One view layer of one frame. A failure ends the render with one sentence, and never Blender."""
         try:
             self._render(depsgraph)
-        except (LinkError, EngineError, camera.CameraError) as error:
+        except (LinkError, EngineError, NetworksError, camera.CameraError) as error:
             if not self.test_break():
                 sentence = f"Blendsplat: {session.sentence_of(error)}"
                 self.error_set(sentence)  # ends an animation, shown over the picture
@@ -49,34 +56,56 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
     def _render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene = depsgraph.scene
         view = camera.view_of(scene, depsgraph, scene.camera)
-        gaussians = gather.gather(depsgraph)
-        self.update_stats("Blendsplat", f"{len(gaussians):,} Gaussians")
-        premultiplied, alpha, depth = self._rasterize(view, gaussians)
-        film = scene.render.film_transparent
-        combined = compose(premultiplied, alpha, None if film else world_color(scene))
+        background = None if scene.render.film_transparent else world_color(scene)
+        networks, extra = Networks(depsgraph, self._ask), wanted_passes(depsgraph.view_layer)
+        planes = {}
+        for name in (gather.COMBINED, *extra):
+            gaussians = gather.gather(depsgraph, name, networks)
+            self.update_stats("Blendsplat", f"{name}: {len(gaussians):,} Gaussians")
+            premultiplied, alpha, depth = self._rasterize(view, gaussians, name)
+            planes[name] = compose(premultiplied, alpha, background)
+            if name == gather.COMBINED:
+                planes["Depth"] = expected_depth(depth, alpha)
+        layer_name = depsgraph.view_layer.name
+        for name in extra:
+            self.add_pass(name, 4, "RGBA", layer=layer_name)
         # A render region counts from its own corner.
-        result = self.begin_result(0, 0, view.width, view.height, layer=depsgraph.view_layer.name)
-        layer = result.layers[0]
-        # Blender's first row is the lowest; foreach_set is a hundred times faster than assigning rect.
-        layer.passes["Combined"].rect.foreach_set(np.ascontiguousarray(combined[::-1]).ravel())
-        if "Depth" in layer.passes:
-            layer.passes["Depth"].rect.foreach_set(np.ascontiguousarray(expected_depth(depth, alpha)[::-1]).ravel())
+        result = self.begin_result(0, 0, view.width, view.height, layer=layer_name)
+        for name, plane in planes.items():
+            if name in result.layers[0].passes:
+                # Blender's first row is the lowest; foreach_set is a hundred times faster than assigning rect.
+                result.layers[0].passes[name].rect.foreach_set(np.ascontiguousarray(plane[::-1]).ravel())
         self.end_result(result)
 
-    def _rasterize(self, view: camera.View, gaussians: gather.Gaussians) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _rasterize(
+        self, view: camera.View, gaussians: gather.Gaussians, picture: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """premultiplied [H,W,3], alpha [H,W,1], depth [H,W,1]; an empty scene needs no engine."""
         size = (view.height, view.width)
         if not len(gaussians):
-            self.report({"WARNING"}, "Blendsplat: no avatar is visible to this camera's scene.")
+            if picture == gather.COMBINED:
+                self.report({"WARNING"}, "Blendsplat: no avatar is visible to this camera's scene.")
             return np.zeros((*size, 3), np.float32), np.zeros((*size, 1), np.float32), np.zeros((*size, 1), np.float32)
         arrays = gaussians.as_arrays() | {"viewmat": view.viewmat.astype(np.float32), "K": view.K.astype(np.float32)}
         params = {"width": view.width, "height": view.height, "device": session.device()}
-        link = session.ready(stop=self.test_break, patient=False)
-        _, answer = link.request("render.gaussians", params, arrays).wait(RENDER_SECONDS, self.test_break)
+        answer = self._ask("render.gaussians", params, arrays)
         for name, channels in (("image", 3), ("alpha", 1), ("depth", 1)):
             if answer.get(name) is None or answer[name].shape != (*size, channels):
                 raise LinkError(f"The engine's answer lacks {name!r} in the right size; install the engine again.")
         return answer["image"], answer["alpha"], answer["depth"]
+
+    def _ask(self, method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of the engine's answer, waited for: nobody else does. Raises LinkError, EngineError."""
+        link = session.ready(stop=self.test_break, patient=False)
+        _, answer = link.request(method, params, arrays).wait(RENDER_SECONDS, self.test_break)
+        return answer
+
+
+def wanted_passes(view_layer: bpy.types.ViewLayer) -> list[str]:
+    """The passes beside Blender's own that are switched on."""
+    settings = view_layer.blendsplat
+    wanted = {gather.BASE: settings.use_pass_base, gather.RESIDUAL: settings.use_pass_residual}
+    return [name for name, on in wanted.items() if on]
 
 
 def compose(premultiplied: np.ndarray, alpha: np.ndarray, background: np.ndarray | None) -> np.ndarray:

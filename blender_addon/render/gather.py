@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import bpy
 import numpy as np
 
+from ..scene import networks
 from ..space import matrix_to_quat, quat_multiply
 
 _ATTRIBUTES = {"scale": (3, "vector"), "rotation": (4, "value"), "opacity": (1, "value"), "color": (4, "color")}
@@ -31,20 +33,39 @@ class Gaussians:
         return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in self.__dataclass_fields__}
 
 
-def gather(depsgraph: bpy.types.Depsgraph) -> Gaussians:
-    """All avatars visible in the depsgraph (instances too), in world space."""
+COMBINED, BASE, RESIDUAL = "Combined", "Base", "Residual"  # pictures of a frame, as Blender calls their passes
+_VIEWS = {BASE: networks.BASE, RESIDUAL: networks.RESIDUAL}
+Drive = Callable[[bpy.types.Object, str], Gaussians]  # (avatar, what is shown) -> Gaussians in the avatar's space
+
+
+def gather(depsgraph: bpy.types.Depsgraph, picture: str = COMBINED, drive: Drive | None = None) -> Gaussians:
+    """All avatars visible in the depsgraph (instances too) that the picture shows, in world space. drive: asks the
+    networks; without it every avatar is what Blender itself shows of it, its sliders."""
     parts = []
     for instance in depsgraph.object_instances:
         item = instance.object
         if item.type == "MESH" and item.original.blendsplat.kind == "AVATAR" and instance.show_self:
             part = read(item.data)
-            if part is not None:
-                parts.append(transformed(part, np.array(instance.matrix_world)))
+            shown = shown_in(item.original, picture) if drive is not None else networks.SLIDERS
+            if part is None or shown is None:
+                continue
+            if drive is not None and shown != networks.SLIDERS:
+                part = drive(item.original, shown)
+            parts.append(transformed(part, np.array(instance.matrix_world)))
     if not parts:
         return Gaussians(*(np.zeros((0, *tail), np.float32) for tail in ((3,), (4,), (3,), (), (3,))))
     return Gaussians(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in Gaussians.__dataclass_fields__)
     )
+
+
+def shown_in(carrier: bpy.types.Object, picture: str) -> str | None:
+    """What a picture shows of an avatar; None: nothing. An avatar without networks is all base: it has no residual."""
+    if picture == COMBINED:
+        return networks.shown_of(carrier)
+    if networks.drawn_by_networks(carrier):
+        return _VIEWS[picture]
+    return networks.SLIDERS if picture == BASE else None
 
 
 def read(mesh: bpy.types.Mesh) -> Gaussians | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import paths
 from ..formats import AvatarFile, Performance
-from . import avatar_nodes, head_rig, keyframes, learned_keys, retarget
+from . import avatar_nodes, carrier_mesh, head_rig, keyframes, learned_keys, networks, retarget
 from .weight_network import HeadState, WeightNetwork
 
 _CUSTOM, _REFERENCE = "blendsplat_data", "blendsplat_reference"
@@ -133,29 +133,17 @@ def reference_of(carrier: bpy.types.Object) -> retarget.Reference | None:
     return retarget.Reference.unpack(packed) if packed else None
 
 
-def _blocks(
-    positions: np.ndarray, log_scales: np.ndarray, quats: np.ndarray, opacity: np.ndarray, colors: np.ndarray
-) -> np.ndarray:
-    """The five blocks of vertices [5N,3]."""
-    rest = np.stack([quats[:, 0], opacity, np.zeros(len(opacity))], 1)
-    return np.concatenate([positions, log_scales, quats[:, 1:], rest, colors]).astype(np.float32)
-
-
 def _carrier_mesh(avatar: AvatarFile, name: str) -> bpy.types.Mesh:
-    a, count = avatar.arrays, avatar.gaussians
-    mesh = bpy.data.meshes.new(name)
-    mesh.vertices.add(learned_keys.BLOCKS * count)
+    a = avatar.arrays
     opacity = 1 / (1 + np.exp(-a["opacity_logits"].astype(float)))
-    base = _blocks(a["positions"], a["log_scales"], a["quats"], opacity, _SH0 * a["colors"] + 0.5)
-    mesh.vertices.foreach_set("co", base.ravel())
-    faces = avatar.rig.faces[a["triangle"]]
-    for corner, attribute in enumerate(avatar_nodes.CORNERS):
-        _attribute(mesh, attribute, "INT", faces[:, corner].astype(np.int32))
+    base = carrier_mesh.blocks(a["positions"], a["log_scales"], a["quats"], opacity, _SH0 * a["colors"] + 0.5)
     tangent, bitangent = tangent_weights(avatar)
-    _attribute(mesh, avatar_nodes.BARYCENTRIC, "FLOAT_VECTOR", a["barycentrics"].astype(np.float32))
-    _attribute(mesh, avatar_nodes.TANGENT, "FLOAT_VECTOR", tangent)
-    _attribute(mesh, avatar_nodes.BITANGENT, "FLOAT_VECTOR", bitangent)
-    mesh.update()
+    corners = dict(zip(avatar_nodes.CORNERS, avatar.rig.faces[a["triangle"]].T, strict=True))
+    where = corners | {
+        avatar_nodes.BARYCENTRIC: a["barycentrics"], avatar_nodes.TANGENT: tangent, avatar_nodes.BITANGENT: bitangent,
+    }  # fmt: skip
+    mesh = carrier_mesh.new_mesh(name, base, where)
+    networks.mark(mesh, avatar)
     return mesh
 
 
@@ -176,14 +164,6 @@ def tangent_weights(avatar: AvatarFile) -> tuple[np.ndarray, np.ndarray]:
     return unit(d2[:, 1], -d1[:, 1]), unit(-d2[:, 0], d1[:, 0])
 
 
-def _attribute(mesh: bpy.types.Mesh, name: str, kind: str, values: np.ndarray) -> None:
-    """Store values for the first block's vertices (the others stay zero)."""
-    attribute = mesh.attributes.new(name, kind, "POINT")
-    whole = np.zeros((len(mesh.vertices), *values.shape[1:]), dtype=values.dtype)
-    whole[: len(values)] = values
-    attribute.data.foreach_set("vector" if kind == "FLOAT_VECTOR" else "value", whole.ravel())
-
-
 def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[int, float]) -> None:
     """The learned keys and what drives them, their scales at least as given."""
     a, count = avatar.arrays, avatar.gaussians
@@ -196,7 +176,7 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
         positions, quats, colors = (
             a[name][index].astype(np.float32) for name in ("delta_positions", "delta_quats", "delta_colors")
         )  # files may hold them as float16
-        deltas = _blocks(positions, zero3, quats, zero1, _SH0 * colors)
+        deltas = carrier_mesh.blocks(positions, zero3, quats, zero1, _SH0 * colors)
         scale = learned_keys.fitting_scale(float(reach[index]), least.get(index, 1.0))
         key = carrier.shape_key_add(name=learned_keys.default_name(index), from_mix=False)
         key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT

@@ -16,7 +16,7 @@ from bpy.props import (
 
 from ..client import session
 from ..paths import RELATIVE
-from ..scene import follow_head, tracking_view
+from ..scene import follow_head, networks, tracking_view
 from . import photographs
 
 # Older files kept a preset's place in the list that the engine told, not its name.
@@ -279,6 +279,22 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         name="Live",
         description="Moving the head's sliders and bones updates the avatar at once. Baked keys are muted meanwhile",
         update=follow_head.toggled,
+    )
+    shown: EnumProperty(
+        name="Render",
+        items=[
+            (networks.SLIDERS, "Sliders", "What the viewport shows: quick, and it needs no avatar file"),
+            (networks.FULL, "Full", "As it was trained: networks draw every frame, with this person's own wrinkles"),
+            (networks.BASE, "Base Only", "What all expressions share, without this person's own wrinkles"),
+            (
+                networks.RESIDUAL,
+                "Personal Residual",
+                "What this person's own wrinkles change, on grey: to check them",
+            ),
+        ],
+        default=networks.FULL,
+        description="What renders show of this avatar. All but the sliders asks the networks in its avatar file; the "
+        "viewport always shows the sliders",
     )
 
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from blender_addon import preferences  # noqa: E402
 from blender_addon.client import session  # noqa: E402
 
 FAKE = Path(__file__).with_name("fake_engine.py")
+HERE = Path(__file__).resolve().parent
+ENGINE = HERE.parents[1] / "engine"
 
 
 @pytest.fixture
@@ -53,3 +58,38 @@ def video(scene, tmp_path) -> Path:
     path.write_bytes(b"not read by the stand-in")
     scene.blendsplat.video = str(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def engine_python() -> str:
+    python = os.environ.get("BLENDSPLAT_ENGINE_PYTHON", sys.executable)
+    if python == sys.executable and importlib.util.find_spec("torch") is None:
+        pytest.skip("no engine beside this Blender; name its Python in BLENDSPLAT_ENGINE_PYTHON")
+    return python
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The engine from this tree where it was compiled here, else the installed one."""
+    paths = [str(HERE), str(HERE.parent / "support")] + (
+        [str(ENGINE)] if list((ENGINE / "blendsplat").glob("_kernels_cpu*")) else []
+    )
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture
+def real(scene, engine_python, environment, monkeypatch):
+    """The scene of an add-on whose engine is the real one."""
+    monkeypatch.setattr(session, "engine_command", lambda: [engine_python, "-m", "blendsplat", "serve"])
+    monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+    return scene
+
+
+@pytest.fixture(scope="session")
+def dipguava(engine_python, environment, tmp_path_factory) -> Path:
+    """A folder with a trained DipGuava and the engine's pictures of it (make_dipguava.py)."""
+    folder = tmp_path_factory.mktemp("dip ü")
+    words = [engine_python, str(HERE / "make_dipguava.py"), str(folder)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder

@@ -7,11 +7,12 @@ Misbehaviours: old (another protocol), mute (never answers), garbage (a login gr
 nothing), lanes (tells none), die (ends when a job is half done), slow (jobs take long), crawl (training takes half a
 minute), late (heads take a second), busy (late, and training crawls), noface (tracking fails with a sentence).
 Photographs: cats have no face, owls are doubtful, slow ones take ten seconds. The job "mirror" sends every frame back,
-turned, until it is cancelled.
+turned, until it is cancelled. The job "bake" makes three shapes of its own of whatever heads come.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -128,6 +129,40 @@ def mirror(job: str) -> None:
     finish(job, "mirror", "cancelled")
 
 
+def bake(job: str, params: dict) -> None:
+    """Three shapes that brighten and darken, weighed by waves, on the file's Gaussians."""
+    read = 0
+    while read < params["frames"] and job not in _cancelled:
+        send({"method": "job.progress", "params": {"job": job, "stage": "reading", "done": read,
+              "total": params["frames"], "message": f"frame {read}"}})  # fmt: skip
+        with contextlib.suppress(queue.Empty):
+            read += len(_frames[job].get(timeout=0.02)[1]["vertices"])
+    if job in _cancelled:
+        return finish(job, "bake", "cancelled")
+    a = synthetic.read(Path(params["avatar"]))
+    count, rng = len(a["triangle"]), np.random.default_rng(2)
+    mean = {name: a[name] for name in ("positions", "log_scales", "quats", "barycentrics")}
+    mean |= {"opacities": np.full(count, 0.9, np.float32), "colors": np.full((count, 3), 0.5, np.float32)}
+    mean["corners"] = a["rig.faces"][a["triangle"]].astype(np.int32)
+    mean["weights"] = np.sin(np.arange(read)[:, None] * [0.2, 0.5, 1.0]).astype(np.float32)
+    send({"method": "job.frame", "params": {"job": job, "info": {"keys": 3}}}, mean)
+    for key in range(3):
+        still = {name: np.zeros_like(mean[name]) for name in ("positions", "log_scales", "quats", "opacities")}
+        colors = rng.normal(0, 0.2, (count, 3)).astype(np.float32)
+        send({"method": "job.frame", "params": {"job": job, "info": {"key": key}}}, still | {"colors": colors})
+    figures = {"error": 0.04, "psnr": 50.0, "lowest_psnr": 45.0, "lowest_frame": read - 1}
+    finish(job, "bake", "done", {"keys": 3, "frames": read, "gaussians": count} | figures)
+
+
+def drive(params: dict, a: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A grey Gaussian on each of the head's vertices, the brighter the more of the avatar is shown."""
+    means, grey = a["vertices"], {"full": 0.9, "base": 0.6, "residual": 0.3}[params["shown"]]
+    ones = np.ones(means.shape[:2], np.float32)
+    quats = np.tile(np.array([1, 0, 0, 0], np.float32), (*means.shape[:2], 1))
+    scales = np.full_like(means, 0.002)
+    return {"means": means, "quats": quats, "scales": scales, "opacities": ones, "colors": np.full_like(means, grey)}
+
+
 def finish_fit(job: str, directory: Path, params: dict) -> None:
     """Fit every photograph but those of cats; those of owls are doubtful."""
     images = [Path(image) for image in params["images"]]
@@ -207,6 +242,10 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
     if method == "head.rig":
         fitted = params.get("identity", False)
         return synthetic_fit.head_rig(params["directory"]) if fitted else synthetic.grid_head()
+    if method == "avatar.drive":
+        if not Path(params["path"]).is_file():
+            raise ValueError(f"{params['path']} does not exist.")
+        return {}, drive(params, arrays)
     if method == "render.gaussians":
         return {}, splat(params, arrays)
     if method == "job.start":
@@ -215,6 +254,9 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
         if params["kind"] == "mirror":
             _frames[job] = queue.Queue()
             work, words = mirror, (job,)
+        elif params["kind"] == "bake":
+            _frames[job] = queue.Queue()
+            work, words = bake, (job, params["params"])
         threading.Thread(target=work, args=words, daemon=True).start()
         return {"job": job}, {}
     if method == "job.frame":

@@ -6,11 +6,8 @@ The engine runs in its own Python (BLENDSPLAT_ENGINE_PYTHON, else this one), whi
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,27 +18,10 @@ import pytest
 from blender_addon import space
 from blender_addon.client import jobs, session
 from blender_addon.scene import fit_scene
+from steps import compare_frames
 
 HERE = Path(__file__).resolve().parent
-ENGINE = HERE.parents[1] / "engine"
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def engine_python() -> str:
-    python = os.environ.get("BLENDSPLAT_ENGINE_PYTHON", sys.executable)
-    if python == sys.executable and importlib.util.find_spec("torch") is None:
-        pytest.skip("no engine beside this Blender; name its Python in BLENDSPLAT_ENGINE_PYTHON")
-    return python
-
-
-@pytest.fixture(scope="module")
-def environment() -> dict[str, str]:
-    """The engine from this tree where it was compiled here, else the installed one."""
-    paths = [str(HERE), str(HERE.parent / "support")] + (
-        [str(ENGINE)] if list((ENGINE / "blendsplat").glob("_kernels_cpu*")) else []
-    )
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +31,6 @@ def reference(engine_python, environment, tmp_path_factory) -> Path:
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
-
-
-@pytest.fixture
-def real(scene, engine_python, environment, monkeypatch):
-    """The scene of an add-on whose engine is the real one."""
-    monkeypatch.setattr(session, "engine_command", lambda: [engine_python, "-m", "blendsplat", "serve"])
-    monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
-    return scene
 
 
 @pytest.fixture
@@ -110,45 +82,6 @@ def test_an_avatar_of_a_system_that_blender_does_not_know(real, engine_python, e
     real.render.resolution_x = real.render.resolution_y = rgba.shape[1]
     real.render.resolution_percentage = 100
     compare_frames(real, rows, rgba, tmp_path)
-
-
-def test_a_dipguava_is_its_sliders(real, engine_python, environment, tmp_path):
-    """What its networks draw for every frame is, in Blender, blendshapes: real keys, driven by the same small network,
-    and rendered as the engine renders the distilled avatar."""
-    words = [engine_python, str(HERE / "make_dipguava.py"), str(tmp_path)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    real.render.fps = 25
-    real.blendsplat.avatar_file = str(tmp_path / "dip.avatar.npz")
-    real.blendsplat.performance = str(tmp_path / "clip" / "tracking.npz")
-    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
-    (carrier,) = [item for item in real.objects if item.blendsplat.kind == "AVATAR"]
-    assert len(carrier.data.shape_keys.key_blocks) > 2
-    with np.load(tmp_path / "dip.npz") as data:
-        rows, rgba = data["rows"], data["rgba"]
-    real.render.resolution_x = real.render.resolution_y = rgba.shape[1]
-    real.render.resolution_percentage = 100
-    compare_frames(real, rows, rgba, tmp_path)
-
-
-def compare_frames(scene, rows, rgba, folder: Path) -> None:
-    """Blender's frames of the performance's ``rows`` are the engine's ``rgba`` [F,H,W,4], premultiplied."""
-    scene.render.film_transparent, scene.render.dither_intensity = True, 0
-    scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGBA"
-    scene.render.image_settings.color_depth = "16"
-    height, width = rgba.shape[1:3]
-    for row, want in zip(rows, rgba, strict=True):
-        scene.frame_set(1 + int(row))
-        scene.render.filepath = str(folder / f"{row}.png")
-        bpy.ops.render.render(write_still=True)
-        image = bpy.data.images.load(scene.render.filepath)
-        image.colorspace_settings.name = "Non-Color"
-        have = np.array(image.pixels[:], np.float32).reshape(height, width, 4)[::-1]
-        assert have[..., 3].max() > 0.9
-        np.testing.assert_allclose(have[..., 3], want[..., 3], atol=4e-3)
-        shown = have[..., :3] * have[..., 3:]
-        error = np.abs(shown - np.minimum(want[..., :3], want[..., 3:]))
-        assert np.mean(error) < 1e-3 and np.mean(error.max(-1) > 0.02) < 0.01
 
 
 def shown(head: bpy.types.Object) -> np.ndarray:

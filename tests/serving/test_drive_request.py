@@ -18,8 +18,10 @@ from blendsplat.heads.performance import Performance
 from blendsplat.serving import drive as driving
 from blendsplat.serving.drive import AvatarCache
 from blendsplat.systems import load_avatar
+from blendsplat.training.dipguava.distil import distilled
 from engine_client import LocalServer
 from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
+from tiny_dipguava import tiny_dipguava
 
 PARAMETERS = ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
 FRAMES = 5
@@ -63,7 +65,11 @@ def test_what_was_never_seen_can_be_held_back(server: LocalServer, avatar_file: 
     class Watched:
         gaussian_count = 2
 
-        def drive(self, params: Any, *, bounded: bool) -> Gaussians:
+        def show(self, view: str) -> None:
+            assert view == "full"
+
+        def drive(self, params: Any, *, bounded: bool, vertices: Any) -> Gaussians:
+            assert vertices is None
             asked.append(bounded)
             one = torch.zeros(1, 2, 3)  # the same in all frames
             return Gaussians(one, torch.zeros(1, 2, 4), one, one[..., 0], one)
@@ -77,6 +83,41 @@ def test_what_was_never_seen_can_be_held_back(server: LocalServer, avatar_file: 
     assert asked == [False, True]
 
 
+def test_heads_that_are_deformed_otherwise(server: LocalServer, avatar_file: Path, performance: Performance) -> None:
+    """The Gaussians lie on the vertices that are told, and are weighed by the parameters."""
+    avatar, params = load_avatar(avatar_file), performance.params()
+    vertices = avatar.vertices(params) * torch.tensor([1.2, 0.9, 1.0]) + 0.1
+    arrays = parameters(performance) | {"vertices": vertices.numpy()}
+    answer = server.answer(server.send("avatar.drive", arrays, path=str(avatar_file), device="cpu")).arrays
+    with torch.no_grad():
+        want = avatar.gaussians(avatar.weights(params), vertices)
+    np.testing.assert_allclose(answer["means"], want.means.numpy(), atol=1e-6)
+    np.testing.assert_allclose(answer["colors"], want.colors.numpy(), atol=1e-6)
+    assert np.abs(answer["means"] - avatar.drive(params).means.detach().numpy()).max() > 0.05
+
+
+def test_every_view_of_an_avatar(
+    server: LocalServer, performance: Performance, tmp_path: Path, avatar_file: Path
+) -> None:
+    """A DipGuava's, one after the other and the first again: the loaded avatar remembers none."""
+    path = tmp_path / "dip.avatar.npz"
+    avatar = tiny_dipguava()
+    params, arrays = performance.params(), parameters(performance)
+    avatar.take_sliders(distilled(avatar, params, 3, 0.1))
+    avatar.save(path)
+    loaded, given = load_avatar(path), avatar.vertices(params) + 0.05
+    for view in (*loaded.views, "full"):
+        for heads, vertices in ((arrays, None), (arrays | {"vertices": given.numpy()}, given)):
+            answer = server.answer(server.send("avatar.drive", heads, path=str(path), device="cpu", shown=view)).arrays
+            with torch.no_grad():
+                want = loaded.drive(params, shown=view, vertices=vertices)
+            for name in ("means", "colors", "opacities"):
+                expected = np.broadcast_to(getattr(want, name).numpy(), answer[name].shape)
+                np.testing.assert_allclose(answer[name], expected, atol=1e-5, err_msg=f"{view} {name}")
+    plain = server.error("avatar.drive", arrays, path=str(avatar_file), device="cpu", shown="base")
+    assert "has no view 'base'; it has full" in plain["message"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -87,6 +128,8 @@ def test_what_was_never_seen_can_be_held_back(server: LocalServer, avatar_file: 
         ({"expression": np.zeros(5, np.float32)}, r"'expression' has shape \[5\] instead of \[B, E\]"),
         ({"expression": np.zeros((5, 2), np.float32)}, "with 3 expression values, but the performance has 2"),
         ({"translation": np.full((5, 3), np.inf, np.float32)}, "'translation' holds values that are not finite"),
+        ({"vertices": np.zeros((5, 9, 3), np.float32)}, "lies on a head of 48 vertices, and this one has 9"),
+        ({"vertices": np.zeros((4, 48, 3), np.float32)}, r"'vertices' has shape \[4, 48, 3\] instead of \[5, 48, 3\]"),
         ({"eyelids": np.zeros((5, 2), np.int32)}, "dtype int32 instead of float32"),
         (None, "at least one frame"),
     ],

@@ -36,7 +36,8 @@ ADDON_FLOORS: tuple[tuple[str, ...], ...] = (
     ("space", "paths", "preferences"),
     ("formats",),
     ("client",),
-    ("scene", "render"),
+    ("scene",),
+    ("render",),
     ("ui",),
     ("__init__", "batch"),
 )

@@ -44,8 +44,8 @@ class ToyAvatar(Avatar):
     def gaussian_count(self) -> int:
         return len(self.tensors["triangle"])
 
-    def drive(self, params: HeadParams, *, bounded: bool = False) -> Gaussians:
-        t, corners = self.tensors, self.vertices(params)[:, self.head.faces[self.tensors["triangle"]]]
+    def drive(self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None) -> Gaussians:
+        t, corners = self.tensors, self.posed(params, vertices)[:, self.head.faces[self.tensors["triangle"]]]
         weights = t["barycentrics"].clamp_min(0)
         means = (corners * (weights / weights.sum(-1, keepdim=True))[..., None]).sum(2)
         batch, count = means.shape[:2]

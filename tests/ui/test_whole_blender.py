@@ -218,3 +218,30 @@ def test_all_else_while_a_training_runs(blender, extension, tmp_path):
     assert steps["fit ends"][0]["heads"] == 2, "the job ended before its head was there"
     assert steps["training"][0]["running"] and steps["training"][0]["previews"] > 0
     assert steps["cancelled"][0]["state"] == "cancelled"
+
+
+def test_an_avatar_with_networks(blender, extension, tmp_path):
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder, last = tmp_path / "ui", 60
+    performance = synthetic.write_performance(folder / "clip ä" / "tracking.npz", frames=last)
+    training = {"preset": "dipguava", "figures": {"psnr": 31.0, "sliders_psnr": 30.2}}
+    avatar = synthetic.write_avatar(folder / "ana.avatar.npz", system="dipguava", training=training)
+    options = {
+        "folder": str(folder), "zip": str(extension), "engine": f"python3 {FAKE}", "avatar": str(avatar),
+        "performance": str(performance), "last": last,
+    }  # fmt: skip
+    steps = by_name(played(blender, "networks_scenario.py", options, [ROOT, extension.parent]))
+    assert not steps["missing"][0]["can_bake"]
+    assert [step["state"] for step in steps["bake"]] == ["done", "cancelled"], steps["bake"]
+    assert steps["beside"][0]["avatars"] == ["ana", "ana Baked"] and steps["undone"][0]["avatars"] == ["ana"]
+    assert steps["cancelled"][0] == {
+        "step": "cancelled", "avatars": ["ana"], "status": "Cancelled: nothing was added.",
+    }  # fmt: skip
+    done = steps["baked"][0]
+    assert (done["state"], done["avatars"]) == ("done", ["ana", "ana Baked"]), done["error"]
+    assert done["frames"] == [7] and abs(done["jaw"] - 0.5) < 1e-6, "the artist's frame and pose stay"
+    assert done["turns"] > 2 and done["scenes"] == 1, "Blender had turns of its own"
+    assert "as 3 keys: 4.0% of the movement is left out" in done["remarks"][0]
+    assert "Traceback" not in steps["said"][0]["text"], steps["said"][0]["text"]

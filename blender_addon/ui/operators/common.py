@@ -11,7 +11,6 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty
 
-from ... import preferences
 from ...client import jobs, pump, session
 from ...client.link import LinkError
 from ...paths import absolute as path_of
@@ -58,12 +57,6 @@ def head_of(scene: bpy.types.Scene) -> str:
     if path is None:
         raise ValueError("Choose the file of the head model.")
     return session.engine_path(path)
-
-
-def remote() -> bool:
-    """The engine runs elsewhere: files that only it can see are not checked for here."""
-    prefs = preferences.get()
-    return prefs.engine_kind == "COMMAND" and bool(prefs.path_here and prefs.path_there)
 
 
 class Grey:

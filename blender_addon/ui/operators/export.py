@@ -25,7 +25,7 @@ _FIELDS = (
 
 
 class ExportPly(common.Grey, bpy.types.Operator, ExportHelper):
-    """Write the avatars of the current frame as a splat PLY, in world space"""
+    """Write the avatars of the current frame, as the viewport shows them, as a splat PLY in world space"""
 
     bl_idname = "blendsplat.export_ply"
     bl_label = "Export Splat PLY"

@@ -112,7 +112,7 @@ class ExportHead(common.JobOperator, bpy.types.Operator, ExportHelper):
             output = output.with_name(output.name + self.filename_ext)
         fit = fit_scene.fits_of(head)[0]
         # An engine behind ssh sees the fit's folder, not this machine's own temporary one.
-        place = fit if common.remote() else Path(bpy.app.tempdir)
+        place = fit if session.remote() else Path(bpy.app.tempdir)
         now = fit_scene.write_state(head, context.evaluated_depsgraph_get(), place / "as-shown.npz")
         return {
             "fit": session.engine_path(fit), "output": session.engine_path(output),

@@ -31,7 +31,7 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
         video = common.video_of(context.scene)
         if video is None:
             return "Choose a video first."
-        if not video.exists() and not common.remote():
+        if not video.exists() and not session.remote():
             return f"There is no file {video}."
         settings = context.scene.blendsplat
         if 0 < settings.end <= settings.start:

@@ -32,7 +32,7 @@ class Track(common.JobOperator, bpy.types.Operator):
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         directory = common.directory_of(context.scene)
-        if directory is None or (not (directory / "clip.json").exists() and not common.remote()):
+        if directory is None or (not (directory / "clip.json").exists() and not session.remote()):
             return "Import a video first."
         if context.scene.blendsplat.track_init == "kaolrm" and session.weights() in ("", "none"):
             return "Choose a face network in the preferences, or start from the landmarks."

@@ -14,6 +14,7 @@ from bpy.props import StringProperty
 from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
+from ...scene import networks
 from . import avatar, common, track
 
 
@@ -32,7 +33,7 @@ class Train(common.JobOperator, bpy.types.Operator):
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         directory = common.directory_of(context.scene)
-        if directory is None or (not (directory / "tracking.npz").exists() and not common.remote()):
+        if directory is None or (not (directory / "tracking.npz").exists() and not session.remote()):
             return "Track the clip first."
         return track.outdated(directory) or common.cannot_start(cls.kind, directory)
 
@@ -48,6 +49,17 @@ class Train(common.JobOperator, bpy.types.Operator):
             "directory": session.engine_path(common.directory_of(scene)), "preset": preset,
             "output": session.engine_path(output), "overrides": overrides, "device": session.device(),
         }  # fmt: skip
+
+    def tell(self, job: jobs.Job) -> None:
+        if line := cost_line(job):
+            self.report({"INFO"}, line)
+
+
+def cost_line(job: jobs.Job | None) -> str:
+    """What the sliders of the avatar that was trained cost beside its networks, or ""."""
+    figures = job.result.get("figures") if job is not None and isinstance(job.result, dict) else None
+    known = isinstance(figures, dict) and "sliders_psnr" in figures
+    return networks.cost_line(figures) if known else ""
 
 
 def free_output(wanted: Path, preset: str) -> Path:

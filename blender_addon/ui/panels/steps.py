@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import bpy
 
-from ...client import jobs, preview
+from ...client import jobs, preview, session
 from ...render import engine as render_engine
-from ...scene import avatar_rig, fit_scene
+from ...scene import avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
-from ..operators import common, track
+from ..operators import common, track, train
+from ..pass_properties import draw_passes
 from .job_button import on_its_way, step
 from .layout import Panel, paragraph, placeholder, sliders
 
@@ -75,6 +76,8 @@ class BLENDSPLAT_PT_train(Panel):
             column.template_icon(icon_value=preview.icon(job.number), scale=10.0)
         if job is not None and job.figures:
             column.label(text="   ".join(f"{name} {value:.3g}" for name, value in list(job.figures.items())[:3]))
+        if line := train.cost_line(job):
+            paragraph(context, column, line, "INFO")
 
 
 class BLENDSPLAT_PT_avatar(Panel):
@@ -96,9 +99,28 @@ class BLENDSPLAT_PT_avatar(Panel):
             row = column.row()
             row.enabled = bool(avatar_rig.blendshape_keys(carrier))
             row.prop(carrier.blendsplat, "live", toggle=True)
+            if networks.drawn_by_networks(carrier):
+                _networks(context, column, carrier)
+            for sentence in (baked_avatar.line_of(carrier), baked_avatar.hidden_original(carrier)):
+                if sentence:
+                    paragraph(context, column, sentence, "INFO")
             for item in (carrier, carrier.blendsplat.head):
                 if item is not None and item.blendsplat.remark:
                     paragraph(context, column, item.blendsplat.remark, "INFO")
+
+
+def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: bpy.types.Object) -> None:
+    """What of an avatar with networks is rendered, whether that can be done, and what its sliders cost."""
+    column.prop(carrier.blendsplat, "shown")
+    if carrier.blendsplat.shown != networks.SLIDERS:
+        paragraph(context, column, "The viewport shows the sliders.", "INFO")
+        column.prop(carrier.blendsplat, "avatar_path", text="Its File")
+        sentence = "" if session.remote() else networks.missing_file(carrier)
+        if sentence:
+            paragraph(context, column, sentence, "ERROR")
+    if line := networks.cost_of(carrier):
+        paragraph(context, column, line, "BLANK1")
+    step(context, column, "bake", "blendsplat.bake_networks", "REC")
 
 
 class BLENDSPLAT_PT_sliders(Panel):
@@ -125,6 +147,7 @@ class BLENDSPLAT_PT_render(Panel):
         column.prop(scene.render, "film_transparent", text="Transparent")
         if scene.render.engine == render_engine.ENGINE_ID and scene.view_settings.view_transform != "Standard":
             paragraph(context, column, 'The trained colours appear with the view transform "Standard".', "INFO")
+        draw_passes(column, context.view_layer)
         row = column.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = False
         row.operator("render.render", text="Animation", icon="RENDER_ANIMATION").animation = True
@@ -146,7 +169,7 @@ class BLENDSPLAT_PT_film(bpy.types.Panel):
         layout = self.layout
         layout.use_property_split = True
         layout.prop(context.scene.render, "film_transparent", text="Transparent")
-        layout.prop(context.view_layer, "use_pass_z", text="Depth Pass")
+        draw_passes(layout, context.view_layer)
 
 
 def _head(context: bpy.types.Context) -> bpy.types.Object | None:

@@ -49,9 +49,10 @@ class Avatar(ABC):
         """N."""
 
     @abstractmethod
-    def drive(self, params: HeadParams, *, bounded: bool = False) -> Gaussians:
+    def drive(self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None) -> Gaussians:
         """Gaussians of B frames' head parameters. bounded: what the avatar was never shown is held back, so that
-        another person's performance does not leave what was learned; how, is the system's business."""
+        another person's performance does not leave what was learned; how, is the system's business. vertices [B,V,3]:
+        where the head is, if not where ``params`` put it (an artist deformed it otherwise, too)."""
 
     @abstractmethod
     def save(self, path: Path | str) -> None:
@@ -74,6 +75,17 @@ class Avatar(ABC):
         person's performance moves this person's face."""
         self.check(params)
         return self.head(self.of_own(params))
+
+    def posed(self, params: HeadParams, vertices: Tensor | None) -> Tensor:
+        """``vertices`` [B,V,3] where they are given, else ``vertices(params)``. Raises InputError for another head."""
+        if vertices is None:
+            return self.vertices(params)
+        if vertices.shape[1] != self.head.vertex_count:
+            raise InputError(
+                f"The avatar {self.name!r} lies on a head of {self.head.vertex_count} vertices, and this one has "
+                f"{vertices.shape[1]}: use the head that came with the avatar."
+            )
+        return vertices
 
     def of_own(self, params: HeadParams) -> HeadParams:
         """The parameters without a shape: the avatar's head has its own."""
@@ -122,6 +134,5 @@ class BlendshapeAvatar(Avatar):
     def gaussians(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
         """Gaussians of weights [B,K] on the head's posed vertices [B,V,3]. weights None: the base alone."""
 
-    def drive(self, params: HeadParams, *, bounded: bool = False) -> Gaussians:
-        vertices = self.vertices(params)
-        return self.gaussians(self.weights(params, bounded=bounded), vertices)
+    def drive(self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None) -> Gaussians:
+        return self.gaussians(self.weights(params, bounded=bounded), self.posed(params, vertices))

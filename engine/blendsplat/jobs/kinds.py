@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from blendsplat.jobs import options as opt
 from blendsplat.jobs.avatar_work import run_evaluate, run_train
+from blendsplat.jobs.bake_work import run_bake
 from blendsplat.jobs.clip_work import (
     run_correct,
     run_evaluate_tracking,
@@ -69,6 +70,7 @@ KINDS = {
         JobKind("evaluate", "evaluating", opt.EvaluateOptions, run_evaluate),
         JobKind("render", "rendering", opt.RenderOptions, run_render),
         JobKind("export", "exporting", opt.ExportOptions, run_export),
+        JobKind("bake", "baking the networks", opt.BakeOptions, run_bake),
         JobKind("generate_heads", "rendering", opt.GenerateHeadsOptions, run_generate_heads, lane="train"),
         JobKind("train_kaolrm", "training", opt.TrainKaolrmOptions, run_train_kaolrm, lane="train"),
         JobKind("selftest", "testing itself", opt.SelftestOptions, run_selftest),

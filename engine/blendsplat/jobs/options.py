@@ -304,6 +304,19 @@ class ExportOptions(Options):
     device: Device = "auto"
 
 
+class BakeOptions(Options):
+    """Make linear shapes of what an avatar's networks draw in given frames; the heads come as the job's frames."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    frames: int = Field(ge=1, le=100_000, description="how many frames come")
+    most: int = Field(60, ge=1, le=1000, description="shapes at most")
+    error: float = Field(
+        0.05, ge=0, le=1, allow_inf_nan=False, description="the part of what moves that may be left out"
+    )
+    bounded: bool = Field(False, description="hold back what the avatar was never shown")
+    device: Device = "auto"
+
+
 class GenerateHeadsOptions(Options):
     """Render random people who do not exist, with known parameters, in the layouts that KaoLRM trains on."""
 

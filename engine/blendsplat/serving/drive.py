@@ -12,28 +12,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blendsplat.errors import InputError
+from blendsplat.jobs.arrays import Arrays
 from blendsplat.jobs.devices import resolve_device
-from blendsplat.jobs.options import AnyPath, Device, Options
-from blendsplat.serving.arrays import Arrays, Shape, checked_floats
+from blendsplat.jobs.driven_heads import checked_heads, head_tensors
+from blendsplat.jobs.options import AnyPath, Device, Options, View
 from blendsplat.serving.protocol import MAX_ATTACHMENT_BYTES
 
 if TYPE_CHECKING:
     from blendsplat.avatars.avatar import Avatar
 
-_SHAPES: dict[str, Shape] = {
-    "expression": ("B", "E"), "root_pose": ("B", 3), "neck_pose": ("B", 3), "jaw_pose": ("B", 3),
-    "eyes_pose": ("B", 2, 3), "eyelids": ("B", 2), "translation": ("B", 3),
-}  # fmt: skip
 _BYTES_A_GAUSSIAN = 4 * (3 + 4 + 3 + 1 + 3)
 _KEPT_AVATARS = 4
 
 
 class DriveRequest(Options):
-    """Parameters of ``avatar.drive``. bounded: what the avatar was never shown is held back, as in Avatar.drive."""
+    """Parameters of ``avatar.drive``. bounded: what the avatar was never shown is held back, as in Avatar.drive; shown:
+    which of the avatar's views."""
 
     path: AnyPath
     device: Device = "auto"
     bounded: bool = False
+    shown: View = "full"
 
 
 class AvatarCache:
@@ -71,32 +70,32 @@ _avatars = AvatarCache(_load)
 
 
 def drive_avatar(request: DriveRequest, arrays: Arrays) -> Arrays:
-    """Head parameters of B frames (as HeadParams, without shape) -> the avatar's world-space Gaussians: means [B,N,3],
-    quats [B,N,4], scales [B,N,3], opacities [B,N], colors [B,N,3], float32.
+    """Head parameters of B frames (as HeadParams, without shape; with ``vertices`` [B,V,3] where the heads are not
+    where these put them) -> the avatar's world-space Gaussians: means [B,N,3], quats [B,N,4], scales [B,N,3], opacities
+    [B,N], colors [B,N,3], float32.
 
-    Raises InputError for missing, wrongly shaped or non-finite arrays and for answers above the protocol's size.
+    Raises InputError for missing, wrongly shaped or non-finite arrays, for a view that the avatar does not have and for
+    answers above the protocol's size.
     """
-    params = checked_floats("avatar.drive", arrays, _SHAPES)
-    frames = len(params["expression"])
-    if not frames:
-        raise InputError("avatar.drive needs at least one frame; the attachments are empty.")
+    heads = checked_heads("avatar.drive", arrays)
+    frames = len(heads["expression"])
     device = resolve_device(request.device)
     avatar = _avatars.get(request.path, device)
     if frames * avatar.gaussian_count * _BYTES_A_GAUSSIAN > MAX_ATTACHMENT_BYTES:
         raise InputError(
             f"{avatar.gaussian_count} Gaussians in {frames} frames are too many for one answer; ask for fewer frames."
         )
-    return _driven(avatar, params, frames, device, request.bounded)
+    return _driven(avatar, heads, request, device)
 
 
-def _driven(avatar: Avatar, params: Arrays, frames: int, device: str, bounded: bool) -> Arrays:
+def _driven(avatar: Avatar, heads: Arrays, request: DriveRequest, device: str) -> Arrays:
     import torch
 
-    from blendsplat.heads.model import HeadParams
-
-    tensors = {name: torch.from_numpy(array).to(device) for name, array in params.items()}
+    params, vertices = head_tensors(heads, device)
+    avatar.show(request.shown)
     with torch.inference_mode():
-        gaussians = avatar.drive(HeadParams(shape=torch.zeros(1, 0, device=device), **tensors), bounded=bounded)
+        gaussians = avatar.drive(params, bounded=request.bounded, vertices=vertices)
+    frames = len(heads["expression"])
     return {item.name: _rows(getattr(gaussians, item.name).cpu().numpy(), frames) for item in fields(gaussians)}
 
 

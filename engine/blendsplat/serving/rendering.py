@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from blendsplat.errors import InputError
+from blendsplat.jobs.arrays import Arrays, Shape, checked_floats
 from blendsplat.jobs.devices import resolve_device
 from blendsplat.jobs.options import AnyPath, Device, Options
-from blendsplat.serving.arrays import Arrays, Shape, checked_floats
 
 _SHAPES: dict[str, Shape] = {
     "means": ("N", 3), "quats": ("N", 4), "scales": ("N", 3), "opacities": ("N",), "colors": ("N", 3),

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from pydantic import Field
 
 from blendsplat.errors import InputError
+from blendsplat.jobs.arrays import Arrays
 from blendsplat.jobs.failures import describe_failure
 from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.logs import start_log
@@ -28,7 +29,6 @@ from blendsplat.jobs.options import ABSOLUTE, Options, validated
 from blendsplat.progress import Frame
 from blendsplat.serving import drive as driving
 from blendsplat.serving import rendering
-from blendsplat.serving.arrays import Arrays
 from blendsplat.serving.connection import Outbox, take_standard_streams
 from blendsplat.serving.interactive import InteractiveLane
 from blendsplat.serving.priority import Priority

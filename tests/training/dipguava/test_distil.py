@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from blendsplat.avatars.dipguava.carrier import carrier_of
 from blendsplat.avatars.dipguava.model import DipGuava
 from blendsplat.avatars.dipguava.network_set import GEOMETRY
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
@@ -21,7 +22,6 @@ from blendsplat.heads.model import HeadParams
 from blendsplat.systems import load_avatar
 from blendsplat.training.dipguava import distil
 from blendsplat.training.dipguava.distil import (
-    _carrier_of,
     _family,
     _low_rank,
     _spread_rows,
@@ -91,7 +91,7 @@ def test_what_is_linear_comes_back_in_its_own_frames(params: HeadParams) -> None
 def reconstructed(avatar: DipGuava, params: HeadParams, most: int, error: float) -> tuple[float, int]:
     """(part of the movement left out as _low_rank weighs it, blendshapes): computed from what it gives."""
     with torch.no_grad():
-        family = _family(avatar, _carrier_of(avatar, 1), params)
+        family = _family(avatar, carrier_of(avatar, 1), params)
         basis, weights = _low_rank(family, most, error)
     shown = family.opacities[:, None].sqrt()
     units = shown / family.log_scales.exp().amax(-1, keepdim=True), shown / 0.5, shown / (0.2 / 0.2820948)
@@ -124,7 +124,7 @@ def test_the_basis_is_that_of_a_plain_svd(params: HeadParams) -> None:
     avatar = linear_dipguava()
     with torch.no_grad():
         avatar.log_scales.fill_(-1)
-        family = _family(avatar, _carrier_of(avatar, 1), params)
+        family = _family(avatar, carrier_of(avatar, 1), params)
     family.log_scales[:], family.opacities[:] = 0, 1
     family.quats, family.colors = family.quats[:1].expand(24, -1, -1), family.colors[:1].expand(24, -1, -1)
     basis, weights = _low_rank(family, 2, 0)
@@ -206,7 +206,7 @@ def test_quaternions_that_change_their_sign_do_not_move(params: HeadParams) -> N
     avatar.geometry = Flips()
     assert 0 < (avatar.condition(params)[:, 0] > 0).sum() < 24
     with torch.no_grad():
-        quats = _family(avatar, _carrier_of(avatar, 1), params).quats
+        quats = _family(avatar, carrier_of(avatar, 1), params).quats
     assert float((quats - quats[0]).abs().max()) < 1e-5
 
 

@@ -181,9 +181,9 @@ class DipGuava(nn.Module, Avatar):
             raw = raw.clamp(self.condition_range[0], self.condition_range[1])
         return (raw - self.condition_shift) * self.condition_scale
 
-    def inputs(self, params: HeadParams, *, bounded: bool = False) -> FrameInputs:
-        """Of B frames' head parameters."""
-        vertices = self.vertices(params)
+    def inputs(self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None) -> FrameInputs:
+        """Of B frames' head parameters; vertices: see Avatar.drive."""
+        vertices = self.posed(params, vertices)
         normals = normal_maps(vertices, self.head.faces, self.camera.viewmat, self.texels)
         return FrameInputs(self.condition(params, bounded=bounded), normals, triangle_frames(vertices, self.head.faces))
 
@@ -279,15 +279,17 @@ class DipGuava(nn.Module, Avatar):
     def _resting(self) -> Deformed:
         return Deformed(self.positions[None], self.log_scales[None], self.quats[None])
 
-    def drive(self, params: HeadParams, *, bounded: bool = False, shown: Shown | None = None) -> Gaussians:
+    def drive(
+        self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None, shown: Shown | None = None
+    ) -> Gaussians:
         """shown (None: what ``show`` said): everything; the base alone; what the residual changes, about grey (an
-        artist's check of wrinkles); or the distilled blendshapes. bounded: see Avatar."""
+        artist's check of wrinkles); or the distilled blendshapes. bounded, vertices: see Avatar."""
         shown = shown or cast(Shown, self.shown)
         if shown == "sliders":
             if self.sliders is None:
                 raise InputError(f"The avatar {self.name!r} has no sliders yet; finish its training.")
-            return self.sliders.drive(params, bounded=bounded)
-        return self.gaussians(self.inputs(params, bounded=bounded), shown)
+            return self.sliders.drive(params, bounded=bounded, vertices=vertices)
+        return self.gaussians(self.inputs(params, bounded=bounded, vertices=vertices), shown)
 
     def animation(self, batch: int, *, bounded: bool = False) -> Callable[[HeadParams], Gaussians]:
         if self.shown == "sliders" and self.sliders is not None:

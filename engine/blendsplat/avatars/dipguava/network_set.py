@@ -17,7 +17,7 @@ from blendsplat.avatars.dipguava.settings import DipGuavaSettings
 from blendsplat.errors import FormatError
 
 APPEARANCE, GEOMETRY = 4, 10  # channels: colour and opacity; position, log-scale, quaternion
-TEXTURE_LEVELS, COARSEST_LEVEL = 3, 4  # of the learned texture: 256, 64 and 16 texels a side, and none below 4
+COARSEST_LEVEL = 4  # texels a side that a learned map's coarser levels have at least
 NETWORKS = ("base", "texture", "residual", "geometry", "residual_maps", "geometry_maps")
 
 
@@ -52,7 +52,7 @@ def new_networks(settings: DipGuavaSettings, condition: int) -> dict[str, nn.Mod
     elif s.base == "normals":
         made["base"] = UNet(3, APPEARANCE, s.unet_width, zero=beneath)
     if s.texture_size:
-        made["texture"] = LearnedMap(s.texture_size, TEXTURE_LEVELS)
+        made["texture"] = LearnedMap(s.texture_size, s.texture_levels)
     if s.residual_appearance and s.backbone == "mlp":
         made["residual"] = mlp(place, APPEARANCE, condition=condition, own=3, zero=s.base != "none")
     elif s.residual_appearance:

@@ -33,6 +33,9 @@ class DipGuavaSettings(BaseModel):
         "0: none, as in the paper",
     )  # fmt: skip
     backbone: Literal["unet", "mlp"] = Field("unet", description="of base and residual appearance")
+    texture_levels: int = Field(
+        1, ge=1, le=6, description="maps whose sum it is, each a quarter as fine: they colour what no frame shows"
+    )
     condition_place: bool = Field(
         False, description="the residual knows where the head is as well: light and the tracking's errors go with it"
     )

@@ -13,19 +13,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from blendsplat.avatars.dipguava.carrier import NUMBERS, DrivenHeads, carried, carrier_of
+from blendsplat.avatars.dipguava.low_rank import COLOR, TURN, low_rank, spread_rows
 from blendsplat.avatars.dipguava.model import DipGuava
-from blendsplat.avatars.rgbavatar.model import RGBAvatar, features_of_colors
-from blendsplat.geometry import quat_multiply
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.heads.model import HeadParams
 from blendsplat.splatting.bind import SH_DC
 from blendsplat.training.rgbavatar.initialise import initialise_mlp
 from blendsplat.training.spread import part_spread
 
-MOST_NUMBERS = 2**28  # float32 of the frames' Gaussians to hold at once
 MOST_FRAMES = 400
-TURN, COLOR = 0.5, 0.2  # a quaternion's and a colour's step that counts as much as moving by one's own deviation
 MLP_STEPS, MLP_RATE = 1500, 2e-3
 LEAST_ALPHA, MOST_ALPHA = 0.002, 0.98
 
@@ -46,10 +44,10 @@ class _Family:
 def distilled(avatar: DipGuava, params: HeadParams, most: int, error: float) -> RGBAvatar:
     """Blendshapes, at most ``most``, that leave out at most the part ``error`` of what moves (root mean square)."""
     rows = _spread_rows(params.batch, avatar.gaussian_count, params.expression.device)
-    empty = _carrier_of(avatar, 1)
+    empty = carrier_of(avatar, 1)
     family = _family(avatar, empty, params[rows])
     basis, weights = _low_rank(family, most, error)
-    made = _carrier_of(avatar, len(basis[0]))
+    made = carrier_of(avatar, len(basis[0]))
     made.positions.copy_(family.positions.mean(0))
     made.quats.copy_(family.quats.mean(0))
     made.colors.copy_(family.colors.mean(0))
@@ -68,45 +66,17 @@ def distilled(avatar: DipGuava, params: HeadParams, most: int, error: float) -> 
 
 def _spread_rows(frames: int, gaussians: int, device: torch.device) -> Tensor:
     """Frames that are looked at: all of them, or as many as memory holds."""
-    most = min(frames, MOST_FRAMES, max(MOST_NUMBERS // (10 * gaussians), 2))
-    return torch.linspace(0, frames - 1, most, device=device).round().long()
-
-
-def _carrier_of(avatar: DipGuava, blendshapes: int) -> RGBAvatar:
-    """An RGBAvatar whose Gaussians sit at the centres of the same triangles."""
-    thirds = torch.full((avatar.gaussian_count, 3), 1 / 3, device=avatar.triangle.device)
-    made = RGBAvatar(
-        avatar.head, avatar.triangle, thirds, avatar.camera, blendshapes=blendshapes, name=avatar.name
-    )  # fmt: skip
-    return made.to(thirds.device)
+    return spread_rows(frames, NUMBERS * gaussians, MOST_FRAMES, device)
 
 
 def _family(avatar: DipGuava, carrier: RGBAvatar, params: HeadParams) -> _Family:
     """The frames' Gaussians in the carrier's tangent frames."""
-    rows = []
-    for row in range(params.batch):
-        one = params[[row]]
-        gaussians, surface = avatar.drive(one), carrier.surface(avatar.vertices(one))
-        frames = surface.frames[0, avatar.triangle]
-        centres = surface.vertices[0, carrier.corners].mean(1)
-        offsets = gaussians.means[0] - centres
-        local = torch.linalg.solve(_regular(frames), offsets[..., None])[..., 0]
-        back = surface.quats[0, avatar.triangle] * offsets.new_tensor([1.0, -1, -1, -1])
-        turned = normalize(quat_multiply(back, gaussians.quats[0]), dim=-1)
-        logs = gaussians.scales[0].clamp_min(1e-7).log()
-        rows.append((local, turned, features_of_colors(gaussians.colors[0]), logs, gaussians.opacities[0]))
-    positions, turned, colors, log_scales, opacities = (torch.stack(part) for part in zip(*rows, strict=True))
-    turned = torch.where((turned * turned[:1]).sum(-1, keepdim=True) < 0, -turned, turned)
-    return _Family(positions, turned, colors, log_scales.mean(0), opacities.mean(0))
+    frames = carried(avatar, carrier, DrivenHeads(params))
+    log_scales, opacities = frames.log_scales.mean(0), frames.opacities[..., 0].mean(0)
+    return _Family(frames.positions, frames.quats, frames.colors, log_scales, opacities)
 
 
-def _regular(frames: Tensor) -> Tensor:
-    """Tangent frames [N,3,3] of which none is singular: those of triangles without area become the identity."""
-    flat = torch.linalg.det(frames).abs() < 1e-3
-    return torch.where(flat[:, None, None], torch.eye(3).to(frames), frames)
-
-
-def _low_rank(family: _Family, most: int, error: float) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+def _low_rank(family: _Family, most: int, error: float) -> tuple[tuple[Tensor, ...], Tensor]:
     """(basis of positions, quats and colours [K,N,3|4|3], the frames' weights [M,K]), the largest part first.
 
     What is moved by its own deviation, turned by TURN or coloured by COLOR counts alike, and all of it as much as the
@@ -114,25 +84,8 @@ def _low_rank(family: _Family, most: int, error: float) -> tuple[tuple[Tensor, T
     size = family.log_scales.exp().amax(-1, keepdim=True)
     shown = family.opacities[:, None].sqrt()
     units = shown / size, shown / TURN, shown / (COLOR / SH_DC)
-    moved = [
-        ((part - part.mean(0)) * unit).flatten(1)
-        for part, unit in zip((family.positions, family.quats, family.colors), units, strict=True)
-    ]  # fmt: skip
-    gram = sum((part @ part.mT).double() for part in moved)
-    values, vectors = torch.linalg.eigh(gram)
-    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    left_out = 1 - values.cumsum(0) / values.sum().clamp_min(1e-30)
-    enough = int((left_out > error**2).sum()) + 1
-    count = max(min(enough, most, len(values) - 1), 1)
-    strength = values[:count].sqrt().clamp_min(1e-12)
-    directions = vectors[:, :count] / strength  # [M,K]: what of the frames' movement makes a unit direction
-    spread = strength / max(len(values), 1) ** 0.5
-    weights = (vectors[:, :count] * strength / spread).float()
-    basis = tuple(
-        torch.einsum("mk,mn->kn", (directions * spread).to(part.dtype), part.flatten(1)).view(count, *part.shape[1:])
-        for part in (item - item.mean(0) for item in (family.positions, family.quats, family.colors))
-    )
-    return (basis[0], basis[1], basis[2]), weights
+    found = low_rank((family.positions, family.quats, family.colors), units, most, error)
+    return found.basis, found.weights
 
 
 @torch.enable_grad()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arrays that come with a request, checked before a kernel sees an address."""
+"""The arrays that come with a request or with a frame of a job, checked before a kernel sees an address."""
 
 from __future__ import annotations
 

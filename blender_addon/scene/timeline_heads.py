@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an avatar's head does in frames of the timeline, read while the artist works on.
+
+The frames are evaluated in a scene of their own that no window shows and that is gone when they are read: the artist's
+frame does not move, poses that are not keyed yet stay, and nothing but the head and what moves it is evaluated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import bpy
+import numpy as np
+
+from . import networks
+
+_NAME = ".Blendsplat reads frames"
+
+
+def read(carrier: bpy.types.Object, frames: list[int], seconds: float = float("inf")) -> dict[str, np.ndarray]:
+    """``networks.head_arrays`` of the first of these frames, as many as ``seconds`` allow, at least one: [B,...].
+
+    Raises NetworksError."""
+    end, rows = time.monotonic() + seconds, []
+    with _scene_of(carrier) as scene:
+        for frame in frames:
+            scene.frame_set(frame)
+            rows.append(networks.head_arrays(carrier, scene.view_layers[0].depsgraph))
+            if time.monotonic() > end:
+                break
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+@contextmanager
+def _scene_of(carrier: bpy.types.Object) -> Iterator[bpy.types.Scene]:
+    """A scene that evaluates the avatar's head alone, hidden or not: an empty looks at it."""
+    scene = bpy.data.scenes.new(_NAME)
+    empty = bpy.data.objects.new(_NAME, None)
+    try:
+        scene.collection.objects.link(empty)
+        empty.constraints.new("SHRINKWRAP").target = carrier.blendsplat.head
+        yield scene
+    finally:
+        bpy.data.scenes.remove(scene)
+        bpy.data.objects.remove(empty)
