@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from typer.testing import CliRunner
+
+from blendsplat.cli import app
 from blendsplat.errors import InputError
 from blendsplat.evaluation.ablations import DIPGUAVA, benchmark_ablations, row_presets, table
 from blendsplat.systems import load_avatar, load_preset
@@ -61,6 +65,26 @@ def test_every_row_of_the_table_is_a_preset_of_its_own() -> None:
         assert set(DIPGUAVA) - set(made) == missing, "what a preset lacks cannot be left out"
         assert len({one.model_dump_json() for one in made.values()}) == len(made)
         assert made["full"] == load_preset(name)
+
+
+def test_the_command_changes_values_of_all_rows(tiny_clip: Path, tmp_path: Path, preset: str) -> None:
+    arguments = [
+        "bench",
+        "ablations",
+        tiny_clip,
+        "-o",
+        tmp_path / "out",
+        "--preset",
+        preset,
+        "--rows",
+        "only base,full",
+    ]
+    result = CliRunner().invoke(app, [str(one) for one in arguments] + ["--set", "avatar.mlp_width=12", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout.splitlines()[-1])["ablations"]
+    assert [row["row"] for row in rows] == ["only base", "full"]
+    made = [load_avatar(path).settings.mlp_width for path in (tmp_path / "out").glob("*.avatar.npz")]
+    assert made == [12, 12]
 
 
 def test_what_there_is_not_is_named(tiny_clip: Path, tmp_path: Path, preset: str) -> None:
