@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from typer.testing import CliRunner
 
 from blendsplat.cli import app
@@ -81,10 +80,10 @@ def test_the_command_changes_values_of_all_rows(tiny_clip: Path, tmp_path: Path,
     ]
     result = CliRunner().invoke(app, [str(one) for one in arguments] + ["--set", "avatar.mlp_width=12", "--json"])
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout.splitlines()[-1])["ablations"]
-    assert [row["row"] for row in rows] == ["only base", "full"]
-    made = [load_avatar(path).settings.mlp_width for path in (tmp_path / "out").glob("*.avatar.npz")]
-    assert made == [12, 12]
+    made = json.loads(result.stdout.splitlines()[-1])["ablations"]
+    assert [row["row"] for row in made] == ["only base", "full"]
+    widths = [load_avatar(path).settings.mlp_width for path in (tmp_path / "out").glob("*.avatar.npz")]
+    assert widths == [12, 12]
 
 
 def test_what_there_is_not_is_named(tiny_clip: Path, tmp_path: Path, preset: str) -> None:
