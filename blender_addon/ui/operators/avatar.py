@@ -11,7 +11,7 @@ from ... import formats
 from ...paths import kept
 from ...render import engine as render_engine
 from ...scene import avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
-from . import common
+from . import common, results
 
 
 class AddAvatar(common.Grey, bpy.types.Operator):
@@ -26,14 +26,17 @@ class AddAvatar(common.Grey, bpy.types.Operator):
         path = file_of(context.scene)
         if path is None:
             return "Choose an avatar file, or train one."
-        return "" if path.exists() else f"There is no file {path}."
+        return results.busy(context.scene) if path.exists() else f"There is no file {path}."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
+            carrier = add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
         except formats.FileError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        for item in context.view_layer.objects:
+            item.select_set(False)  # active, but not covered by the selection's outline
+        context.view_layer.objects.active = carrier
         return {"FINISHED"}
 
 
@@ -104,7 +107,8 @@ def selected_avatar(context: bpy.types.Context) -> bpy.types.Object | None:
 
 
 def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | None) -> bpy.types.Object:
-    """Add the avatar of ``path``; with a performance, key it. Raises FileError."""
+    """Add the avatar of ``path``, or bring the scene's own up to date; with a performance, key it. Needs Object Mode.
+    Raises FileError."""
     file = formats.read_avatar(path)
     name = path.name.removesuffix(".avatar.npz")
     scene = context.scene
@@ -121,9 +125,6 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     if performance_path is not None and performance_path.exists():
         apply_performance(scene, carrier, formats.read_performance(performance_path))
         scene.blendsplat.performance = kept(performance_path)
-    for item in context.view_layer.objects:
-        item.select_set(False)  # active, but not covered by the selection's outline
-    context.view_layer.objects.active = carrier
     use_render_engine(scene)
     return carrier
 

@@ -14,8 +14,8 @@ from bpy.props import StringProperty
 from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
-from ...scene import networks
-from . import avatar, common, track
+from ...scene import avatar_rig, networks
+from . import avatar, common, results, track
 
 
 class Train(common.JobOperator, bpy.types.Operator):
@@ -112,7 +112,8 @@ def _finished(job: jobs.Job) -> None:
         context.scene.blendsplat.avatar_file = kept(path)
         avatar.add_avatar(context, path, directory / "tracking.npz")
 
-    common.in_scene(scene, build, "Add Avatar")
+    title = "Update Avatar" if avatar_rig.avatars_of(scene, path) else "Add Avatar"
+    results.bring(scene, "train", title, path, build)
 
 
 def register() -> None:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A step's button, or how far its job is; what the engine was asked for and has not answered yet."""
+"""A step's button, or how far its job is; results that wait to be added; what the engine has not answered yet."""
 
 from __future__ import annotations
 
 import bpy
 
 from ...client import jobs, session
+from ..operators import results
 from .layout import paragraph, progress
 
 
 def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, operator: str, icon: str) -> None:
     """A step's button, or its progress while it runs; its last error or remarks in words."""
+    for offer in results.offers(context.scene, kind):
+        column.operator("blendsplat.add_result", text=f"New Result: {offer.title}", icon="IMPORT").kind = kind
     job = jobs.latest(kind)
     if job is not None and job.running:
         progress(column, job.fraction, job.status())
