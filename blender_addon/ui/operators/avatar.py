@@ -72,7 +72,8 @@ class ApplyPerformance(common.Grey, bpy.types.Operator):
 
 
 class UseEngine(common.Grey, bpy.types.Operator):
-    """Render this scene's avatars with Blendsplat (Render Properties, Render Engine)"""
+    """Set the scene's Render Engine to Blendsplat, which draws avatars and nothing else, and the View Transform (Color
+    Management) to Standard, which shows the colours of the video as they are"""
 
     bl_idname = "blendsplat.use_render_engine"
     bl_label = "Use Blendsplat for Rendering"
@@ -80,11 +81,7 @@ class UseEngine(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return (
-            "This scene is already rendered with Blendsplat."
-            if context.scene.render.engine == render_engine.ENGINE_ID
-            else ""
-        )
+        return "This scene is already rendered with Blendsplat." if uses_render_engine(context.scene) else ""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         use_render_engine(context.scene)
@@ -125,7 +122,6 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     if performance_path is not None and performance_path.exists():
         apply_performance(scene, carrier, formats.read_performance(performance_path))
         scene.blendsplat.performance = kept(performance_path)
-    use_render_engine(scene)
     return carrier
 
 
@@ -138,6 +134,11 @@ def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, perform
         head.blendsplat.clip_path, head.blendsplat.clip_start = kept(performance.path.parent), start
         tracking_quality.write(head, performance, start, fps)
     return avatar_rig.apply_performance(carrier, performance, start, fps)
+
+
+def uses_render_engine(scene: bpy.types.Scene) -> bool:
+    """Renders of this scene are Blendsplat's, in the colours that were trained."""
+    return scene.render.engine == render_engine.ENGINE_ID and scene.view_settings.view_transform == "Standard"
 
 
 def use_render_engine(scene: bpy.types.Scene) -> None:

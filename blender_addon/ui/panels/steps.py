@@ -14,6 +14,8 @@ from ..pass_properties import draw_passes
 from .job_button import on_its_way, step
 from .layout import Panel, paragraph, placeholder, sliders
 
+_OTHER_ENGINE = "This scene's render engine shows avatars as points, not as they were trained."
+
 
 class BLENDSPLAT_PT_video(Panel):
     bl_label = "1  Video"
@@ -142,11 +144,12 @@ class BLENDSPLAT_PT_render(Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         column, scene = self.column(), context.scene
-        if scene.render.engine != render_engine.ENGINE_ID:
+        if not avatar_operators.uses_render_engine(scene):
+            own = scene.render.engine == render_engine.ENGINE_ID
+            sentence = 'The trained colours appear with the view transform "Standard".' if own else _OTHER_ENGINE
+            paragraph(context, column, sentence, "INFO")
             column.operator("blendsplat.use_render_engine", icon="RENDER_STILL")
         column.prop(scene.render, "film_transparent", text="Transparent")
-        if scene.render.engine == render_engine.ENGINE_ID and scene.view_settings.view_transform != "Standard":
-            paragraph(context, column, 'The trained colours appear with the view transform "Standard".', "INFO")
         draw_passes(column, context.view_layer)
         row = column.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = False
