@@ -252,6 +252,13 @@ def preset_items() -> list[tuple[str, str, str]]:
     return _preset_items
 
 
+def knows_preset(name: str) -> bool:
+    """Whether the engine can train with it, as far as is known: an engine that has not said hello may, and a preset's
+    own file is only looked at by the engine."""
+    presets = link.hello.get("presets") if link.state == "ready" else None
+    return not presets or name.endswith(".toml") or name in (preset.get("name") for preset in presets)
+
+
 def device() -> str:
     """The device to train and render on: the preferences' wish, else the engine's best."""
     return preferences.get().device.strip() or "auto"

@@ -99,7 +99,7 @@ def test_killed_in_training_then_continued(scene, engine, video):
     with pytest.raises(RuntimeError, match="checkpoint"):
         bpy.ops.blendsplat.train()
     folder = video.parent / "Anna spricht 日本 avatar"
-    assert int(next(folder.glob("*.checkpoint")).read_text()) == 50
+    assert int(next(folder.glob("*.checkpoint.safetensors")).read_text()) == 50
     first = []
     session.on_notification("job.progress", lambda params, _arrays: first.append(params["done"]))
     assert bpy.ops.blendsplat.train() == {"FINISHED"}
@@ -122,7 +122,7 @@ def test_cancel_keeps_what_is_there(scene, engine, video):
     )
     jobs.wait(job, 20, tick=lambda running: jobs.cancel(running) if running.done > 3 else None)
     assert job.state == "cancelled"
-    assert (video.parent / "a.avatar.npz.checkpoint").exists()
+    assert (video.parent / "a.checkpoint.safetensors").exists()
 
 
 def test_cancel_before_the_engine_is_up(scene, engine, video):

@@ -10,8 +10,11 @@ from ..operators import results
 from .layout import paragraph, progress
 
 
-def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, operator: str, icon: str) -> None:
-    """A step's button, or its progress while it runs; its last error or remarks in words."""
+def step(
+    context: bpy.types.Context, column: bpy.types.UILayout, kind: str, operator: str, icon: str, text: str = ""
+) -> None:
+    """A step's button (called ``text``, else as its operator), or its progress while it runs; its last error or remarks
+    in words."""
     for offer in results.offers(context.scene, kind):
         column.operator("blendsplat.add_result", text=f"New Result: {offer.title}", icon="IMPORT").kind = kind
     job = jobs.latest(kind)
@@ -19,8 +22,7 @@ def step(context: bpy.types.Context, column: bpy.types.UILayout, kind: str, oper
         progress(column, job.fraction, job.status())
         column.operator("blendsplat.cancel_job", icon="X").kind = kind
         return
-    again = job is not None and job.state in ("cancelled", "failed") and kind == "train"
-    column.operator(operator, icon=icon, **({"text": "Continue Training"} if again else {}))
+    column.operator(operator, icon=icon, **({"text": text} if text else {}))
     if job is not None and job.state == "failed":
         paragraph(context, column, job.error, "ERROR")
     elif job is not None and job.state == "cancelled":

@@ -72,7 +72,8 @@ class BLENDSPLAT_PT_train(Panel):
         column, settings = self.column(), context.scene.blendsplat
         column.prop(settings, "preset")
         column.prop(settings, "output", placeholder=placeholder(common.output_of(context.scene)))
-        step(context, column, "train", "blendsplat.train", "SHADING_RENDERED")
+        text = "Continue Training" if train.continues(context.scene) else ""
+        step(context, column, "train", "blendsplat.train", "SHADING_RENDERED", text)
         job = jobs.latest("train")
         if job is not None and preview.icon(job.number):
             column.template_icon(icon_value=preview.icon(job.number), scale=10.0)
