@@ -70,6 +70,7 @@ class Errand:
 
     state: str = field(default="waiting", init=False)
     error: str = field(default="", init=False)
+    home: Any = field(default=None, init=False)  # whose it is, for panels; None: everybody's
 
     @property
     def waiting(self) -> bool:

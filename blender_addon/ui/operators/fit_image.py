@@ -144,7 +144,7 @@ class AddFit(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return results.busy(context.scene) or common.cannot_ask(TOPIC)
+        return results.busy(context.scene) or common.cannot_ask(context.scene, TOPIC)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         items = context.scene.blendsplat.photographs.files
@@ -185,7 +185,9 @@ def fetch_fits(
             common.in_scene(scene, before, message)
         results.bring(scene, "fit_image", message, folders[0] if folders else Path(), build)
 
-    return session.ask_all(asked, then=then, topic=TOPIC, wait=wait)
+    errand = session.ask_all(asked, then=then, topic=TOPIC, wait=wait)
+    errand.home = place
+    return errand
 
 
 def _finished(job: jobs.Job) -> session.Errand | None:

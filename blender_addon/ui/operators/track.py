@@ -98,7 +98,7 @@ class AddHead(common.Grey, bpy.types.Operator):
         directory = common.directory_of(context.scene)
         if directory is None or not (directory / "tracking.npz").exists():
             return "Track the clip first."
-        return outdated(directory) or results.busy(context.scene) or common.cannot_ask(TOPIC)
+        return outdated(directory) or results.busy(context.scene) or common.cannot_ask(context.scene, TOPIC)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -140,7 +140,9 @@ def fetch_head(scene: bpy.types.Scene, directory: Path, *, wait: bool | None = N
             results.bring(scene, "track", "Add Tracked Head", directory, lambda context: build(context, rig))
 
     asked = {"directory": session.engine_path(directory)}
-    return session.ask("head.rig", asked, then=then, topic=TOPIC, wait=wait)
+    errand = session.ask("head.rig", asked, then=then, topic=TOPIC, wait=wait)
+    errand.home = place
+    return errand
 
 
 def add_head(

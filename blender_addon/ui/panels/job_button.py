@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 
-from ...client import jobs, session
-from ..operators import results
+from ...client import jobs
+from ..operators import common, results
 from .layout import paragraph, progress
 
 
@@ -17,7 +19,14 @@ def step(
     in words."""
     for offer in results.offers(context.scene, kind):
         column.operator("blendsplat.add_result", text=f"New Result: {offer.title}", icon="IMPORT").kind = kind
-    job = jobs.latest(kind)
+    if (other := jobs.latest(kind)) is not None and other.running and not common.belongs(other, context.scene):
+        column.operator(operator, icon=icon, **({"text": text} if text else {}))
+        paragraph(
+            context, column, f"{common.title_of(other)} is running for {_home(other)}: {other.fraction:.0%}", "TIME"
+        )
+        column.operator("blendsplat.cancel_job", icon="X").kind = kind
+        return
+    job = common.job_of(context.scene, kind)
     if job is not None and job.running:
         progress(column, job.fraction, job.status())
         column.operator("blendsplat.cancel_job", icon="X").kind = kind
@@ -32,10 +41,19 @@ def step(
             paragraph(context, column, remark, "INFO")
 
 
+def _home(job: jobs.Job) -> str:
+    """What a job of another scene works on, as an artist calls it."""
+    place = job.context.get("place")
+    directory = job.params.get("directory")
+    if directory and job.kind != "fit_image":  # that one's is where heads are kept
+        return f'the clip "{common.clip_name(Path(str(directory)))}"'
+    return f"the file {Path(place.blend).name}" if place is not None and place.blend else "another file"
+
+
 def on_its_way(context: bpy.types.Context, column: bpy.types.UILayout, topic: str, kind: str, words: str) -> None:
     """A line while the engine is asked for something, and why it did not come; a job of ``kind`` that asked for it
     shows that itself."""
-    errand, job = session.errand(topic), jobs.latest(kind)
+    errand, job = common.errand_of(context.scene, topic), common.job_of(context.scene, kind)
     if errand is None or (job is not None and errand in job.errands):
         return
     if errand.waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from ...client import jobs, preview, session
+from ...client import preview, session
 from ...render import engine as render_engine
 from ...scene import avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
@@ -74,7 +74,7 @@ class BLENDSPLAT_PT_train(Panel):
         column.prop(settings, "output", placeholder=placeholder(common.output_of(context.scene)))
         text = "Continue Training" if train.continues(context.scene) else ""
         step(context, column, "train", "blendsplat.train", "SHADING_RENDERED", text)
-        job = jobs.latest("train")
+        job = common.job_of(context.scene, "train")
         if job is not None and preview.icon(job.number):
             column.template_icon(icon_value=preview.icon(job.number), scale=10.0)
         if job is not None and job.figures:
