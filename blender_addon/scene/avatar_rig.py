@@ -235,6 +235,26 @@ def _add_nodes(carrier: bpy.types.Object, head: bpy.types.Object) -> None:
     modifier.show_expanded = True
 
 
+def nodes_of(carrier: bpy.types.Object) -> bpy.types.NodesModifier | None:
+    """The modifier that turns the carrier into Gaussians; None when it or its node group is gone."""
+    return next(
+        (item for item in carrier.modifiers if item.type == "NODES" and avatar_nodes.is_ours(item.node_group)), None
+    )
+
+
+def restore_nodes(carrier: bpy.types.Object) -> None:
+    """The modifier, its node group and its head, where one of them is gone. An artist's modifiers come after it."""
+    modifier = nodes_of(carrier) or carrier.modifiers.get(_MODIFIER)
+    if modifier is None or modifier.type != "NODES":
+        modifier = carrier.modifiers.new(_MODIFIER, "NODES")
+        carrier.modifiers.move(len(carrier.modifiers) - 1, 0)
+    if modifier.node_group is None or avatar_nodes.input_of(modifier, avatar_nodes.INPUT_HEAD) is None:
+        material = avatar_nodes.preview_material()
+        if not carrier.data.materials:
+            carrier.data.materials.append(material)
+        _set_nodes(modifier, carrier.blendsplat.head, material)
+
+
 def _set_nodes(modifier: bpy.types.NodesModifier, head: bpy.types.Object, material: bpy.types.Material) -> None:
     modifier.node_group = avatar_nodes.avatar_group()
     avatar_nodes.set_input(modifier, avatar_nodes.INPUT_HEAD, head)

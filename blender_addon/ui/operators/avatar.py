@@ -10,7 +10,7 @@ import bpy
 from ... import formats
 from ...paths import kept
 from ...render import engine as render_engine
-from ...scene import avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
+from ...scene import avatar_repair, avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
 from . import common, results
 
 
@@ -37,6 +37,35 @@ class AddAvatar(common.Grey, bpy.types.Operator):
         for item in context.view_layer.objects:
             item.select_set(False)  # active, but not covered by the selection's outline
         context.view_layer.objects.active = carrier
+        return {"FINISHED"}
+
+
+class RepairAvatar(common.Grey, bpy.types.Operator):
+    """Bring back what the avatar has lost: its head, the head's bones, or its Geometry Nodes. What is there stays"""
+
+    bl_idname = "blendsplat.repair_avatar"
+    bl_label = "Repair Avatar"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        carrier = selected_avatar(context)
+        if carrier is None:
+            return "Add an avatar first (or select one)."
+        return results.busy(context.scene) if avatar_repair.lost(carrier) else f"Nothing is missing of {carrier.name}."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        scene, carrier = context.scene, selected_avatar(context)
+        try:
+            if avatar_repair.repair(context, carrier):
+                self.report({"INFO"}, "The head is a new one, from the avatar's file.")
+                path = common.path_of(scene.blendsplat.performance)
+                if path is not None and path.exists():
+                    fps, start = scene.render.fps / scene.render.fps_base, scene.blendsplat.performance_start
+                    avatar_repair.play(carrier, formats.read_performance(path), start, fps)
+        except formats.FileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         return {"FINISHED"}
 
 
@@ -147,5 +176,5 @@ def use_render_engine(scene: bpy.types.Scene) -> None:
     scene.view_settings.view_transform = "Standard"
 
 
-CLASSES = (AddAvatar, ApplyPerformance, UseEngine)
+CLASSES = (AddAvatar, RepairAvatar, ApplyPerformance, UseEngine)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

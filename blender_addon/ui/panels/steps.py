@@ -7,7 +7,7 @@ import bpy
 
 from ...client import preview, session
 from ...render import engine as render_engine
-from ...scene import avatar_rig, baked_avatar, fit_scene, networks
+from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
 from ..operators import common, track, train
 from ..pass_properties import draw_passes
@@ -99,6 +99,11 @@ class BLENDSPLAT_PT_avatar(Panel):
         if carrier is not None:
             column.separator()
             column.label(text=carrier.name, icon="OUTLINER_OB_POINTCLOUD")
+            if sentence := avatar_repair.sentence(carrier):
+                paragraph(context, column, sentence, "ERROR")
+                if avatar_repair.lost(carrier) != avatar_repair.NODES:  # what a new head would come from
+                    column.prop(carrier.blendsplat, "avatar_path", text="Its File")
+                column.operator("blendsplat.repair_avatar", icon="TOOL_SETTINGS")
             row = column.row()
             row.enabled = bool(avatar_rig.blendshape_keys(carrier))
             row.prop(carrier.blendsplat, "live", toggle=True)
