@@ -53,6 +53,7 @@ def build_scene(addon: ModuleType, clip: Path, avatar: Path) -> bpy.types.Scene:
     if errand.error:
         raise RuntimeError(errand.error)
     addon.ui.operators.avatar.add_avatar(bpy.context, avatar, clip / "tracking.npz")
+    addon.ui.operators.avatar.use_render_engine(scene)
     return scene
 
 

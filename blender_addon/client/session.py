@@ -70,6 +70,7 @@ class Errand:
 
     state: str = field(default="waiting", init=False)
     error: str = field(default="", init=False)
+    home: Any = field(default=None, init=False)  # whose it is, for panels; None: everybody's
 
     @property
     def waiting(self) -> bool:
@@ -250,6 +251,13 @@ def preset_items() -> list[tuple[str, str, str]]:
     if items and items != _preset_items:
         _preset_items = items
     return _preset_items
+
+
+def knows_preset(name: str) -> bool:
+    """Whether the engine can train with it, as far as is known: an engine that has not said hello may, and a preset's
+    own file is only looked at by the engine."""
+    presets = link.hello.get("presets") if link.state == "ready" else None
+    return not presets or name.endswith(".toml") or name in (preset.get("name") for preset in presets)
 
 
 def device() -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..client import session
 from ..client.link import EngineError, LinkError
+from ..scene import avatar_repair
 from ..scene.networks import NetworksError
 from . import camera, gather
 from .networks import Networks
@@ -55,6 +56,9 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
 
     def _render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene = depsgraph.scene
+        for carrier in scene.original.objects:
+            if not carrier.hide_render and (sentence := avatar_repair.sentence(carrier)):
+                self.report({"WARNING"}, f"Blendsplat: {sentence} Press Repair Avatar in the panel 4 Avatar.")
         view = camera.view_of(scene, depsgraph, scene.camera)
         background = None if scene.render.film_transparent else world_color(scene)
         networks, extra = Networks(depsgraph, self._ask), wanted_passes(depsgraph.view_layer)

@@ -56,6 +56,19 @@ def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> No
         modifier[identifier] = value
 
 
+def input_of(modifier: bpy.types.NodesModifier, name: str) -> object:
+    """The value of the modifier's input that belongs to the group input ``name``; None: it has none."""
+    identifier = input_identifier(modifier.node_group, name)
+    if hasattr(modifier, "properties"):  # 5.2 and later
+        return getattr(modifier.properties.inputs, identifier).value
+    return modifier.get(identifier)
+
+
+def is_ours(tree: bpy.types.NodeTree | None) -> bool:
+    """Whether it is a node group that makes Gaussians of a carrier, of whatever version, or an artist's copy of it."""
+    return tree is not None and "blendsplat_version" in tree
+
+
 def preview_material() -> bpy.types.Material:
     """Flat colour from the attribute ``color``: display colours turned into light, so that "Standard" shows them."""
     material = bpy.data.materials.get(GROUP)

@@ -8,6 +8,7 @@ the engine and without this add-on.
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -44,14 +45,21 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
 def find_avatar(scene: bpy.types.Scene, avatar: AvatarFile) -> bpy.types.Object | None:
     """The scene's avatar from the same file (trained further since), if its head still fits."""
     wanted = head_rig.rig_id(avatar.rig)
-    for item in scene.objects:
+    for item in avatars_of(scene, avatar.path):
         head = item.blendsplat.head
-        path = paths.absolute(item.blendsplat.avatar_path, item.library)
-        same_file = item.blendsplat.kind == "AVATAR" and paths.same(path, avatar.path)
-        whole = same_file and head is not None and item.data.shape_keys is not None and item.data.users == 1
+        whole = head is not None and item.data.shape_keys is not None and item.data.users == 1
         if whole and head.blendsplat.rig_id == wanted:
             return item
     return None
+
+
+def avatars_of(scene: bpy.types.Scene, file: Path) -> list[bpy.types.Object]:
+    """The scene's avatars that were made from this file."""
+    return [
+        item for item in scene.objects
+        if item.blendsplat.kind == "AVATAR"
+        and paths.same(paths.absolute(item.blendsplat.avatar_path, item.library), file)
+    ]  # fmt: skip
 
 
 def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.Object:
@@ -225,6 +233,26 @@ def _add_nodes(carrier: bpy.types.Object, head: bpy.types.Object) -> None:
     modifier = carrier.modifiers.new(_MODIFIER, "NODES")
     _set_nodes(modifier, head, material)
     modifier.show_expanded = True
+
+
+def nodes_of(carrier: bpy.types.Object) -> bpy.types.NodesModifier | None:
+    """The modifier that turns the carrier into Gaussians; None when it or its node group is gone."""
+    return next(
+        (item for item in carrier.modifiers if item.type == "NODES" and avatar_nodes.is_ours(item.node_group)), None
+    )
+
+
+def restore_nodes(carrier: bpy.types.Object) -> None:
+    """The modifier, its node group and its head, where one of them is gone. An artist's modifiers come after it."""
+    modifier = nodes_of(carrier) or carrier.modifiers.get(_MODIFIER)
+    if modifier is None or modifier.type != "NODES":
+        modifier = carrier.modifiers.new(_MODIFIER, "NODES")
+        carrier.modifiers.move(len(carrier.modifiers) - 1, 0)
+    if modifier.node_group is None or avatar_nodes.input_of(modifier, avatar_nodes.INPUT_HEAD) is None:
+        material = avatar_nodes.preview_material()
+        if not carrier.data.materials:
+            carrier.data.materials.append(material)
+        _set_nodes(modifier, carrier.blendsplat.head, material)
 
 
 def _set_nodes(modifier: bpy.types.NodesModifier, head: bpy.types.Object, material: bpy.types.Material) -> None:

@@ -51,9 +51,6 @@ def build(context: bpy.types.Context, carrier: bpy.types.Object, baked: Shapes) 
     with contextlib.suppress(RuntimeError):  # in a collection that this view layer excludes
         carrier.hide_set(True)
         made.hide_set(False)
-        for item in context.view_layer.objects:
-            item.select_set(False)
-        context.view_layer.objects.active = made
     return made
 
 

@@ -69,7 +69,7 @@ def _mute_baked(carrier: bpy.types.Object, muted: bool) -> None:
     if carrier.data.shape_keys is None:
         return
     paths = {learned_keys.value_path(key) for key in avatar_rig.blendshape_keys(carrier)}
-    for curve in keyframes.fcurves(carrier.data.shape_keys):
+    for curve in keyframes.played(carrier.data.shape_keys):
         if curve.data_path in paths and curve.mute != muted:
             curve.mute = muted
 

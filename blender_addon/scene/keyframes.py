@@ -127,18 +127,22 @@ def fcurves(owner: bpy.types.ID) -> Iterator[Any]:
         yield from _curves_played_by(owner.animation_data)
 
 
+def played(owner: bpy.types.ID) -> Iterator[Any]:
+    """Every F-curve that moves the owner: of its action and of its NLA strips' actions."""
+    data = owner.animation_data
+    if data is not None:
+        for player in (data, *(strip for track in data.nla_tracks for strip in track.strips)):
+            yield from _curves_played_by(player)
+
+
 def scale(owner: bpy.types.ID, data_path: str, factor: float) -> None:
     """Multiply what the owner's action, and its NLA strips' actions, say of one number."""
-    data = owner.animation_data
-    if data is None:
-        return
-    for player in (data, *(strip for track in data.nla_tracks for strip in track.strips)):
-        for fcurve in _curves_played_by(player):
-            if fcurve.data_path == data_path:
-                for point in fcurve.keyframe_points:
-                    for place in (point.co, point.handle_left, point.handle_right):
-                        place.y *= factor
-                fcurve.update()
+    for fcurve in played(owner):
+        if fcurve.data_path == data_path:
+            for point in fcurve.keyframe_points:
+                for place in (point.co, point.handle_left, point.handle_right):
+                    place.y *= factor
+            fcurve.update()
 
 
 def _curves_played_by(player: Any) -> Iterator[Any]:

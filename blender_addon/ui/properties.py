@@ -214,8 +214,8 @@ class BlendsplatScene(bpy.types.PropertyGroup):
 
     def chosen_preset(self) -> str:
         """The name of the preset to train with; a file's own choice stands, whatever this engine knows."""
-        if self.preset_name:
-            return self.preset_name
+        if self.preset_name.strip():
+            return self.preset_name.strip()
         old = self.get("preset")
         return _OLD_PRESETS[old] if isinstance(old, int) and 0 <= old < len(_OLD_PRESETS) else _DEFAULT_PRESET
 

@@ -79,7 +79,7 @@ def splat(params: dict, a: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     directory = Path(params.get("directory", "."))
-    checkpoint = Path(params.get("output", "x") + ".checkpoint")
+    checkpoint = Path(params.get("output", "x").removesuffix(".avatar.npz") + ".checkpoint.safetensors")
     done = int(checkpoint.read_text()) if kind == "train" and checkpoint.exists() else 0
     total = 100 if bad in ("slow", "die", "crawl") or (bad == "busy" and kind == "train") else 10
     if any("slow" in Path(image).name for image in params.get("images", ())):
@@ -111,8 +111,9 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     if kind == "fit_image":
         finish_fit(job, directory, params)
         return
+    if kind == "train":
+        checkpoint.write_text("0")  # the engine's stays as well; here training again begins anew
     write_results(kind, directory, params)
-    checkpoint.unlink(missing_ok=True)
     result = {"directory": str(directory)}
     finish(job, kind, "done", result | {"notes": ["Two people."]} if bad == "remark" else result)
 

@@ -30,6 +30,7 @@ def stage(real, dipguava, tmp_path):
     real.blendsplat.avatar_file = str(tmp_path / "dip.avatar.npz")
     real.blendsplat.performance = str(dipguava / "clip" / "tracking.npz")
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    assert bpy.ops.blendsplat.use_render_engine() == {"FINISHED"}
     real.render.resolution_x = real.render.resolution_y = 96
     real.render.resolution_percentage = 100
     return real
@@ -117,6 +118,7 @@ def test_nothing_of_the_artists_is_touched(stage):
     rig.location = (1, 2, 3)
     carrier.blendsplat.head.hide_viewport = True
     before = [key.name for key in carrier.data.shape_keys.key_blocks], list(bpy.data.scenes), carrier.data.name
+    active = bpy.context.view_layer.objects.active
     assert bpy.ops.blendsplat.bake_networks(**BAKE, most=3) == {"FINISHED"}
     assert stage.frame_current == 7 and rig.pose.bones["jaw"].rotation_euler[0] == pytest.approx(0.77)
     after = [key.name for key in carrier.data.shape_keys.key_blocks], list(bpy.data.scenes), carrier.data.name
@@ -124,7 +126,7 @@ def test_nothing_of_the_artists_is_touched(stage):
     assert carrier.hide_render and carrier.hide_get(), "hidden, as the report says"
     (made,) = baked(stage)
     assert made.name == "dip Baked" and not made.hide_render and not made.hide_get()
-    assert bpy.context.view_layer.objects.active == made and not made.blendsplat.live
+    assert bpy.context.view_layer.objects.active == active and not made.blendsplat.live
     assert "dip, which was baked, is hidden" in baked_avatar.hidden_original(made)
     carrier.hide_render = False
     assert baked_avatar.hidden_original(made) == ""

@@ -40,6 +40,7 @@ def stage(real, dipguava, tmp_path):
     real.blendsplat.avatar_file = str(tmp_path / "dip.avatar.npz")
     real.blendsplat.performance = str(dipguava / "clip" / "tracking.npz")
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    assert bpy.ops.blendsplat.use_render_engine() == {"FINISHED"}
     real.render.resolution_x = real.render.resolution_y = 96
     real.render.resolution_percentage = 100
     return real

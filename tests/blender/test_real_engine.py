@@ -41,6 +41,7 @@ def stage(real, reference):
     scene.blendsplat.avatar_file = str(reference / "person.avatar.npz")
     assert bpy.ops.blendsplat.add_head() == {"FINISHED"}
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    assert bpy.ops.blendsplat.use_render_engine() == {"FINISHED"}
     return scene
 
 
@@ -75,6 +76,7 @@ def test_an_avatar_of_a_system_that_blender_does_not_know(real, engine_python, e
     real.blendsplat.avatar_file = str(tmp_path / "toy.avatar.npz")
     real.blendsplat.performance = str(tmp_path / "clip" / "tracking.npz")
     assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    assert bpy.ops.blendsplat.use_render_engine() == {"FINISHED"}
     (carrier,) = [item for item in real.objects if item.blendsplat.kind == "AVATAR"]
     assert carrier.data.shape_keys is None or len(carrier.data.shape_keys.key_blocks) == 1
     with np.load(tmp_path / "toy.npz") as data:

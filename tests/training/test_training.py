@@ -75,7 +75,10 @@ def test_training_learns_what_it_never_saw(tiny_clip: Path, tmp_path: Path, test
     target, render = np.split(recorder.previews[-1].astype(float), 2, axis=1)
     assert np.abs(target - render).mean() < 12
     meta, arrays = read_avatar(output)
-    assert meta["training"]["images"] == 320 and meta["training"]["held_out_frames"] == 5
+    assert (
+        meta["training"]["images"] == meta["training"]["planned_images"] == 320
+        and meta["training"]["held_out_frames"] == 5
+    )
     assert meta["gaussians"] == result.gaussians == len(arrays["triangle"])
 
 
@@ -110,7 +113,8 @@ def test_resumed_training_is_the_same_as_uninterrupted(
     with monkeypatch.context() as patch, pytest.raises(Cancelled, match="40 of 80"):
         cancel_at(40, patch, progress)
         train_avatar(tiny_clip, preset, parts, progress)
-    assert read_avatar(parts)[0]["training"]["images"] == 40, "cancelling leaves a usable avatar"
+    record = read_avatar(parts)[0]["training"]
+    assert record["images"] == 40 < record["planned_images"], "cancelling leaves a usable avatar, and says how usable"
     result = train_avatar(tiny_clip, preset, parts)
     assert result.resumed_from == 40 and "Continuing after 40" in result.notes[0]
     (_, first), (_, second) = read_avatar(whole), read_avatar(parts)

@@ -37,6 +37,7 @@ def steps() -> Iterator[float]:
     scene.blendsplat.avatar_file, scene.blendsplat.performance = OPTIONS["avatar"], OPTIONS["performance"]
     with bpy.context.temp_override(**view()):
         bpy.ops.blendsplat.add_avatar()
+        bpy.ops.blendsplat.use_render_engine()
         bpy.ops.ed.undo_push(message="Add Avatar")
     camera_view()
     carrier = scene.objects[avatars()[0]]

@@ -133,6 +133,7 @@ def avatar_steps() -> Iterator[float]:
         "live", key=name, weights=[round(key.value, 4) for key in addon().scene.avatar_rig.blendshape_keys(carrier)][:4]
     )
     yield from screenshot("8-slider")
+    bpy.ops.blendsplat.use_render_engine()
     scene.render.film_transparent = False
     scene.render.filepath = str(FOLDER / "render.png")
     scene.render.image_settings.file_format = "PNG"

@@ -10,8 +10,8 @@ import bpy
 from ... import formats
 from ...paths import kept
 from ...render import engine as render_engine
-from ...scene import avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
-from . import common
+from ...scene import avatar_repair, avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
+from . import common, results
 
 
 class AddAvatar(common.Grey, bpy.types.Operator):
@@ -26,11 +26,43 @@ class AddAvatar(common.Grey, bpy.types.Operator):
         path = file_of(context.scene)
         if path is None:
             return "Choose an avatar file, or train one."
-        return "" if path.exists() else f"There is no file {path}."
+        return results.busy(context.scene) if path.exists() else f"There is no file {path}."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
+            carrier = add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
+        except formats.FileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        for item in context.view_layer.objects:
+            item.select_set(False)  # active, but not covered by the selection's outline
+        context.view_layer.objects.active = carrier
+        return {"FINISHED"}
+
+
+class RepairAvatar(common.Grey, bpy.types.Operator):
+    """Bring back what the avatar has lost: its head, the head's bones, or its Geometry Nodes. What is there stays"""
+
+    bl_idname = "blendsplat.repair_avatar"
+    bl_label = "Repair Avatar"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        carrier = selected_avatar(context)
+        if carrier is None:
+            return "Add an avatar first (or select one)."
+        return results.busy(context.scene) if avatar_repair.lost(carrier) else f"Nothing is missing of {carrier.name}."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        scene, carrier = context.scene, selected_avatar(context)
+        try:
+            if avatar_repair.repair(context, carrier):
+                self.report({"INFO"}, "The head is a new one, from the avatar's file.")
+                path = common.path_of(scene.blendsplat.performance)
+                if path is not None and path.exists():
+                    fps, start = scene.render.fps / scene.render.fps_base, scene.blendsplat.performance_start
+                    avatar_repair.play(carrier, formats.read_performance(path), start, fps)
         except formats.FileError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -69,7 +101,8 @@ class ApplyPerformance(common.Grey, bpy.types.Operator):
 
 
 class UseEngine(common.Grey, bpy.types.Operator):
-    """Render this scene's avatars with Blendsplat (Render Properties, Render Engine)"""
+    """Set the scene's Render Engine to Blendsplat, which draws avatars and nothing else, and the View Transform (Color
+    Management) to Standard, which shows the colours of the video as they are"""
 
     bl_idname = "blendsplat.use_render_engine"
     bl_label = "Use Blendsplat for Rendering"
@@ -77,11 +110,7 @@ class UseEngine(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return (
-            "This scene is already rendered with Blendsplat."
-            if context.scene.render.engine == render_engine.ENGINE_ID
-            else ""
-        )
+        return "This scene is already rendered with Blendsplat." if uses_render_engine(context.scene) else ""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         use_render_engine(context.scene)
@@ -104,7 +133,8 @@ def selected_avatar(context: bpy.types.Context) -> bpy.types.Object | None:
 
 
 def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | None) -> bpy.types.Object:
-    """Add the avatar of ``path``; with a performance, key it. Raises FileError."""
+    """Add the avatar of ``path``, or bring the scene's own up to date; with a performance, key it. Needs Object Mode.
+    Raises FileError."""
     file = formats.read_avatar(path)
     name = path.name.removesuffix(".avatar.npz")
     scene = context.scene
@@ -121,10 +151,6 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     if performance_path is not None and performance_path.exists():
         apply_performance(scene, carrier, formats.read_performance(performance_path))
         scene.blendsplat.performance = kept(performance_path)
-    for item in context.view_layer.objects:
-        item.select_set(False)  # active, but not covered by the selection's outline
-    context.view_layer.objects.active = carrier
-    use_render_engine(scene)
     return carrier
 
 
@@ -139,11 +165,16 @@ def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, perform
     return avatar_rig.apply_performance(carrier, performance, start, fps)
 
 
+def uses_render_engine(scene: bpy.types.Scene) -> bool:
+    """Renders of this scene are Blendsplat's, in the colours that were trained."""
+    return scene.render.engine == render_engine.ENGINE_ID and scene.view_settings.view_transform == "Standard"
+
+
 def use_render_engine(scene: bpy.types.Scene) -> None:
     """Blendsplat as the scene's engine, and the view transform that shows trained colours as they are."""
     scene.render.engine = render_engine.ENGINE_ID
     scene.view_settings.view_transform = "Standard"
 
 
-CLASSES = (AddAvatar, ApplyPerformance, UseEngine)
+CLASSES = (AddAvatar, RepairAvatar, ApplyPerformance, UseEngine)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -18,7 +19,7 @@ from bpy.props import FloatProperty, IntProperty
 from ...client import jobs, pump, session
 from ...client.link import LinkError
 from ...scene import baked_avatar, networks, timeline_heads
-from . import avatar, common
+from . import avatar, common, results
 
 _SECONDS = 0.05  # of reading in one turn
 _MOST_FRAMES = 64  # in one message
@@ -172,18 +173,20 @@ def _shape(job: jobs.Job, info: dict[str, Any], arrays: dict[str, np.ndarray]) -
 def _finished(job: jobs.Job) -> None:
     """Raises BakeError where the avatar is gone or another now."""
     plan: _Plan = job.context["plan"]
-    scene = job.context["place"].find()
-    carrier = plan.find(scene) if scene is not None else None
-    if carrier is None:
-        raise baked_avatar.BakeError(f"{plan.carrier!r} is no longer there: open its file and bake again.")
+    scene, gone = job.context["place"].find(), f"{plan.carrier!r} is no longer there: open its file and bake again."
+    if scene is None or plan.find(scene) is None:
+        raise baked_avatar.BakeError(gone)
     shapes = baked_avatar.Shapes(plan.mean, plan.shapes, plan.frames, job.result)
     plan.mean, plan.shapes = {}, []
 
     def build(context: bpy.types.Context) -> None:
+        carrier = plan.find(context.scene)
+        if carrier is None:
+            raise baked_avatar.BakeError(gone)
         made = baked_avatar.build(context, carrier, shapes)
         job.result["notes"] = [f"{made.name}: {baked_avatar.line_of(made)}", baked_avatar.hidden_original(made)]
 
-    common.in_scene(scene, build, "Bake Networks")
+    results.bring(scene, "bake", "Add Baked Avatar", Path(plan.carrier), build)
 
 
 def register() -> None:

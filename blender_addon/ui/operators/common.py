@@ -15,6 +15,8 @@ from ...client import jobs, pump, session
 from ...client.link import LinkError
 from ...paths import absolute as path_of
 
+_OF_A_CLIP = ("import", "track", "train")  # jobs whose directory is the clip that the scene works on
+
 
 def video_of(scene: bpy.types.Scene) -> Path | None:
     """The chosen video; of an image sequence, whose first image was picked, its folder."""
@@ -86,14 +88,35 @@ def cannot_start(kind: str, directory: Path | None = None) -> str:
     return no_command()
 
 
+def job_of(scene: bpy.types.Scene, kind: str) -> jobs.Job | None:
+    """The latest job of this kind, where it is this scene's."""
+    job = jobs.latest(kind)
+    return job if job is not None and belongs(job, scene) else None
+
+
+def belongs(job: jobs.Job, scene: bpy.types.Scene) -> bool:
+    """Whether it works on the scene's clip; of a step that has none, whether the scene started it."""
+    if job.kind in _OF_A_CLIP:
+        folder = directory_of(scene)
+        return folder is not None and job.params.get("directory") == session.engine_path(folder)
+    place = job.context.get("place")
+    return place is None or place.find() == scene
+
+
+def errand_of(scene: bpy.types.Scene, topic: str) -> session.Errand | None:
+    """The latest errand of this topic, where it is this scene's."""
+    errand = session.errand(topic)
+    return errand if errand is not None and (errand.home is None or errand.home.find() == scene) else None
+
+
 def title_of(job: jobs.Job) -> str:
     """What panels call the job."""
     return jobs.TITLES.get(job.kind, job.kind)
 
 
-def cannot_ask(topic: str) -> str:
+def cannot_ask(scene: bpy.types.Scene, topic: str) -> str:
     """Why a question of this topic cannot be asked now, or "": one at a time, beside whatever jobs run."""
-    errand = session.errand(topic)
+    errand = errand_of(scene, topic)
     return "It is on its way." if errand is not None and errand.waiting else no_command()
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, StringProperty
 
-from ... import formats, preferences
+from ... import preferences
 from ...client import jobs, session
 from ...scene import fit_scene
 from .. import photographs
-from . import common
+from . import common, results
 
 TOPIC = "fits"  # what panels find fitted heads on their way by
 
@@ -144,7 +144,7 @@ class AddFit(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return common.cannot_ask(TOPIC)
+        return results.busy(context.scene) or common.cannot_ask(context.scene, TOPIC)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         items = context.scene.blendsplat.photographs.files
@@ -171,21 +171,23 @@ def fetch_fits(
     asked = [("head.rig", {"directory": session.engine_path(folder), "identity": True}) for folder in folders]
 
     def then(answers: list[session.Answer | str]) -> None:
-        sentences: list[str] = []
-
-        def build(context: bpy.types.Context) -> None:
+        def build(context: bpy.types.Context) -> str:
             before(context)
             cameras = set(_cameras(context.scene))
-            sentences.extend(fit_scene.bring_fits(context, list(zip(folders, answers, strict=True)))[1])
+            _heads, sentences = fit_scene.bring_fits(context, list(zip(folders, answers, strict=True)))
             if not cameras.issuperset(_cameras(context.scene)):
                 common.look(context)
+            return " ".join(sentences)
 
-        if (scene := place.find()) is not None:
-            common.in_scene(scene, build, message)
-        if sentences:
-            raise formats.FileError(" ".join(sentences))
+        if (scene := place.find()) is None:
+            return
+        if results.busy(scene):  # what came of the photographs is known, even while their heads wait
+            common.in_scene(scene, before, message)
+        results.bring(scene, "fit_image", message, folders[0] if folders else Path(), build)
 
-    return session.ask_all(asked, then=then, topic=TOPIC, wait=wait)
+    errand = session.ask_all(asked, then=then, topic=TOPIC, wait=wait)
+    errand.home = place
+    return errand
 
 
 def _finished(job: jobs.Job) -> session.Errand | None:

@@ -13,7 +13,7 @@ from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
 from ...scene import head_rig, matched_camera, tracking_quality, tracking_view
-from . import common
+from . import common, results
 
 TOPIC = "head"  # what panels find a head on its way by
 _EARLIER = (
@@ -98,7 +98,7 @@ class AddHead(common.Grey, bpy.types.Operator):
         directory = common.directory_of(context.scene)
         if directory is None or not (directory / "tracking.npz").exists():
             return "Track the clip first."
-        return outdated(directory) or common.cannot_ask(TOPIC)
+        return outdated(directory) or results.busy(context.scene) or common.cannot_ask(context.scene, TOPIC)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -131,13 +131,18 @@ def fetch_head(scene: bpy.types.Scene, directory: Path, *, wait: bool | None = N
     performance = formats.read_performance(directory)
     place = common.Place.of(scene)
 
+    def build(context: bpy.types.Context, rig: formats.Rig) -> None:
+        add_head(context, directory, performance, rig)
+
     def then(result: Any, arrays: dict[str, Any]) -> None:
         rig = formats.rig_from(result if isinstance(result, dict) else {}, arrays, directory)
         if (scene := place.find()) is not None:
-            common.in_scene(scene, lambda context: add_head(context, directory, performance, rig), "Add Tracked Head")
+            results.bring(scene, "track", "Add Tracked Head", directory, lambda context: build(context, rig))
 
     asked = {"directory": session.engine_path(directory)}
-    return session.ask("head.rig", asked, then=then, topic=TOPIC, wait=wait)
+    errand = session.ask("head.rig", asked, then=then, topic=TOPIC, wait=wait)
+    errand.home = place
+    return errand
 
 
 def add_head(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from bpy.props import StringProperty
 from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
-from ...scene import networks
-from . import avatar, common, track
+from ...scene import avatar_rig, networks
+from . import avatar, common, results, track
 
 
 class Train(common.JobOperator, bpy.types.Operator):
@@ -35,6 +36,9 @@ class Train(common.JobOperator, bpy.types.Operator):
         directory = common.directory_of(context.scene)
         if directory is None or (not (directory / "tracking.npz").exists() and not session.remote()):
             return "Track the clip first."
+        preset = context.scene.blendsplat.chosen_preset()
+        if not session.knows_preset(preset):
+            return f"This engine does not know the preset {preset!r}: choose another one."
         return track.outdated(directory) or common.cannot_start(cls.kind, directory)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
@@ -68,16 +72,47 @@ def free_output(wanted: Path, preset: str) -> Path:
     stem = f"{wanted.name.removesuffix('.avatar.npz')} {preset}"
     names = itertools.chain([wanted.name, f"{stem}.avatar.npz"], (f"{stem} {n}.avatar.npz" for n in itertools.count(2)))
     paths = (wanted.with_name(name) for name in names)
-    return next(path for path in paths if not path.exists() or _preset_of(path) == preset)
+    return next(path for path in paths if not path.exists() or _record_of(path).get("preset") == preset)
 
 
-def _preset_of(path: Path) -> str | None:
-    """The preset that a finished avatar was trained with; None when its file does not say."""
+def continues(scene: bpy.types.Scene) -> bool:
+    """Training now would go on where an earlier one of the same preset was stopped: by a press, by an engine that
+    crashed, or by Blender's end. Files tell it, so that it is known after closing."""
+    directory, wanted = common.directory_of(scene), common.output_of(scene)
+    if directory is None or wanted is None:
+        return False
+    output = free_output(wanted, scene.blendsplat.chosen_preset())
+    stem = output.name.removesuffix(".avatar.npz")
+    kept_at = _changed(output.with_name(f"{stem}.checkpoint.safetensors"))
+    if not kept_at or kept_at < _changed(directory / "tracking.npz"):  # a checkpoint is of one tracking
+        return False
+    if _changed(output) < kept_at:  # at the end the avatar is written last
+        return True
+    record = _record_of(output)
+    images, planned = record.get("images"), record.get("planned_images")
+    return isinstance(images, int) and isinstance(planned, int) and images < planned
+
+
+def _changed(path: Path) -> int:
+    """When a file was written last, in nanoseconds; 0: there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _record_of(path: Path) -> dict[str, Any]:
+    """What an avatar's file says of its training; {} when it does not. Panels ask this all the time."""
+    return _read_record(path, _changed(path))
+
+
+@lru_cache(maxsize=16)
+def _read_record(path: Path, _changed: int) -> dict[str, Any]:
     try:
         training = formats.read_header(path).get("training")
     except formats.FileError:
-        return None
-    return training.get("preset") if isinstance(training, dict) else None
+        return {}
+    return training if isinstance(training, dict) else {}
 
 
 class CancelJob(bpy.types.Operator):
@@ -112,7 +147,8 @@ def _finished(job: jobs.Job) -> None:
         context.scene.blendsplat.avatar_file = kept(path)
         avatar.add_avatar(context, path, directory / "tracking.npz")
 
-    common.in_scene(scene, build, "Add Avatar")
+    title = "Update Avatar" if avatar_rig.avatars_of(scene, path) else "Add Avatar"
+    results.bring(scene, "train", title, path, build)
 
 
 def register() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from ...client import jobs, preview
+from ...client import preview
 from ...scene import head_drivers
 from .. import photographs
 from ..operators import common, fit_image, fitted_head
@@ -40,7 +40,7 @@ class BLENDSPLAT_PT_photograph(Panel):
         item = photographs.active(settings)
         if item is not None:
             _outcome(context, column, item)
-        job = jobs.latest("fit_image")
+        job = common.job_of(context.scene, "fit_image")
         if job is None or not job.running:
             column.operator("blendsplat.fit_again", icon="FILE_REFRESH")
 
@@ -74,7 +74,7 @@ class BLENDSPLAT_PT_fitted_head(Panel):
         column.label(text=fitted_head.meant_head(context).name, icon="USER")
         column.operator("blendsplat.look_through", icon="VIEW_CAMERA")
         column.operator("blendsplat.reset_sliders", icon="LOOP_BACK")
-        job = jobs.latest("export_head")
+        job = common.job_of(context.scene, "export_head")
         step(context, column, "export_head", "blendsplat.export_head", "EXPORT")
         if job is not None and job.state == "done":
             paragraph(context, column, f"Wrote {Path(job.params['output']).name}.", "CHECKMARK")

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import bpy
 
-from ...client import jobs, preview, session
+from ...client import preview, session
 from ...render import engine as render_engine
-from ...scene import avatar_rig, baked_avatar, fit_scene, networks
+from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
 from ..operators import common, track, train
 from ..pass_properties import draw_passes
 from .job_button import on_its_way, step
 from .layout import Panel, paragraph, placeholder, sliders
+
+_OTHER_ENGINE = "This scene's render engine shows avatars as points, not as they were trained."
 
 
 class BLENDSPLAT_PT_video(Panel):
@@ -70,8 +72,9 @@ class BLENDSPLAT_PT_train(Panel):
         column, settings = self.column(), context.scene.blendsplat
         column.prop(settings, "preset")
         column.prop(settings, "output", placeholder=placeholder(common.output_of(context.scene)))
-        step(context, column, "train", "blendsplat.train", "SHADING_RENDERED")
-        job = jobs.latest("train")
+        text = "Continue Training" if train.continues(context.scene) else ""
+        step(context, column, "train", "blendsplat.train", "SHADING_RENDERED", text)
+        job = common.job_of(context.scene, "train")
         if job is not None and preview.icon(job.number):
             column.template_icon(icon_value=preview.icon(job.number), scale=10.0)
         if job is not None and job.figures:
@@ -96,6 +99,11 @@ class BLENDSPLAT_PT_avatar(Panel):
         if carrier is not None:
             column.separator()
             column.label(text=carrier.name, icon="OUTLINER_OB_POINTCLOUD")
+            if sentence := avatar_repair.sentence(carrier):
+                paragraph(context, column, sentence, "ERROR")
+                if avatar_repair.lost(carrier) != avatar_repair.NODES:  # what a new head would come from
+                    column.prop(carrier.blendsplat, "avatar_path", text="Its File")
+                column.operator("blendsplat.repair_avatar", icon="TOOL_SETTINGS")
             row = column.row()
             row.enabled = bool(avatar_rig.blendshape_keys(carrier))
             row.prop(carrier.blendsplat, "live", toggle=True)
@@ -142,11 +150,12 @@ class BLENDSPLAT_PT_render(Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         column, scene = self.column(), context.scene
-        if scene.render.engine != render_engine.ENGINE_ID:
+        if not avatar_operators.uses_render_engine(scene):
+            own = scene.render.engine == render_engine.ENGINE_ID
+            sentence = 'The trained colours appear with the view transform "Standard".' if own else _OTHER_ENGINE
+            paragraph(context, column, sentence, "INFO")
             column.operator("blendsplat.use_render_engine", icon="RENDER_STILL")
         column.prop(scene.render, "film_transparent", text="Transparent")
-        if scene.render.engine == render_engine.ENGINE_ID and scene.view_settings.view_transform != "Standard":
-            paragraph(context, column, 'The trained colours appear with the view transform "Standard".', "INFO")
         draw_passes(column, context.view_layer)
         row = column.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = False

@@ -173,7 +173,8 @@ class _Run:
         """Checkpoint first, then the avatar file."""
         self._save_checkpoint()
         avatar.training_record = {
-            "preset": self.preset.name, "images": self.trainer.images, "holdout": self.preset.holdout,
+            "preset": self.preset.name, "images": self.trainer.images, "planned_images": self.preset.images,
+            "holdout": self.preset.holdout,
             "training_frames": len(self.trainer.data), "held_out_frames": held_out,
             "figures": figures if figures is not None else self.figures(),
         }  # fmt: skip
