@@ -91,6 +91,7 @@ def added_head() -> Iterator[float]:
 def rendered() -> Iterator[float]:
     """A frame as the Render button makes it, in Blender's own thread for it; then a look at another frame."""
     note("add avatar", seconds=press(bpy.ops.blendsplat.add_avatar))
+    press(bpy.ops.blendsplat.use_render_engine)
     yield 0.5
     scene, done = bpy.context.scene, []
     scene.render.resolution_percentage = 50
