@@ -33,7 +33,8 @@ def test_every_kind_has_a_command() -> None:
     folder = Path(blendsplat.commands.__file__).parent
     source = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
     started = set(re.findall(r'run_job\("(\w+)"', source))
-    assert started == {name for name in KINDS if not name.startswith("selftest")}
+    fed_by_a_client = {"bake"}  # what Blender's head does comes as frames while it runs
+    assert started == {name for name in KINDS if not name.startswith("selftest")} - fed_by_a_client
 
 
 def test_trainings_have_a_lane_of_their_own() -> None:
