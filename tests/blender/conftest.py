@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,10 +88,33 @@ def real(scene, engine_python, environment, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def dipguava(engine_python, environment, tmp_path_factory) -> Path:
-    """A folder with a trained DipGuava and the engine's pictures of it (make_dipguava.py)."""
-    folder = tmp_path_factory.mktemp("dip ü")
-    words = [engine_python, str(HERE / "make_dipguava.py"), str(folder)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+def made(engine_python, environment) -> Callable[[str, Path], Path]:
+    """Runs a script of this folder with the engine's Python; it writes into the folder that it is given."""
+
+    def run(script: str, folder: Path) -> Path:
+        words = [engine_python, str(HERE / script), str(folder)]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def dipguava(made, tmp_path_factory) -> Path:
+    """A folder with a trained DipGuava and the engine's pictures of it."""
+    return made("make_dipguava.py", tmp_path_factory.mktemp("dip ü"))
+
+
+@pytest.fixture
+def dipguava_stage(real, dipguava, tmp_path):
+    """The avatar of a file of its own, its clip's performance, rendered with Blendsplat at 96 x 96 pixels."""
+    shutil.copy(dipguava / "dip.avatar.npz", tmp_path / "dip.avatar.npz")
+    real.render.fps = 25
+    real.blendsplat.avatar_file = str(tmp_path / "dip.avatar.npz")
+    real.blendsplat.performance = str(dipguava / "clip" / "tracking.npz")
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    assert bpy.ops.blendsplat.use_render_engine() == {"FINISHED"}
+    real.render.resolution_x = real.render.resolution_y = 96
+    real.render.resolution_percentage = 100
+    return real

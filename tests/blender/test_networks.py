@@ -4,7 +4,6 @@ against the engine's own of the same frames."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import bpy
@@ -32,20 +31,6 @@ def pictures(dipguava) -> dict[str, np.ndarray]:
         return dict(data)
 
 
-@pytest.fixture
-def stage(real, dipguava, tmp_path):
-    """The avatar of a file of its own, its clip's performance, 96 x 96 pixels."""
-    shutil.copy(dipguava / "dip.avatar.npz", tmp_path / "dip.avatar.npz")
-    real.render.fps = 25
-    real.blendsplat.avatar_file = str(tmp_path / "dip.avatar.npz")
-    real.blendsplat.performance = str(dipguava / "clip" / "tracking.npz")
-    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
-    assert bpy.ops.blendsplat.use_render_engine() == {"FINISHED"}
-    real.render.resolution_x = real.render.resolution_y = 96
-    real.render.resolution_percentage = 100
-    return real
-
-
 def passes(scene, path: Path) -> dict[str, np.ndarray]:
     """The passes of the present frame [H,W,4], first row at the top, premultiplied display values."""
     settings = scene.render.image_settings
@@ -67,8 +52,8 @@ def differences(have: np.ndarray, want: np.ndarray) -> float:
     return float(np.abs(have - want).mean())
 
 
-def test_the_file_and_the_mesh_say_that_networks_draw_it(stage, dipguava):
-    carrier = the_avatar(stage)
+def test_the_file_and_the_mesh_say_that_networks_draw_it(dipguava_stage, dipguava):
+    carrier = the_avatar(dipguava_stage)
     assert len(carrier.data.shape_keys.key_blocks) > 2, "its sliders are real keys"
     assert networks.drawn_by_networks(carrier) and networks.shown_of(carrier) == networks.FULL
     figures = formats.read_avatar(dipguava / "dip.avatar.npz").figures
@@ -80,38 +65,38 @@ def test_the_file_and_the_mesh_say_that_networks_draw_it(stage, dipguava):
 
 
 @pytest.mark.parametrize("view", ["full", "base", "residual", "sliders"])
-def test_every_view_is_the_engines_own(stage, pictures, view, tmp_path):
-    the_avatar(stage).blendsplat.shown = view.upper()
-    compare_frames(stage, pictures["rows"], pictures[view], tmp_path)
+def test_every_view_is_the_engines_own(dipguava_stage, pictures, view, tmp_path):
+    the_avatar(dipguava_stage).blendsplat.shown = view.upper()
+    compare_frames(dipguava_stage, pictures["rows"], pictures[view], tmp_path)
     others = [pictures[name] for name in ("full", "base", "residual", "sliders") if name != view]
     assert min(differences(pictures[view], other) for other in others) > 2 * MEAN, "the views differ"
 
 
-def test_another_clips_performance_is_held_back(stage, dipguava, pictures, tmp_path):
-    stage.blendsplat.performance = str(dipguava / "foreign" / "tracking.npz")
+def test_another_clips_performance_is_held_back(dipguava_stage, dipguava, pictures, tmp_path):
+    dipguava_stage.blendsplat.performance = str(dipguava / "foreign" / "tracking.npz")
     assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
-    carrier = the_avatar(stage)
+    carrier = the_avatar(dipguava_stage)
     assert carrier.blendsplat.foreign
-    compare_frames(stage, pictures["rows"], pictures["foreign"], tmp_path)
+    compare_frames(dipguava_stage, pictures["rows"], pictures["foreign"], tmp_path)
     carrier.blendsplat.foreign = False
-    stage.frame_set(1 + int(pictures["rows"][1]))
-    assert differences(picture(stage, tmp_path / "free.png"), pictures["foreign"][1]) > MEAN
+    dipguava_stage.frame_set(1 + int(pictures["rows"][1]))
+    assert differences(picture(dipguava_stage, tmp_path / "free.png"), pictures["foreign"][1]) > MEAN
 
 
-def test_a_moved_rig_with_its_camera_is_the_same_picture(stage, pictures, tmp_path):
+def test_a_moved_rig_with_its_camera_is_the_same_picture(dipguava_stage, pictures, tmp_path):
     """The networks see the head in its own space: where the artist puts it does not light it anew."""
-    carrier, camera = the_avatar(stage), stage.camera
+    carrier, camera = the_avatar(dipguava_stage), dipguava_stage.camera
     empty = bpy.data.objects.new("Moved", None)
-    stage.collection.objects.link(empty)
+    dipguava_stage.collection.objects.link(empty)
     carrier.blendsplat.head.blendsplat.rig.parent = empty
     camera.parent = empty
     empty.location, empty.rotation_euler, empty.scale = (1, -2, 0.5), (0.4, 0.3, 1.2), (2, 2, 2)
-    compare_frames(stage, pictures["rows"], pictures["full"], tmp_path)
+    compare_frames(dipguava_stage, pictures["rows"], pictures["full"], tmp_path)
 
 
-def test_what_else_deforms_the_head_moves_the_networks_as_it_moves_the_sliders(stage):
+def test_what_else_deforms_the_head_moves_the_networks_as_it_moves_the_sliders(dipguava_stage):
     """A modifier of the artist's on the head: both carriers' Gaussians go along."""
-    carrier = the_avatar(stage)
+    carrier = the_avatar(dipguava_stage)
     head = carrier.blendsplat.head
     depsgraph = bpy.context.evaluated_depsgraph_get()
     before = gathered(depsgraph)
@@ -135,17 +120,17 @@ def gathered(depsgraph) -> list[np.ndarray]:
     return [gather.gather(depsgraph).means, gather.gather(depsgraph, gather.COMBINED, asked).means]
 
 
-def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(stage, dipguava, pictures, tmp_path):
-    carrier, path = the_avatar(stage), tmp_path / "dip.avatar.npz"
+def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(dipguava_stage, dipguava, pictures, tmp_path):
+    carrier, path = the_avatar(dipguava_stage), tmp_path / "dip.avatar.npz"
     path.rename(tmp_path / "away.npz")
     words = rf"networks of 'dip' are in its avatar file, and there is no file .*{path.name}: choose it in the panel"
     with pytest.raises(RuntimeError, match=words):
         bpy.ops.render.render()
     carrier.blendsplat.shown = "SLIDERS"
-    compare_frames(stage, pictures["rows"][:1], pictures["sliders"][:1], tmp_path)
+    compare_frames(dipguava_stage, pictures["rows"][:1], pictures["sliders"][:1], tmp_path)
     carrier.blendsplat.shown = "FULL"
     carrier.blendsplat.avatar_path = str(tmp_path / "away.npz")
-    compare_frames(stage, pictures["rows"][:1], pictures["full"][:1], tmp_path)
+    compare_frames(dipguava_stage, pictures["rows"][:1], pictures["full"][:1], tmp_path)
     carrier.blendsplat.avatar_path = ""
     with pytest.raises(RuntimeError, match="no file is chosen"):
         bpy.ops.render.render()
@@ -155,24 +140,24 @@ def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(stage, dipg
         bpy.ops.render.render()
 
 
-def test_base_and_residual_are_passes_beside_the_combined_one(stage, pictures, tmp_path):
-    layer = stage.view_layers[0]
+def test_base_and_residual_are_passes_beside_the_combined_one(dipguava_stage, pictures, tmp_path):
+    layer = dipguava_stage.view_layers[0]
     layer.blendsplat.use_pass_base = layer.blendsplat.use_pass_residual = True
     row = pictures["rows"][1]
-    stage.frame_set(1 + int(row))
-    planes = passes(stage, tmp_path / "all.exr")
+    dipguava_stage.frame_set(1 + int(row))
+    planes = passes(dipguava_stage, tmp_path / "all.exr")
     for name, view in (("Combined", "full"), ("Base", "base"), ("Residual", "residual")):
         assert differences(planes[name], np.minimum(pictures[view][1], 1)) < MEAN, name
     layer.blendsplat.use_pass_residual = False
-    assert set(passes(stage, tmp_path / "two.exr")) == {"Combined", "Base"}
+    assert set(passes(dipguava_stage, tmp_path / "two.exr")) == {"Combined", "Base"}
 
 
-def test_other_systems_are_in_the_base_and_not_in_the_residual(stage, tmp_path):
+def test_other_systems_are_in_the_base_and_not_in_the_residual(dipguava_stage, tmp_path):
     """Two systems in one picture; and a place where both stand twice, as instances."""
     path = synthetic.write_avatar(tmp_path / "ann.avatar.npz")
     ann = avatar_rig.build_avatar(bpy.context, formats.read_avatar(path), "Ann")
     assert not networks.drawn_by_networks(ann) and networks.shown_of(ann) == networks.SLIDERS
-    dip = next(item for item in stage.objects if networks.drawn_by_networks(item))
+    dip = next(item for item in dipguava_stage.objects if networks.drawn_by_networks(item))
     depsgraph = bpy.context.evaluated_depsgraph_get()
     asked = asking.Networks(depsgraph, ask)
     mine, theirs = len(gather.read(dip.evaluated_get(depsgraph).data)), 500
@@ -181,7 +166,7 @@ def test_other_systems_are_in_the_base_and_not_in_the_residual(stage, tmp_path):
     group = bpy.data.collections.new("G")
     group.objects.link(dip)
     empty = bpy.data.objects.new("I", None)
-    stage.collection.objects.link(empty)
+    dipguava_stage.collection.objects.link(empty)
     empty.instance_type, empty.instance_collection, empty.location = "COLLECTION", group, (1, 0, 0)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     asked = asking.Networks(depsgraph, ask)
@@ -191,7 +176,7 @@ def test_other_systems_are_in_the_base_and_not_in_the_residual(stage, tmp_path):
     np.testing.assert_allclose(away, np.broadcast_to([1, 0, 0], away.shape), atol=1e-5)
 
 
-def test_sliders_need_neither_file_nor_engine_to_be_seen(stage, monkeypatch, tmp_path):
+def test_sliders_need_neither_file_nor_engine_to_be_seen(dipguava_stage, monkeypatch, tmp_path):
     (tmp_path / "dip.avatar.npz").unlink()
     session.stop()
     monkeypatch.setattr(session, "engine_command", lambda: ["/no/such/engine"])

@@ -7,7 +7,6 @@ The engine runs in its own Python (BLENDSPLAT_ENGINE_PYTHON, else this one), whi
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -20,17 +19,12 @@ from blender_addon.client import jobs, session
 from blender_addon.scene import fit_scene
 from steps import compare_frames
 
-HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def reference(engine_python, environment, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("a person ü")
-    words = [engine_python, str(HERE / "make_reference.py"), str(folder)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+def reference(made, tmp_path_factory) -> Path:
+    return made("make_reference.py", tmp_path_factory.mktemp("a person ü"))
 
 
 @pytest.fixture
@@ -66,12 +60,10 @@ def test_the_frame_is_the_engines_own(stage, reference, tmp_path):
     compare_frames(stage, rows, rgba, tmp_path)
 
 
-def test_an_avatar_of_a_system_that_blender_does_not_know(real, engine_python, environment, tmp_path):
+def test_an_avatar_of_a_system_that_blender_does_not_know(real, made, tmp_path):
     """The toy system of tests/support: its avatar comes in without learned keys, follows its head, and renders as the
     engine renders it; nothing in the add-on names it."""
-    words = [engine_python, str(HERE / "make_toy.py"), str(tmp_path)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    made("make_toy.py", tmp_path)
     real.render.fps = 25  # the clip's, so that each frame of the timeline is one of its own
     real.blendsplat.avatar_file = str(tmp_path / "toy.avatar.npz")
     real.blendsplat.performance = str(tmp_path / "clip" / "tracking.npz")
