@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from .client import jobs, preview, pump, session, weights_check
 from .render import engine as render_engine
+from .render import viewport
 from .scene import follow_head, saved_paths
 from .ui import operators, panels, pass_properties, photographs, preferences_page, properties
 
 _MODULES = (
-    preferences_page, photographs, properties, pass_properties, operators, panels, render_engine, follow_head,
-    saved_paths,
+    preferences_page, photographs, properties, pass_properties, operators, panels, render_engine, viewport,
+    follow_head, saved_paths,
 )  # fmt: skip
 
 

@@ -17,10 +17,10 @@ from ..client import session
 from ..client.link import EngineError, LinkError
 from ..scene import avatar_repair
 from ..scene.networks import NetworksError
-from . import camera, gather
+from . import camera, gather, viewport
 from .networks import Networks
+from .viewport import ENGINE_ID
 
-ENGINE_ID = "BLENDSPLAT"
 RENDER_SECONDS = 900.0
 NO_HIT = 1e10  # Blender's depth where nothing is
 
@@ -53,6 +53,14 @@ class BlendsplatRenderEngine(bpy.types.RenderEngine):
                 sentence = f"Blendsplat: {session.sentence_of(error)}"
                 self.error_set(sentence)  # ends an animation, shown over the picture
                 self.report({"ERROR"}, sentence)  # raises in scripts
+
+    def view_update(self, context: bpy.types.Context, depsgraph: bpy.types.Depsgraph) -> None:
+        """Rendered shading: viewport notices by itself what changes."""
+
+    def view_draw(self, context: bpy.types.Context, depsgraph: bpy.types.Depsgraph) -> None:
+        """Rendered shading: what the avatars' sliders show, over the film's background."""
+        scene = depsgraph.scene
+        viewport.draw_alone(context, None if scene.render.film_transparent else linear_to_srgb(world_color(scene)))
 
     def _render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene = depsgraph.scene

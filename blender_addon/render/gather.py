@@ -38,13 +38,20 @@ _VIEWS = {BASE: networks.BASE, RESIDUAL: networks.RESIDUAL}
 Drive = Callable[[bpy.types.Object, str], Gaussians]  # (avatar, what is shown) -> Gaussians in the avatar's space
 
 
-def gather(depsgraph: bpy.types.Depsgraph, picture: str = COMBINED, drive: Drive | None = None) -> Gaussians:
+Shows = Callable[[bpy.types.Object], bool]  # whether an original object (the instancer, of an instance) is in the view
+
+
+def gather(
+    depsgraph: bpy.types.Depsgraph, picture: str = COMBINED, drive: Drive | None = None, shows: Shows | None = None
+) -> Gaussians:
     """All avatars visible in the depsgraph (instances too) that the picture shows, in world space. drive: asks the
-    networks; without it every avatar is what Blender itself shows of it, its sliders."""
+    networks; without it every avatar is what Blender itself shows of it, its sliders. shows: what a view hides more."""
     parts = []
     for instance in depsgraph.object_instances:
         item = instance.object
         if item.type == "MESH" and item.original.blendsplat.kind == "AVATAR" and instance.show_self:
+            if shows is not None and not shows((instance.parent or item).original):
+                continue
             part = read(item.data)
             shown = shown_in(item.original, picture) if drive is not None else networks.SLIDERS
             if part is None or shown is None:
