@@ -9,21 +9,17 @@ import numpy as np
 from .gather import Gaussians
 from .splat_shader import TEXELS
 
-_STEPS = 65535  # depths are told apart in this many steps: numpy sorts 16 bits with radix sort, in linear time
-
 
 def far_first(means: np.ndarray, view: np.ndarray) -> np.ndarray:
     """The order [N] int64 in which Gaussians at means [N,3] float32 are blended: from the farthest to the nearest along
-    the axis of an OpenGL camera's view matrix [4,4]. Depths are rounded to 1/65535 of their range, equal ones stay in
-    their order; a mean that is not finite comes first."""
+    the axis of an OpenGL camera's view matrix [4,4]; equally far ones stay in their order."""
     depth = means @ view[2, :3].astype(np.float32) + np.float32(view[2, 3])  # negative ahead: the farthest is smallest
-    depth = np.nan_to_num(depth, nan=-np.inf, posinf=-np.inf)
-    finite = depth[np.isfinite(depth)]
-    if not len(finite):
-        return np.arange(len(means))
-    low, high = float(finite.min()), float(finite.max())
-    steps = np.clip((depth - low) * np.float32(_STEPS / max(high - low, 1e-12)), 0, _STEPS)
-    return np.argsort(steps.astype(np.uint16), kind="stable")
+    bits = depth.view(np.uint32)
+    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))  # whole numbers in the order of the floats
+    # numpy sorts 16 bits in linear time (radix): the lower half, then stably the upper one, takes a fifth of argsort.
+    order = np.argsort(rising.astype(np.uint16), kind="stable")
+    upper = (rising >> 16).astype(np.uint16)
+    return order[np.argsort(upper[order], kind="stable")]
 
 
 def texels(values: np.ndarray, rows: int) -> np.ndarray:

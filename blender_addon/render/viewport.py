@@ -120,14 +120,16 @@ def _draw_over() -> None:
         strength = _WIREFRAME
     elif shading.type == "SOLID" and shading.show_xray:
         strength = shading.xray_alpha
-    _guarded(context, lambda: _overlaid(context, strength, None))
+    # EEVEE and Cycles leave no depth where overlays are off: splats then lie over everything.
+    deep = space.overlay.show_overlays or shading.type in ("SOLID", "WIREFRAME")
+    _guarded(context, lambda: _overlaid(context, strength, deep=deep))
 
 
 def draw_alone(context: bpy.types.Context, background: np.ndarray | None) -> None:
     """The view of the render engine itself: avatars and nothing else, scene-linear, over a background [3] in display
     values or over what is there."""
     if not _kept.problem:
-        _guarded(context, lambda: _overlaid(context, 1.0, background))
+        _guarded(context, lambda: _overlaid(context, 1.0, background, deep=False))
 
 
 def _guarded(context: bpy.types.Context, draw) -> None:
@@ -147,7 +149,8 @@ def _guarded(context: bpy.types.Context, draw) -> None:
         gpu.state.depth_mask_set(before[2])
 
 
-def _overlaid(context: bpy.types.Context, strength: float, background: np.ndarray | None) -> None:
+def _overlaid(context: bpy.types.Context, strength: float, background: np.ndarray | None = None, *, deep: bool) -> None:
+    """Lay the splats over the view: ``strength`` of them, behind what is nearer where the view is ``deep``."""
     cloud = _cloud(context)
     if cloud is None and background is None:
         return
@@ -164,8 +167,8 @@ def _overlaid(context: bpy.types.Context, strength: float, background: np.ndarra
     shader.uniform_float("strength", strength)
     shader.uniform_float("background", (*background, 1.0) if background is not None else (0.0, 0.0, 0.0, 0.0))
     gpu.state.blend_set("NONE" if background is not None else "ALPHA_PREMULT")
-    gpu.state.depth_test_set("NONE" if background is not None else "LESS_EQUAL")
-    gpu.state.depth_mask_set(background is None)
+    gpu.state.depth_test_set("LESS_EQUAL" if deep else "NONE")
+    gpu.state.depth_mask_set(deep)
     _kept.programs.strip.draw(shader)
 
 
