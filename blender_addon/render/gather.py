@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import bpy
@@ -28,6 +28,10 @@ class Gaussians:
     def __len__(self) -> int:
         return len(self.means)
 
+    def only(self, rows: np.ndarray) -> Gaussians:
+        """Those of the rows (a mask or indices)."""
+        return Gaussians(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
     def as_arrays(self) -> dict[str, np.ndarray]:
         """By the protocol's names."""
         return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in self.__dataclass_fields__}
@@ -36,34 +40,53 @@ class Gaussians:
 COMBINED, BASE, RESIDUAL = "Combined", "Base", "Residual"  # pictures of a frame, as Blender calls their passes
 _VIEWS = {BASE: networks.BASE, RESIDUAL: networks.RESIDUAL}
 Drive = Callable[[bpy.types.Object, str], Gaussians]  # (avatar, what is shown) -> Gaussians in the avatar's space
-
-
 Shows = Callable[[bpy.types.Object], bool]  # whether an original object (the instancer, of an instance) is in the view
 
 
-def gather(
+@dataclass
+class Part:
+    """One avatar, or one instance of it: the original carrier, what places it in the scene (the original instancer,
+    else the carrier itself), and its Gaussians in world space."""
+
+    carrier: bpy.types.Object
+    place: bpy.types.Object
+    gaussians: Gaussians
+
+
+def parts(
     depsgraph: bpy.types.Depsgraph, picture: str = COMBINED, drive: Drive | None = None, shows: Shows | None = None
-) -> Gaussians:
-    """All avatars visible in the depsgraph (instances too) that the picture shows, in world space. drive: asks the
-    networks; without it every avatar is what Blender itself shows of it, its sliders. shows: what a view hides more."""
-    parts = []
+) -> list[Part]:
+    """All avatars visible in the depsgraph (instances too) that the picture shows. drive: asks the networks; without it
+    every avatar is what Blender itself shows of it, its sliders. shows: what a view hides more."""
+    found = []
     for instance in depsgraph.object_instances:
         item = instance.object
         if item.type == "MESH" and item.original.blendsplat.kind == "AVATAR" and instance.show_self:
-            if shows is not None and not shows((instance.parent or item).original):
+            place = (instance.parent or item).original
+            if shows is not None and not shows(place):
                 continue
-            part = read(item.data)
+            gaussians = read(item.data)
             shown = shown_in(item.original, picture) if drive is not None else networks.SLIDERS
-            if part is None or shown is None:
+            if gaussians is None or shown is None:
                 continue
             if drive is not None and shown != networks.SLIDERS:
-                part = drive(item.original, shown)
-            parts.append(transformed(part, np.array(instance.matrix_world)))
-    if not parts:
+                gaussians = drive(item.original, shown)
+            found.append(Part(item.original, place, transformed(gaussians, np.array(instance.matrix_world))))
+    return found
+
+
+def joined(gaussians: Sequence[Gaussians]) -> Gaussians:
+    """All of them as one, in order."""
+    if not gaussians:
         return Gaussians(*(np.zeros((0, *tail), np.float32) for tail in ((3,), (4,), (3,), (), (3,))))
     return Gaussians(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in Gaussians.__dataclass_fields__)
+        *(np.concatenate([getattr(one, name) for one in gaussians]) for name in Gaussians.__dataclass_fields__)
     )
+
+
+def gather(depsgraph: bpy.types.Depsgraph, shows: Shows | None = None) -> Gaussians:
+    """What Blender itself shows of all visible avatars, in world space."""
+    return joined([part.gaussians for part in parts(depsgraph, shows=shows)])
 
 
 def shown_in(carrier: bpy.types.Object, picture: str) -> str | None:
