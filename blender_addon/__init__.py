@@ -6,12 +6,12 @@ from __future__ import annotations
 from .client import jobs, preview, pump, session, weights_check
 from .render import engine as render_engine
 from .render import viewport
-from .scene import follow_head, saved_paths
+from .scene import follow_head, saved_paths, surroundings
 from .ui import operators, panels, pass_properties, photographs, preferences_page, properties
 
 _MODULES = (
     preferences_page, photographs, properties, pass_properties, operators, panels, render_engine, viewport,
-    follow_head, saved_paths,
+    follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 

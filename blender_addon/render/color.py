@@ -42,9 +42,18 @@ def world_color(scene: bpy.types.Scene) -> np.ndarray:
     world = scene.world
     if world is None:
         return np.zeros(3)
-    node = None
-    if world.node_tree is not None:
-        node = next((item for item in world.node_tree.nodes if item.type == "BACKGROUND"), None)
+    node = _background(world)
     if node is None or node.inputs["Color"].is_linked:
         return np.array(world.color)
     return np.array(node.inputs["Color"].default_value[:3]) * node.inputs["Strength"].default_value
+
+
+def world_is_plain(scene: bpy.types.Scene) -> bool:
+    """Whether ``world_color`` is all there is to see of the world."""
+    node = _background(scene.world) if scene.world is not None else None
+    return node is None or not (node.inputs["Color"].is_linked or node.inputs["Strength"].is_linked)
+
+
+def _background(world: bpy.types.World) -> bpy.types.Node | None:
+    nodes = world.node_tree.nodes if world.node_tree is not None else ()
+    return next((node for node in nodes if node.type == "BACKGROUND"), None)

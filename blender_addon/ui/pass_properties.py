@@ -31,6 +31,11 @@ class BlendsplatRender(bpy.types.PropertyGroup):
         description="Leave out what stands behind other objects, so that the avatar can be laid over a picture of them "
         "by EEVEE or Cycles. Off: avatars lie over everything",
     )
+    surroundings: PointerProperty(
+        name="Surroundings",
+        type=bpy.types.Scene,
+        description="The scene of the same objects that EEVEE or Cycles renders behind the avatars",
+    )
 
 
 class BlendsplatViewLayer(bpy.types.PropertyGroup):

@@ -10,11 +10,12 @@ from ...render import engine as render_engine
 from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
 from ..operators import common, track, train
-from ..pass_properties import draw_passes
+from ..pass_properties import draw_passes, draw_quality
+from . import render_rows
 from .job_button import on_its_way, step
 from .layout import Panel, paragraph, placeholder, sliders
 
-_OTHER_ENGINE = "This scene's render engine shows avatars as points, not as they were trained."
+_OTHER_ENGINE = "This scene's render engine does not draw avatars: Blendsplat does, as they were trained."
 
 
 class BLENDSPLAT_PT_video(Panel):
@@ -156,7 +157,10 @@ class BLENDSPLAT_PT_render(Panel):
             paragraph(context, column, sentence, "INFO")
             column.operator("blendsplat.use_render_engine", icon="RENDER_STILL")
         column.prop(scene.render, "film_transparent", text="Transparent")
+        draw_quality(column, scene)
+        render_rows.draw_surroundings(column, scene)
         draw_passes(column, context.view_layer)
+        render_rows.draw_limits(context, column)
         row = column.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = False
         row.operator("render.render", text="Animation", icon="RENDER_ANIMATION").animation = True
@@ -178,6 +182,7 @@ class BLENDSPLAT_PT_film(bpy.types.Panel):
         layout = self.layout
         layout.use_property_split = True
         layout.prop(context.scene.render, "film_transparent", text="Transparent")
+        draw_quality(layout, context.scene)
         draw_passes(layout, context.view_layer)
 
 
