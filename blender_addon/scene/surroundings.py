@@ -35,6 +35,7 @@ def add(scene: bpy.types.Scene, engine: str) -> bpy.types.Scene:
     behind = of(scene)
     if behind is None:
         behind = bpy.data.scenes.new(f"{scene.name} Surroundings")
+        behind.view_layers[0].update()  # from 5.0 on it has no collections before
         scene.blendsplat_render.surroundings = behind
     behind.render.engine = engine
     behind.render.film_transparent = scene.render.film_transparent
@@ -96,9 +97,10 @@ def follow(scene: bpy.types.Scene) -> None:
                     setattr(layer, name, getattr(source, name))
 
 
-def _layers(layer: bpy.types.LayerCollection) -> Iterator[bpy.types.LayerCollection]:
-    """All layers below one: the master collection's own cannot be changed."""
-    for child in layer.children:
+def _layers(layer: bpy.types.LayerCollection | None) -> Iterator[bpy.types.LayerCollection]:
+    """All layers below one: the master collection's own cannot be changed. (A layer that never was looked at has none.)
+    """
+    for child in layer.children if layer is not None else ():
         yield child
         yield from _layers(child)
 
