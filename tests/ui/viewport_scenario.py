@@ -65,9 +65,10 @@ def redraw() -> Iterator[float]:
 
 def programs(space: bpy.types.SpaceView3D) -> Iterator[float]:
     """The blended pictures of made-up Gaussians, with all that the engine needs to make them again."""
-    gather, real = viewport().gather, viewport().gather.gather
+    gather, real = viewport().gather, viewport().shown_parts
     given = np.load(OPTIONS["gaussians"])
-    gather.gather = lambda *_, **__: gather.Gaussians(**{name: given[name] for name in given.files})
+    made = gather.Part(None, None, gather.Gaussians(**{name: given[name] for name in given.files}))
+    viewport().shown_parts = lambda _context: [made]
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     bpy.context.scene.collection.objects.link(camera)
     bpy.context.scene.camera = camera
@@ -90,7 +91,7 @@ def programs(space: bpy.types.SpaceView3D) -> Iterator[float]:
             picture=pixels(picture.color), distances=pixels(picture.distances),
             ends=(camera.data.clip_start, camera.data.clip_end) if kind == "CAMERA" else (0.01, 1000.0),
         )  # fmt: skip
-    gather.gather = real
+    viewport().shown_parts = real
     bpy.data.objects.remove(camera)
     viewport()._loaded()
     note("programs", views=list(views), problem=viewport().problem())
