@@ -224,7 +224,7 @@ def _cloud(context: bpy.types.Context) -> tuple[int, SplatCloud] | None:
     place = (context.scene.name_full, context.view_layer.name, space.as_pointer() if local else 0)
     known = _kept.clouds.get(place)
     if known is None or known[0] != _changes:
-        found = gather.joined([part.gaussians for part in shown_parts(context)])
+        found = gather.gather(context.evaluated_depsgraph_get(), shows=lambda item: _is_shown(item, space))
         if known is not None and _same(known[2], found):
             known = (_changes, *known[1:])
         else:
@@ -234,12 +234,6 @@ def _cloud(context: bpy.types.Context) -> tuple[int, SplatCloud] | None:
             _kept.clouds.clear()
         _kept.clouds[place] = known
     return (known[1], known[3]) if known[3].count else None
-
-
-def shown_parts(context: bpy.types.Context) -> list[gather.Part]:
-    """The avatars that the context's 3D view shows."""
-    space = context.space_data
-    return gather.parts(context.evaluated_depsgraph_get(), shows=lambda item: _is_shown(item, space))
 
 
 def _is_shown(item: bpy.types.Object, space: bpy.types.SpaceView3D) -> bool:

@@ -98,7 +98,8 @@ def follow(scene: bpy.types.Scene) -> None:
 
 
 def _layers(layer: bpy.types.LayerCollection | None) -> Iterator[bpy.types.LayerCollection]:
-    """All layers below one: the master collection's own cannot be changed. (A layer that was never updated has none.)"""
+    """All layers below one: the master collection's own cannot be changed. (A layer that never was looked at has none.)
+    """
     for child in layer.children if layer is not None else ():
         yield child
         yield from _layers(child)

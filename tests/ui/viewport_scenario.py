@@ -65,10 +65,9 @@ def redraw() -> Iterator[float]:
 
 def programs(space: bpy.types.SpaceView3D) -> Iterator[float]:
     """The blended pictures of made-up Gaussians, with all that the engine needs to make them again."""
-    gather, real = viewport().gather, viewport().shown_parts
+    gather, real = viewport().gather, viewport().gather.gather
     given = np.load(OPTIONS["gaussians"])
-    made = gather.Part(None, None, gather.Gaussians(**{name: given[name] for name in given.files}))
-    viewport().shown_parts = lambda _context: [made]
+    gather.gather = lambda *_, **__: gather.Gaussians(**{name: given[name] for name in given.files})
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     bpy.context.scene.collection.objects.link(camera)
     bpy.context.scene.camera = camera
@@ -91,7 +90,7 @@ def programs(space: bpy.types.SpaceView3D) -> Iterator[float]:
             picture=pixels(picture.color), distances=pixels(picture.distances),
             ends=(camera.data.clip_start, camera.data.clip_end) if kind == "CAMERA" else (0.01, 1000.0),
         )  # fmt: skip
-    viewport().shown_parts = real
+    gather.gather = real
     bpy.data.objects.remove(camera)
     viewport()._loaded()
     note("programs", views=list(views), problem=viewport().problem())
