@@ -98,8 +98,7 @@ def follow(scene: bpy.types.Scene) -> None:
 
 
 def _layers(layer: bpy.types.LayerCollection | None) -> Iterator[bpy.types.LayerCollection]:
-    """All layers below one: the master collection's own cannot be changed. (A layer that never was looked at has none.)
-    """
+    """All layers below one, whose own settings cannot be changed; none of one that was never updated."""
     for child in layer.children if layer is not None else ():
         yield child
         yield from _layers(child)
