@@ -3,9 +3,25 @@
 
 from __future__ import annotations
 
-from . import avatar, bake, check_tracking, engine, export, fit_image, fitted_head, import_video, results, track, train
+from . import (
+    avatar,
+    bake,
+    check_tracking,
+    engine,
+    export,
+    fit_image,
+    fitted_head,
+    import_video,
+    results,
+    splat_geometry,
+    track,
+    train,
+)
 
-_MODULES = (engine, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake, export)
+_MODULES = (
+    engine, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake, splat_geometry,
+    export,
+)  # fmt: skip
 
 
 def register() -> None:
