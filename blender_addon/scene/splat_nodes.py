@@ -142,9 +142,8 @@ def _quads(t: Tree, entry: Any, gaussians: Any) -> bpy.types.NodeSocket:
     )
     drawn = t.math("MULTIPLY", t.math("GREATER_THAN", opacity, ALPHA_MIN), t.math("GREATER_THAN", depth, NEAR))
     seen = t.node("GeometryNodeSeparateGeometry", {0: gaussians, 1: drawn}, domain="POINT").outputs[0]
-    ordered = t.node("GeometryNodeSortElements", {"Geometry": seen, "Sort Weight": _dot(t, away, back)}, domain="POINT")
     across, along = _ellipse(t, entry, away, depth, right, up, back)
-    points = t.store(ordered.outputs[0], "across", across, "FLOAT_VECTOR")
+    points = t.store(seen, "across", across, "FLOAT_VECTOR")
     points = t.store(points, "along", along, "FLOAT_VECTOR")
     count = t.out(t.node("GeometryNodeAttributeDomainSize", {0: points}, component="MESH"), "Point Count")
 
@@ -164,6 +163,9 @@ def _quads(t: Tree, entry: Any, gaussians: Any) -> bpy.types.NodeSocket:
     spanned.append((of(t.attribute("along", "FLOAT_VECTOR"), "FLOAT_VECTOR"), v))
     where = t.vector("ADD", of(position, "FLOAT_VECTOR"), t.sum_scaled(spanned))
     flat = t.node("GeometryNodeSetPosition", {"Geometry": faces, "Position": where}).outputs[0]
+    # Of faces only: vertices that change their order from frame to frame would streak in Cycles' motion blur.
+    far_first = {"Geometry": flat, "Sort Weight": _dot(t, away, back)}
+    flat = t.node("GeometryNodeSortElements", far_first, domain="FACE").outputs[0]
     outside = _head_normal(t, entry)  # or inside: next to a cheek's splats may be the wall of the mouth
     towards = t.math("SIGN", _dot(t, outside, t.scaled(away, -1.0)))
     normal = of(_or(t, t.scaled(outside, towards), back), "FLOAT_VECTOR")

@@ -60,6 +60,14 @@ def values(mesh: bpy.types.Mesh, name: str, width: int, what: str) -> np.ndarray
     return found.reshape(-1, width)
 
 
+def drawn_in_order(mesh: bpy.types.Mesh) -> np.ndarray:
+    """The quads' Gaussians in the order of the faces, which is the one that EEVEE blends in."""
+    corners = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", corners)
+    assert (corners.reshape(-1, 4) // 4 == corners[::4, None] // 4).all()
+    return corners[::4] // 4
+
+
 def gaussians() -> gather.Gaussians:
     """The avatar's, without those that the rasterizer never draws."""
     g = gather.gather(bpy.context.evaluated_depsgraph_get())
@@ -125,21 +133,21 @@ def test_quads_are_the_ellipses_that_the_engine_draws(scene, avatar, kind, fit):
     splat_geometry.add(avatar, QUADS, UNLIT, in_viewport=True)
     mesh, g, (view, orthographic) = faces(avatar), gaussians(), view_of(scene)
     centres, covariances, depth = projected(g, view, orthographic)
-    order = np.argsort(-depth)  # far ones first
     assert len(mesh.polygons) == len(g) > 400
+    np.testing.assert_array_equal(drawn_in_order(mesh), np.argsort(-depth))  # far ones first
     corners = values(mesh, "position", 3, "vector") @ view.viewmat[:3, :3].T + view.viewmat[:3, 3]
-    np.testing.assert_allclose(corners[:, 2].reshape(-1, 4), np.repeat(depth[order, None], 4, 1), atol=1e-6)
+    np.testing.assert_allclose(corners[:, 2].reshape(-1, 4), np.repeat(depth[:, None], 4, 1), atol=1e-6)
     over = 1.0 if orthographic else corners[:, 2:]
     pixels = (corners[:, :2] / over * view.K.diagonal()[:2] + view.K[:2, 2]).reshape(-1, 4, 2)
     place = values(mesh, "splat", 3, "vector")[:, :2].reshape(-1, 4, 2)
-    np.testing.assert_allclose(pixels.mean(1), centres[order], atol=2e-3)
+    np.testing.assert_allclose(pixels.mean(1), centres, atol=2e-3)
     spanned = np.linalg.pinv(place) @ (pixels - pixels.mean(1, keepdims=True))
-    np.testing.assert_allclose(spanned.transpose(0, 2, 1) @ spanned, covariances[order], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(spanned.transpose(0, 2, 1) @ spanned, covariances, rtol=2e-3, atol=2e-3)
     opacity = values(mesh, "splat_opacity", 1, "value").reshape(-1, 4)
-    np.testing.assert_allclose(opacity, np.repeat(g.opacities[order, None], 4, 1), atol=1e-6)
+    np.testing.assert_allclose(opacity, np.repeat(g.opacities[:, None], 4, 1), atol=1e-6)
     np.testing.assert_allclose(opacity * np.exp(-0.5 * place[..., :1] ** 2)[..., 0], 1 / 255, rtol=1e-3)
     color = values(mesh, "splat_color", 4, "color")[::4, :3]
-    np.testing.assert_allclose(color, srgb_to_linear(g.colors[order]), atol=1e-5)
+    np.testing.assert_allclose(color, srgb_to_linear(g.colors), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [QUADS, ELLIPSOIDS])
@@ -171,6 +179,18 @@ def test_it_follows_keys_camera_and_resolution(scene, avatar):
     evaluated = avatar.evaluated_get(bpy.context.evaluated_depsgraph_get()).modifiers[modifier.name]
     assert avatar_nodes.input_of(evaluated, splat_nodes.PIXEL) == pytest.approx(
         scene.camera.data.sensor_width / 30 / 128
+    )
+
+
+def test_only_faces_change_their_order(scene, avatar):
+    """Cycles' motion blur takes a vertex of one moment for the one of the same number in the next."""
+    splat_geometry.add(avatar, QUADS, UNLIT, in_viewport=True)
+    before = faces(avatar)
+    scene.camera.location.x, scene.camera.rotation_euler.z = -0.35, -0.45
+    after = faces(avatar)
+    assert (drawn_in_order(before) != drawn_in_order(after)).mean() > 0.5
+    np.testing.assert_array_equal(
+        values(before, "splat_opacity", 1, "value"), values(after, "splat_opacity", 1, "value")
     )
 
 
@@ -298,8 +318,29 @@ def test_the_panel_says_what_hides_the_colours(scene, avatar):
     assert '"Standard"' in words()
     scene.view_settings.view_transform, scene.cycles.transparent_max_bounces = "Standard", 8
     assert "looks through 8 quads" in words()
+    scene.cycles.transparent_max_bounces = 1024
+    bpy.ops.blendsplat.splat_geometry(look=AS_TRAINED)
+    assert "Color Management" not in words()
+    scene.view_settings.view_transform = "Standard"
+    assert '"Raw"' in words() and "Convert Colorspace" in words()
+    compositor(scene).nodes.new("CompositorNodeConvertColorSpace")
+    assert "Convert Colorspace" not in words()
+    scene.render.engine = operators.EEVEE[bpy.app.version >= (5, 0)]
+    scene.render.use_motion_blur = True
+    assert "Motion Blur > Steps" in words()
+    scene.eevee.motion_blur_steps = 8
+    assert "Motion Blur > Steps" not in words()
     scene.render.engine = "BLENDSPLAT"
     assert "this scene renders with Blendsplat" in words()
+
+
+def compositor(scene) -> bpy.types.NodeTree:
+    """The scene's compositor, switched on."""
+    if hasattr(scene, "compositing_node_group"):
+        scene.compositing_node_group = bpy.data.node_groups.new("Compositor", "CompositorNodeTree")
+        return scene.compositing_node_group
+    scene.use_nodes = True
+    return scene.node_tree
 
 
 def test_a_saved_file_needs_no_addon(avatar, tmp_path):

@@ -9,6 +9,7 @@ from bpy.props import BoolProperty, EnumProperty
 from ...scene import avatar_repair, splat_geometry
 from . import avatar, common
 
+EEVEE = ("BLENDER_EEVEE_NEXT", "BLENDER_EEVEE")
 _SHAPES = (
     (
         splat_geometry.QUADS, "Quads", "Soft transparent faces towards the scene's camera: through it, the picture "
@@ -30,7 +31,8 @@ _LOOKS = (
     ),
     (
         splat_geometry.AS_TRAINED, "Colors as Trained", 'Exactly the trained picture, with the view transform "Raw". '
-        "Other objects have wrong colors in such a render: render them apart and composite",
+        "Other objects have wrong colors in such a render: give the avatar a view layer of its own, and in the "
+        "compositor a Convert Colorspace node from sRGB to Linear Rec.709",
     ),
 )  # fmt: skip
 
@@ -141,14 +143,36 @@ def unfit(scene: bpy.types.Scene, carrier: bpy.types.Object) -> str:
     modifier = splat_geometry.modifier_of(carrier)
     if modifier is None:
         return ""
-    wanted = splat_geometry.view_transform_for(splat_geometry.look_of(modifier))
-    if scene.view_settings.view_transform != wanted:
-        return f'Their colors are the video\'s with the view transform "{wanted}" (Render > Color Management).'
+    render, look = scene.render, splat_geometry.look_of(modifier)
     quads = splat_geometry.shape_of(modifier) == splat_geometry.QUADS
-    if quads and scene.render.engine == "CYCLES" and scene.cycles.transparent_max_bounces < 256:
+    if sentence := _other_colors(scene, look):
+        return sentence
+    if quads and render.engine == "CYCLES" and scene.cycles.transparent_max_bounces < 256:
         most, needed = scene.cycles.transparent_max_bounces, splat_geometry.MOST_TRANSPARENT
         return f"Cycles looks through {most} quads only: raise Light Paths > Transparent to {needed}."
+    if quads and render.engine in EEVEE and render.use_motion_blur and scene.eevee.motion_blur_steps < 2:
+        return "EEVEE blurs quads that move only by steps: set Motion Blur > Steps to 8 or more."
     return ""
+
+
+def _other_colors(scene: bpy.types.Scene, look: str) -> str:
+    """Why the picture's colours are not the video's, or ""."""
+    view, wanted = scene.view_settings.view_transform, splat_geometry.view_transform_for(look)
+    if view == wanted or (look == splat_geometry.AS_TRAINED and view == "Standard" and _converts(scene)):
+        return ""
+    sentence = f'Their colors are the video\'s with the view transform "{wanted}" (Render > Color Management)'
+    if look == splat_geometry.AS_TRAINED:
+        sentence += ', or with "Standard" and a Convert Colorspace node in the compositor, sRGB to Linear Rec.709'
+    return sentence + "."
+
+
+def _converts(scene: bpy.types.Scene) -> bool:
+    """Whether the compositor turns colours into light."""
+    if hasattr(scene, "compositing_node_group"):  # from 5.0 on
+        tree = scene.compositing_node_group
+    else:
+        tree = scene.node_tree if scene.use_nodes else None
+    return tree is not None and any(node.bl_idname == "CompositorNodeConvertColorSpace" for node in tree.nodes)
 
 
 def _no_avatar(context: bpy.types.Context) -> str:
