@@ -14,6 +14,8 @@ in the ellipse, in standard deviations) and splat_opacity; lit faces also splat_
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import bpy
@@ -90,11 +92,8 @@ def _build(t: Tree) -> None:
     faces = t.node("GeometryNodeSetMaterial", {"Geometry": t.out(switch, "Output"), "Material": entry[MATERIAL]})
     beside = t.node("GeometryNodeGeometryToInstance", {0: faces.outputs[0]}).outputs[0]
     join = t.node("GeometryNodeJoinGeometry")
-    for part in (
-        beside,
-        parts["Instances"],
-        parts["Mesh"],
-    ):  # points, if any, are a preview: they would cover the faces
+    # Points are a preview, which would cover the faces.
+    for part in (beside, parts["Instances"], parts["Mesh"]):
         t.put(join.inputs[0], part)
     t.node("NodeGroupOutput", {0: join.outputs[0]})
 
@@ -123,53 +122,57 @@ def _dot(t: Tree, a: Any, b: Any) -> bpy.types.NodeSocket:
 
 
 def _quads(t: Tree, entry: Any, gaussians: Any) -> bpy.types.NodeSocket:
-    position, index = t.node("GeometryNodeInputPosition").outputs[0], t.node("GeometryNodeInputIndex").outputs[0]
-    camera = t.node(
-        "GeometryNodeObjectInfo",
-        {"Object": t.node("GeometryNodeInputActiveCamera").outputs[0]},
-        transform_space="RELATIVE",
-    )
-    right, up, back = (
-        t.node("FunctionNodeRotateVector", {0: axis, 1: t.out(camera, "Rotation")}).outputs[0]
-        for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-    )
-    away = t.vector("SUBTRACT", position, t.out(camera, "Location"))
+    right, up, back, away = _camera(t)
     depth = t.math("MULTIPLY", _dot(t, away, back), -1.0)
-    opacity = t.attribute("opacity", "FLOAT")
-    # Where a Gaussian's alpha falls to what the engine draws no more, in standard deviations.
-    reach = t.math(
-        "SQRT", t.math("MULTIPLY", t.math("LOGARITHM", t.math("DIVIDE", opacity, ALPHA_MIN), 2.718281828459045), 2.0)
-    )
-    drawn = t.math("MULTIPLY", t.math("GREATER_THAN", opacity, ALPHA_MIN), t.math("GREATER_THAN", depth, NEAR))
-    seen = t.node("GeometryNodeSeparateGeometry", {0: gaussians, 1: drawn}, domain="POINT").outputs[0]
+    drawn = t.math("GREATER_THAN", t.attribute("opacity", "FLOAT"), ALPHA_MIN)
+    drawn = t.math("MULTIPLY", drawn, t.math("GREATER_THAN", depth, NEAR))
+    points = t.node("GeometryNodeSeparateGeometry", {0: gaussians, 1: drawn}, domain="POINT").outputs[0]
     across, along = _ellipse(t, entry, away, depth, right, up, back)
-    points = t.store(seen, "across", across, "FLOAT_VECTOR")
+    points = t.store(points, "across", across, "FLOAT_VECTOR")
     points = t.store(points, "along", along, "FLOAT_VECTOR")
-    count = t.out(t.node("GeometryNodeAttributeDomainSize", {0: points}, component="MESH"), "Point Count")
 
-    square = t.node("GeometryNodeMeshGrid", {"Vertices X": 2, "Vertices Y": 2, "Size X": 2.0, "Size Y": 2.0}).outputs[0]
-    faces = t.node("GeometryNodeDuplicateElements", {"Geometry": square, "Amount": count}, domain="FACE").outputs[0]
-    which = t.math("FLOOR", t.math("DIVIDE", index, 4.0))
+    def of(value: Any, kind: str = "FLOAT_VECTOR") -> bpy.types.NodeSocket:
+        """A point's value at each of its quad's four corners."""
+        return t.sample(points, value, t.math("FLOOR", t.math("DIVIDE", index, 4.0)), kind)
 
-    def of(value: Any, kind: str) -> bpy.types.NodeSocket:
-        return t.sample(points, value, which, kind)
-
-    place = t.scaled(position, of(reach, "FLOAT"))
-    faces = t.store(faces, PLACE, place, "FLOAT_VECTOR")
-    faces = t.store(faces, OPACITY, of(opacity, "FLOAT"), "FLOAT")
-    faces = t.store(faces, COLOR, of(t.attribute(COLOR, "FLOAT_COLOR"), "FLOAT_COLOR"), "FLOAT_COLOR")
-    u, v, _ = t.xyz(t.attribute(PLACE, "FLOAT_VECTOR"))
-    spanned = [(of(t.attribute("across", "FLOAT_VECTOR"), "FLOAT_VECTOR"), u)]
-    spanned.append((of(t.attribute("along", "FLOAT_VECTOR"), "FLOAT_VECTOR"), v))
-    where = t.vector("ADD", of(position, "FLOAT_VECTOR"), t.sum_scaled(spanned))
-    flat = t.node("GeometryNodeSetPosition", {"Geometry": faces, "Position": where}).outputs[0]
+    index = t.node("GeometryNodeInputIndex").outputs[0]
+    flat = _spread(t, points, of)
     # Of faces only: vertices that change their order from frame to frame would streak in Cycles' motion blur.
     far_first = {"Geometry": flat, "Sort Weight": _dot(t, away, back)}
     flat = t.node("GeometryNodeSortElements", far_first, domain="FACE").outputs[0]
     outside = _head_normal(t, entry)  # or inside: next to a cheek's splats may be the wall of the mouth
     towards = t.math("SIGN", _dot(t, outside, t.scaled(away, -1.0)))
-    normal = of(_or(t, t.scaled(outside, towards), back), "FLOAT_VECTOR")
+    normal = of(_or(t, t.scaled(outside, towards), back))
     return _choice(t, entry[LIT], t.store(flat, NORMAL, normal, "FLOAT_VECTOR"), flat, "GEOMETRY")
+
+
+def _camera(t: Tree) -> tuple[Any, Any, Any, Any]:
+    """The scene camera's axes in the avatar's space (right, up, backwards), and the way from it to each point."""
+    camera = t.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
+    t.put(t.socket(camera.inputs, "Object"), t.node("GeometryNodeInputActiveCamera").outputs[0])
+    turned, place = t.out(camera, "Rotation"), t.out(camera, "Location")
+    right, up, back = (
+        t.node("FunctionNodeRotateVector", {0: axis, 1: turned}).outputs[0]
+        for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    )
+    return right, up, back, t.vector("SUBTRACT", t.node("GeometryNodeInputPosition").outputs[0], place)
+
+
+def _spread(t: Tree, points: Any, of: Callable[..., Any]) -> bpy.types.NodeSocket:
+    """A quad for each of the points, as far as its alpha is one that is drawn, with what the material reads."""
+    position, opacity = t.node("GeometryNodeInputPosition").outputs[0], t.attribute("opacity", "FLOAT")
+    count = t.out(t.node("GeometryNodeAttributeDomainSize", {0: points}, component="MESH"), "Point Count")
+    square = t.node("GeometryNodeMeshGrid", {"Vertices X": 2, "Vertices Y": 2, "Size X": 2.0, "Size Y": 2.0}).outputs[0]
+    faces = t.node("GeometryNodeDuplicateElements", {"Geometry": square, "Amount": count}, domain="FACE").outputs[0]
+    logarithm = t.math("LOGARITHM", t.math("DIVIDE", opacity, ALPHA_MIN), math.e)
+    reach = t.math("SQRT", t.math("MULTIPLY", logarithm, 2.0))
+    faces = t.store(faces, PLACE, t.scaled(position, of(reach, "FLOAT")), "FLOAT_VECTOR")
+    faces = t.store(faces, OPACITY, of(opacity, "FLOAT"), "FLOAT")
+    faces = t.store(faces, COLOR, of(t.attribute(COLOR, "FLOAT_COLOR"), "FLOAT_COLOR"), "FLOAT_COLOR")
+    u, v, _ = t.xyz(t.attribute(PLACE, "FLOAT_VECTOR"))
+    spanned = [(of(t.attribute("across", "FLOAT_VECTOR")), u), (of(t.attribute("along", "FLOAT_VECTOR")), v)]
+    where = t.vector("ADD", of(position), t.sum_scaled(spanned))
+    return t.node("GeometryNodeSetPosition", {"Geometry": faces, "Position": where}).outputs[0]
 
 
 def _ellipse(t: Tree, entry: Any, away: Any, depth: Any, right: Any, up: Any, back: Any) -> tuple[Any, Any]:
@@ -185,15 +188,13 @@ def _ellipse(t: Tree, entry: Any, away: Any, depth: Any, right: Any, up: Any, ba
         row = t.vector("ADD", axis, t.scaled(back, t.math("MULTIPLY", _dot(t, away, axis), ratio)))
         own = t.node("FunctionNodeRotateVector", {0: row, 1: into}).outputs[0]
         rows.append(t.vector("MULTIPLY", own, t.attribute("scale", "FLOAT_VECTOR")))
-    pixel = t.math("MULTIPLY", entry[PIXEL], _choice(t, entry[ORTHOGRAPHIC], 1.0, depth))
+    own_object = t.node("GeometryNodeObjectInfo", {"Object": t.node("GeometryNodeSelfObject").outputs[0]})
+    shrunk = t.math("DIVIDE", 1.0, t.xyz(t.out(own_object, "Scale"))[0])  # here all is in the avatar's own space
+    pixel = t.math("MULTIPLY", entry[PIXEL], _choice(t, entry[ORTHOGRAPHIC], shrunk, depth))
     blur = t.math("MULTIPLY", t.math("MULTIPLY", pixel, pixel), LOW_PASS)
-    xx, xy, yy = (
-        t.math("ADD", _dot(t, rows[0], rows[0]), blur),
-        _dot(t, *rows),
-        t.math("ADD", _dot(t, rows[1], rows[1]), blur),
-    )
+    xx, yy = (t.math("ADD", _dot(t, row, row), blur) for row in rows)
     first = t.math("SQRT", t.math("MAXIMUM", xx, 1e-16))
-    lean = t.math("DIVIDE", xy, first)
+    lean = t.math("DIVIDE", _dot(t, *rows), first)
     second = t.math("SQRT", t.math("MAXIMUM", t.math("SUBTRACT", yy, t.math("MULTIPLY", lean, lean)), 1e-16))
     return t.sum_scaled([(right, first), (up, lean)]), t.scaled(up, second)
 

@@ -181,7 +181,8 @@ def _no_avatar(context: bpy.types.Context) -> str:
         return "Add an avatar first (or select one)."
     if carrier.library is not None:
         return f"{carrier.name} is linked from another file: make a library override of it first."
-    return avatar_repair.sentence(carrier)
+    sentence = avatar_repair.sentence(carrier)
+    return f"{sentence} Press Repair Avatar in the panel 4 Avatar." if sentence else ""
 
 
 def _no_faces(context: bpy.types.Context) -> str:
