@@ -330,7 +330,9 @@ def test_the_panel_says_what_hides_the_colours(scene, avatar):
     assert '"Standard"' in words()
     scene.view_settings.view_transform, scene.cycles.transparent_max_bounces = "Standard", 8
     assert "looks through 8 quads" in words()
-    scene.cycles.transparent_max_bounces = 1024
+    scene.camera.data.type = "PANO"
+    assert "choose Ellipsoids" in words()
+    scene.camera.data.type = "PERSP"
     bpy.ops.blendsplat.splat_geometry(look=AS_TRAINED)
     assert "Color Management" not in words()
     scene.view_settings.view_transform = "Standard"

@@ -147,6 +147,8 @@ def unfit(scene: bpy.types.Scene, carrier: bpy.types.Object) -> str:
     quads = splat_geometry.shape_of(modifier) == splat_geometry.QUADS
     if sentence := _other_colors(scene, look):
         return sentence
+    if quads and scene.camera is not None and scene.camera.data.type == "PANO":
+        return "Quads are for perspective and orthographic cameras: for a panorama choose Ellipsoids."
     if quads and render.engine == "CYCLES" and scene.cycles.transparent_max_bounces < 256:
         most, needed = scene.cycles.transparent_max_bounces, splat_geometry.MOST_TRANSPARENT
         return f"Cycles looks through {most} quads only: raise Light Paths > Transparent to {needed}."
