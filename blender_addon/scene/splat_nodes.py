@@ -31,6 +31,7 @@ SIZE, LEAST, DETAIL = "Ellipsoid Size", "Least Opacity", "Detail"
 PLACE, OPACITY, COLOR, NORMAL = "splat", "splat_opacity", "splat_color", "splat_normal"
 # The rasterizer's numbers: added to a covariance (square pixels), the least alpha that is drawn, the nearest depth.
 LOW_PASS, ALPHA_MIN, NEAR = 0.3, 1 / 255, 0.01
+SKIN = 0.05  # metres: what lies deeper below the surface that the camera sees belongs to another side of the head
 _READ = ("scale", "rotation", "opacity", "color")
 
 
@@ -140,9 +141,7 @@ def _quads(t: Tree, entry: Any, gaussians: Any) -> bpy.types.NodeSocket:
     # Of faces only: vertices that change their order from frame to frame would streak in Cycles' motion blur.
     far_first = {"Geometry": flat, "Sort Weight": _dot(t, away, back)}
     flat = t.node("GeometryNodeSortElements", far_first, domain="FACE").outputs[0]
-    outside = _head_normal(t, entry)  # or inside: next to a cheek's splats may be the wall of the mouth
-    towards = t.math("SIGN", _dot(t, outside, t.scaled(away, -1.0)))
-    normal = of(_or(t, t.scaled(outside, towards), back))
+    normal = of(_or(t, _normal(t, entry), back))
     return _choice(t, entry[LIT], t.store(flat, NORMAL, normal, "FLOAT_VECTOR"), flat, "GEOMETRY")
 
 
@@ -199,15 +198,37 @@ def _ellipse(t: Tree, entry: Any, away: Any, depth: Any, right: Any, up: Any, ba
     return t.sum_scaled([(right, first), (up, lean)]), t.scaled(up, second)
 
 
-def _head_normal(t: Tree, entry: Any) -> bpy.types.NodeSocket:
-    """The head's smooth normal next to each point; nothing (0, 0, 0) without a head."""
-    head = t.out(t.node("GeometryNodeObjectInfo", {"Object": entry[HEAD]}, transform_space="ORIGINAL"), "Geometry")
-    smooth = t.node("GeometryNodeFieldOnDomain", domain="POINT", data_type="FLOAT_VECTOR")
-    t.put(t.socket(smooth.inputs, "Value"), t.node("GeometryNodeInputNormal").outputs[0])
+def _normal(t: Tree, entry: Any) -> bpy.types.NodeSocket:
+    """The normal of what the camera sees of the head in front of a point; nothing (0, 0, 0) without a head.
+
+    Next to a point below the skin may be the wall of the mouth or of an eye's socket. So the nearest surface is asked
+    only where the camera sees none, or sees another side of the head.
+    """
+    head, normals = _head(t, entry)
+    position = t.node("GeometryNodeInputPosition").outputs[0]
+    _right, _up, back, away = _camera(t)
+    straight = t.scaled(back, t.math("MULTIPLY", _dot(t, away, back), -1.0))
+    to_camera = _choice(t, entry[ORTHOGRAPHIC], straight, t.scaled(away, -1.0), "VECTOR")
+    ray = t.node("GeometryNodeRaycast", {"Target Geometry": head}, data_type="FLOAT_VECTOR")
+    t.put(t.socket(ray.inputs, "Attribute"), normals)
+    t.put(t.socket(ray.inputs, "Source Position"), t.vector("ADD", position, to_camera))
+    t.put(t.socket(ray.inputs, "Ray Direction"), t.scaled(to_camera, -1.0))
+    t.put(t.socket(ray.inputs, "Ray Length"), 1e6)
+    between = t.vector("SUBTRACT", t.out(ray, "Hit Position"), position)
+    same_side = t.math("LESS_THAN", _dot(t, between, between), SKIN * SKIN)
+    seen = t.math("MULTIPLY", t.out(ray, "Is Hit"), same_side)
     nearest = t.node("GeometryNodeSampleNearestSurface", data_type="FLOAT_VECTOR")
     t.put(t.socket(nearest.inputs, "Mesh"), head)
-    t.put(t.socket(nearest.inputs, "Value"), t.out(smooth, "Value"))
-    return t.out(nearest, "Value")
+    t.put(t.socket(nearest.inputs, "Value"), normals)
+    return _choice(t, seen, t.out(ray, "Attribute"), t.out(nearest, "Value"), "VECTOR")
+
+
+def _head(t: Tree, entry: Any) -> tuple[Any, Any]:
+    """The head, and its smooth normals as a field on it."""
+    head = t.node("GeometryNodeObjectInfo", {"Object": entry[HEAD]}, transform_space="ORIGINAL")
+    smooth = t.node("GeometryNodeFieldOnDomain", domain="POINT", data_type="FLOAT_VECTOR")
+    t.put(t.socket(smooth.inputs, "Value"), t.node("GeometryNodeInputNormal").outputs[0])
+    return t.out(head, "Geometry"), t.out(smooth, "Value")
 
 
 def _or(t: Tree, normal: Any, otherwise: Any) -> bpy.types.NodeSocket:
@@ -216,7 +237,7 @@ def _or(t: Tree, normal: Any, otherwise: Any) -> bpy.types.NodeSocket:
 
 def _ellipsoids(t: Tree, entry: Any, gaussians: Any) -> bpy.types.NodeSocket:
     lit, opaque = entry[LIT], t.math("GREATER_THAN", t.attribute("opacity", "FLOAT"), entry[LEAST])
-    normal = t.store(gaussians, NORMAL, _head_normal(t, entry), "FLOAT_VECTOR")
+    normal = t.store(gaussians, NORMAL, _normal(t, entry), "FLOAT_VECTOR")
     ball = t.node("GeometryNodeMeshIcoSphere", {"Radius": 1.0, "Subdivisions": entry[DETAIL]}).outputs[0]
     smooth = t.node("GeometryNodeSetShadeSmooth", {0: ball}).outputs[0]
     instances = t.node(

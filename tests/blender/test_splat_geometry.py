@@ -259,6 +259,38 @@ def test_lit_faces_wait_for_lamps(scene, avatar, tmp_path, shape):
     assert dark[..., 3].max() > 0.9 and dark[..., :3].max() < 0.01 and lit[..., :3].mean() > 0.05
 
 
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_lit_quads_have_the_heads_normals(scene, avatar, kind):
+    """Those of the surface that the camera sees, here a ball; without a head the camera's direction."""
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=64, ring_count=32, radius=0.06, location=(0, 0, 0))
+    ball = bpy.context.object
+    bpy.context.view_layer.objects.active = avatar
+    scene.camera.data.type, scene.camera.data.ortho_scale = kind, 0.5
+    modifier = splat_geometry.add(avatar, QUADS, LIT, in_viewport=True)
+    avatar_nodes.set_input(modifier, splat_nodes.HEAD, ball)
+    avatar.update_tag()
+    mesh = faces(avatar)
+    normals = values(mesh, "splat_normal", 3, "vector")[::4]
+    centres = values(mesh, "position", 3, "vector").reshape(-1, 4, 3).mean(1)
+    view = np.array(scene.camera.matrix_world)
+    to_camera = view[:3, 2] if kind == "ORTHO" else view[:3, 3] - centres
+    to_camera = np.broadcast_to(to_camera / np.linalg.norm(to_camera, axis=-1, keepdims=True), centres.shape)
+    along = (centres * to_camera).sum(1)
+    inside = 0.06**2 - ((centres**2).sum(1) - along**2)
+    hit = centres + to_camera * (np.sqrt(np.maximum(inside, 0)) - along)[:, None]  # of the line through ball and camera
+    near = (inside > 4e-4) & (np.linalg.norm(hit - centres, axis=1) < splat_nodes.SKIN * 0.95)
+    assert near.sum() > 10
+    np.testing.assert_allclose(normals[near], hit[near] / 0.06, atol=0.02)
+    assert (np.linalg.norm(normals, axis=1) > 0.9).all()
+    avatar_nodes.set_input(modifier, splat_nodes.HEAD, None)
+    avatar.update_tag()
+    np.testing.assert_allclose(
+        values(faces(avatar), "splat_normal", 3, "vector"),
+        np.broadcast_to(view[:3, 2], (4 * len(centres), 3)),
+        atol=1e-5,
+    )
+
+
 def test_lit_quads_stand_in_no_shadow_of_their_own(avatar):
     splat_geometry.add(avatar, QUADS, LIT, in_viewport=False)
     assert not avatar.visible_shadow
