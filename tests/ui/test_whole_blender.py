@@ -182,3 +182,26 @@ def test_an_avatar_with_networks(blender, extension, tmp_path):
     assert done["turns"] > 2 and done["scenes"] == 1, "Blender had turns of its own"
     assert "as 3 keys: 4.0% of the movement is left out" in done["remarks"][0]
     assert "Traceback" not in steps["said"][0]["text"], steps["said"][0]["text"]
+
+
+def test_splats_as_geometry(blender, extension, tmp_path):
+    """EEVEE, which blends faces in their order, draws what Cycles draws, which needs no order."""
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder = tmp_path / "ui"
+    performance = synthetic.write_performance(folder / "clip ä" / "tracking.npz")
+    avatar = Path(os.environ.get("BLENDSPLAT_UI_AVATAR", synthetic.write_avatar(folder / "ana.avatar.npz")))
+    options = {
+        "folder": str(folder), "zip": str(extension), "avatar": str(avatar), "performance": str(performance),
+        "name": avatar.name.removesuffix(".avatar.npz"), "frame": 7, "size": 128,
+    }  # fmt: skip
+    if clip := os.environ.get("BLENDSPLAT_UI_CLIP"):
+        options["performance"] = str(Path(clip) / "tracking.npz")
+    folders = [ROOT, extension.parent, avatar.parent, Path(options["performance"]).parent]
+    steps = by_name(played(blender, "splat_geometry_scenario.py", options, folders))
+    assert steps["added"][0]["modifiers"] == ["Gaussians", "Splats as Geometry"]
+    assert steps["undone"][0]["modifiers"] == ["Gaussians"]
+    assert steps["baked"][0]["made"] == ["FINISHED"] and steps["baked"][0]["faces"] > 400
+    for step in steps["compared"]:
+        assert step["pixels"] > 100 and step["bright"] > 100 and step["mean"] < 1 and step["most"] < 3, step

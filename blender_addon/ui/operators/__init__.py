@@ -13,25 +13,16 @@ from . import (
     fitted_head,
     import_video,
     results,
+    splat_geometry,
     surroundings,
     track,
     train,
 )
 
 _MODULES = (
-    engine,
-    results,
-    fit_image,
-    fitted_head,
-    import_video,
-    track,
-    check_tracking,
-    train,
-    avatar,
-    bake,
-    export,
-    surroundings,
-)
+    engine, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake, splat_geometry,
+    surroundings, export,
+)  # fmt: skip
 
 
 def register() -> None:

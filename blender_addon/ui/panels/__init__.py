@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import check_tracking, engine, photograph, steps
+from . import check_tracking, engine, photograph, splat_geometry, steps
 
-CLASSES = (*engine.CLASSES, *photograph.CLASSES, *steps.CLASSES, *check_tracking.CLASSES)
+CLASSES = (*engine.CLASSES, *photograph.CLASSES, *steps.CLASSES, *splat_geometry.CLASSES, *check_tracking.CLASSES)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)
