@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import bpy
 import numpy as np
 import pytest
 from blender_addon import formats
 from blender_addon.render import camera, gather
-from blender_addon.render.engine import linear_to_srgb, srgb_to_linear
+from blender_addon.render.color import linear_to_srgb, srgb_to_linear
 from blender_addon.scene import avatar_nodes, avatar_rig, splat_geometry, splat_nodes
 from blender_addon.space import quat_to_matrix
 from blender_addon.ui.operators import splat_geometry as operators
@@ -102,8 +103,7 @@ def view_of(scene) -> tuple[camera.View, bool]:
     item.data.type = "ORTHO"
     bpy.context.view_layer.update()
     pixels = 64 / item.data.ortho_scale
-    view.K = np.array([[pixels, 0, 32], [0, pixels, 24], [0, 0, 1.0]])
-    return view, True
+    return replace(view, K=np.array([[pixels, 0, 32], [0, pixels, 24], [0, 0, 1.0]])), True
 
 
 def composited(scene, g: gather.Gaussians, colors: np.ndarray) -> np.ndarray:
