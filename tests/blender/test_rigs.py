@@ -10,6 +10,7 @@ import pytest
 from blender_addon import formats, space
 from blender_addon.render import gather
 from blender_addon.scene import avatar_nodes, avatar_rig, head_rig, matched_camera
+from blender_addon.scene.carrier_mesh import COMPACT
 from blender_addon.ui import operators
 
 import synthetic
@@ -181,7 +182,7 @@ def test_an_avatar_of_an_older_addon_gets_todays_nodes(scene, tmp_path):
     own.node_group = bpy.data.node_groups.new("an artist's", "GeometryNodeTree")
     own.show_viewport = own.show_render = False
     assert operators.avatar.add_avatar(bpy.context, path, None) == carrier
-    assert carrier.modifiers[0].node_group == avatar_nodes.avatar_group() != old
+    assert carrier.modifiers[0].node_group == avatar_nodes.avatar_group(COMPACT) != old
     assert own.node_group.name == "an artist's"
     bpy.context.view_layer.update()
     np.testing.assert_allclose(gather.gather(bpy.context.evaluated_depsgraph_get()).means, before, atol=1e-7)
