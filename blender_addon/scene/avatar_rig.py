@@ -116,11 +116,33 @@ def apply_performance(
 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
     """Set the blendshapes to what the head does now; True when a value changed."""
-    head, network = carrier.blendsplat.head, network_of(carrier)
-    if network is None or head is None or head.data is None or head.data.shape_keys is None:
+    network = network_of(carrier) if can_follow(carrier) else None
+    if network is None:
         return False
-    state = head_rig.head_state(head, depsgraph)
+    state = head_rig.head_state(carrier.blendsplat.head, depsgraph)
     return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign)[0])
+
+
+def can_follow(carrier: bpy.types.Object) -> bool:
+    """Whether there are a head and a network by which the avatar can follow it."""
+    head = carrier.blendsplat.head
+    return head is not None and head.data is not None and head.data.shape_keys is not None and _CUSTOM in carrier.data
+
+
+def handle_of(carrier: bpy.types.Object) -> bpy.types.Object | None:
+    """What moves the avatar with all that belongs to it: its head's armature, where avatar and head hang on it; else
+    the avatar itself. None for another object."""
+    if carrier.blendsplat.kind != "AVATAR":
+        return None
+    head = carrier.blendsplat.head
+    rig = head.blendsplat.rig if head is not None else None
+    return rig if rig is not None and rig.users_scene and _hangs_on(carrier, rig) else carrier
+
+
+def _hangs_on(item: bpy.types.Object | None, handle: bpy.types.Object) -> bool:
+    while item is not None and item != handle:
+        item = item.parent
+    return item is not None
 
 
 def blendshape_keys(carrier: bpy.types.Object) -> list[bpy.types.ShapeKey]:

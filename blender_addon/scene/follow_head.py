@@ -37,6 +37,15 @@ def on_depsgraph_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) 
 
 
 @bpy.app.handlers.persistent
+def on_frame_begin(scene: bpy.types.Scene, *_args: object) -> None:
+    """frame_change_pre: what the head does is known only when Blender has evaluated the frame, and then the avatar is
+    evaluated once more. The first time its keys would show the last frame: resting, they cost nothing."""
+    for carrier in live_avatars(scene):
+        if avatar_rig.can_follow(carrier):
+            learned_keys.lay_down(carrier)
+
+
+@bpy.app.handlers.persistent
 def on_frame_change(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     """frame_change_post: follow heads that are animated, in playback and in renders."""
     _update(live_avatars(scene), depsgraph)
@@ -107,6 +116,7 @@ def _update(carriers: list[bpy.types.Object], depsgraph: bpy.types.Depsgraph) ->
 
 _HANDLERS = (
     ("depsgraph_update_post", on_depsgraph_update),
+    ("frame_change_pre", on_frame_begin),
     ("frame_change_post", on_frame_change),
     ("save_pre", on_save),
     ("save_post", on_saved),
