@@ -68,6 +68,23 @@ def test_moved_turned_and_scaled(avatar, what):
     np.testing.assert_allclose(attributes(avatar), own, atol=1e-7)
 
 
+def test_mirrored(avatar):
+    before = shown()
+    avatar.scale = (-2, 2, 2)
+    is_moved_by(shown(), before, np.diag([-2.0, 2.0, 2.0, 1.0]))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_stretched_and_sheared(avatar, mirrored):
+    """A stretched parent shears a turned child."""
+    before, parent = shown(), bpy.data.objects.new("P", None)
+    bpy.context.scene.collection.objects.link(parent)
+    avatar_rig.handle_of(avatar).parent = parent
+    parent.scale = (1.0, -0.4 if mirrored else 0.4, 2.5)
+    place(avatar)
+    is_moved_by(shown(), before, np.array(avatar.matrix_world))
+
+
 @pytest.mark.parametrize("linked", [False, True], ids=["Shift D", "Alt D"])
 def test_a_duplicate_stands_where_it_is_put(avatar, linked):
     before, count = shown(), len(shown())
