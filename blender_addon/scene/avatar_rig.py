@@ -114,13 +114,15 @@ def apply_performance(
     return len(frames)
 
 
-def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
-    """Set the blendshapes to what the head does now; True when a value changed."""
+def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> np.ndarray | None:
+    """Set the blendshapes to what the head does now -> their weights [K]; None where it cannot be followed."""
     network = network_of(carrier) if can_follow(carrier) else None
     if network is None:
-        return False
+        return None
     state = head_rig.head_state(carrier.blendsplat.head, depsgraph)
-    return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign)[0])
+    weights = network.weights(state, inside=carrier.blendsplat.foreign)[0]
+    learned_keys.take(carrier, weights)
+    return weights
 
 
 def can_follow(carrier: bpy.types.Object) -> bool:

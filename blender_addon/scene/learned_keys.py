@@ -113,13 +113,6 @@ def take(carrier: bpy.types.Object, weights: np.ndarray) -> bool:
     return changed
 
 
-def lay_down(carrier: bpy.types.Object) -> None:
-    """Set the learned keys to 0, which Blender evaluates without looking at them."""
-    for key in found(carrier).values():
-        if key.value:
-            key.value = 0.0
-
-
 def value_path(key: bpy.types.ShapeKey) -> str:
     """Where the key's value lies, seen from its Key."""
     return f'key_blocks["{bpy.utils.escape_identifier(key.name)}"].value'

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 import pytest
-from blender_addon.scene import avatar_rig, head_rig, keyframes
+from blender_addon.scene import avatar_rig, head_rig, keyframes, learned_keys
 from steps import positions, the_avatar, work
 
 
@@ -104,3 +104,39 @@ def test_live_equals_the_baked_performance(scene, engine, video):
     for frame, want in zip((1, 9, 15), baked, strict=True):
         scene.frame_set(frame)
         np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(carrier)], want, atol=1e-3)
+
+
+def test_a_frame_that_was_shown_is_evaluated_once(scene, engine, video, monkeypatch):
+    """Its weights are known before Blender evaluates it; what they were is no longer true once the head was edited."""
+    work(scene)
+    carrier = the_avatar(scene)
+    head = carrier.blendsplat.head
+    carrier.blendsplat.live = True
+    changes, take = [], learned_keys.take
+    monkeypatch.setattr(learned_keys, "take", lambda *args: changes.append(take(*args)))
+
+    def goes_to(frame: int) -> list[bool]:
+        changes.clear()
+        scene.frame_set(frame)
+        state = head_rig.head_state(head, bpy.context.evaluated_depsgraph_get())
+        weights = avatar_rig.network_of(carrier).weights(state)[0]
+        np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(carrier)], weights, atol=2e-5)
+        return list(changes)
+
+    assert goes_to(3) == [True] and goes_to(9) == [True], "after the evaluation, which is done once more"
+    assert goes_to(3) == [True, False] and goes_to(9) == [True, False], "before it"
+    for curve in keyframes.fcurves(head.blendsplat.rig):
+        for point in curve.keyframe_points:
+            point.co.y *= 1.5
+    assert goes_to(3) == [True, True] and goes_to(9) == [True, True]
+    assert goes_to(3) == [True, False]
+    carrier.blendsplat.live = False
+    assert goes_to_without_live(scene, carrier, 9) == []
+
+
+def goes_to_without_live(scene, carrier, frame: int) -> list[str]:
+    """The names of the learned keys that are not where their curves put them."""
+    scene.frame_set(frame)
+    values = {curve.data_path: curve.evaluate(frame) for curve in keyframes.fcurves(carrier.data.shape_keys)}
+    keys = avatar_rig.blendshape_keys(carrier)
+    return [key.name for key in keys if abs(key.value - values[learned_keys.value_path(key)]) > 1e-5]
