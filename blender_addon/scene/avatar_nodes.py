@@ -2,8 +2,8 @@
 """The Geometry Nodes that turn a carrier mesh and a moving head into Gaussians (docs/formats.md, "Tangent frame").
 
 Out come N vertices with the attributes scale, rotation, opacity and color (what the render engine reads) and, where
-they are wanted, the same as a point cloud. The first two vertices have an edge: of a mesh without any, Blender's
-viewport draws every vertex as a black dot.
+they are wanted, the same as a point cloud. Two vertices have an edge, near ones as it is drawn: of a mesh without any,
+Blender's viewport draws every vertex as a black dot.
 
 The head is read in its own space, so that the Gaussians stand where the carrier stands: a moved, turned, scaled or
 duplicated carrier is where it shows. Frames are made once for every triangle that carries Gaussians, not for every
@@ -139,7 +139,7 @@ def _build(t: Tree, layout: Layout) -> None:
     along = zip((_E1, _E2, _TANGENT, _BITANGENT, _NORMAL), (*reader.inside(), *local), strict=True)
     where = t.vector("ADD", of_triangle("position"), t.sum_scaled([(of_triangle(name), part) for name, part in along]))
     line = t.node("GeometryNodeMeshLine", {"Count": reader.count}).outputs[0]
-    surplus = t.math("GREATER_THAN", reader.index, 0.5)
+    surplus = t.math("SUBTRACT", 1.0, t.math("COMPARE", reader.index, reader.link(), 0.5))
     one_edge = t.node("GeometryNodeDeleteGeometry", {0: line, 1: surplus}, domain="EDGE", mode="EDGE_FACE").outputs[0]
     vertices = t.node("GeometryNodeSetPosition", {"Geometry": one_edge, "Position": where}).outputs[0]
     w, xyz = reader.quaternion()

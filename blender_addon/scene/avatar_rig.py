@@ -176,7 +176,9 @@ def _carrier_mesh(avatar: AvatarFile, name: str, layout: Layout) -> bpy.types.Me
     )
     tangents, bitangents = tangent_weights(avatar)
     places = carrier_mesh.Places(avatar.rig.faces[a["triangle"]], a["barycentrics"], tangents, bitangents)
-    mesh = carrier_mesh.new_mesh(name, layout, base, places)
+    rest = (avatar.rig.template[places.corners] * places.barycentrics[:, :, None]).sum(1)
+    steps = np.linalg.norm(np.diff(rest, axis=0), axis=1)
+    mesh = carrier_mesh.new_mesh(name, layout, base, places, int(steps.argmin()) if len(steps) else 0)
     networks.mark(mesh, avatar)
     return mesh
 

@@ -52,6 +52,10 @@ class _Compact(Reader):
     def row(self) -> bpy.types.NodeSocket:
         return self.constant(carrier_mesh.TRIANGLE, "INT")
 
+    def link(self) -> bpy.types.NodeSocket:
+        start = self.t.node("GeometryNodeInputMeshEdgeVertices").outputs[0]
+        return self.t.sample(self.carrier, start, self.t.math("SUBTRACT", self.count, 1.0), "INT", "EDGE")
+
     def inside(self) -> list[bpy.types.NodeSocket]:
         return [self.constant(name, "FLOAT") for name in carrier_mesh.INSIDE]
 
@@ -95,6 +99,9 @@ class _Full(Reader):
 
     def row(self) -> bpy.types.NodeSocket:
         return self.index
+
+    def link(self) -> float:
+        return 0.0
 
     def inside(self) -> tuple[bpy.types.NodeSocket, ...]:
         return self.t.xyz(self.constant(carrier_mesh.BARYCENTRIC_VECTOR, "FLOAT_VECTOR"))[1:]

@@ -133,8 +133,8 @@ def count_of(mesh: bpy.types.Mesh) -> int:
     return len(mesh.edges) or len(mesh.vertices) // 5
 
 
-def new_mesh(name: str, layout: Layout, base: Gaussians, places: Places) -> bpy.types.Mesh:
-    """A carrier's mesh."""
+def new_mesh(name: str, layout: Layout, base: Gaussians, places: Places, link: int = 0) -> bpy.types.Mesh:
+    """A carrier. link: the Gaussian that is drawn with an edge to the next one (COMPACT; avatar_nodes says why)."""
     mesh = bpy.data.meshes.new(name)
     vertices = layout.join(base)
     mesh.vertices.add(len(vertices))
@@ -142,7 +142,7 @@ def new_mesh(name: str, layout: Layout, base: Gaussians, places: Places) -> bpy.
     if isinstance(layout, Full):
         _add_full(mesh, places)
     else:
-        _add_compact(mesh, base, places)
+        _add_compact(mesh, base, places, link)
     mesh.update()
     return mesh
 
@@ -164,10 +164,11 @@ def places_of(mesh: bpy.types.Mesh) -> Places:
     return Places(corners, np.stack([1 - second - third, second, third], 1), *weights)
 
 
-def _add_compact(mesh: bpy.types.Mesh, base: Gaussians, places: Places) -> None:
+def _add_compact(mesh: bpy.types.Mesh, base: Gaussians, places: Places, link: int) -> None:
     count = len(base)
     mesh.edges.add(count)
     ends = np.stack([np.arange(count), np.arange(1, count + 1)], 1).astype(np.int32)
+    ends[-1] = link, len(mesh.vertices) - 1
     mesh.edges.foreach_set("vertices", ends.ravel())
     first, row = _triangles(places)
     _store(mesh, TRIANGLE, "INT", row)
