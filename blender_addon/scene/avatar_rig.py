@@ -15,7 +15,17 @@ import numpy as np
 
 from .. import paths
 from ..formats import AvatarFile, Performance
-from . import avatar_nodes, carrier_mesh, head_rig, keyframes, learned_keys, networks, outline_surface, retarget
+from . import (
+    avatar_nodes,
+    carrier_mesh,
+    forecast,
+    head_rig,
+    keyframes,
+    learned_keys,
+    networks,
+    outline_surface,
+    retarget,
+)
 from .carrier_mesh import COMPACT, FULL, Layout
 from .weight_network import HeadState, WeightNetwork
 
@@ -114,15 +124,21 @@ def apply_performance(
     return len(frames)
 
 
-def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> np.ndarray | None:
-    """Set the blendshapes to what the head does now -> their weights [K]; None where it cannot be followed."""
+def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
+    """Set the blendshapes to what the head does now; True when a value changed."""
     network = network_of(carrier) if can_follow(carrier) else None
-    if network is None:
-        return None
-    state = head_rig.head_state(carrier.blendsplat.head, depsgraph)
-    weights = network.weights(state, inside=carrier.blendsplat.foreign)[0]
-    learned_keys.take(carrier, weights)
-    return weights
+    return network is not None and _follow(carrier, network, head_rig.head_state(carrier.blendsplat.head, depsgraph))
+
+
+def foresee(carrier: bpy.types.Object, frame: float) -> None:
+    """Set the blendshapes to what the head is likely to do in a frame that is about to be evaluated."""
+    network = network_of(carrier) if can_follow(carrier) else None
+    if network is not None:
+        _follow(carrier, network, forecast.head_state(carrier.blendsplat.head, frame))
+
+
+def _follow(carrier: bpy.types.Object, network: WeightNetwork, state: HeadState) -> bool:
+    return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign)[0])
 
 
 def can_follow(carrier: bpy.types.Object) -> bool:

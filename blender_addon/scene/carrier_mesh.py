@@ -143,6 +143,9 @@ def new_mesh(name: str, layout: Layout, base: Gaussians, places: Places, link: i
         _add_full(mesh, places)
     else:
         _add_compact(mesh, base, places, link)
+    for name in (".select_vert", ".select_edge"):  # that everything is selected: a byte each, in the file as well
+        if name in mesh.attributes:
+            mesh.attributes.remove(mesh.attributes[name])
     mesh.update()
     return mesh
 

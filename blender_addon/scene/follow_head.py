@@ -8,13 +8,10 @@ Baked curves are muted meanwhile, but never in a saved file: there they play wit
 from __future__ import annotations
 
 import bpy
-import numpy as np
 
 from . import avatar_rig, handlers, keyframes, learned_keys
 
 _busy = False
-_weights: dict[int, dict[float, np.ndarray]] = {}  # by avatar and frame
-_MOST_FRAMES = 20_000
 
 
 def toggled(item: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
@@ -41,27 +38,16 @@ def on_depsgraph_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) 
 
 @bpy.app.handlers.persistent
 def on_frame_begin(scene: bpy.types.Scene, *_args: object) -> None:
-    """frame_change_pre: the weights that this frame had the last time, as most often it has them again. Then nothing
-    changes behind Blender's evaluation, which else is done twice: with the last frame's weights, and with its own."""
+    """frame_change_pre: what the head's curves say. Where that comes true, nothing changes behind Blender's evaluation,
+    which else is done twice: with the last frame's weights, and with its own."""
     for carrier in live_avatars(scene):
-        weights = _seen(carrier).get(scene.frame_current_final)
-        if weights is not None and avatar_rig.can_follow(carrier):
-            learned_keys.take(carrier, weights)
+        avatar_rig.foresee(carrier, scene.frame_current_final)
 
 
 @bpy.app.handlers.persistent
 def on_frame_change(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     """frame_change_post: follow heads that are animated, in playback and in renders."""
-    for carrier, weights in _update(live_avatars(scene), depsgraph):
-        _seen(carrier)[scene.frame_current_final] = weights
-
-
-def _seen(carrier: bpy.types.Object) -> dict[float, np.ndarray]:
-    """The weights of frames that were shown."""
-    frames = _weights.setdefault(carrier.session_uid, {})
-    if len(frames) >= _MOST_FRAMES:
-        frames.clear()
-    return frames
+    _update(live_avatars(scene), depsgraph)
 
 
 @bpy.app.handlers.persistent
@@ -114,23 +100,17 @@ def _sources(carrier: bpy.types.Object) -> set[int]:
     return found
 
 
-def _update(
-    carriers: list[bpy.types.Object], depsgraph: bpy.types.Depsgraph
-) -> list[tuple[bpy.types.Object, np.ndarray]]:
-    """Let the avatars follow -> those that can, with their weights."""
+def _update(carriers: list[bpy.types.Object], depsgraph: bpy.types.Depsgraph) -> None:
     global _busy
     if _busy:
-        return []
-    _busy, found = True, []
+        return
+    _busy = True
     try:
         for carrier in carriers:
             _mute_baked(carrier, True)  # also what was baked while Live was on, and when the add-on was off meanwhile
-            weights = avatar_rig.update_from_head(carrier, depsgraph)
-            if weights is not None:
-                found.append((carrier, weights))
+            avatar_rig.update_from_head(carrier, depsgraph)
     finally:
         _busy = False
-    return found
 
 
 _HANDLERS = (
