@@ -108,6 +108,19 @@ def test_update_avatar_makes_it_compact_and_keeps_what_the_artist_made(earlier):
     assert [driver.data_path for driver in keys.animation_data.drivers] == ['key_blocks["my own"].value']
 
 
+def test_what_was_moved_in_vain_stays_where_it_was_shown(earlier):
+    """Until then an avatar stood at its head, wherever its object was."""
+    earlier.location, earlier.rotation_euler = (1, 2, 3), (0.1, 0.2, 0.3)
+    as_it_was(1e-5)
+    avatar_rig.replace_avatar(earlier, formats.read_avatar(Path(bpy.path.abspath("//ann.avatar.npz"))))
+    as_it_was(2e-6)
+    earlier.location.x += 1
+    bpy.context.view_layer.update()
+    with np.load(EARLIER / "shown.npz") as archive:
+        away = gather.gather(bpy.context.evaluated_depsgraph_get()).means - archive[f"means_{FRAMES[-1]}"]
+    np.testing.assert_allclose(away, np.broadcast_to([1, 0, 0], away.shape), atol=2e-6)
+
+
 def test_a_key_of_the_artists_that_moves_sizes_keeps_the_five_blocks(earlier):
     keys = earlier.data.shape_keys.key_blocks
     keys["my own"].data[60].co.x += 0.7  # the second block: log-scales
