@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 
 from ..scene import networks
-from ..space import matrix_to_quat, quat_multiply
+from ..space import matrix_to_quat, quat_multiply, quat_to_matrix
 
 _ATTRIBUTES = {"scale": (3, "vector"), "rotation": (4, "value"), "opacity": (1, "value"), "color": (4, "color")}
 
@@ -118,15 +118,29 @@ def _read(attribute: bpy.types.Attribute, count: int, width: int, what: str) -> 
 
 
 def transformed(g: Gaussians, matrix: np.ndarray) -> Gaussians:
-    """The Gaussians moved by a matrix [4,4]. Of an uneven scale only its size counts: nothing is sheared here."""
+    """The Gaussians moved by a matrix [4,4], which may stretch and shear them."""
     if np.allclose(matrix, np.eye(4)):
         return g
     linear = matrix[:3, :3]
-    u, singular, vt = np.linalg.svd(linear)
-    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    factor = float(np.prod(singular) ** (1 / 3))
     means = g.means @ linear.T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
-    quats = quat_multiply(np.broadcast_to(matrix_to_quat(rotation), g.quats.shape), g.quats)
+    u, singular, vt = np.linalg.svd(linear)
+    if np.ptp(singular) > _EVEN * singular.max():
+        quats, scales = _stretched(g, linear)
+    else:
+        rotation = u @ vt * np.sign(np.linalg.det(u @ vt))  # an ellipsoid is its own point reflection
+        quats = quat_multiply(np.broadcast_to(matrix_to_quat(rotation), g.quats.shape), g.quats)
+        scales = g.scales * np.float32(np.prod(singular) ** (1 / 3))
     return Gaussians(
-        means.astype(np.float32), quats.astype(np.float32), g.scales * np.float32(factor), g.opacities, g.colors
+        means.astype(np.float32), quats.astype(np.float32), scales.astype(np.float32), g.opacities, g.colors
     )
+
+
+_EVEN = 1e-4  # a scale whose axes differ less is an even one
+
+
+def _stretched(g: Gaussians, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations and sizes of ellipsoids under any linear map [3,3]: the axes of what it makes of them."""
+    axes = linear @ (quat_to_matrix(g.quats.astype(float)) * g.scales[:, None, :])
+    u, scales, _ = np.linalg.svd(axes)
+    u[:, :, 2] *= np.sign(np.linalg.det(u))[:, None]
+    return matrix_to_quat(u), scales

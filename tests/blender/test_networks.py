@@ -120,6 +120,19 @@ def test_what_else_deforms_the_head_moves_the_networks_as_it_moves_the_sliders(d
         gathered(bpy.context.evaluated_depsgraph_get())
 
 
+@pytest.mark.parametrize("what", ["carrier", "head"])
+def test_networks_stand_where_the_sliders_stand(dipguava_stage, what):
+    """A moved carrier takes both along; a head that leaves its bones, none."""
+    carrier = the_avatar(dipguava_stage)
+    item = carrier if what == "carrier" else carrier.blendsplat.head
+    before = gathered(bpy.context.evaluated_depsgraph_get())
+    item.location, item.rotation_euler, item.scale = (1, -2, 0.5), (0.4, 0.3, 1.2), (2, 2, 2)
+    bpy.context.view_layer.update()
+    matrix = np.array(item.matrix_world if what == "carrier" else np.eye(4))
+    for have, old in zip(gathered(bpy.context.evaluated_depsgraph_get()), before, strict=True):
+        np.testing.assert_allclose(have, old @ matrix[:3, :3].T + matrix[:3, 3], atol=2e-4)
+
+
 def gathered(depsgraph) -> list[np.ndarray]:
     """Places of the Gaussians as the sliders and as the networks have them."""
     asked = asking.Networks(depsgraph, ask)

@@ -205,3 +205,32 @@ def test_splats_as_geometry(blender, extension, tmp_path):
     assert steps["baked"][0]["made"] == ["FINISHED"] and steps["baked"][0]["faces"] > 400
     for step in steps["compared"]:
         assert step["pixels"] > 100 and step["bright"] > 100 and step["mean"] < 1 and step["most"] < 3, step
+
+
+def test_an_avatar_is_clicked_moved_and_duplicated(blender, extension, tmp_path):
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder = tmp_path / "ui"
+    performance = synthetic.write_performance(folder / "clip ä" / "tracking.npz")
+    avatar = synthetic.write_avatar(folder / "ana.avatar.npz")
+    shutil.copy(ROOT / "tests" / "support" / "five_blocks" / "ann.blend", folder / "ann.blend")
+    synthetic.write_avatar(folder / "ann.avatar.npz", 60, 3, size=8)
+    options = {
+        "folder": str(folder), "zip": str(extension), "avatar": str(avatar), "performance": str(performance),
+        "earlier": str(folder / "ann.blend"),
+    }  # fmt: skip
+    steps = by_name(played(blender, "place_scenario.py", options, [ROOT, extension.parent]))
+    assert [step["selected"] for step in steps["clicked"]] == [["ana"], ["ana"]]
+    assert [step["selected"] for step in steps["beside"]] == [[], []]
+    for name in ("carrier", "handle"):
+        (step,) = steps[name]
+        away = np.subtract(step["after"]["ana"], step["before"]["ana"])
+        np.testing.assert_allclose(away, [0.1, 0, 0.05], atol=1e-5, err_msg=name)
+    (step,) = steps["duplicated"]
+    np.testing.assert_allclose(step["after"]["ana"], step["before"]["ana"], atol=1e-5)
+    away = np.subtract(step["after"]["ana.001"], step["before"]["ana"])
+    np.testing.assert_allclose(away, [0.15, 0, 0], atol=1e-5)
+    (step,) = steps["earlier"]
+    assert step["edges"] == 60 and list(step["after"]) == ["Ann"]
+    np.testing.assert_allclose(step["after"]["Ann"], step["before"]["Ann"], atol=1e-5)
