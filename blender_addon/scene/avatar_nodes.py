@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import carrier_fields, carrier_mesh, outline_surface
+from . import carrier_fields, carrier_mesh
 from .carrier_mesh import COMPACT, FULL, Layout
 from .node_tools import Tree
 
@@ -23,7 +23,6 @@ VERSION = 3
 _OWN_PLACE = 3  # since this version Gaussians stand where the carrier stands
 _LAYOUT = "blendsplat_layout"
 INPUT_HEAD, INPUT_PREVIEW, INPUT_SIZE, INPUT_MATERIAL = "Head", "Show Points", "Point Size", "Material"
-INPUT_OUTLINE = "Selectable"
 
 
 def avatar_group(layout: Layout) -> bpy.types.GeometryNodeTree:
@@ -116,12 +115,6 @@ def _interface(tree: bpy.types.GeometryNodeTree) -> None:
     size.default_value, size.min_value, size.max_value = 1.0, 0.0, 10.0
     size.description = "Size of the viewport's points relative to the Gaussians"
     new(INPUT_MATERIAL, in_out="INPUT", socket_type="NodeSocketMaterial").description = "How the viewport's points look"
-    outline = new(INPUT_OUTLINE, in_out="INPUT", socket_type="NodeSocketBool")
-    outline.default_value = True
-    outline.description = (
-        "A click on the head selects the avatar, and it is outlined then. Switch it off where Solid shading shows the "
-        "head's surface, with colours other than those of materials and objects"
-    )
 
 
 def _build(t: Tree, layout: Layout) -> None:
@@ -151,7 +144,7 @@ def _build(t: Tree, layout: Layout) -> None:
     stored = t.store(stored, "rotation", rotation, "QUATERNION")
     stored = t.store(stored, "opacity", reader.opacity(), "FLOAT")
     stored = t.store(stored, "color", color, "FLOAT_COLOR")
-    _output(t, entry, stored, t.out(info, "Geometry"))
+    _output(t, entry, stored)
 
 
 _E1, _E2, _TANGENT, _BITANGENT, _NORMAL, _FRAME = "e1", "e2", "tangent", "bitangent", "normal", "frame"
@@ -183,8 +176,8 @@ def _triangles(t: Tree, reader: carrier_fields.Reader, head: bpy.types.NodeSocke
     return t.store(rows, _FRAME, frame, "QUATERNION")
 
 
-def _output(t: Tree, entry: bpy.types.Node, vertices: bpy.types.NodeSocket, head: bpy.types.NodeSocket) -> None:
-    """The vertices for reading, points with a radius and a material for looking, and what a click selects."""
+def _output(t: Tree, entry: bpy.types.Node, vertices: bpy.types.NodeSocket) -> None:
+    """The vertices for reading, and points with a radius and a material for looking."""
     scale = t.attribute("scale", "FLOAT_VECTOR")
     length = t.node("ShaderNodeVectorMath", {0: scale}, operation="LENGTH").outputs["Value"]
     # faint Gaussians are meant to be seen through: as solid points they would be a crust
@@ -199,5 +192,4 @@ def _output(t: Tree, entry: bpy.types.Node, vertices: bpy.types.NodeSocket, head
     join = t.node("GeometryNodeJoinGeometry")
     t.put(join.inputs[0], t.out(switch, "Output"))
     t.put(join.inputs[0], vertices)
-    t.put(join.inputs[0], outline_surface.surface(t, head, entry.outputs[INPUT_OUTLINE]))
     t.node("NodeGroupOutput", {0: join.outputs[0]})

@@ -15,17 +15,7 @@ import numpy as np
 
 from .. import paths
 from ..formats import AvatarFile, Performance
-from . import (
-    avatar_nodes,
-    carrier_mesh,
-    forecast,
-    head_rig,
-    keyframes,
-    learned_keys,
-    networks,
-    outline_surface,
-    retarget,
-)
+from . import avatar_nodes, carrier_mesh, forecast, head_rig, keyframes, learned_keys, networks, retarget
 from .carrier_mesh import COMPACT, FULL, Layout
 from .weight_network import HeadState, WeightNetwork
 
@@ -336,4 +326,3 @@ def _set_nodes(modifier: bpy.types.NodesModifier, carrier: bpy.types.Object, mat
     modifier.node_group = avatar_nodes.avatar_group(carrier_mesh.layout_of(carrier.data))
     avatar_nodes.set_input(modifier, avatar_nodes.INPUT_HEAD, carrier.blendsplat.head)
     avatar_nodes.set_input(modifier, avatar_nodes.INPUT_MATERIAL, material)
-    outline_surface.hide(carrier)
