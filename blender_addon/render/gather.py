@@ -46,11 +46,12 @@ Shows = Callable[[bpy.types.Object], bool]  # whether an original object (the in
 @dataclass
 class Part:
     """One avatar, or one instance of it: the original carrier, what places it in the scene (the original instancer,
-    else the carrier itself), and its Gaussians in world space."""
+    else the carrier itself), its Gaussians in world space, and whether it is selected."""
 
     carrier: bpy.types.Object
     place: bpy.types.Object
     gaussians: Gaussians
+    selected: bool = False
 
 
 def parts(
@@ -71,7 +72,8 @@ def parts(
                 continue
             if drive is not None and shown != networks.SLIDERS:
                 gaussians = drive(item.original, shown)
-            found.append(Part(item.original, place, transformed(gaussians, np.array(instance.matrix_world))))
+            moved = transformed(gaussians, np.array(instance.matrix_world))
+            found.append(Part(item.original, place, moved, place.select_get()))
     return found
 
 

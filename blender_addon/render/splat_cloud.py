@@ -30,16 +30,18 @@ def texels(values: np.ndarray, rows: int) -> np.ndarray:
 
 
 class SplatCloud:
-    """N Gaussians in world space as the splats' program takes them. Needs a current graphics context."""
+    """N Gaussians in world space as the splats' program takes them, chosen [N] 1 where their avatar is selected. Needs
+    a current graphics context."""
 
-    def __init__(self, gaussians: Gaussians) -> None:
+    def __init__(self, gaussians: Gaussians, chosen: np.ndarray) -> None:
         self.count = len(gaussians)
         self.means = np.ascontiguousarray(gaussians.means, np.float32)
         self._rows = max(1, -(-self.count // TEXELS))
         places = np.concatenate([gaussians.means, gaussians.opacities[:, None]], 1)
+        extents = np.concatenate([gaussians.scales, chosen[:, None]], 1)
         self._textures = {
             name: _texture(texels(values, self._rows), "RGBA32F") for name, values in (
-                ("places", places), ("turns", gaussians.quats), ("extents", gaussians.scales),
+                ("places", places), ("turns", gaussians.quats), ("extents", extents),
                 ("colors", gaussians.colors),
             )
         }  # fmt: skip

@@ -3,12 +3,12 @@
 
 Splats (EWA splatting, Zwicker et al. 2001): each Gaussian is a quad of four vertices that spans its ellipse on the
 screen up to where its alpha falls below MIN_ALPHA; quads come far first and are blended premultiplied, in display
-values, as in training. Beside the colour their distance is blended the same way. Vertices carry a number only; what
-belongs to a Gaussian lies in textures (splat_cloud), because Blender's Python can neither fill instance attributes nor
-change a vertex buffer in place.
+values, as in training. Beside the colour their distance is blended the same way, and which are of a selected avatar.
+Vertices carry a number only; what belongs to a Gaussian lies in textures (splat_cloud), because Blender's Python can
+neither fill instance attributes nor change a vertex buffer in place.
 
 Overlay: one triangle strip lays that picture over the scene at the blended distance, so the scene's depth buffer hides
-what is behind other objects, pixel by pixel, and later overlays are hidden by the avatar.
+what is behind other objects, pixel by pixel, and later overlays are hidden by the avatar. Selected avatars get a rim.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ void main()
   offset = vec2(0.0);
   conic = vec3(0.0);
   paint = vec4(0.0);
+  chosen = 0.0;
   gl_Position = vec4(2.0, 2.0, 2.0, 1.0);  /* outside: nothing is drawn */
   bool in_range = distance_ > frame.z && distance_ < frame.w;
   if (!in_range || !(place.w > MIN_ALPHA)) {
@@ -54,7 +55,8 @@ void main()
       1.0 - square.y - square.z, xy + wise.z, xz - wise.y,
       xy - wise.z, 1.0 - square.x - square.z, yz + wise.x,
       xz + wise.y, yz - wise.x, 1.0 - square.x - square.y);
-  vec3 extent = fetch(extents, gaussian).xyz;
+  vec4 size = fetch(extents, gaussian);  /* standard deviations; 1: of a selected avatar */
+  vec3 extent = size.xyz;
   mat3 spread = mat3(view) * axes;
   spread = mat3(spread[0] * extent.x, spread[1] * extent.y, spread[2] * extent.z);
 
@@ -81,6 +83,7 @@ void main()
   offset = side.x * sqrt(longest) * along + side.y * sqrt(determinant / longest) * vec2(-along.y, along.x);
   conic = vec3(yy, -mixed, xx) / determinant;
   paint = vec4(fetch(colors, gaussian).rgb, place.w);
+  chosen = size.w;
   vec2 middle = lens.xy * mean.xy * nearness + (orthographic == 1 ? lens.zw : -lens.zw);
   gl_Position = vec4(middle + offset * 2.0 / frame.xy, 0.0, 1.0);
 }
@@ -95,7 +98,7 @@ void main()
     discard;
   }
   picture = vec4(paint.rgb * alpha, alpha);
-  distances = vec4(distance_ * alpha, 0.0, 0.0, alpha);
+  distances = vec4(distance_ * alpha, chosen * alpha, 0.0, alpha);
 }
 """
 
@@ -111,6 +114,15 @@ _OVERLAY_FRAGMENT = """
 vec3 light(vec3 shown)  /* IEC 61966-2-1 */
 {
   return mix(shown / 12.92, pow((shown + 0.055) / 1.055, vec3(2.4)), greaterThan(shown, vec3(0.04045)));
+}
+
+bool inside(vec2 place) { return texture(distances, place).g > 0.5; }
+
+bool at_rim(vec2 place)
+{
+  vec2 step = 2.0 / vec2(textureSize(distances, 0));
+  return inside(place) && !(inside(place + vec2(step.x, 0.0)) && inside(place - vec2(step.x, 0.0)) &&
+                            inside(place + vec2(0.0, step.y)) && inside(place - vec2(0.0, step.y)));
 }
 
 void main()
@@ -130,6 +142,9 @@ void main()
   gl_FragDepth = clamp(0.5 * depth + 0.5, 0.0, 1.0);
   /* The target blends light: as does everything that Blender draws over its views. */
   result = vec4(light(max(seen.rgb / seen.a, 0.0)), 1.0) * seen.a * strength;
+  if (outline.a > 0.5 && at_rim(where)) {
+    result = vec4(light(outline.rgb), 1.0);
+  }
 }
 """
 
@@ -154,6 +169,7 @@ def splats() -> gpu.types.GPUShader:
     passed.flat("VEC3", "conic")
     passed.flat("VEC4", "paint")
     passed.flat("FLOAT", "distance_")
+    passed.flat("FLOAT", "chosen")
     info.vertex_out(passed)
     info.fragment_out(0, "VEC4", "picture")
     info.fragment_out(1, "VEC4", "distances")
@@ -164,11 +180,13 @@ def splats() -> gpu.types.GPUShader:
 
 def overlay() -> gpu.types.GPUShader:
     """The overlay's program. Uniforms: clip (P22, P23, P32, P33 of the projection), strength (0..1), background
-    (display-referred RGB, 1: the picture fills the view over this colour; 0: it lies over the scene).
+    (display-referred RGB, 1: the picture fills the view over this colour; 0: it lies over the scene), outline
+    (display-referred RGB around selected avatars, 1; 0: none).
     Raises when the driver cannot build it."""
     info = _info()
     info.push_constant("VEC4", "clip")
     info.push_constant("VEC4", "background")
+    info.push_constant("VEC4", "outline")
     info.push_constant("FLOAT", "strength")
     info.vertex_in(0, "VEC2", "corner")
     info.sampler(0, "FLOAT_2D", "picture")

@@ -60,7 +60,8 @@ class _Kept:
 
     def __init__(self) -> None:
         self.programs: _Programs | None = None
-        self.clouds: dict[tuple, tuple[int, int, gather.Gaussians, SplatCloud]] = {}  # last: changes, its own number
+        # last: changes, its own number, what it was made of
+        self.clouds: dict[tuple, tuple[int, int, gather.Gaussians, np.ndarray, SplatCloud]] = {}
         self.pictures: dict[tuple, _Picture] = {}
         self.numbers = 0  # clouds made so far: a number is never used again
         self.problem = ""
@@ -165,6 +166,7 @@ def _overlaid(context: bpy.types.Context, strength: float, background: np.ndarra
     p = seen.projection
     shader.uniform_float("clip", (p[2, 2], p[2, 3], p[3, 2], p[3, 3]))
     shader.uniform_float("strength", strength)
+    shader.uniform_float("outline", _outline(context))
     shader.uniform_float("background", (*background, 1.0) if background is not None else (0.0, 0.0, 0.0, 0.0))
     gpu.state.blend_set("NONE" if background is not None else "ALPHA_PREMULT")
     gpu.state.depth_test_set("LESS_EQUAL" if deep else "NONE")
@@ -224,16 +226,34 @@ def _cloud(context: bpy.types.Context) -> tuple[int, SplatCloud] | None:
     place = (context.scene.name_full, context.view_layer.name, space.as_pointer() if local else 0)
     known = _kept.clouds.get(place)
     if known is None or known[0] != _changes:
-        found = gather.gather(context.evaluated_depsgraph_get(), shows=lambda item: _is_shown(item, space))
-        if known is not None and _same(known[2], found):
+        parts = shown_parts(context)
+        found = gather.joined([part.gaussians for part in parts])
+        chosen = np.repeat([float(part.selected) for part in parts], [len(part.gaussians) for part in parts])
+        if known is not None and _same(known[2], found) and np.array_equal(known[3], chosen):
             known = (_changes, *known[1:])
         else:
             _kept.numbers += 1
-            known = (_changes, _kept.numbers, found, SplatCloud(found))
+            known = (_changes, _kept.numbers, found, chosen, SplatCloud(found, chosen))
         if len(_kept.clouds) >= _VIEWS:
             _kept.clouds.clear()
         _kept.clouds[place] = known
-    return (known[1], known[3]) if known[3].count else None
+    return (known[1], known[4]) if known[4].count else None
+
+
+def _outline(context: bpy.types.Context) -> tuple[float, float, float, float]:
+    """The theme's colour around selected objects, where the view shows outlines."""
+    overlay, theme = context.space_data.overlay, context.preferences.themes[0].view_3d
+    if not (overlay.show_overlays and overlay.show_outline_selected):
+        return (0.0, 0.0, 0.0, 0.0)
+    active = context.view_layer.objects.active
+    mine = active is not None and active.blendsplat.kind == "AVATAR" and active.select_get()
+    return (*(theme.object_active if mine else theme.object_selected), 1.0)
+
+
+def shown_parts(context: bpy.types.Context) -> list[gather.Part]:
+    """The avatars that the context's 3D view shows."""
+    space = context.space_data
+    return gather.parts(context.evaluated_depsgraph_get(), shows=lambda item: _is_shown(item, space))
 
 
 def _is_shown(item: bpy.types.Object, space: bpy.types.SpaceView3D) -> bool:

@@ -37,6 +37,7 @@ def test_splats_in_3d_views(blender, extension, tmp_path):
     pictures = {step["name"]: window_pixels(folder, step) for step in steps["shot"]}
     hidden_by_and_hiding(pictures)
     follows_the_scene(pictures)
+    outlined(pictures)
     assert "no GLSL today" in steps["broken"][0]["problem"] and "Show Points" in steps["broken"][0]["problem"]
     assert steps["mended"][0]["problem"] == ""
 
@@ -122,6 +123,16 @@ def follows_the_scene(pictures: dict[str, np.ndarray]) -> None:
         assert np.abs(pictures[name] - plain).mean() < 0.004, name
     for name in ("slid", "moved"):
         assert np.abs(pictures[name] - plain).mean() > 0.002, f"{name}: the view did not follow"
+
+
+def outlined(pictures: dict[str, np.ndarray]) -> None:
+    """A selected avatar has a thin rim of the theme's colour, and only then."""
+    plain = pictures["solid"]
+    changed = np.abs(pictures["selected"] - plain).max(-1) > 0.1
+    assert 300 < changed.sum() < 0.1 * (np.abs(plain - plain[5, 5]).max(-1) > 0.05).sum()
+    red, green, blue = np.median(pictures["selected"][changed], 0)
+    assert red > 0.8 and green > blue + 0.1, "not the theme's orange"
+    assert np.abs(pictures["deselected"] - plain).mean() < 0.002
 
 
 def middle(picture: np.ndarray) -> np.ndarray:

@@ -65,9 +65,10 @@ def redraw() -> Iterator[float]:
 
 def programs(space: bpy.types.SpaceView3D) -> Iterator[float]:
     """The blended pictures of made-up Gaussians, with all that the engine needs to make them again."""
-    gather, real = viewport().gather, viewport().gather.gather
+    gather, real = viewport().gather, viewport().shown_parts
     given = np.load(OPTIONS["gaussians"])
-    gather.gather = lambda *_, **__: gather.Gaussians(**{name: given[name] for name in given.files})
+    made = gather.Part(None, None, gather.Gaussians(**{name: given[name] for name in given.files}))
+    viewport().shown_parts = lambda _context: [made]
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     bpy.context.scene.collection.objects.link(camera)
     bpy.context.scene.camera = camera
@@ -90,7 +91,7 @@ def programs(space: bpy.types.SpaceView3D) -> Iterator[float]:
             picture=pixels(picture.color), distances=pixels(picture.distances),
             ends=(camera.data.clip_start, camera.data.clip_end) if kind == "CAMERA" else (0.01, 1000.0),
         )  # fmt: skip
-    gather.gather = real
+    viewport().shown_parts = real
     bpy.data.objects.remove(camera)
     viewport()._loaded()
     note("programs", views=list(views), problem=viewport().problem())
@@ -108,9 +109,6 @@ def seen(space: bpy.types.SpaceView3D) -> Iterator[float]:
     with bpy.context.temp_override(**view()):
         bpy.ops.blendsplat.add_avatar()
     avatar = next(item for item in scene.objects if item.blendsplat.kind == "AVATAR")
-    nodes = addon().scene.avatar_nodes
-    nodes.set_input(avatar.modifiers[0], nodes.INPUT_PREVIEW, False)
-    avatar.update_tag()
     mesh = bpy.data.meshes.new("Cube")
     corners = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
     faces = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
@@ -138,6 +136,12 @@ def seen(space: bpy.types.SpaceView3D) -> Iterator[float]:
     yield from shot("wireframe")
     space.shading.type = "SOLID"
     yield from shot("solid")
+    avatar.select_set(True)
+    space.overlay.show_outline_selected = True
+    yield from shot("selected")
+    avatar.select_set(False)
+    yield from shot("deselected")
+    space.overlay.show_outline_selected = False
     key = addon().scene.avatar_rig.blendshape_keys(avatar)[0]
     key.value = 6.0
     yield from shot("slid")

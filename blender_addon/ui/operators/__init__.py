@@ -12,6 +12,7 @@ from . import (
     fit_image,
     fitted_head,
     import_video,
+    pick,
     results,
     splat_geometry,
     surroundings,
@@ -21,7 +22,7 @@ from . import (
 
 _MODULES = (
     engine, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake, splat_geometry,
-    surroundings, export,
+    surroundings, export, pick,
 )  # fmt: skip
 
 
