@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .client import jobs, preview, pump, session, weights_check
+from .client import jobs, preview, pump, session, test_picture, weights_check
 from .render import engine as render_engine
 from .scene import follow_head, saved_paths
 from .ui import operators, panels, pass_properties, photographs, preferences_page, properties
@@ -25,5 +25,6 @@ def unregister() -> None:
     pump.unregister()
     jobs.unregister()
     weights_check.unregister()
+    test_picture.unregister()
     session.unregister()
     preview.unregister()

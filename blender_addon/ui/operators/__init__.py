@@ -3,9 +3,35 @@
 
 from __future__ import annotations
 
-from . import avatar, bake, check_tracking, engine, export, fit_image, fitted_head, import_video, results, track, train
+from . import (
+    avatar,
+    bake,
+    check_tracking,
+    engine,
+    export,
+    fit_image,
+    fitted_head,
+    import_video,
+    installation,
+    results,
+    track,
+    train,
+)
 
-_MODULES = (engine, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake, export)
+_MODULES = (
+    engine,
+    installation,
+    results,
+    fit_image,
+    fitted_head,
+    import_video,
+    track,
+    check_tracking,
+    train,
+    avatar,
+    bake,
+    export,
+)
 
 
 def register() -> None:
