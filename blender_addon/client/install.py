@@ -132,7 +132,7 @@ class Installation:
         """torch's tested version; no other build in its place. Raises InstallError."""
         tried = torch_builds.builds(self.sources.torch, self.sources.index, self.sources.torch_index)
         for number, build in enumerate(tried, 1):
-            self._enter("Downloading torch (large: this takes minutes)", 0.15)
+            self._enter("Downloading torch", 0.15)
             self._say(torch_builds.in_words(build))
             try:
                 with self._growing(0.7, build.moved):

@@ -59,6 +59,12 @@ class Pending:
         self._done = threading.Event()
         self._message: wire.Message | None = None
         self._error: Exception | None = None
+        self._asked = self._answered = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the answer took, until it was here."""
+        return self._answered - self._asked
 
     @property
     def done(self) -> bool:
@@ -66,7 +72,7 @@ class Pending:
 
     def resolve(self, message: wire.Message | None = None, error: Exception | None = None) -> None:
         """Called once, by the link's threads."""
-        self._message, self._error = message, error
+        self._message, self._error, self._answered = message, error, time.monotonic()
         self._done.set()
 
     def result(self) -> tuple[Any, dict[str, np.ndarray]]:

@@ -52,8 +52,8 @@ _SIGNS = (
         ("certificate_verify_failed", "invalid peer certificate", "confirming the ssl certificate",
          "certificate verify failed", "unknownissuer", "could not find a suitable tls ca certificate"),
         lambda host, _line: (
-            f"the certificate of {_named(host)} is not trusted. A company's network often puts its own there: "
-            "choose its file (your IT department has it) as Certificate File in the add-on's preferences, and try again."
+            f"the certificate of {_named(host)} is not trusted. A company's network may use its own: "
+            "choose that file (your IT department has it) as Certificate File in the add-on's preferences."
         ),
     ),
     _Sign(

@@ -7,7 +7,6 @@ A ring of colours around a white middle that hides a black one behind it, so tha
 from __future__ import annotations
 
 import colorsys
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,8 +99,7 @@ def draw(then: Any, failed: Any, wait: bool | None = None) -> session.Question:
 
     def warmed(_result: Any, arrays: dict[str, np.ndarray]) -> None:
         straight(arrays)
-        begin = time.monotonic()
-        _ask(lambda _result, arrays: _drawn(arrays, time.monotonic() - begin, then), failed, wait)
+        _ask(lambda _result, arrays: _drawn(arrays, then), failed, wait)
 
     return _ask(warmed, failed, wait)
 
@@ -111,10 +109,12 @@ def _ask(then: Any, failed: Any, wait: bool | None) -> session.Question:
     return session.ask("render.gaussians", params, gaussians()[0], then=then, failed=failed, topic=TOPIC, wait=wait)
 
 
-def _drawn(arrays: dict[str, np.ndarray], seconds: float, then: Any) -> None:
+def _drawn(arrays: dict[str, np.ndarray], then: Any) -> None:
     global _report
     image = straight(arrays)
-    hello = session.link.hello
+    hello, question = session.link.hello, session.errand(TOPIC)
+    pending = question.pending if isinstance(question, session.Question) else None
+    seconds = pending.seconds if pending is not None else 0.0
     lines = [
         f"The engine draws as it should: {device_name(session.device(), hello)}.",
         f"Version {hello.get('version', '?')}, torch {hello.get('torch') or '?'}, Python {hello.get('python', '?')}; "

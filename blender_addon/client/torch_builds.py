@@ -27,12 +27,13 @@ _SIZES = {True: (6 * GIGABYTE, 8 * GIGABYTE), False: (2 * GIGABYTE, int(1.2 * GI
 
 @dataclass(frozen=True)
 class Build:
-    """One build of torch: pip's words for it, its index ("" for pip's own), whether it is for graphics cards."""
+    """One build of torch: pip's words for it, its index ("" for pip's own), whether it is for graphics cards; source:
+    torch's own index, a copy of that, or an ordinary index of packages."""
 
     words: tuple[str, ...]
     index: str
     for_card: bool
-    own_index: bool = False  # torch's
+    source: str = "packages"  # torch, copy, packages
 
     @property
     def installed(self) -> int:
@@ -56,13 +57,11 @@ def builds(
     wanted = f"torch=={VERSION}"
     card = choice == "CUDA" or (choice == "AUTO" and has_card())
     if torch_index:
+        known = re.search(r"/(cpu|cu\d+)/?$", torch_index)  # else it says nothing
+        copy = known is not None and known[1] != "cpu"
         others = ("--extra-index-url", index) if index else ()
-        return [Build((wanted, "--index-url", torch_index, *others), torch_index, card)]
-    if (
-        choice == "INDEX"
-        or index
-        or any(os.environ.get(n) for n in ("PIP_INDEX_URL", "PIP_NO_INDEX", "PIP_CONFIG_FILE"))
-    ):
+        return [Build((wanted, "--index-url", torch_index, *others), torch_index, copy if known else card, "copy")]
+    if choice == "INDEX" or index or any(os.environ.get(n) for n in ("PIP_INDEX_URL", "PIP_NO_INDEX")):
         return [Build((wanted, *(("--index-url", index) if index else ())), index, ordinary_is_for_card())]
     flavours = flavours_for((driver or cuda_of_driver)()) if card else []
     if choice == "CUDA" and not flavours:
@@ -74,7 +73,7 @@ def _own(wanted: str, flavour: str) -> Build:
     # Named by its whole version, so that another build that is installed already is replaced. macOS has but one.
     label = "" if sys.platform == "darwin" else f"+{flavour}"
     address = INDEX + flavour
-    return Build((wanted + label, "--index-url", address), address, flavour != "cpu", own_index=True)
+    return Build((wanted + label, "--index-url", address), address, flavour != "cpu", "torch")
 
 
 def planned(choice: str, index: str = "", torch_index: str = "") -> Build:
@@ -114,12 +113,14 @@ def cuda_of_driver(
 def in_words(build: Build) -> str:
     """What will be installed, for the panel, before it is."""
     kind = "for the graphics card" if build.for_card else "for the processor"
+    if build.for_card and build.source == "packages":
+        kind = "for graphics cards (the package index has no smaller one)"
     return f"Installs torch {VERSION} {kind} and the engine: about {build.installed // GIGABYTE} GB on the disk."
 
 
 def way_out(build: Build) -> str:
     """What an artist can choose when torch's own index failed."""
-    if not build.own_index:
+    if build.source != "torch":
         return ""
     size = "for graphics cards, about 6 GB" if ordinary_is_for_card() else "about 2 GB"
     return (

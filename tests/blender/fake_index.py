@@ -55,6 +55,7 @@ class Index:
         self.folder, self.asked = folder, []
         self.refused: dict[str, int] = {}
         self.slow = False
+        self.slow_while = folder.parent / "absent"  # or while this file is there
         self.trickling = threading.Event()
         index = self
 
@@ -102,7 +103,7 @@ class Index:
             self._send(request, place.read_bytes(), "application/octet-stream")
 
     def _send(self, request: http.server.BaseHTTPRequestHandler, content: bytes, kind: str) -> None:
-        slow = self.slow and kind != "text/html"
+        slow = (self.slow or self.slow_while.exists()) and kind != "text/html"
         request.send_response(200)
         request.send_header("Content-Type", kind)
         request.send_header("Content-Length", str(len(content) + (10**9 if slow else 0)))

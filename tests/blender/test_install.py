@@ -138,7 +138,12 @@ def test_size_and_choice_are_said(own_pip):
     small, large = torch_builds.planned("CPU"), torch_builds.planned("CUDA")
     assert "about 2 GB" in torch_builds.in_words(small) and "processor" in torch_builds.in_words(small)
     assert "about 6 GB" in torch_builds.in_words(large) and PINNED in torch_builds.in_words(large)
-    assert torch_builds.planned("CPU", torch_index="https://copy/cpu").words[1:] == ("--index-url", "https://copy/cpu")
+    copy = torch_builds.planned("AUTO", torch_index="https://copy/cpu")
+    assert copy.words[1:] == ("--index-url", "https://copy/cpu") and not copy.for_card
+    assert torch_builds.planned("CPU", torch_index="https://copy/cu130").for_card
+    if sys.platform.startswith("linux"):
+        words = torch_builds.in_words(torch_builds.planned("CPU", index="https://company/simple"))
+        assert "about 6 GB" in words and "has no smaller one" in words, "the choice was the processor's"
 
 
 def test_torch_comes_from_its_own_index(index, installation):

@@ -72,6 +72,7 @@ class BLENDSPLAT_PT_engine(Panel):
         row = column.row(align=True)
         row.operator("blendsplat.engine_check", text="Check")
         row.operator("blendsplat.test_picture", text="Test Picture")
+        row = column.row(align=True)
         row.operator("blendsplat.engine_stop", text="End")
         row.operator("blendsplat.engine_log", text="Log")
 
