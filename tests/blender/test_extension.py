@@ -37,6 +37,19 @@ def test_engine_and_extension_have_the_same_version():
     assert f'__version__ = "{build_addon.read_manifest()["version"]}"' in text
 
 
+def test_a_release_is_for_every_python(capsys):
+    """A zip with a wheel for one Python sends everybody else to look for it."""
+    system = "manylinux_2_28_x86_64"
+    wheels = [Path(f"blendsplat-0.1.0-cp{python}-cp{python}-{system}.whl") for python in build_addon.PYTHONS]
+    build_addon.check_pythons(wheels, release=True)
+    assert f"The engine for {system} runs on Python 3.11, 3.12, 3.13." in capsys.readouterr().out
+    build_addon.check_pythons(wheels[:1], release=False)
+    assert "runs on Python 3.11." in capsys.readouterr().out
+    with pytest.raises(build_addon.BuildError, match=r"lacks a wheel for Python 3.12, 3.13"):
+        build_addon.check_pythons([*wheels[:1], *[Path("blendsplat-0.1.0-cp312-cp312-win_amd64.whl")]], release=True)
+    build_addon.check_pythons([Path("blendsplat-0.1.0-cp311-abi3-win_amd64.whl")], release=True)
+
+
 def test_foreign_imports_are_refused(tmp_path, monkeypatch):
     build_addon.check_imports()
     monkeypatch.setattr(build_addon, "ROOT", tmp_path)
