@@ -26,7 +26,7 @@ from .workshop import Busy, Sources, Workshop, size_of
 
 COMPLETE = "complete.json"
 _GUARD = Path(__file__).with_name("guard.py")
-_LIBRARIES = int(1.2 * torch_builds.GIGABYTE)  # what the engine's other libraries move over the disk; an estimate
+_LIBRARIES = int(2.5 * torch_builds.GIGABYTE)  # what the engine's other libraries move over the disk; an estimate
 _MEASURED = 1.0  # seconds between two looks at how much has come
 
 
@@ -310,7 +310,7 @@ def remove(directory: Path) -> int:
     freed = 0
     with workshop.locked():
         (directory / COMPLETE).unlink(missing_ok=True)
-        for place in (directory, workshop.pythons, workshop.temporary, workshop.cache, workshop.helper):
+        for place in (directory, workshop.pythons, workshop.temporaries, workshop.cache, workshop.helper):
             if place.exists():
                 freed += size_of(place)
                 shutil.rmtree(place)

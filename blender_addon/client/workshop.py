@@ -47,8 +47,14 @@ class Workshop:
         return self.engine.with_name(self.engine.name + "-install")
 
     @property
-    def temporary(self) -> Path:
+    def temporaries(self) -> Path:
+        """Temporary files of all processes that ever worked here."""
         return self.folder / "tmp"
+
+    @property
+    def temporary(self) -> Path:
+        """This process's own: what a crashed one's guard is still deleting is not touched."""
+        return self.temporaries / str(os.getpid())
 
     @property
     def cache(self) -> Path:
@@ -76,13 +82,13 @@ class Workshop:
 
     def prepare(self) -> None:
         """Empty what an earlier installation left. Raises OSError when the folder cannot be written."""
-        for left in (self.temporary, self.engine.with_name(self.engine.name + "-uv")):  # the latter: of version 0.1.0
+        for left in (self.temporaries, self.engine.with_name(self.engine.name + "-uv")):  # the latter: of version 0.1.0
             shutil.rmtree(left, ignore_errors=True)
         self.temporary.mkdir(parents=True, exist_ok=True)
 
     def clear(self, downloads: bool) -> None:
         """Empty it after an installation; ``downloads``: those too."""
-        for left in (self.temporary, *((self.cache, self.helper) if downloads else ())):
+        for left in (self.temporaries, *((self.cache, self.helper) if downloads else ())):
             shutil.rmtree(left, ignore_errors=True)
 
     @contextlib.contextmanager

@@ -514,7 +514,7 @@ def test_cancelling_leaves_nothing(trickle, installation):
     assert now.cancelling
     until(lambda: now.state != "running")
     assert now.state == "cancelled" and now.error == ""
-    assert not now.workshop.temporary.exists() and not now.workshop.cache.exists()
+    assert not now.workshop.temporaries.exists() and not now.workshop.cache.exists()
     if Path("/proc/self").exists():
         assert not processes_with(str(now.workshop.folder))
 
@@ -553,17 +553,17 @@ def test_a_crash_leaves_nothing_and_no_lock(trickle, installation, tmp_path):
     blender = subprocess.Popen(words)
     try:
         assert trickle.trickling.wait(60)
-        until(lambda: size_of(now.workshop.temporary) > 2**20)
+        until(lambda: size_of(now.workshop.temporaries) > 2**20)
         second = installation(torch="CPU")
         second.run()
         assert second.state == "failed" and f"Another Blender (process {blender.pid})" in second.error
-        assert now.workshop.temporary.exists(), "the second one emptied the first one's folder"
+        assert any(now.workshop.temporaries.iterdir()), "the second one emptied the first one's folder"
         assert processes_with(str(now.workshop.folder))
     finally:
         os.kill(blender.pid, signal.SIGKILL)
         blender.wait()
     until(lambda: not processes_with(str(now.workshop.folder)))
-    until(lambda: not now.workshop.temporary.exists())
+    until(lambda: not any(now.workshop.temporaries.iterdir()))
     trickle.slow = False
     third = installation(torch="CPU")
     third.run()
@@ -572,7 +572,7 @@ def test_a_crash_leaves_nothing_and_no_lock(trickle, installation, tmp_path):
 
 def test_what_an_older_installation_left_is_emptied(installation, own_pip):
     now = installation(index="https://127.0.0.1:9/simple")
-    left = now.workshop.temporary / "pip-unpack-abc" / "torch.whl"
+    left = now.workshop.temporaries / "1234" / "pip-unpack-abc" / "torch.whl"
     left.parent.mkdir(parents=True)
     left.write_bytes(bytes(1000))
     now.run()

@@ -59,6 +59,20 @@ def failing() -> Iterator[float]:
     yield from until(lambda: installation().state != "running", 120)
     note("failed", state=installation().state, error=installation().error, log=bpy.ops.blendsplat.engine_log.poll())
     yield from screenshot("3-failed")
+    windows = len(bpy.context.window_manager.windows)
+    with bpy.context.temp_override(**view()):
+        bpy.ops.blendsplat.engine_log()
+    yield 1.0
+    yield from screenshot("3-log")
+    new = bpy.context.window_manager.windows[-1]
+    note(
+        "log",
+        windows=len(bpy.context.window_manager.windows) - windows,
+        text=new.screen.areas[0].spaces.active.text.name,
+    )
+    with bpy.context.temp_override(window=new):
+        bpy.ops.wm.window_close()
+    yield 0.5
 
 
 def installing() -> Iterator[float]:
@@ -71,7 +85,7 @@ def installing() -> Iterator[float]:
     yield from screenshot("4-installing")
     bpy.ops.blendsplat.engine_install_cancel()
     yield from until(lambda: installation().state != "running", 60)
-    left = installation().workshop.temporary.exists()
+    left = installation().workshop.temporaries.exists()
     note("cancelled", state=installation().state, left=left, bar=first)
     (FOLDER / "slow").unlink()
     bpy.ops.blendsplat.engine_install()

@@ -290,6 +290,7 @@ def test_the_first_ten_minutes(blender, index, tmp_path, monkeypatch):
     assert steps["offline"][0]["grey"] and steps["online"][0] == {"step": "online", "access": True, "grey": False}
     failed, cancelled = steps["failed"][0], steps["cancelled"][0]
     assert failed["state"] == "failed" and "127.0.0.1:9 refused the connection" in failed["error"] and failed["log"]
+    assert steps["log"][0] == {"step": "log", "windows": 1, "text": "Blendsplat engine log"}
     assert (cancelled["state"], cancelled["left"]) == ("cancelled", False) and 0.15 < cancelled["bar"] < 0.7
     assert steps["installed engine"][0]["state"] == "done", steps["installed engine"][0]["error"]
     assert (steps["ready"][0]["state"], steps["ready"][0]["version"]) == ("ready", "0.1.0")

@@ -114,10 +114,24 @@ class ShowLog(common.Grey, bpy.types.Operator):
                 parts.append(f"--- {title}: {path}\n{said}")
         text.from_string("\n".join(parts))
         self.report({"INFO"}, f"See {_LOG!r} in a text editor.")
-        for area in context.window.screen.areas if context.window else ():
-            if area.type == "TEXT_EDITOR":
-                area.spaces.active.text = text
+        if context.window is not None:
+            _show_text(context, text)
         return {"FINISHED"}
+
+
+def _show_text(context: bpy.types.Context, text: bpy.types.Text) -> None:
+    """In the text editors that are open, else in a window of its own, from its last line upwards."""
+    windows = context.window_manager.windows
+    editors = [area for window in windows for area in window.screen.areas if area.type == "TEXT_EDITOR"]
+    if not editors and not bpy.app.background:
+        bpy.ops.wm.window_new()
+        editors = [windows[-1].screen.areas[0]]
+        editors[0].type = "TEXT_EDITOR"
+    text.cursor_set(max(0, len(text.lines) - 1))
+    for area in editors:
+        area.spaces.active.text = text
+        area.spaces.active.show_word_wrap = True
+        area.spaces.active.top = max(0, len(text.lines) - 30)
 
 
 def _logs() -> list[tuple[str, Path]]:
