@@ -22,7 +22,7 @@ def split(command: str, windows: bool | None = None) -> list[str]:
 
 def through_ssh(words: list[str]) -> bool:
     """The command runs on another machine."""
-    return bool(words) and _program(words[0]) in ("ssh", "plink", "mosh", "gcloud")
+    return bool(words) and _program(words[0]) in ("ssh", "plink", "gcloud")
 
 
 def _program(word: str) -> str:

@@ -120,8 +120,10 @@ class Installation:
         self._enter("Installing the engine", 0.7)
         wheel = self._choices[version_of(str(python))]  # type: ignore[index]
         with self._growing(0.95, _LIBRARIES):
-            self._call([*pip, *self._index_words(), str(wheel)], "The engine could not be installed")
-        self._call([*pip, "--force-reinstall", "--no-deps", str(wheel)], "The engine could not be installed")
+            said = self._call([*pip, *self._index_words(), str(wheel)], "The engine could not be installed")
+        if not any(line.startswith("Successfully installed") and "blendsplat-" in line for line in said):
+            # an engine of this version was there: a broken one, or of another build
+            self._call([*pip, "--force-reinstall", "--no-deps", str(wheel)], "The engine could not be installed")
         self._enter("Saying hello to the engine", 0.95)
         hello = self._verify(python)
         report = {name: hello.get(name) for name in ("version", "python", "torch")}
@@ -266,7 +268,10 @@ class Installation:
         if self._cancelled:
             raise InstallError("Cancelled.")
         if code != 0:
-            why = pip_words.cause(said, self.sources.index, self._pip_said())
+            pages = pip_words.unread_pages(self._pip_said())
+            why = pip_words.cause(said, self.sources.index, pages)
+            for page in pages:
+                self._say(page)
             raise InstallError(f"{what}: {why.sentence or f'status {code}'}", why.kind)
         return said
 

@@ -144,8 +144,8 @@ _SIGNS = (
 )  # fmt: skip
 
 
-def cause(said: Iterable[str], index: str = "", log: Iterable[str] = ()) -> Cause:
-    """Why a command of pip or uv failed. said: its lines; log: of pip's own log, which tells of pages that said no.
+def cause(said: Iterable[str], index: str = "", pages: Iterable[str] = ()) -> Cause:
+    """Why a command of pip or uv failed. said: its lines; pages: what ``unread_pages`` found in pip's own log.
 
     index: the user's package index, "" for the public ones. The sentence is "" when nothing was said at all.
     """
@@ -154,7 +154,7 @@ def cause(said: Iterable[str], index: str = "", log: Iterable[str] = ()) -> Caus
     if conflict is not None:
         return Cause("conflict", _conflict(lines, index))
     missing = next((match for line in lines if (match := _REQUIREMENT.search(line))), None)
-    decisive = [line for line in lines if _AGAIN not in line] + _pages(log, missing[1] if missing else "")
+    decisive = [line for line in lines if _AGAIN not in line] + _pages(pages, missing[1] if missing else "")
     offered = missing is not None and missing[3].strip() not in ("", "none")
     for among in () if offered else (decisive, lines):
         for sign in _SIGNS:
@@ -169,9 +169,9 @@ def cause(said: Iterable[str], index: str = "", log: Iterable[str] = ()) -> Caus
     return Cause("other", line)
 
 
-def explain(said: list[str], index: str = "", log: Iterable[str] = ()) -> str:
+def explain(said: list[str], index: str = "", pages: Iterable[str] = ()) -> str:
     """The sentence of ``cause``."""
-    return cause(said, index, log).sentence
+    return cause(said, index, pages).sentence
 
 
 def _last_error(lines: list[str]) -> str:
@@ -179,11 +179,14 @@ def _last_error(lines: list[str]) -> str:
     return next((line for line in reversed(lines) if line.upper().startswith("ERROR")), lines[-1] if lines else "")
 
 
-def _pages(log: Iterable[str], name: str) -> list[str]:
-    """What pip's log says of pages that could not be read, of the package in question alone: others may live in one
-    index and be absent from the next."""
+def unread_pages(log: Iterable[str]) -> list[str]:
+    """The lines of pip's log about pages that could not be read; pip itself shows some of them only."""
+    return [match[1].strip() for line in log if (match := re.search(r"(Could not fetch URL .*)", line))]
+
+
+def _pages(unread: Iterable[str], name: str) -> list[str]:
+    """Those of the package in question: others may live in one index and be absent from the next."""
     page = re.sub(r"[-_.]+", "-", name).lower()
-    unread = [line.strip() for line in log if "could not fetch url" in line.lower()]
     return [line for line in unread if not page or f"/{page}/" in line.lower()]
 
 
