@@ -70,12 +70,19 @@ def environment_python() -> Path:
 
 
 def installed_engine() -> dict[str, Any]:
-    """What the finished installation wrote of itself: version, python, torch, wheel; {} when there is none."""
+    """What the finished installation wrote of itself: version, python, torch, wheel; {} when there is none. Buttons ask
+    this whenever they are drawn, so the file is read once."""
+    path = environment_directory() / "complete.json"
     try:
-        report = json.loads((environment_directory() / "complete.json").read_text(encoding="utf-8"))
+        report = _report(path, path.stat().st_mtime_ns)
     except (OSError, ValueError):
         return {}
     return report if isinstance(report, dict) and environment_python().exists() else {}
+
+
+@lru_cache(maxsize=2)
+def _report(path: Path, _changed: int) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def installed_command() -> list[str]:

@@ -120,7 +120,9 @@ class Installation:
         self._enter("Installing the engine", 0.7)
         wheel = self._choices[version_of(str(python))]  # type: ignore[index]
         with self._growing(0.95, _LIBRARIES):
-            said = self._call([*pip, *self._index_words(), str(wheel)], "The engine could not be installed")
+            # torch is named again, so that no library can bring another build of it
+            words = [*pip, *self._index_words(), str(wheel), build.words[0]]
+            said = self._call(words, "The engine could not be installed")
         if not any(line.startswith("Successfully installed") and "blendsplat-" in line for line in said):
             # an engine of this version was there: a broken one, or of another build
             self._call([*pip, "--force-reinstall", "--no-deps", str(wheel)], "The engine could not be installed")

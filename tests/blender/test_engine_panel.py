@@ -226,5 +226,13 @@ def test_every_property_of_the_preferences_has_words(prefs):
                 assert prop.description, f"{cls.__name__}.{prop.identifier}"
 
 
+def test_every_button_has_words(scene):
+    for cls in (*engine_operators.CLASSES, *installation.CLASSES):
+        assert cls.__doc__ and len(cls.__doc__) > 20 and not cls.__doc__.endswith("."), cls.__name__
+        shown = getattr(bpy.ops.blendsplat, cls.bl_idname.partition(".")[2]).get_rna_type().properties
+        for name in cls.__annotations__:
+            assert name not in shown or shown[name].description, f"{cls.__name__}.{name}"
+
+
 def test_the_addons_version():
     assert preferences.version() == "0.1.0"

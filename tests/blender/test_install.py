@@ -166,6 +166,17 @@ def test_no_other_torch_follows_silently(index, installation, status, cause):
     assert "No other build was taken" in now.error and "Torch Index" in now.error
 
 
+def test_a_library_cannot_bring_another_torch(index, environment, tmp_path):
+    """It would be the ordinary index's, whatever that is."""
+    index.wheel("simple", "torch", version="2.14.0")
+    tiny_wheel(tmp_path / "wheels", "blendsplat", needs="torch>=2.14")
+    now = install.Installation(environment, tmp_path / "wheels", Sources(torch="CPU"))
+    now.sources = Sources(torch="CPU", torch_index=f"{index.address}/whl/cpu", index=f"{index.address}/simple")
+    now.run()
+    assert now.state == "failed" and "no versions of the engine's libraries that fit together" in now.error
+    assert next(environment.rglob("torch-*.dist-info")).name == f"torch-{PINNED}+cpu.dist-info"
+
+
 def test_an_older_drivers_build_is_tried_where_the_newer_is_absent(index, installation, monkeypatch):
     index.wheel("whl/cu130", "torch", version="2.1.0+cu130")
     index.wheel("whl/cu126", "torch", version=f"{PINNED}+cu126")
