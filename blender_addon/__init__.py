@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .client import jobs, preview, pump, session, weights_check
+from .client import jobs, preview, pump, session, test_picture, weights_check
 from .render import engine as render_engine
 from .render import viewport
 from .scene import follow_head, saved_paths, surroundings
@@ -26,5 +26,6 @@ def unregister() -> None:
     pump.unregister()
     jobs.unregister()
     weights_check.unregister()
+    test_picture.unregister()
     session.unregister()
     preview.unregister()

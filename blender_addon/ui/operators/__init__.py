@@ -12,6 +12,7 @@ from . import (
     fit_image,
     fitted_head,
     import_video,
+    installation,
     pick,
     results,
     splat_geometry,
@@ -21,8 +22,8 @@ from . import (
 )
 
 _MODULES = (
-    engine, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake, splat_geometry,
-    surroundings, export, pick,
+    engine, installation, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake,
+    splat_geometry, surroundings, export, pick,
 )  # fmt: skip
 
 
