@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a tracked clip shows of a head, before anything is trained from it: from which sides, and how far its sliders go.
+"""What a tracked clip shows of a head, before anything is trained from it: its sides, and how far its sliders go.
 
 An avatar knows what its clip has shown; the rest it makes up. All of it follows from the performance alone.
 """
