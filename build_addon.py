@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 SOURCE = ROOT / "blender_addon"
-ALLOWED_IMPORTS = {"bpy", "bpy_extras", "mathutils", "numpy", *sys.stdlib_module_names}
+ALLOWED_IMPORTS = {"bpy", "bl_operators", "bl_ui", "bpy_extras", "mathutils", "numpy", *sys.stdlib_module_names}
 _DATE = (2020, 1, 1, 0, 0, 0)  # the same input gives the same zip
 
 

@@ -6,11 +6,20 @@ from __future__ import annotations
 from .client import jobs, preview, pump, session, weights_check
 from .render import engine as render_engine
 from .scene import follow_head, saved_paths
-from .ui import operators, panels, pass_properties, photographs, preferences_page, properties
+from .ui import (
+    operators,
+    panels,
+    pass_properties,
+    photographs,
+    preferences_page,
+    properties,
+    status_bar,
+    training_presets,
+)  # fmt: skip
 
 _MODULES = (
-    preferences_page, photographs, properties, pass_properties, operators, panels, render_engine, follow_head,
-    saved_paths,
+    preferences_page, photographs, properties, pass_properties, operators, training_presets, panels, status_bar,
+    render_engine, follow_head, saved_paths,
 )  # fmt: skip
 
 

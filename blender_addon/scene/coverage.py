@@ -16,7 +16,7 @@ from ..space import rotvec_to_matrix
 from . import arkit
 
 STEP = 15.0  # degrees: a cell of the grid
-YAWS, PITCHES = 13, 7  # cells, the middle one straight ahead: to 97.5 degrees to the sides, 52.5 up and down
+YAWS, PITCHES = 9, 7  # cells, the middle one straight ahead; what is farther aside is in the outermost
 _ENOUGH = 3  # frames in which something is seen before it counts as seen
 _TRUSTED = 0.3  # confidence from which a frame counts
 _WIDE = 40.0  # degrees from which nobody misses more

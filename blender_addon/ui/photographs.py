@@ -75,7 +75,7 @@ class BlendsplatPhotographs(bpy.types.PropertyGroup):
         description="Angle across the photograph's longer side",
     )  # fmt: skip
     directory: StringProperty(
-        name="Folder",
+        name="Heads Folder",
         subtype="DIR_PATH",
         options=RELATIVE,
         description='Where the fitted heads are kept. Empty: in a folder "heads" beside the photographs',

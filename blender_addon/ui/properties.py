@@ -16,8 +16,9 @@ from bpy.props import (
 
 from ..client import session
 from ..paths import RELATIVE
-from ..scene import follow_head, networks, tracking_view
-from . import photographs
+from ..scene import avatar_quality, follow_head, networks, tracking_view
+from . import photographs, step_state
+from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
 _OLD_PRESETS = ("detailed", "draft", "rgbavatar")
@@ -44,6 +45,21 @@ def _choose_preset(settings: BlendsplatScene, number: int) -> None:
     settings.preset_name = _presets(settings, None)[number][0]
 
 
+def _quality(settings: BlendsplatScene) -> str:
+    return train.quality(settings.id_data)
+
+
+def _shown(step: str, title: str) -> bpy.props.BoolProperty:
+    """Whether a step's panel stands open."""
+    return BoolProperty(
+        name=title,
+        options={"SKIP_SAVE"},
+        description="Open or fold this step. What is done folds by itself when the work goes on",
+        get=lambda settings: step_state.is_open(settings, step),
+        set=lambda settings, shown: step_state.set_open(settings, step, shown),
+    )
+
+
 class BlendsplatScene(bpy.types.PropertyGroup):
     """The steps of the work: which video, where its folder, how to train."""
 
@@ -54,16 +70,16 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         description="Video (or first image of a sequence) of one person talking, the face well visible",
     )
     directory: StringProperty(
-        name="Folder",
+        name="Clip Folder",
         subtype="DIR_PATH",
         options=RELATIVE,
         description="Where the imported clip and everything learned from it is kept. Empty: beside the video",
     )
     start: FloatProperty(
-        name="Start", min=0.0, subtype="TIME", unit="TIME_ABSOLUTE", description="Where in the video to begin"
+        name="Trim Start", min=0.0, subtype="TIME", unit="TIME_ABSOLUTE", description="Where in the video to begin"
     )
     end: FloatProperty(
-        name="End",
+        name="Trim End",
         min=0.0,
         subtype="TIME",
         unit="TIME_ABSOLUTE",
@@ -192,6 +208,22 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         set=_choose_preset,
         description="How long and how finely to train",
     )
+    minutes: FloatProperty(
+        name="Minutes",
+        min=0.0,
+        soft_max=600.0,
+        max=100_000.0,
+        precision=0,
+        step=100,
+        description="End training after about so many minutes, with as much as this machine learns by then; 0: as long "
+        "as the preset takes",
+    )
+    quality: StringProperty(
+        name="Quality",
+        options={"SKIP_SAVE"},
+        description=avatar_quality.EXPLAINED,
+        get=_quality,
+    )
     output: StringProperty(
         name="Avatar File",
         subtype="FILE_PATH",
@@ -210,7 +242,21 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     performance_start: IntProperty(
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
     )
-    photographs: PointerProperty(type=photographs.BlendsplatPhotographs)
+    photographs: PointerProperty(
+        type=photographs.BlendsplatPhotographs,
+        name="Photographs",
+        description="The photographs that heads are fitted to, and how",
+    )
+    folds: StringProperty(
+        name="Folded Panels", options={"HIDDEN"}, description="Which steps of the work the artist opened or folded"
+    )
+    show_photograph: _shown("photograph", "Head from a Photograph")
+    show_video: _shown("video", "Video")
+    show_track: _shown("track", "Track")
+    show_check: _shown("check", "Check the Tracking")
+    show_train: _shown("train", "Train")
+    show_avatar: _shown("avatar", "Avatar")
+    show_render: _shown("render", "Render")
 
     def chosen_preset(self) -> str:
         """The name of the preset to train with; a file's own choice stands, whatever this engine knows."""

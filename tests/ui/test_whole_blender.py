@@ -245,3 +245,29 @@ def test_an_avatar_with_networks(blender, extension, tmp_path):
     assert done["turns"] > 2 and done["scenes"] == 1, "Blender had turns of its own"
     assert "as 3 keys: 4.0% of the movement is left out" in done["remarks"][0]
     assert "Traceback" not in steps["said"][0]["text"], steps["said"][0]["text"]
+
+
+def test_every_state_of_the_panel(blender, extension, tmp_path):
+    """What is done folds, what is next stands open, and what is drawn is drawn without an error."""
+    folder = tmp_path / "ui"
+    (folder / "clip ä" / "images").mkdir(parents=True)
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    rows = np.linspace(40, 200, 256)[:, None, None]
+    synthetic.write_png(folder / "clip ä" / "images" / "000000.png", np.broadcast_to(rows, (256, 256, 3)).astype("u1"))
+    video = folder / "talk.mp4"
+    video.write_bytes(b"the stand-in does not read it")
+    options = {
+        "folder": str(folder), "zip": str(extension), "engine": f"python3 {FAKE} crawl", "video": str(video),
+        "noface": f"python3 {FAKE} noface", "clip": str(folder / "clip ä"), "import": True,
+    }  # fmt: skip
+    report = played(blender, "panel_scenario.py", options, [ROOT, extension.parent])
+    steps = by_name(report)
+    assert steps["nothing"][0]["open"] == ["video"] and steps["imported"][0]["open"] == ["track"]
+    assert not steps["large clip"][0]["error"] and not steps["details"][0]["error"]
+    assert steps["tracked"][0]["open"] == ["check", "train"] and steps["tracked"][0]["view"] == "CAMERA"
+    assert steps["training"][0]["bar"][0].startswith("Train ") and not steps["large"][0]["error"]
+    assert steps["trained"][0] == {
+        "step": "trained", "open": ["avatar", "render"], "bar": 0, "quality": "Sharp (31.0 dB)",
+    }  # fmt: skip

@@ -3,9 +3,26 @@
 
 from __future__ import annotations
 
-from . import avatar, bake, check_tracking, engine, export, fit_image, fitted_head, import_video, results, track, train
+from . import (
+    avatar,
+    bake,
+    check_tracking,
+    details,
+    engine,
+    export,
+    fit_image,
+    fitted_head,
+    import_video,
+    large_picture,
+    results,
+    track,
+    train,
+)
 
-_MODULES = (engine, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake, export)
+_MODULES = (
+    engine, details, results, fit_image, fitted_head, import_video, track, check_tracking, train, large_picture, avatar,
+    bake, export,
+)  # fmt: skip
 
 
 def register() -> None:

@@ -34,6 +34,9 @@ def step(
     column.operator(operator, icon=icon, **({"text": text} if text else {}))
     if job is not None and job.state == "failed":
         paragraph(context, column, job.error, "ERROR")
+        row = column.row(align=True)
+        row.operator("blendsplat.show_details", icon="INFO").kind = kind
+        row.operator("blendsplat.engine_log", text="Log", icon="TEXT")
     elif job is not None and job.state == "cancelled":
         paragraph(context, column, job.status(), "INFO")
     elif job is not None and job.state == "done":
@@ -60,3 +63,4 @@ def on_its_way(context: bpy.types.Context, column: bpy.types.UILayout, topic: st
         column.label(text=words, icon="TIME")
     elif errand.error:
         paragraph(context, column, errand.error, "ERROR")
+        column.operator("blendsplat.engine_log", text="Log", icon="TEXT")
