@@ -22,12 +22,15 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
             ("INSTALLED", "Installed Here", "The engine that this add-on installs into its own folder"),
             ("COMMAND", "Existing Engine", "A command line that starts an engine, on this machine or through ssh"),
         ],
+        description="Where the engine is that tracks, trains and renders",
     )
     engine_command: StringProperty(
         name="Command",
         description="Words that start the engine, for example:  ssh gpu-box blendsplat serve",
     )
-    device: StringProperty(name="Device", description="cpu, cuda, cuda:1, ...; empty: the engine's best")
+    device: StringProperty(
+        name="Device", description="What the engine computes on: cpu, cuda, cuda:1, ...; empty: its best"
+    )
     package_index: StringProperty(
         name="Package Index", description="Install the engine's libraries from this index instead of the public one"
     )

@@ -106,6 +106,7 @@ class BlendsplatScene(bpy.types.PropertyGroup):
             ("none", "None", "The whole picture belongs to the person"),
             ("folder", "Folder of Masks", "Use masks that you made, one image per frame"),
         ],
+        description="What separates the person from the background, which is not learned",
     )
     matte_folder: StringProperty(
         name="Masks",
@@ -123,6 +124,7 @@ class BlendsplatScene(bpy.types.PropertyGroup):
             ),
             ("file", "From a File", "Your own FLAME model or ICT-FaceKit"),
         ],
+        description="Which head model is fitted to the person; it decides the names of the sliders",
     )
     head_path: StringProperty(
         name="Head File",
@@ -272,13 +274,17 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     kind: EnumProperty(
         name="Kind",
         items=[
-            ("NONE", "None", ""), ("HEAD", "Head", ""), ("RIG", "Rig", ""), ("CAMERA", "Camera", ""),
-            ("AVATAR", "Avatar", ""),
+            ("NONE", "None", "Nothing of this add-on's"),
+            ("HEAD", "Head", "A head's mesh, with its sliders"),
+            ("RIG", "Rig", "The bones of a head"),
+            ("CAMERA", "Camera", "A camera that matches a clip or a photograph"),
+            ("AVATAR", "Avatar", "A trained avatar's Gaussians"),
         ],
-    )  # fmt: skip
+        description="What this object is to Blendsplat",
+    )
     head: PointerProperty(name="Head", type=bpy.types.Object, description="The head that moves this avatar")
     rig: PointerProperty(name="Rig", type=bpy.types.Object, description="The armature of this head")
-    rig_id: StringProperty()
+    rig_id: StringProperty(name="Head Model", description="Which head model and person this head was made from")
     avatar_path: StringProperty(
         name="Avatar File", subtype="FILE_PATH", options=RELATIVE, description="The file this avatar was made from"
     )
@@ -294,7 +300,9 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         options=RELATIVE,
         description="The folder of the clip that this head was tracked in",
     )
-    clip_start: FloatProperty(default=1.0)  # frame of the timeline at which the clip's first image is
+    clip_start: FloatProperty(
+        name="Clip's First Frame", default=1.0, description="Frame of the timeline at which the clip's first image is"
+    )
     overlay: EnumProperty(
         name="Overlay",
         items=[

@@ -126,7 +126,7 @@ class GoToFrame(bpy.types.Operator):
 
     bl_idname = "blendsplat.go_to_frame"
     bl_label = "Go to Frame"
-    frame: IntProperty(options={"HIDDEN"})
+    frame: IntProperty(name="Frame", options={"HIDDEN"}, description="The frame of the timeline to go to")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.scene.frame_set(self.frame)

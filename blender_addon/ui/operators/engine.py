@@ -62,15 +62,16 @@ class Install(common.Grey, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class CancelInstall(bpy.types.Operator):
+class CancelInstall(common.Grey, bpy.types.Operator):
     """Stop the installation; the next attempt goes on from what is there"""
 
     bl_idname = "blendsplat.engine_install_cancel"
     bl_label = "Cancel Installation"
 
     @classmethod
-    def poll(cls, _context: bpy.types.Context) -> bool:
-        return _installation is not None and _installation.state == "running"
+    def reason(cls, context: bpy.types.Context) -> str:
+        running = _installation is not None and _installation.state == "running"
+        return "" if running else "Nothing is being installed."
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         if _installation is not None:
@@ -99,15 +100,15 @@ class Check(common.Grey, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class Stop(bpy.types.Operator):
+class Stop(common.Grey, bpy.types.Operator):
     """End the engine. A running training keeps its checkpoint"""
 
     bl_idname = "blendsplat.engine_stop"
     bl_label = "End Engine"
 
     @classmethod
-    def poll(cls, _context: bpy.types.Context) -> bool:
-        return session.link.state in ("starting", "ready")
+    def reason(cls, context: bpy.types.Context) -> str:
+        return "" if session.link.state in ("starting", "ready") else "The engine does not run."
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         session.stop()

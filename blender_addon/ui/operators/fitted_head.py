@@ -95,6 +95,7 @@ class ExportHead(common.JobOperator, bpy.types.Operator, ExportHelper):
             ("GLB", "glTF Binary (.glb)", "Mesh, sliders, skeleton and skin in one file: for engines and the web"),
             ("OBJ", "Wavefront (.obj)", "The mesh as it looks now, with UVs: for sculpting and modelling"),
         ],
+        description="What the other program reads",
     )
 
     @property

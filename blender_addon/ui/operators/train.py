@@ -136,7 +136,7 @@ def _read_record(path: Path, _changed: int) -> dict[str, Any]:
     return training if isinstance(training, dict) else {}
 
 
-class CancelJob(bpy.types.Operator):
+class CancelJob(common.Grey, bpy.types.Operator):
     """Stop the running step; what is finished so far is kept"""
 
     bl_idname = "blendsplat.cancel_job"
@@ -148,8 +148,8 @@ class CancelJob(bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, _context: bpy.types.Context) -> bool:
-        return jobs.running() is not None
+    def reason(cls, context: bpy.types.Context) -> str:
+        return "" if jobs.running() is not None else "No step is running."
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         job = jobs.latest(self.kind) if self.kind else jobs.running()

@@ -21,9 +21,9 @@ class BLENDSPLAT_PT_train(StepPanel):
 
     def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         told = coverage.of_clip(common.directory_of(context.scene))
-        if told is not None and step_state.current(context.scene) == "train":
-            if (part := section(layout, "coverage", "What the Clip Shows")) is not None:
-                coverage.card(context, part.column(), told)
+        asked = told is not None and step_state.current(context.scene) == "train"
+        if asked and (part := section(layout, "coverage", "What the Clip Shows")) is not None:
+            coverage.card(context, part.column(), told)
         column, settings = column_of(layout), context.scene.blendsplat
         row = column.row(align=True)
         row.prop(settings, "preset")
