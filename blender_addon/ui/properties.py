@@ -197,7 +197,13 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     match_scene: BoolProperty(
         name="Match Scene to Clip",
         default=True,
-        description="Set the scene's size, frame rate and range to the clip's, so that camera and background fit",
+        description="Set the size, frame rate and range of a scene without animation to the clip's, so that camera and "
+        "background fit. In a scene that is animated already only the end moves, where the clip is longer",
+    )
+    scene_note: StringProperty(
+        name="Scene and Clip",
+        options={"HIDDEN"},
+        description="What of the scene was set to the clip when its head was added, and what was left",
     )
     preset_name: StringProperty(
         name="Preset",

@@ -30,7 +30,10 @@ class BLENDSPLAT_PT_check_tracking(StepPanel):
 
     def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         head = check_tracking.meant_head(context)
-        _look(context, column_of(layout), head)
+        column = column_of(layout)
+        _look(context, column, head)
+        if note := context.scene.blendsplat.scene_note:
+            paragraph(context, column, note, "INFO")
         if (part := section(layout, "doubtful", "Doubtful Frames")) is not None:
             _quality(context, column_of(part), head)
         if (part := section(layout, "corrections", "Correct by Hand")) is not None:
