@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 
 from ...client import preview
-from ...scene import head_drivers
+from ...scene import fit_scene, head_drivers
 from .. import photographs
 from ..operators import common, fit_image, fitted_head
 from .job_button import on_its_way, step
@@ -75,6 +75,8 @@ def _head(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.type
     """What is done with a fitted head."""
     column.label(text=head.name, icon="USER")
     column.operator("blendsplat.look_through", icon="VIEW_CAMERA")
+    if fit_scene.hidden_heads(context.scene):
+        column.operator("blendsplat.show_all_heads", icon="HIDE_OFF")
     column.operator("blendsplat.reset_sliders", icon="LOOP_BACK")
     job = common.job_of(context.scene, "export_head")
     step(context, column, "export_head", "blendsplat.export_head", "EXPORT")
