@@ -14,6 +14,7 @@ from . import (
     fitted_head,
     import_video,
     large_picture,
+    relink,
     results,
     track,
     train,
@@ -21,7 +22,7 @@ from . import (
 
 _MODULES = (
     engine, details, results, fit_image, fitted_head, import_video, track, check_tracking, train, large_picture, avatar,
-    bake, export,
+    bake, export, relink,
 )  # fmt: skip
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import check_tracking, engine, layout, photograph, steps, track, train, video
+from . import check_tracking, engine, photograph, steps, track, train, video, work
 
 CLASSES = (
-    *engine.CLASSES, layout.BLENDSPLAT_PT_work, *photograph.CLASSES, *video.CLASSES, *track.CLASSES,
+    *engine.CLASSES, *work.CLASSES, *photograph.CLASSES, *video.CLASSES, *track.CLASSES,
     *check_tracking.CLASSES, *train.CLASSES, *steps.CLASSES,
 )  # fmt: skip
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

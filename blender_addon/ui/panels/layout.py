@@ -25,14 +25,6 @@ class Panel(bpy.types.Panel):
         return column_of(self.layout)
 
 
-class BLENDSPLAT_PT_work(Panel):
-    bl_label = "Heads and Avatars"
-    bl_order = 1
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """The steps are panels of their own."""
-
-
 class StepPanel(Panel):
     """A step of the work: it stands open while it is its turn, and folds with a mark when it is done.
 
