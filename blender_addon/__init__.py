@@ -15,11 +15,12 @@ from .ui import (
     properties,
     status_bar,
     training_presets,
-)  # fmt: skip
+    translations,
+)
 
 _MODULES = (
-    preferences_page, photographs, properties, pass_properties, operators, training_presets, panels, status_bar,
-    render_engine, follow_head, saved_paths,
+    translations, preferences_page, photographs, properties, pass_properties, operators, training_presets, panels,
+    status_bar, render_engine, follow_head, saved_paths,
 )  # fmt: skip
 
 

@@ -88,6 +88,7 @@ def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: 
         max(24, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6) if context.region else 40
     )
     box = column.column(align=True)
+    sentence = bpy.app.translations.pgettext_iface(sentence)
     for index, line in enumerate(textwrap.wrap(sentence, width) or [""]):
         box.label(text=line, icon=icon if index == 0 else "BLANK1")
 
