@@ -90,11 +90,28 @@ def read(head: bpy.types.Object) -> Quality | None:
     return Quality(points[:, 0], points[:, 1])
 
 
+def at(head: bpy.types.Object, name: str, frame: float) -> float | None:
+    """What the head's curve ERROR, CONFIDENCE or QUALITY says at a frame of the timeline; None where nobody knows."""
+    path = _path(name)
+    return next((float(item.evaluate(frame)) for item in keyframes.fcurves(head) if item.data_path == path), None)
+
+
+def unfold_curves(head: bpy.types.Object) -> bool:
+    """Let the Graph Editor show quality, landmark error and confidence, not the face's parts -> there are any."""
+    found = False
+    for fcurve in keyframes.fcurves(head):
+        name = _name(fcurve)
+        if _is_ours(name):
+            fcurve.hide = name not in (QUALITY, ERROR, CONFIDENCE)
+            found = True
+    return found
+
+
 def worst_region(head: bpy.types.Object, frame: float) -> str:
     """The part of the face that the picture confirms least at a frame; "" where nobody knows."""
     begin, found, lowest = region_property(""), "", 1.0
     for fcurve in keyframes.fcurves(head):
-        name = fcurve.data_path.removeprefix('["').removesuffix('"]')
+        name = _name(fcurve)
         if name.startswith(begin) and (value := fcurve.evaluate(frame)) < lowest:
             found, lowest = name.removeprefix(begin), value
     return found.replace("_", " ")
@@ -124,6 +141,11 @@ def _told(performance: Performance) -> dict[str, np.ndarray]:
 
 def _is_ours(name: str) -> bool:
     return name in _DESCRIPTIONS or name.startswith(region_property(""))
+
+
+def _name(fcurve: bpy.types.FCurve) -> str:
+    """The custom property that a curve moves."""
+    return str(fcurve.data_path.removeprefix('["').removesuffix('"]'))
 
 
 def _path(name: str) -> str:

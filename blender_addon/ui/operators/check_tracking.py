@@ -15,7 +15,7 @@ from ... import formats
 from ...client import jobs, session
 from ...paths import absolute, kept
 from ...scene import avatar_rig, corrections, fit_scene, head_rig, matched_camera, tracking_quality, tracking_view
-from . import common, track
+from . import common, results, track
 
 WORST = 3  # moments that the panel lists
 _RANKED = 20  # moments that the button goes through
@@ -153,6 +153,44 @@ class GoToWorst(common.Grey, bpy.types.Operator):
         frames = [frame for frame, _ in ranked(scene, meant_head(context))]
         now = scene.frame_current
         scene.frame_set(frames[(frames.index(now) + 1) % len(frames)] if now in frames else frames[0])
+        return {"FINISHED"}
+
+
+class ShowCurves(common.Grey, bpy.types.Operator):
+    """Show quality, landmark error and confidence over the timeline in a Graph Editor: one of this window's, else in a
+    window of its own. The head is selected for it"""
+
+    bl_idname = "blendsplat.show_curves"
+    bl_label = "Show Over the Timeline"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        head = meant_head(context)
+        if head is None:
+            return _NO_HEAD
+        if head.name not in context.view_layer.objects:
+            return f"{head.name} is not in this view layer."
+        if tracking_quality.read(head) is None:
+            return "This tracking does not say how good it is: track the clip again."
+        return results.busy(context.scene)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        head = meant_head(context)
+        tracking_quality.unfold_curves(head)
+        for item in context.view_layer.objects:
+            item.select_set(item == head)
+        context.view_layer.objects.active = head
+        area = common.editor(context, "GRAPH_EDITOR")
+        if area is not None:
+            space = area.spaces.active
+            space.use_normalization = True  # percent beside shares
+            if space.dopesheet is not None:
+                space.dopesheet.show_only_selected = True
+            region = next(region for region in area.regions if region.type == "WINDOW")
+            window = next(w for w in context.window_manager.windows if area in list(w.screen.areas))
+            with context.temp_override(window=window, area=area, region=region):
+                bpy.ops.graph.view_all()
         return {"FINISHED"}
 
 
@@ -299,7 +337,7 @@ def _fps(scene: bpy.types.Scene) -> float:
     return scene.render.fps / scene.render.fps_base
 
 
-CLASSES = (LookThroughClip, BackToMyView, GoToFrame, GoToWorst, PoseHead, CorrectFrame, ForgetCorrection)
+CLASSES = (LookThroughClip, BackToMyView, GoToFrame, GoToWorst, ShowCurves, PoseHead, CorrectFrame, ForgetCorrection)
 
 
 def register() -> None:

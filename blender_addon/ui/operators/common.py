@@ -248,6 +248,23 @@ def outcome(operator: bpy.types.Operator, errand: session.Errand) -> set[str]:
     return {"FINISHED"}
 
 
+def editor(context: bpy.types.Context, kind: str) -> bpy.types.Area | None:
+    """An editor of this type (as Area.type) in this window, else the one of a new window; None in background."""
+    if context.window is None or context.screen is None:
+        return None
+    for area in context.screen.areas:
+        if area.type == kind:
+            return area
+    if bpy.app.background:
+        return None
+    before = {window.as_pointer() for window in context.window_manager.windows}
+    bpy.ops.wm.window_new()
+    window = next(w for w in context.window_manager.windows if w.as_pointer() not in before)
+    area = window.screen.areas[0]
+    area.type = kind
+    return area
+
+
 def look(context: bpy.types.Context) -> None:
     """Let the largest 3D view show a new head through its camera: in Blender's usual view it is a dot, 20 cm high."""
     areas = [area for area in context.screen.areas if area.type == "VIEW_3D"] if context.screen is not None else []

@@ -50,7 +50,7 @@ class ShowPicture(common.Grey, bpy.types.Operator):
         if image is None:
             self.report({"ERROR"}, "There is no picture yet: wait until there is one.")
             return {"CANCELLED"}
-        area = _image_editor(context)
+        area = common.editor(context, "IMAGE_EDITOR")
         if area is not None:
             space = area.spaces.active
             space.image = image
@@ -112,23 +112,6 @@ def png(image: np.ndarray) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = zlib.compress(rows.tobytes(), 1)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def _image_editor(context: bpy.types.Context) -> bpy.types.Area | None:
-    """An image editor of this window, else the one of a new window."""
-    if context.window is None or context.screen is None:
-        return None
-    for area in context.screen.areas:
-        if area.type == "IMAGE_EDITOR":
-            return area
-    if bpy.app.background:
-        return None
-    before = {window.as_pointer() for window in context.window_manager.windows}
-    bpy.ops.wm.window_new()
-    window = next(w for w in context.window_manager.windows if w.as_pointer() not in before)
-    area = window.screen.areas[0]
-    area.type = "IMAGE_EDITOR"
-    return area
 
 
 def _step(_end: float) -> float | None:

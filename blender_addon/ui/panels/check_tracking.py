@@ -67,15 +67,29 @@ def _quality(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.t
     now = head.get(tracking_quality.QUALITY)
     if isinstance(now, float):
         column.label(text=f"This frame: {now:.2f}", icon=_icon(now, scene.blendsplat.quality_limit))
+        for words in _measured(head, scene.frame_current_final):
+            column.label(text=words, icon="BLANK1")
     column.prop(scene.blendsplat, "quality_limit", slider=True)
     share = quality.share_below(scene.blendsplat.quality_limit)
     count = round(share * len(quality.values))
     paragraph(context, column, f"{share:.0%} doubtful ({count} of {len(quality.values)} frames)", "BLANK1")
+    column.operator("blendsplat.show_curves", icon="GRAPH")
     column.operator("blendsplat.go_to_worst", icon="TRACKING_FORWARDS_SINGLE")
     for frame, value in check_tracking.ranked(scene, head, check_tracking.WORST):
         region = tracking_quality.worst_region(head, frame)
         words = f"Frame {frame}: {value:.2f}" + (f", {region}" if region else "")
         column.operator("blendsplat.go_to_frame", text=words, icon="BLANK1", emboss=False).frame = frame
+
+
+def _measured(head: bpy.types.Object, frame: float) -> list[str]:
+    """What this frame's quality comes from."""
+    error = tracking_quality.at(head, tracking_quality.ERROR, frame)
+    confidence = tracking_quality.at(head, tracking_quality.CONFIDENCE, frame)
+    words = [] if error is None else [f"Points miss by {error:.1f}% of the eyes' distance"]
+    if confidence is not None:
+        region = tracking_quality.worst_region(head, frame)
+        words.append(f"Picture confirms {confidence:.0%}" + (f", least the {region}" if region else ""))
+    return words
 
 
 def _corrections(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.types.Object) -> None:

@@ -83,6 +83,7 @@ WORDS = {
     "Opacity": "Deckkraft",
     "Good From": "Gut ab",
     "Go to Worst Frame": "Zum schlechtesten Bild",
+    "Show Over the Timeline": "Über der Zeitleiste zeigen",
     "Turn the Head": "Kopf drehen",
     "Correct This Frame": "Dieses Bild berichtigen",
     "Forget This Correction": "Diese Berichtigung vergessen",
