@@ -19,6 +19,7 @@ QUALITY, ERROR, CONFIDENCE = "Tracking Quality", "Landmark Error", "Tracking Con
 LOST = 0.25  # of the distance between the eyes: the engine takes such a frame for one without a face
 _USUAL, _BAD = 0.02, 0.1  # the same of a frame as good as the points themselves are, and of one that is plainly wrong
 _GROUP = "Tracking"
+_COLOURS = {QUALITY: (0.35, 0.9, 0.4), ERROR: (1.0, 0.55, 0.15), CONFIDENCE: (0.35, 0.7, 1.0)}  # in the Graph Editor
 _APART = 12  # frames between two of the worst moments: neighbours are bad for the same reason
 _DESCRIPTIONS = {
     QUALITY: "How good the tracking of this frame is: 1 good, 0 lost",
@@ -102,7 +103,12 @@ def unfold_curves(head: bpy.types.Object) -> bool:
     for fcurve in keyframes.fcurves(head):
         name = _name(fcurve)
         if _is_ours(name):
-            fcurve.hide = name not in (QUALITY, ERROR, CONFIDENCE)
+            shown = name in _COLOURS
+            fcurve.hide, fcurve.select = not shown, shown  # locked curves that are not selected are hardly seen
+            if shown:
+                fcurve.color_mode, fcurve.color = "CUSTOM", _COLOURS[name]
+            if fcurve.group is not None:
+                fcurve.group.show_expanded_graph = True
             found = True
     return found
 

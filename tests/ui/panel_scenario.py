@@ -6,6 +6,7 @@ blender --factory-startup --python panel_scenario.py -- OPTIONS.json
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,14 @@ def steps() -> Iterator[float]:
     yield 1.0
     yield from screenshot("panel-3-clip-large")
     yield from close_windows()
+    if OPTIONS.get("import"):
+        yield from failed(prefs)
+    yield from tracked()
+    yield from trained()
+
+
+def failed(prefs: bpy.types.AddonPreferences) -> Iterator[float]:
+    """An error stands where it happened."""
     prefs.engine_command = OPTIONS["noface"]
     addon().client.session.stop()
     press(bpy.ops.blendsplat.track)
@@ -77,8 +86,6 @@ def steps() -> Iterator[float]:
     yield 0.5
     prefs.engine_command = OPTIONS["engine"]
     addon().client.session.stop()
-    yield from tracked()
-    yield from trained()
 
 
 def tracked() -> Iterator[float]:
@@ -93,11 +100,15 @@ def tracked() -> Iterator[float]:
     yield from screenshot("panel-5-tracked")
     settings().show_check = False
     yield from screenshot("panel-5-coverage")
+    note("curves", error=press(bpy.ops.blendsplat.show_curves))
+    yield 1.5
+    yield from screenshot("panel-5-curves")
+    yield from close_windows()
 
 
 def trained() -> Iterator[float]:
     jobs = addon().client.jobs
-    press(bpy.ops.blendsplat.train)
+    press(bpy.ops.blendsplat.train, overrides=json.dumps(OPTIONS.get("overrides", {})))
     yield from until(lambda: addon().client.preview.version(jobs.latest("train").number) > 1, 600)
     note("training", open=opened(), bar=[addon().ui.status_bar.words(job) for job in addon().ui.status_bar.running()])
     yield from screenshot("panel-6-training")
@@ -111,6 +122,33 @@ def trained() -> Iterator[float]:
     yield from screenshot("panel-7-trained")
     settings().show_train = True
     yield from screenshot("panel-7-trained-unfolded")
+    settings().show_train = False
+    yield from missing()
+    yield from german()
+
+
+def missing() -> Iterator[float]:
+    """A file that was moved."""
+    carrier = next(item for item in bpy.context.scene.objects if item.blendsplat.kind == "AVATAR")
+    carrier.blendsplat.avatar_path = "/moved/away.avatar.npz"
+    yield 3.0
+    yield from screenshot("panel-8-missing")
+    note("relink", error=press(bpy.ops.blendsplat.relink, "EXEC_DEFAULT", directory=OPTIONS["clip"]))
+    yield from until(lambda: not addon().ui.operators.relink.searching(), 60)
+    note("relinked", found=Path(carrier.blendsplat.avatar_path).name)
+
+
+def german() -> Iterator[float]:
+    """The panel in another language, where this Blender has any."""
+    preferences = bpy.context.preferences.view
+    try:
+        preferences.language, preferences.use_translate_interface = "de_DE", True
+    except TypeError:
+        note("german", shown="not in this Blender")
+        return
+    yield 1.0
+    note("german", shown=bpy.app.translations.pgettext_iface("Track Head"))
+    yield from screenshot("panel-9-german")
 
 
 def close_windows() -> Iterator[float]:

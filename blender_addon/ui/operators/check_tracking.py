@@ -157,8 +157,8 @@ class GoToWorst(common.Grey, bpy.types.Operator):
 
 
 class ShowCurves(common.Grey, bpy.types.Operator):
-    """Show quality, landmark error and confidence over the timeline in a Graph Editor: one of this window's, else in a
-    window of its own. The head is selected for it"""
+    """Show quality, landmark error and confidence over the timeline, in a Graph Editor in a window of its own. The head
+    is selected for it"""
 
     bl_idname = "blendsplat.show_curves"
     bl_label = "Show Over the Timeline"
@@ -181,16 +181,12 @@ class ShowCurves(common.Grey, bpy.types.Operator):
         for item in context.view_layer.objects:
             item.select_set(item == head)
         context.view_layer.objects.active = head
-        area = common.editor(context, "GRAPH_EDITOR")
+        area = common.editor(context, "GRAPH_EDITOR", new=True)  # not the artist's own, whose filters are his
         if area is not None:
             space = area.spaces.active
-            space.use_normalization = True  # percent beside shares
-            if space.dopesheet is not None:
-                space.dopesheet.show_only_selected = True
-            region = next(region for region in area.regions if region.type == "WINDOW")
-            window = next(w for w in context.window_manager.windows if area in list(w.screen.areas))
-            with context.temp_override(window=window, area=area, region=region):
-                bpy.ops.graph.view_all()
+            space.use_normalization, space.show_region_ui = True, False  # percent beside shares
+            space.dopesheet.show_only_selected, space.dopesheet.show_shapekeys = True, False
+            common.show_whole(area, "graph.view_all")
         return {"FINISHED"}
 
 

@@ -54,6 +54,7 @@ class ShowPicture(common.Grey, bpy.types.Operator):
         if area is not None:
             space = area.spaces.active
             space.image = image
+            common.show_whole(area, "image.view_all")
             if image.source == "SEQUENCE":
                 user, clip = space.image_user, clip_facts.read(common.directory_of(context.scene))
                 user.frame_start, user.frame_duration, user.use_auto_refresh = (

@@ -85,10 +85,10 @@ def _measured(head: bpy.types.Object, frame: float) -> list[str]:
     """What this frame's quality comes from."""
     error = tracking_quality.at(head, tracking_quality.ERROR, frame)
     confidence = tracking_quality.at(head, tracking_quality.CONFIDENCE, frame)
-    words = [] if error is None else [f"Points miss by {error:.1f}% of the eyes' distance"]
+    words = [] if error is None else [f"Landmark error {error:.1f}%"]
     if confidence is not None:
         region = tracking_quality.worst_region(head, frame)
-        words.append(f"Picture confirms {confidence:.0%}" + (f", least the {region}" if region else ""))
+        words.append(f"Confidence {confidence:.0%}" + (f", least: {region}" if region else ""))
     return words
 
 
