@@ -249,8 +249,9 @@ def outcome(operator: bpy.types.Operator, errand: session.Errand) -> set[str]:
 
 
 def editor(context: bpy.types.Context, kind: str, *, new: bool = False) -> bpy.types.Area | None:
-    """An editor of this type (as Area.type) in this window, else, or when it has to be ``new``, in a new window; None in
-    background."""
+    """An editor of this type (as Area.type) in this window, else, or when it has to be ``new``, in a new window.
+
+    None in background."""
     if context.window is None or context.screen is None or (new and bpy.app.background):
         return None
     for area in context.screen.areas:
