@@ -88,8 +88,9 @@ def views(coverage: Coverage) -> list[str]:
     missed = [(side, edge) for side, edge in (("right", right), ("left", left)) if edge < _WIDE]
     if len(missed) == 2 and right == left:
         sentences.append(f"From either side beyond {left}°: never seen.")
-    else:
-        sentences += [f"From the person's {side} beyond {edge}°: never seen." for side, edge in missed]
+    elif missed:
+        sides = " and ".join(f"from the person's {side} beyond {edge}°" for side, edge in missed)
+        sentences.append(f"{sides[0].upper()}{sides[1:]}: never seen.")
     return sentences
 
 

@@ -232,6 +232,9 @@ def test_training_settings_are_kept_as_a_preset(scene, engine, tmp_path, monkeyp
     settings.preset_name, settings.minutes = "draft", 0
     bpy.ops.script.execute_preset(filepath=str(written), menu_idname="BLENDSPLAT_PT_training_presets")
     assert (settings.chosen_preset(), settings.minutes) == ("full", 20)
+    monkeypatch.setattr(bpy.utils, "preset_paths", lambda subdir: [str(tmp_path / "presets" / subdir)])
+    assert OPERATORS.training_preset_add(name=written.stem, remove_name=True) == {"FINISHED"}
+    assert not written.exists()
 
 
 def user_resource(folder):

@@ -109,7 +109,8 @@ def tracked() -> Iterator[float]:
 def trained() -> Iterator[float]:
     jobs = addon().client.jobs
     press(bpy.ops.blendsplat.train, overrides=json.dumps(OPTIONS.get("overrides", {})))
-    yield from until(lambda: addon().client.preview.version(jobs.latest("train").number) > 1, 600)
+    job = jobs.latest("train")
+    yield from until(lambda: addon().client.preview.version(job.number) > 1 or not job.running, 600)
     note("training", open=opened(), bar=[addon().ui.status_bar.words(job) for job in addon().ui.status_bar.running()])
     yield from screenshot("panel-6-training")
     note("large", error=press(bpy.ops.blendsplat.show_picture, kind="TRAINING"))

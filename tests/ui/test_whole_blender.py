@@ -265,7 +265,7 @@ def test_every_state_of_the_panel(blender, extension, tmp_path):
     options = {
         "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE} crawl", "video": str(video),
         "noface": f"python3 {FAKE} noface", "clip": str(folder / "clip ä"), "import": not real,
-        "overrides": {"images": 600, "blendshapes_after": 40, "color_init_images": 80, "uv_resolution": 96,
+        "overrides": {"images": 2000, "blendshapes_after": 40, "color_init_images": 80, "uv_resolution": 96,
         "image_size": 192, "preview_seconds": 3} if real else {},
     }  # fmt: skip
     report = played(blender, "panel_scenario.py", options, [ROOT, extension.parent])
