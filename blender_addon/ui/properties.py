@@ -233,7 +233,7 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         get=_quality,
     )
     output: StringProperty(
-        name="Avatar File",
+        name="Save Avatar As",
         subtype="FILE_PATH",
         options=RELATIVE,
         description="Where the avatar is written. Empty: in the clip's folder",

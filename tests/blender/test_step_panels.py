@@ -88,6 +88,8 @@ def test_no_two_settings_of_a_panel_have_one_name(scene, engine, video):
     both = names + [prop.name for prop in scene.blendsplat.photographs.bl_rna.properties]
     for word in ("End", "Start", "Folder"):
         assert word not in both, "each says of what it is"
+    steps = [prop.name for prop in scene.blendsplat.bl_rna.properties if not prop.identifier.startswith("show_")]
+    assert steps.count("Avatar File") == 1, "one is written, the other one read"
 
 
 # --- errors where they happened

@@ -19,9 +19,14 @@ class BLENDSPLAT_PT_train(StepPanel):
     bl_order = 5
     step = "train"
 
+    def summary(self, context: bpy.types.Context) -> str:
+        job = common.job_of(context.scene, "train")
+        return context.scene.blendsplat.quality if job is None or not job.running else f"{job.fraction:.0%}"
+
     def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+        job = common.job_of(context.scene, "train")
         told = coverage.of_clip(common.directory_of(context.scene))
-        asked = told is not None and step_state.current(context.scene) == "train"
+        asked = told is not None and step_state.current(context.scene) == "train" and not (job and job.running)
         if asked and (part := section(layout, "coverage", "What the Clip Shows")) is not None:
             coverage.card(context, part.column(), told)
         column, settings = column_of(layout), context.scene.blendsplat
@@ -32,7 +37,6 @@ class BLENDSPLAT_PT_train(StepPanel):
         column.prop(settings, "output", placeholder=placeholder(common.output_of(context.scene)))
         text = "Continue Training" if train.continues(context.scene) else ""
         step(context, column, "train", "blendsplat.train", "SHADING_RENDERED", text)
-        job = common.job_of(context.scene, "train")
         if job is not None and preview.icon(job.number):
             column.template_icon(icon_value=preview.icon(job.number), scale=10.0)
             column.operator("blendsplat.show_picture", icon="FULLSCREEN_ENTER").kind = "TRAINING"

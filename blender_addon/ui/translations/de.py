@@ -98,6 +98,7 @@ WORDS = {
     "Minutes": "Minuten",
     "Quality": "Güte",
     "Avatar File": "Avatardatei",
+    "Save Avatar As": "Avatar speichern als",
     "Train Avatar": "Avatar trainieren",
     "Continue Training": "Training fortsetzen",
     "Add Training Preset": "Trainingsvorgabe hinzufügen",
