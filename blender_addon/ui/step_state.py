@@ -62,13 +62,16 @@ def is_open(settings: Any, step: str) -> bool:
     at, chosen = current(scene), _chosen(settings)
     if chosen.get("at") == at and step in chosen:
         return bool(chosen[step])
-    if step in (at, "avatar") and done(scene, "avatar"):
-        return True  # to be played with and rendered
+    if activity(scene, step):
+        return True
+    photographs = bool(scene.blendsplat.photographs.files) and common.video_of(scene) is None
     if step == "check":
         return at == "train"  # look before you train
     if step == "photograph":
-        return done(scene, step) and not done(scene, "video")
-    return step == at or bool(activity(scene, step))
+        return photographs
+    if step == "avatar" and done(scene, "avatar"):
+        return True  # to be played with, while it is rendered
+    return step == at and not (step == "video" and photographs)
 
 
 def set_open(settings: Any, step: str, shown: bool) -> None:

@@ -56,6 +56,18 @@ def test_a_saved_file_opens_at_its_next_step(scene, engine, video, tmp_path):
     assert "track" in opened(bpy.context.scene)
 
 
+def test_who_works_with_photographs_sees_them(scene, engine, tmp_path):
+    for name in ("cat.png", "anna.png"):
+        synthetic.write_png(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(RuntimeError, match="No face"):
+        OPERATORS.fit_image(filepath=str(tmp_path / "cat.png"))
+    assert opened(scene) == ["photograph"] and "blendsplat.show_details" in drawn(panel("photograph"))
+    OPERATORS.fit_image(filepath=str(tmp_path / "anna.png"))
+    assert opened(scene) == ["photograph"]
+    scene.blendsplat.video = str(tmp_path / "talk.mp4")
+    assert opened(scene) == ["video"]
+
+
 def test_an_avatar_from_a_file_needs_no_video(scene, engine, tmp_path):
     scene.blendsplat.avatar_file = str(synthetic.write_avatar(tmp_path / "a.avatar.npz"))
     OPERATORS.add_avatar()
