@@ -14,6 +14,7 @@ from ...client import pump
 from ...scene import relink
 from . import common
 
+_TOLD = 60.0  # seconds for which a success is told
 _PATIENCE = 2.0  # seconds for which it is not asked again what is missing
 _missing: tuple[float, str, list[relink.Lost]] = (0.0, "", [])
 
@@ -36,7 +37,7 @@ class Search(threading.Thread):
 
 
 _search: Search | None = None
-_outcome: tuple[common.Place, list[str]] | None = None
+_outcome: tuple[common.Place, list[str], float] | None = None
 
 
 def missing() -> list[relink.Lost]:
@@ -54,8 +55,10 @@ def searching() -> bool:
 
 
 def outcome(scene: bpy.types.Scene) -> list[str]:
-    """What came of the last search of this scene's file, a sentence each."""
-    return _outcome[1] if _outcome is not None and _outcome[0].find() == scene else []
+    """What came of the last search of this scene's file, a sentence each; not for long once all was found."""
+    if _outcome is None or _outcome[0].find() != scene:
+        return []
+    return _outcome[1] if missing() or time.monotonic() - _outcome[2] < _TOLD else []
 
 
 class Relink(common.Grey, bpy.types.Operator):
@@ -111,7 +114,7 @@ def _apply(search: Search) -> list[str]:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         sentences.append(f"Not found in {search.root}: {', '.join(left[:3])}{more}.")
     sentences += search.sentences
-    _outcome = (search.place, sentences)
+    _outcome = (search.place, sentences, time.monotonic())
     if count and not pump.synchronous():
         bpy.ops.ed.undo_push(message="Relink Moved Files")
     return sentences

@@ -15,17 +15,18 @@ class BLENDSPLAT_PT_work(Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         missing, said = relink.missing(), relink.outcome(context.scene)
-        if not missing and not relink.searching():
+        if not missing and not said and not relink.searching():
             return
         column = self.column()
         if relink.searching():
             column.label(text="Looking for moved files...", icon="TIME")
             return
-        names = ", ".join(one.path.name for one in missing[:3]) + (" ..." if len(missing) > 3 else "")
-        paragraph(context, column, f"Not where this file looks for them: {names}", "ERROR")
-        column.operator("blendsplat.relink", icon="FILE_FOLDER")
+        if missing:
+            names = ", ".join(one.path.name for one in missing[:3]) + (" ..." if len(missing) > 3 else "")
+            paragraph(context, column, f"Not where this file looks for them: {names}", "ERROR")
+            column.operator("blendsplat.relink", icon="FILE_FOLDER")
         for sentence in said:
-            paragraph(context, column, sentence, "INFO")
+            paragraph(context, column, sentence, "INFO" if missing else "CHECKMARK")
 
 
 CLASSES = (BLENDSPLAT_PT_work,)
