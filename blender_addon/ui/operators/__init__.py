@@ -8,6 +8,7 @@ from . import (
     bake,
     check_tracking,
     details,
+    editors,
     engine,
     export,
     fit_image,
@@ -21,8 +22,8 @@ from . import (
 )
 
 _MODULES = (
-    engine, details, results, fit_image, fitted_head, import_video, track, check_tracking, train, large_picture, avatar,
-    bake, export, relink,
+    editors, engine, details, results, fit_image, fitted_head, import_video, track, check_tracking, train, large_picture,
+    avatar, bake, export, relink,
 )  # fmt: skip
 
 

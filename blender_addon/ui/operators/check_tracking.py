@@ -15,7 +15,7 @@ from ... import formats
 from ...client import jobs, session
 from ...paths import absolute, kept
 from ...scene import avatar_rig, corrections, fit_scene, head_rig, matched_camera, tracking_quality, tracking_view
-from . import common, results, track
+from . import common, editors, results, track
 
 WORST = 3  # moments that the panel lists
 _RANKED = 20  # moments that the button goes through
@@ -181,12 +181,11 @@ class ShowCurves(common.Grey, bpy.types.Operator):
         for item in context.view_layer.objects:
             item.select_set(item == head)
         context.view_layer.objects.active = head
-        area = common.editor(context, "GRAPH_EDITOR", new=True)  # not the artist's own, whose filters are his
+        area = editors.editor(context, "GRAPH_EDITOR", new=True)  # not the artist's own, whose filters are his
         if area is not None:
             space = area.spaces.active
             space.use_normalization, space.show_region_ui = True, False  # percent beside shares
             space.dopesheet.show_only_selected, space.dopesheet.show_shapekeys = True, False
-            common.show_whole(area, "graph.view_all")
         return {"FINISHED"}
 
 

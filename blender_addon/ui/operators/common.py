@@ -248,45 +248,6 @@ def outcome(operator: bpy.types.Operator, errand: session.Errand) -> set[str]:
     return {"FINISHED"}
 
 
-def editor(context: bpy.types.Context, kind: str, *, new: bool = False) -> bpy.types.Area | None:
-    """An editor of this type (as Area.type) in this window, else, or when it has to be ``new``, in a new window.
-
-    None in background."""
-    if context.window is None or context.screen is None or (new and bpy.app.background):
-        return None
-    for area in context.screen.areas:
-        if area.type == kind and not new:
-            return area
-    if bpy.app.background:
-        return None
-    before = {window.as_pointer() for window in context.window_manager.windows}
-    bpy.ops.wm.window_new()
-    window = next(w for w in context.window_manager.windows if w.as_pointer() not in before)
-    area = window.screen.areas[0]
-    area.type = kind
-    return area
-
-
-def show_whole(area: bpy.types.Area, operator: str) -> None:
-    """Call an editor's "view all" (as ``graph.view_all``) when it has been drawn: a new window has no size before."""
-    window = next((w for w in bpy.context.window_manager.windows if area in list(w.screen.areas)), None)
-    if window is None or bpy.app.background:
-        return
-    kind, place = area.type, (window.as_pointer(), list(window.screen.areas).index(area))
-
-    def show() -> None:
-        for window in bpy.context.window_manager.windows:  # it may have been closed meanwhile
-            areas = list(window.screen.areas)
-            if window.as_pointer() != place[0] or place[1] >= len(areas) or areas[place[1]].type != kind:
-                continue
-            region = next(region for region in areas[place[1]].regions if region.type == "WINDOW")
-            with bpy.context.temp_override(window=window, area=areas[place[1]], region=region):
-                group, name = operator.split(".")
-                getattr(getattr(bpy.ops, group), name)(**({"fit_view": True} if group == "image" else {}))
-
-    bpy.app.timers.register(show, first_interval=0.3)
-
-
 def look(context: bpy.types.Context) -> None:
     """Let the largest 3D view show a new head through its camera: in Blender's usual view it is a dot, 20 cm high."""
     areas = [area for area in context.screen.areas if area.type == "VIEW_3D"] if context.screen is not None else []

@@ -18,7 +18,7 @@ from bpy.props import EnumProperty
 from ... import preferences
 from ...client import jobs, preview, pump
 from ...scene import clip_facts
-from . import common
+from . import common, editors
 
 NAME = "Training Preview"
 _written = (0, 0)  # number of the job and of its picture that the file holds
@@ -50,11 +50,10 @@ class ShowPicture(common.Grey, bpy.types.Operator):
         if image is None:
             self.report({"ERROR"}, "There is no picture yet: wait until there is one.")
             return {"CANCELLED"}
-        area = common.editor(context, "IMAGE_EDITOR")
+        area = editors.editor(context, "IMAGE_EDITOR")
         if area is not None:
             space = area.spaces.active
             space.image = image
-            common.show_whole(area, "image.view_all")
             if image.source == "SEQUENCE":
                 user, clip = space.image_user, clip_facts.read(common.directory_of(context.scene))
                 user.frame_start, user.frame_duration, user.use_auto_refresh = (
@@ -122,11 +121,7 @@ def _step(_end: float) -> float | None:
         return None
     if job.running and image.users:
         _write(job)
-        image.reload()
-        for window in bpy.context.window_manager.windows:
-            for area in window.screen.areas:
-                if area.type == "IMAGE_EDITOR":
-                    area.tag_redraw()
+        image.reload()  # editors that show it are drawn again
     return None
 
 
