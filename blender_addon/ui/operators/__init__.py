@@ -22,8 +22,8 @@ from . import (
 )
 
 _MODULES = (
-    editors, engine, details, results, fit_image, fitted_head, import_video, track, check_tracking, train, large_picture,
-    avatar, bake, export, relink,
+    editors, engine, details, results, fit_image, fitted_head, import_video, track, check_tracking, train,
+    large_picture, avatar, bake, export, relink,
 )  # fmt: skip
 
 
