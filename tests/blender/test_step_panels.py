@@ -120,6 +120,29 @@ def test_an_error_brings_its_details_and_the_log(scene, engine, video):
     assert "track" in opened(scene)
 
 
+def test_what_is_wrong_with_a_file_stands_under_its_button(scene, engine, tmp_path):
+    path = tmp_path / "a.avatar.npz"
+    path.write_bytes(b"no avatar")
+    scene.blendsplat.avatar_file = str(path)
+    with pytest.raises(RuntimeError, match="damaged"):
+        OPERATORS.add_avatar()
+    words = drawn(panel("avatar"))
+    assert "damaged" in words[words.index("blendsplat.add_avatar") + 1]
+    synthetic.write_avatar(path)
+    OPERATORS.add_avatar()
+    assert not any("damaged" in line for line in drawn(panel("avatar")))
+
+
+def test_what_is_missing_to_start_stands_under_its_button(scene, engine, video):
+    scene.blendsplat.matte = "folder"
+    with pytest.raises(RuntimeError, match="Choose the folder of masks"):
+        OPERATORS.import_video()
+    assert "Choose the folder of masks." in drawn(panel("video"))
+    scene.blendsplat.matte = "auto"
+    OPERATORS.import_video()
+    assert "Choose the folder of masks." not in drawn(panel("video"))
+
+
 def test_what_holds_for_a_job_whose_engine_was_killed(scene, engine, video):
     engine("die")
     with pytest.raises(RuntimeError, match="ended by the system") as ended:

@@ -79,11 +79,10 @@ class KeepLens(common.Grey, bpy.types.Operator):
         try:
             lens = formats.lens_of(directory, formats.read_performance(directory))
         except formats.FileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            return self.failed(context, str(error))
         settings.focal_length, settings.lens_shift = lens[0], [0.0 if abs(x) < 1e-5 else x for x in lens[1:]]
         settings.lens = "given"
-        return {"FINISHED"}
+        return self.solved(context)
 
 
 class AddHead(common.Grey, bpy.types.Operator):
@@ -104,8 +103,8 @@ class AddHead(common.Grey, bpy.types.Operator):
         try:
             errand = fetch_head(context.scene, common.directory_of(context.scene), wait=self.wait or None)
         except formats.FileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            return self.failed(context, str(error))
+        self.solved(context)
         return common.outcome(self, errand)
 
 

@@ -10,7 +10,7 @@ from ...render import engine as render_engine
 from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes
-from .job_button import step
+from .job_button import button, step
 from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
 
 _OTHER_ENGINE = "This scene's render engine shows avatars as points, not as they were trained."
@@ -28,11 +28,11 @@ class BLENDSPLAT_PT_avatar(StepPanel):
     def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         column, settings = column_of(layout), context.scene.blendsplat
         column.prop(settings, "avatar_file", placeholder=placeholder(avatar_operators.file_of(context.scene)))
-        column.operator("blendsplat.add_avatar", icon="OUTLINER_OB_POINTCLOUD")
+        button(context, column, "blendsplat.add_avatar", "OUTLINER_OB_POINTCLOUD")
         column.separator()
         column.prop(settings, "performance")
         column.prop(settings, "performance_start")
-        column.operator("blendsplat.apply_performance", icon="KEY_HLT")
+        button(context, column, "blendsplat.apply_performance", "KEY_HLT")
         carrier = avatar_operators.selected_avatar(context)
         if carrier is not None:
             column.separator()
@@ -41,7 +41,7 @@ class BLENDSPLAT_PT_avatar(StepPanel):
                 paragraph(context, column, sentence, "ERROR")
                 if avatar_repair.lost(carrier) != avatar_repair.NODES:  # what a new head would come from
                     column.prop(carrier.blendsplat, "avatar_path", text="Its File")
-                column.operator("blendsplat.repair_avatar", icon="TOOL_SETTINGS")
+                button(context, column, "blendsplat.repair_avatar", "TOOL_SETTINGS")
             row = column.row()
             row.enabled = bool(avatar_rig.blendshape_keys(carrier))
             row.prop(carrier.blendsplat, "live", toggle=True)

@@ -7,7 +7,7 @@ import bpy
 
 from .. import step_state
 from ..operators import common, track
-from .job_button import on_its_way, step
+from .job_button import button, on_its_way, step
 from .layout import StepPanel, column_of, paragraph
 from .video import clip_card
 
@@ -31,13 +31,13 @@ class BLENDSPLAT_PT_track(StepPanel):
             column.prop(settings, "focal_length")
             column.prop(settings, "lens_shift", text="Shift X, Y")
         else:
-            column.operator("blendsplat.keep_lens", icon="LOCKED")
+            button(context, column, "blendsplat.keep_lens", "LOCKED")
         column.prop(settings, "zooms")
         column.prop(settings, "match_scene")
         step(context, column, "track", "blendsplat.track", "TRACKING")
         if sentence := track.outdated(common.directory_of(context.scene)):
             paragraph(context, column, sentence, "ERROR")
-        column.operator("blendsplat.add_head", icon="USER")
+        button(context, column, "blendsplat.add_head", "USER")
         on_its_way(context, column, track.TOPIC, "track", "Fetching the head...")
 
 
