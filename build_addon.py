@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds dist/blendsplat-<version>.zip, the Blender extension with the engine's wheels inside; checks it and lists it.
 
-    python build_addon.py [--wheel-dir dist] [--output dist] [--no-engine] [--blender PATH]
+    python build_addon.py [--wheel-dir dist] [--output dist] [--no-engine] [--release] [--blender PATH]
 
-Without a wheel in --wheel-dir it builds one with pip. --blender also asks that Blender's own validator.
+Without a wheel in --wheel-dir it builds one with pip, which only the Python that runs this can use. --release refuses a
+zip whose engine does not run on every Python that the engine supports. --blender asks that Blender's validator as well.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 SOURCE = ROOT / "blender_addon"
-ALLOWED_IMPORTS = {"bpy", "bl_operators", "bl_ui", "bpy_extras", "mathutils", "numpy", *sys.stdlib_module_names}
+ALLOWED_IMPORTS = {"bl_operators", "bl_ui", "bpy", "bpy_extras", "gpu", "mathutils", "numpy", *sys.stdlib_module_names}
+PYTHONS = ("311", "312", "313")  # as pyproject.toml's requires-python
 _DATE = (2020, 1, 1, 0, 0, 0)  # the same input gives the same zip
 
 
@@ -113,6 +115,31 @@ def find_wheels(folder: Path, version: str) -> list[Path]:
     return wheels
 
 
+def pythons_of(wheels: list[Path]) -> dict[str, set[str]]:
+    """The Pythons (311, 312, ...) that each platform's wheels are for, from their names."""
+    found: dict[str, set[str]] = {}
+    for wheel in wheels:
+        python, abi, platform = wheel.stem.split("-")[-3:]
+        fits = [p for p in PYTHONS if f"cp{p}" in python.split(".") or python.startswith("py3")]
+        if abi == "abi3" and python.startswith("cp3"):
+            fits = [p for p in PYTHONS if int(p) >= int(python[2:])]
+        found.setdefault(platform, set()).update(fits)
+    return found
+
+
+def check_pythons(wheels: list[Path], release: bool) -> None:
+    """Say which Pythons the engine inside runs on. Raises BuildError for a release that lacks one."""
+    for platform, found in sorted(pythons_of(wheels).items()):
+        names = ", ".join(f"3.{python[1:]}" for python in PYTHONS if python in found)
+        print(f"The engine for {platform} runs on Python {names}.")
+        lacking = [f"3.{python[1:]}" for python in PYTHONS if python not in found]
+        if release and lacking:
+            raise BuildError(
+                f"The engine for {platform} lacks a wheel for Python {', '.join(lacking)}: put those of cibuildwheel "
+                "(pyproject.toml) into --wheel-dir."
+            )
+
+
 def build(output: Path, wheels: list[Path]) -> Path:
     """Write the zip under a temporary name, then rename it."""
     manifest = read_manifest()
@@ -155,11 +182,14 @@ def main() -> int:
     parser.add_argument("--wheel-dir", type=Path, default=ROOT / "dist", help="where the engine's wheels are")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="where the zip goes")
     parser.add_argument("--no-engine", action="store_true", help="build without an engine inside")
+    parser.add_argument("--release", action="store_true", help="refuse a zip that lacks a Python")
     parser.add_argument("--blender", nargs="+", help="words that start a Blender whose validator is asked too")
     options = parser.parse_args()
     try:
         manifest = read_manifest()
-        target = build(options.output, [] if options.no_engine else find_wheels(options.wheel_dir, manifest["version"]))
+        wheels = [] if options.no_engine else find_wheels(options.wheel_dir, manifest["version"])
+        check_pythons(wheels, options.release)
+        target = build(options.output, wheels)
         check(target)
     except BuildError as error:
         print(f"build_addon.py: {error}", file=sys.stderr)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from .client import jobs, preview, pump, session, weights_check
+from .client import jobs, preview, pump, session, test_picture, weights_check
 from .render import engine as render_engine
-from .scene import follow_head, saved_paths
+from .render import viewport
+from .scene import follow_head, saved_paths, surroundings
 from .ui import (
     operators,
     panels,
@@ -20,7 +21,7 @@ from .ui import (
 
 _MODULES = (
     translations, preferences_page, photographs, properties, pass_properties, operators, training_presets, panels,
-    status_bar, render_engine, follow_head, saved_paths,
+    status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 
@@ -35,5 +36,6 @@ def unregister() -> None:
     pump.unregister()
     jobs.unregister()
     weights_check.unregister()
+    test_picture.unregister()
     session.unregister()
     preview.unregister()

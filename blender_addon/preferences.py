@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ class _Defaults:
 
     engine_kind, engine_command, device, package_index = "INSTALLED", "", "", ""
     path_here = path_there = landmarker = weights = ""
+    torch_index = certificate = python_mirror = ""
+    torch = "AUTO"
     network = "AUTO"
     add_results = True
 
@@ -28,6 +33,21 @@ def get() -> Any:
     """The add-on's preferences."""
     addon = bpy.context.preferences.addons.get(PACKAGE)
     return addon.preferences if addon is not None and addon.preferences is not None else _defaults
+
+
+def folder_pairs() -> list[tuple[str, str]]:
+    """(here, there) of every folder that this machine and the engine's share, as far as both names are given."""
+    prefs = get()
+    pairs = [(item.here, item.there) for item in getattr(prefs, "folders", ())]
+    pairs.append((prefs.path_here, prefs.path_there))  # of version 0.1.0, which knew one
+    return [(here.strip(), there.strip()) for here, there in pairs if here.strip() and there.strip()]
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """The add-on's own."""
+    manifest = Path(__file__).with_name("blender_manifest.toml").read_text(encoding="utf-8")
+    return str(tomllib.loads(manifest)["version"])
 
 
 def user_directory() -> Path:
@@ -49,8 +69,22 @@ def environment_python() -> Path:
     return folder / "Scripts" / "python.exe" if sys.platform == "win32" else folder / "bin" / "python"
 
 
+def installed_engine() -> dict[str, Any]:
+    """What the finished installation wrote of itself: version, python, torch, wheel; {} when there is none. Buttons ask
+    this whenever they are drawn, so the file is read once."""
+    path = environment_directory() / "complete.json"
+    try:
+        report = _report(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) and environment_python().exists() else {}
+
+
+@lru_cache(maxsize=2)
+def _report(path: Path, _changed: int) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def installed_command() -> list[str]:
     """The words that start the installed engine; [] when there is none. -I: Blender's PYTHONPATH is not its own."""
-    python = environment_python()
-    complete = environment_directory() / "complete.json"
-    return [str(python), "-I", "-m", "blendsplat", "serve"] if python.exists() and complete.exists() else []
+    return [str(environment_python()), "-I", "-m", "blendsplat", "serve"] if installed_engine() else []

@@ -321,12 +321,12 @@ def _finish(job: Job, params: dict[str, Any]) -> None:
     else:
         error = params.get("error")
         job.detail = str(error.get("detail") or "") if isinstance(error, dict) else ""
-        _fail(
-            job,
+        sentence = (
             str(error.get("sentence") or error.get("message") or error)
             if isinstance(error, dict)
-            else str(error or "The engine gave no reason."),
+            else str(error or "The engine gave no reason.")
         )
+        _fail(job, session.about_paths(sentence, job.params))
 
 
 def _added(job: Job) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import os
 import queue
 import signal
 import subprocess
@@ -28,6 +27,8 @@ from typing import IO, Any
 import numpy as np
 
 from . import wire
+from .exit_words import exit_sentence, last_line, tail
+from .pythons import plain_environment
 
 CLIENT = "blender-addon"
 HELLO_SECONDS = 120.0  # importing torch from a cold disk takes its time
@@ -58,6 +59,12 @@ class Pending:
         self._done = threading.Event()
         self._message: wire.Message | None = None
         self._error: Exception | None = None
+        self._asked = self._answered = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the answer took, until it was here."""
+        return self._answered - self._asked
 
     @property
     def done(self) -> bool:
@@ -65,7 +72,7 @@ class Pending:
 
     def resolve(self, message: wire.Message | None = None, error: Exception | None = None) -> None:
         """Called once, by the link's threads."""
-        self._message, self._error = message, error
+        self._message, self._error, self._answered = message, error, time.monotonic()
         self._done.set()
 
     def result(self) -> tuple[Any, dict[str, np.ndarray]]:
@@ -107,7 +114,7 @@ class Link:
         self._last_heard = 0.0
         self._last_ping = 0.0
         self._closing = False
-        self._log_path: Path | None = None
+        self.log_path: Path | None = None  # of the process that runs, or ran last
 
     # --- starting and ending
 
@@ -129,19 +136,19 @@ class Link:
 
     def _spawn(self, command: list[str], log_path: Path) -> None:
         self.state, self.sentence, self.hello, self._closing = "starting", "", {}, False
-        self._log_path = log_path
+        self.log_path = log_path
         try:
             log_path.parent.mkdir(parents=True, exist_ok=True)
-            with open(log_path, "wb") as log:
+            log = open(log_path, "ab")  # noqa: SIM115 never emptied under a process that still writes: that leaves NULs
+        except OSError as error:
+            self._fail(f"The engine's log {log_path} cannot be written: {error.strerror or error}.")
+            raise LinkError(self.sentence) from error
+        try:
+            with log:
                 process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    bufsize=0,
-                    env=_environment(),
-                    **_no_window(),
-                )
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
+                    env=plain_environment(without_path=False), **_no_window(),
+                )  # fmt: skip
         except OSError as error:
             self._fail(f"The engine command {command[0]!r} cannot be started: {error.strerror or error}.")
             raise LinkError(self.sentence) from error
@@ -169,7 +176,9 @@ class Link:
                     + ("update the add-on." if newer else "install the engine again.")
                 )
         except (LinkError, EngineError) as error:
-            self._give_up(process, str(error))
+            # Of a command that is silent, the log may know what it waits for: ssh's question, another host.
+            said = last_line(tail(self.log_path)) if not hello.done else ""
+            self._give_up(process, f"{error} It said last: {said}" if said else str(error))
             return
         with self._lock:
             if process is self._process and self.state == "starting":
@@ -230,6 +239,12 @@ class Link:
         if now - self._last_heard > SILENCE_SECONDS:
             self._give_up(process, f"The engine has not answered for {SILENCE_SECONDS:.0f} seconds and was ended.")
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which a running engine has said nothing although it was asked; 0 as long as that is usual."""
+        seconds = time.monotonic() - self._last_heard
+        return seconds if self.state == "ready" and seconds > 3 * HEARTBEAT_SECONDS else 0.0
+
     # --- threads
 
     def _read_loop(
@@ -247,7 +262,7 @@ class Link:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(2.0)
         if process.poll() is not None and (process.returncode != 0 or not sentence):
-            sentence = exit_sentence(process.returncode, tail(self._log_path))
+            sentence = exit_sentence(process.returncode, tail(self.log_path))
         self._give_up(process, sentence)
 
     def _write_loop(
@@ -320,48 +335,6 @@ def _write_all(pipe: IO[bytes], chunk: bytes) -> None:
     rest = memoryview(chunk)
     while rest:
         rest = rest[pipe.write(rest) :]
-
-
-def tail(path: Path | None, lines: int = 12) -> str:
-    """The last lines of a log file; "" when it cannot be read."""
-    try:
-        with open(path, "rb") as file:  # type: ignore[arg-type]
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 8192))
-            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
-    except (OSError, TypeError):
-        return ""
-
-
-def exit_sentence(code: int, log_tail: str = "") -> str:
-    """What the exit status of an engine process means, with the way out."""
-    if "No module named" in log_tail and "blendsplat" in log_tail.rsplit("No module named", 1)[-1][:40]:
-        return "That Python has no Blendsplat engine installed: install the engine, or choose another command."
-    if code in (137, -9, getattr(signal, "SIGKILL", 9) + 128):
-        return "The engine was ended by the system, often because memory ran out."
-    if code in (-15, 143, -2, 130):
-        return "The engine was ended from outside."
-    if code < 0 or code in (134, 136, 139) or code > 0xC0000000:
-        return f"The engine crashed (status {code}). The log tells more."
-    if code == 127:
-        return "The engine command was not found on that machine."
-    if code == 126:
-        return "The engine command may not be executed; check its permissions."
-    if code == 255:
-        return "The connection to the engine's machine was lost or refused (ssh)."
-    if code == 0:
-        return "The engine ended; it starts again when it is needed."
-    last = next((line.strip() for line in reversed(log_tail.splitlines()) if line.strip()), "")
-    return f"The engine ended with status {code}" + (f": {last[:200]}" if last else ".")
-
-
-def _environment() -> dict[str, str]:
-    """Blender's environment without what would make another Python load Blender's own library."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
-    }
 
 
 def _no_window() -> dict[str, Any]:

@@ -7,8 +7,9 @@ main thread never waits for an answer: ``ask`` takes what is to be done with it.
 
 from __future__ import annotations
 
-import shlex
-import sys
+import contextlib
+import itertools
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -21,18 +22,41 @@ import numpy as np
 
 from .. import preferences
 from ..formats import FileError
-from . import pump
+from . import engine_words, processes, pump, shared_folders
 from .link import EngineError, Link, LinkError, Pending
 
 link = Link()
 EXPECTED = (LinkError, EngineError, FileError)  # failures that are sentences already
+_KEPT_LOGS = 5
+_log_numbers = itertools.count(1)
 _FALLBACK_PRESETS = [("draft", "Draft", "Small and quick: to see whether the clip works")]
 _preset_items: list[tuple[str, str, str]] = list(_FALLBACK_PRESETS)
 
 
-def log_path() -> Path:
-    """The engine's log of this Blender session."""
-    return preferences.user_directory() / "engine.log"
+def log_path() -> Path | None:
+    """The log of the engine that this Blender runs, or ran last; None before the first."""
+    return link.log_path
+
+
+def _new_log() -> Path:
+    """A file that no other engine writes to: neither another Blender's, nor the last one that is still ending."""
+    folder = preferences.user_directory() / "logs"
+    others = sorted(folder.glob("engine-*.log"), key=lambda path: path.name) if folder.is_dir() else []
+    done = [path for path in others if not processes.alive(path.name.split("-")[1])]
+    own = [path for path in others if path.name.startswith(f"engine-{os.getpid()}-")]
+    with contextlib.suppress(OSError):
+        (preferences.user_directory() / "engine.log").unlink(missing_ok=True)  # of version 0.1.0
+    for old in [*sorted(done, key=_age)[:-_KEPT_LOGS], *sorted(own, key=_age)[:-_KEPT_LOGS]]:
+        with contextlib.suppress(OSError):  # Windows refuses while it is open
+            old.unlink()
+    return folder / f"engine-{os.getpid()}-{next(_log_numbers)}.log"
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def engine_command() -> list[str]:
@@ -41,15 +65,15 @@ def engine_command() -> list[str]:
     if prefs.engine_kind == "INSTALLED":
         return preferences.installed_command()
     try:
-        words = shlex.split(prefs.engine_command, posix=sys.platform != "win32")
+        return engine_words.split(prefs.engine_command)
     except ValueError as error:
         raise LinkError(f"The engine command has unbalanced quotes ({error}).") from error
-    return [word.strip('"') for word in words] if sys.platform == "win32" else words
 
 
 def start(*, patient: bool = True) -> None:
     """Start the engine if it is not running. Raises LinkError."""
-    link.start(engine_command(), log_path(), patient=patient)
+    if link.state not in ("starting", "ready"):
+        link.start(engine_command(), _new_log(), patient=patient)
     pump.wake()
 
 
@@ -84,8 +108,12 @@ class Errand:
         except Exception as failure:
             if not isinstance(failure, EXPECTED):
                 traceback.print_exc()  # for the console: the panel shows one sentence
-            self.state, self.error = "failed", sentence_of(failure)
+            self.state, self.error = "failed", self.words(failure)
             failed(self.error)
+
+    def words(self, failure: Exception) -> str:
+        """A failure as a sentence for a panel."""
+        return sentence_of(failure)
 
 
 @dataclass(eq=False)
@@ -100,6 +128,10 @@ class Question(Errand):
     timeout: float
     pending: Pending | None = None
     deadline: float = float("inf")
+
+    def words(self, failure: Exception) -> str:
+        sentence = sentence_of(failure)
+        return about_paths(sentence, self.params) if isinstance(failure, EngineError) else sentence
 
 
 Answer = tuple[Any, dict[str, np.ndarray]]
@@ -265,34 +297,63 @@ def device() -> str:
     return preferences.get().device.strip() or "auto"
 
 
+def elsewhere() -> bool:
+    """The engine command goes to another machine."""
+    try:
+        return preferences.get().engine_kind == "COMMAND" and engine_words.through_ssh(engine_command())
+    except LinkError:
+        return False
+
+
 def remote() -> bool:
     """The engine runs elsewhere: files that only it can see are not checked for here."""
-    prefs = preferences.get()
-    return prefs.engine_kind == "COMMAND" and bool(prefs.path_here and prefs.path_there)
+    return bool(_pairs())
+
+
+def _pairs() -> list[shared_folders.Pair]:
+    return preferences.folder_pairs() if preferences.get().engine_kind == "COMMAND" else []
 
 
 def engine_path(path: str | Path) -> str:
     """A path of this machine as the engine's machine knows it (for an engine behind ssh with shared folders)."""
-    text = bpy.path.abspath(str(path))
-    prefs = preferences.get()
-    here, there = prefs.path_here.rstrip("/\\"), prefs.path_there.rstrip("/\\")
-    if (
-        prefs.engine_kind == "COMMAND"
-        and here
-        and there
-        and (text == here or text.startswith((here + "/", here + "\\")))
-    ):
-        return there + text[len(here) :].replace("\\", "/")
-    return text
+    return shared_folders.to_engine(bpy.path.abspath(str(path)), _pairs())
 
 
 def local_path(path: str | Path) -> Path:
     """The reverse of ``engine_path``: a path that the engine told, on this machine."""
-    text, prefs = str(path), preferences.get()
-    here, there = prefs.path_here.rstrip("/\\"), prefs.path_there.rstrip("/\\")
-    if prefs.engine_kind == "COMMAND" and here and there and (text == there or text.startswith(there + "/")):
-        text = here + text[len(there) :]
-    return Path(text)
+    return Path(shared_folders.to_here(str(path), _pairs()))
+
+
+def about_paths(sentence: str, params: dict[str, Any]) -> str:
+    """An engine's sentence about a path that it was sent and cannot use, with what to do where the path is fine on this
+    machine, or the engine runs on another one."""
+    if preferences.get().engine_kind != "COMMAND":
+        return sentence
+    path = shared_folders.missing_in(sentence, params.values(), closed=elsewhere())
+    here = local_path(path) if path else None
+    if here is None or not (here.exists() or elsewhere()):
+        return sentence
+    if str(here) != path and not here.exists():
+        return f"{sentence} This is said of the engine's machine; here it would be {here}, which does not exist either."
+    told = f"{sentence} This is said of the engine's machine{', this one has it' if here.exists() else ''}."
+    if str(here) != path:
+        return f"{told} Check the folder's name there under Shared Folders in the add-on's preferences."
+    return f"{told} {shared_folders.WAY_OUT}"
+
+
+def unseen(folder: str) -> str:
+    """Why what the engine put into a folder of its machine cannot be used here, or ""."""
+    here = local_path(folder)
+    if preferences.get().engine_kind != "COMMAND" or here.exists():
+        return ""
+    return (
+        f"it lies in {folder} on the engine's machine, which this one cannot see{_as(here, folder)}. "
+        f"{shared_folders.WAY_OUT}"
+    )
+
+
+def _as(here: Path, folder: str) -> str:
+    return f" as {here}" if str(here) != folder else ""
 
 
 def weights() -> str:
@@ -315,9 +376,12 @@ def stop() -> None:
 
 def unregister() -> None:
     stop()
+    link.log_path = None
     _questions.clear()
     _topics.clear()
 
 
 pump.add_step(_step)
-pump.shows(lambda: (link.state, link.sentence, [(name, item.state) for name, item in _topics.items()]))
+pump.shows(
+    lambda: (link.state, link.sentence, round(link.silence / 5), [(name, item.state) for name, item in _topics.items()])
+)

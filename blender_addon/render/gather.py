@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import bpy
 import numpy as np
 
 from ..scene import networks
-from ..space import matrix_to_quat, quat_multiply
+from ..space import matrix_to_quat, quat_multiply, quat_to_matrix
 
 _ATTRIBUTES = {"scale": (3, "vector"), "rotation": (4, "value"), "opacity": (1, "value"), "color": (4, "color")}
 
@@ -28,6 +28,10 @@ class Gaussians:
     def __len__(self) -> int:
         return len(self.means)
 
+    def only(self, rows: np.ndarray) -> Gaussians:
+        """Those of the rows (a mask or indices)."""
+        return Gaussians(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
     def as_arrays(self) -> dict[str, np.ndarray]:
         """By the protocol's names."""
         return {name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in self.__dataclass_fields__}
@@ -36,27 +40,55 @@ class Gaussians:
 COMBINED, BASE, RESIDUAL = "Combined", "Base", "Residual"  # pictures of a frame, as Blender calls their passes
 _VIEWS = {BASE: networks.BASE, RESIDUAL: networks.RESIDUAL}
 Drive = Callable[[bpy.types.Object, str], Gaussians]  # (avatar, what is shown) -> Gaussians in the avatar's space
+Shows = Callable[[bpy.types.Object], bool]  # whether an original object (the instancer, of an instance) is in the view
 
 
-def gather(depsgraph: bpy.types.Depsgraph, picture: str = COMBINED, drive: Drive | None = None) -> Gaussians:
-    """All avatars visible in the depsgraph (instances too) that the picture shows, in world space. drive: asks the
-    networks; without it every avatar is what Blender itself shows of it, its sliders."""
-    parts = []
+@dataclass
+class Part:
+    """One avatar, or one instance of it: the original carrier, what places it in the scene (the original instancer,
+    else the carrier itself), its Gaussians in world space, and whether it is selected."""
+
+    carrier: bpy.types.Object
+    place: bpy.types.Object
+    gaussians: Gaussians
+    selected: bool = False
+
+
+def parts(
+    depsgraph: bpy.types.Depsgraph, picture: str = COMBINED, drive: Drive | None = None, shows: Shows | None = None
+) -> list[Part]:
+    """All avatars visible in the depsgraph (instances too) that the picture shows. drive: asks the networks; without it
+    every avatar is what Blender itself shows of it, its sliders. shows: what a view hides more."""
+    found = []
     for instance in depsgraph.object_instances:
         item = instance.object
         if item.type == "MESH" and item.original.blendsplat.kind == "AVATAR" and instance.show_self:
-            part = read(item.data)
+            place = (instance.parent or item).original
+            if shows is not None and not shows(place):
+                continue
+            gaussians = read(item.data)
             shown = shown_in(item.original, picture) if drive is not None else networks.SLIDERS
-            if part is None or shown is None:
+            if gaussians is None or shown is None:
                 continue
             if drive is not None and shown != networks.SLIDERS:
-                part = drive(item.original, shown)
-            parts.append(transformed(part, np.array(instance.matrix_world)))
-    if not parts:
+                gaussians = drive(item.original, shown)
+            moved = transformed(gaussians, np.array(instance.matrix_world))
+            found.append(Part(item.original, place, moved, place.select_get()))
+    return found
+
+
+def joined(gaussians: Sequence[Gaussians]) -> Gaussians:
+    """All of them as one, in order."""
+    if not gaussians:
         return Gaussians(*(np.zeros((0, *tail), np.float32) for tail in ((3,), (4,), (3,), (), (3,))))
     return Gaussians(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in Gaussians.__dataclass_fields__)
+        *(np.concatenate([getattr(one, name) for one in gaussians]) for name in Gaussians.__dataclass_fields__)
     )
+
+
+def gather(depsgraph: bpy.types.Depsgraph, shows: Shows | None = None) -> Gaussians:
+    """What Blender itself shows of all visible avatars, in world space."""
+    return joined([part.gaussians for part in parts(depsgraph, shows=shows)])
 
 
 def shown_in(carrier: bpy.types.Object, picture: str) -> str | None:
@@ -88,15 +120,29 @@ def _read(attribute: bpy.types.Attribute, count: int, width: int, what: str) -> 
 
 
 def transformed(g: Gaussians, matrix: np.ndarray) -> Gaussians:
-    """The Gaussians moved by a matrix [4,4]. Of an uneven scale only its size counts: nothing is sheared here."""
+    """The Gaussians moved by a matrix [4,4], which may stretch and shear them."""
     if np.allclose(matrix, np.eye(4)):
         return g
     linear = matrix[:3, :3]
-    u, singular, vt = np.linalg.svd(linear)
-    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    factor = float(np.prod(singular) ** (1 / 3))
     means = g.means @ linear.T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
-    quats = quat_multiply(np.broadcast_to(matrix_to_quat(rotation), g.quats.shape), g.quats)
+    u, singular, vt = np.linalg.svd(linear)
+    if np.ptp(singular) > _EVEN * singular.max():
+        quats, scales = _stretched(g, linear)
+    else:
+        rotation = u @ vt * np.sign(np.linalg.det(u @ vt))  # an ellipsoid is its own point reflection
+        quats = quat_multiply(np.broadcast_to(matrix_to_quat(rotation), g.quats.shape), g.quats)
+        scales = g.scales * np.float32(np.prod(singular) ** (1 / 3))
     return Gaussians(
-        means.astype(np.float32), quats.astype(np.float32), g.scales * np.float32(factor), g.opacities, g.colors
+        means.astype(np.float32), quats.astype(np.float32), scales.astype(np.float32), g.opacities, g.colors
     )
+
+
+_EVEN = 1e-4  # a scale whose axes differ less is an even one
+
+
+def _stretched(g: Gaussians, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations and sizes of ellipsoids under any linear map [3,3]: the axes of what it makes of them."""
+    axes = linear @ (quat_to_matrix(g.quats.astype(float)) * g.scales[:, None, :])
+    u, scales, _ = np.linalg.svd(axes)
+    u[:, :, 2] *= np.sign(np.linalg.det(u))[:, None]
+    return matrix_to_quat(u), scales

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..client import session
 from ..client.link import EngineError, LinkError
-from ..scene import networks
+from ..scene import avatar_nodes, avatar_rig, networks
 from ..space import TO_BLENDER
 from .gather import Gaussians, transformed
 
@@ -49,12 +49,15 @@ class Networks:
         return transformed(_checked(answer), self._from_engine(carrier))
 
     def _from_engine(self, carrier: bpy.types.Object) -> np.ndarray:
-        """From the head's own space in the engine's axes to the carrier's space [4,4]."""
-        head = carrier.blendsplat.head.evaluated_get(self._depsgraph)
+        """From the head's own space in the engine's axes to the carrier's space [4,4], as the carrier's nodes do."""
         turned = np.eye(4)
         turned[:3, :3] = TO_BLENDER
-        place = np.array(carrier.evaluated_get(self._depsgraph).matrix_world.inverted_safe() @ head.matrix_world)
-        return place @ turned
+        modifier = avatar_rig.nodes_of(carrier)
+        if modifier is None or not avatar_nodes.follows_heads_place(modifier.node_group):
+            return turned
+        head = carrier.blendsplat.head.evaluated_get(self._depsgraph)
+        place = carrier.evaluated_get(self._depsgraph).matrix_world.inverted_safe() @ head.matrix_world
+        return np.array(place) @ turned
 
 
 def _checked(answer: dict[str, np.ndarray]) -> Gaussians:

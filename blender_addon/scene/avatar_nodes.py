@@ -1,36 +1,56 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Geometry Nodes that turn a carrier mesh and a moving head into Gaussians (docs/formats.md, "Tangent frame").
 
-The carrier's vertices come in five blocks of N: position, log-scale, quaternion xyz, (w, opacity, 0), colour.
-Out come N vertices with the attributes scale, rotation, opacity and color (what the render engine reads) and the same
-as a point cloud that the viewport draws. The first two vertices have an edge: of a mesh without any, Blender's viewport
-draws every vertex as a black dot, over the point cloud.
+Out come N vertices with the attributes scale, rotation, opacity and color (what the render engine reads) and, where
+they are wanted, the same as a point cloud. Two vertices have an edge, near ones as it is drawn: of a mesh without any,
+Blender's viewport draws every vertex as a black dot.
+
+The head is read in its own space, so that the Gaussians stand where the carrier stands: a moved, turned, scaled or
+duplicated carrier is where it shows. Frames are made once for every triangle that carries Gaussians, not for every
+Gaussian: that is a third of the time.
 """
 
 from __future__ import annotations
 
 import bpy
 
+from . import carrier_fields, carrier_mesh
+from .carrier_mesh import COMPACT, FULL, Layout
 from .node_tools import Tree
 
 GROUP = "Blendsplat Avatar"
-VERSION = 2
-CORNERS = ("corner_0", "corner_1", "corner_2")
-BARYCENTRIC, TANGENT, BITANGENT = "barycentric", "tangent_weights", "bitangent_weights"
+VERSION = 3
+_OWN_PLACE = 3  # since this version Gaussians stand where the carrier stands
+_LAYOUT = "blendsplat_layout"
 INPUT_HEAD, INPUT_PREVIEW, INPUT_SIZE, INPUT_MATERIAL = "Head", "Show Points", "Point Size", "Material"
 
 
-def avatar_group() -> bpy.types.GeometryNodeTree:
-    """The shared node group, built when it is missing or from an older version."""
+def avatar_group(layout: Layout) -> bpy.types.GeometryNodeTree:
+    """The shared node group for carriers of this layout, built when it is missing or from an older version."""
     for tree in bpy.data.node_groups:
-        if tree.get("blendsplat_version") == VERSION and tree.library is None and tree.bl_idname == "GeometryNodeTree":
+        if tree.library is None and tree.bl_idname == "GeometryNodeTree" and not outdated(tree, layout):
             return tree
-    tree = bpy.data.node_groups.new(GROUP, "GeometryNodeTree")
-    tree["blendsplat_version"] = VERSION
+    tree = bpy.data.node_groups.new(GROUP if layout == COMPACT else f"{GROUP} ({layout.name})", "GeometryNodeTree")
+    tree["blendsplat_version"], tree[_LAYOUT] = VERSION, layout.name
     tree.is_modifier = True
     _interface(tree)
-    _build(Tree(tree))
+    _build(Tree(tree), layout)
     return tree
+
+
+def outdated(tree: bpy.types.GeometryNodeTree, layout: Layout) -> bool:
+    """Whether it is another than ``avatar_group(layout)`` or an artist's copy of that."""
+    return tree.get("blendsplat_version") != VERSION or tree.get(_LAYOUT) != layout.name
+
+
+def reads(tree: bpy.types.GeometryNodeTree, layout: Layout) -> bool:
+    """Whether a node group of ours, of whatever version, understands carriers of this layout."""
+    return tree.get(_LAYOUT, FULL.name) == layout.name
+
+
+def follows_heads_place(tree: bpy.types.NodeTree | None) -> bool:
+    """Whether it is of a version that puts the Gaussians where the head is, wherever the carrier is."""
+    return is_ours(tree) and tree.get("blendsplat_version", 0) < _OWN_PLACE
 
 
 def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:
@@ -40,11 +60,6 @@ def input_identifier(tree: bpy.types.NodeTree, name: str) -> str:
         for item in tree.interface.items_tree
         if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name
     )
-
-
-def outdated(tree: bpy.types.GeometryNodeTree | None) -> bool:
-    """Whether it is a node group of ours from an older version of the add-on (a linked one is its library's)."""
-    return tree is not None and tree.library is None and tree.get("blendsplat_version", VERSION) != VERSION
 
 
 def set_input(modifier: bpy.types.NodesModifier, name: str, value: object) -> None:
@@ -95,70 +110,70 @@ def _interface(tree: bpy.types.GeometryNodeTree) -> None:
         INPUT_HEAD, in_out="INPUT", socket_type="NodeSocketObject"
     ).description = "The head whose triangles carry the Gaussians"
     show = new(INPUT_PREVIEW, in_out="INPUT", socket_type="NodeSocketBool")
-    show.default_value, show.description = True, "Draw the Gaussians as points in the viewport; off plays faster"
+    show.default_value, show.description = False, "Draw the Gaussians as solid points in the viewport"
     size = new(INPUT_SIZE, in_out="INPUT", socket_type="NodeSocketFloat")
     size.default_value, size.min_value, size.max_value = 1.0, 0.0, 10.0
     size.description = "Size of the viewport's points relative to the Gaussians"
     new(INPUT_MATERIAL, in_out="INPUT", socket_type="NodeSocketMaterial").description = "How the viewport's points look"
 
 
-def _build(t: Tree) -> None:
+def _build(t: Tree, layout: Layout) -> None:
     entry = t.node("NodeGroupInput")
-    carrier, head_object = entry.outputs["Geometry"], entry.outputs[INPUT_HEAD]
-    head = t.out(t.node("GeometryNodeObjectInfo", {"Object": head_object}, transform_space="RELATIVE"), "Geometry")
-    size = t.node("GeometryNodeAttributeDomainSize", {0: carrier}, component="MESH")
-    count = t.math("DIVIDE", t.out(size, "Point Count"), 5.0)
-    index = t.node("GeometryNodeInputIndex").outputs[0]
-    position = t.node("GeometryNodeInputPosition").outputs[0]
+    carrier = entry.outputs["Geometry"]
+    info = t.node("GeometryNodeObjectInfo", {"Object": entry.outputs[INPUT_HEAD]}, transform_space="ORIGINAL")
+    reader = carrier_fields.reader(t, carrier, layout)
+    triangles = _triangles(t, reader, t.out(info, "Geometry"))
+    row = reader.row()
 
-    def block(number: int):
-        where = index if number == 0 else t.math("MULTIPLY_ADD", count, float(number), index)
-        return t.sample(carrier, position, where, "FLOAT_VECTOR")
+    def of_triangle(name: str, data_type: str = "FLOAT_VECTOR"):
+        return t.sample(triangles, t.attribute(name, data_type), row, data_type)
 
-    def constant(name: str, data_type: str):
-        return t.sample(carrier, t.attribute(name, data_type), index, data_type)
-
-    corners = [t.sample(head, position, constant(name, "INT"), "FLOAT_VECTOR") for name in CORNERS]
-    edge1, edge2 = t.vector("SUBTRACT", corners[1], corners[0]), t.vector("SUBTRACT", corners[2], corners[0])
-    normal = t.vector("NORMALIZE", t.vector("CROSS_PRODUCT", edge1, edge2))
-    weights_t, weights_b = t.xyz(constant(TANGENT, "FLOAT_VECTOR")), t.xyz(constant(BITANGENT, "FLOAT_VECTOR"))
-    tangent = t.vector("NORMALIZE", t.sum_scaled([(edge1, weights_t[0]), (edge2, weights_t[1])]))
-    bitangent = t.vector("NORMALIZE", t.sum_scaled([(edge1, weights_b[0]), (edge2, weights_b[1])]))
-    barycentric = t.xyz(constant(BARYCENTRIC, "FLOAT_VECTOR"))
-    local = t.xyz(block(0))
-    where = t.vector(
-        "ADD",
-        t.sum_scaled(list(zip(corners, barycentric, strict=True))),
-        t.sum_scaled([(tangent, local[0]), (bitangent, local[1]), (normal, local[2])]),
-    )
-
-    line = t.node("GeometryNodeMeshLine", {"Count": count}).outputs[0]
-    surplus = t.math("GREATER_THAN", index, 0.5)
+    local = t.xyz(reader.position())
+    along = zip((_E1, _E2, _TANGENT, _BITANGENT, _NORMAL), (*reader.inside(), *local), strict=True)
+    where = t.vector("ADD", of_triangle("position"), t.sum_scaled([(of_triangle(name), part) for name, part in along]))
+    line = t.node("GeometryNodeMeshLine", {"Count": reader.count}).outputs[0]
+    surplus = t.math("SUBTRACT", 1.0, t.math("COMPARE", reader.index, reader.link(), 0.5))
     one_edge = t.node("GeometryNodeDeleteGeometry", {0: line, 1: surplus}, domain="EDGE", mode="EDGE_FACE").outputs[0]
     vertices = t.node("GeometryNodeSetPosition", {"Geometry": one_edge, "Position": where}).outputs[0]
-    log_scale = t.xyz(block(1))
-    scale = t.node("ShaderNodeCombineXYZ", {axis: t.math("EXPONENT", log_scale[axis]) for axis in range(3)}).outputs[0]
-    quat_xyz, rest = t.xyz(block(2)), t.xyz(block(3))
-    quat = t.node(
-        "FunctionNodeQuaternionToRotation", {"W": rest[0], "X": quat_xyz[0], "Y": quat_xyz[1], "Z": quat_xyz[2]}
-    )
-    frame = t.node(
-        "FunctionNodeAxesToRotation",
-        {"Primary Axis": normal, "Secondary Axis": tangent},
-        primary_axis="Z",
-        secondary_axis="X",
-    )
-    rotation = t.node(
-        "FunctionNodeRotateRotation", {0: frame.outputs[0], 1: quat.outputs[0]}, rotation_space="LOCAL"
-    ).outputs[0]
-    rgb = t.xyz(t.vector("MAXIMUM", block(4), (0.0, 0.0, 0.0)))
-    color = t.node("FunctionNodeCombineColor", {"Red": rgb[0], "Green": rgb[1], "Blue": rgb[2]}).outputs[0]
-    opacity = t.math("MINIMUM", t.math("MAXIMUM", rest[1], 0.0), 1.0)
-    stored = t.store(vertices, "scale", scale, "FLOAT_VECTOR")
+    w, xyz = reader.quaternion()
+    quat = t.node("FunctionNodeQuaternionToRotation", {"W": w, **dict(zip("XYZ", xyz, strict=True))}).outputs[0]
+    frame = of_triangle(_FRAME, "QUATERNION")
+    rotation = t.node("FunctionNodeRotateRotation", {0: frame, 1: quat}, rotation_space="LOCAL").outputs[0]
+    color = t.vector("MAXIMUM", reader.color(), (0.0, 0.0, 0.0))
+    stored = t.store(vertices, "scale", reader.scale(), "FLOAT_VECTOR")
     stored = t.store(stored, "rotation", rotation, "QUATERNION")
-    stored = t.store(stored, "opacity", opacity, "FLOAT")
+    stored = t.store(stored, "opacity", reader.opacity(), "FLOAT")
     stored = t.store(stored, "color", color, "FLOAT_COLOR")
     _output(t, entry, stored)
+
+
+_E1, _E2, _TANGENT, _BITANGENT, _NORMAL, _FRAME = "e1", "e2", "tangent", "bitangent", "normal", "frame"
+
+
+def _triangles(t: Tree, reader: carrier_fields.Reader, head: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """A vertex for every row of the table of triangles, at the first corner, with what its Gaussians need of it."""
+    corners = [
+        t.sample(head, reader.points, reader.constant(name, "INT"), "FLOAT_VECTOR") for name in carrier_mesh.CORNERS
+    ]
+    tangents, bitangents = reader.tangents()
+
+    def vector(name: str) -> bpy.types.NodeSocket:
+        return t.attribute(name, "FLOAT_VECTOR")
+
+    def direction(weights: tuple[bpy.types.NodeSocket, bpy.types.NodeSocket]) -> bpy.types.NodeSocket:
+        return t.vector("NORMALIZE", t.sum_scaled(list(zip((vector(_E1), vector(_E2)), weights, strict=True))))
+
+    rows = t.node("GeometryNodeMeshLine", {"Count": reader.rows()}).outputs[0]
+    rows = t.node("GeometryNodeSetPosition", {"Geometry": rows, "Position": corners[0]}).outputs[0]
+    for name, corner in ((_E1, corners[1]), (_E2, corners[2])):
+        rows = t.store(rows, name, t.vector("SUBTRACT", corner, reader.points), "FLOAT_VECTOR")
+    rows = t.store(rows, _TANGENT, direction(tangents), "FLOAT_VECTOR")
+    rows = t.store(rows, _BITANGENT, direction(bitangents), "FLOAT_VECTOR")
+    normal = t.vector("NORMALIZE", t.vector("CROSS_PRODUCT", vector(_E1), vector(_E2)))
+    rows = t.store(rows, _NORMAL, normal, "FLOAT_VECTOR")
+    axes = {"Primary Axis": vector(_NORMAL), "Secondary Axis": vector(_TANGENT)}
+    frame = t.node("FunctionNodeAxesToRotation", axes, primary_axis="Z", secondary_axis="X").outputs[0]
+    return t.store(rows, _FRAME, frame, "QUATERNION")
 
 
 def _output(t: Tree, entry: bpy.types.Node, vertices: bpy.types.NodeSocket) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from .. import paths
 from ..formats import AvatarFile, Performance
-from . import avatar_nodes, carrier_mesh, head_rig, keyframes, learned_keys, networks, retarget
+from . import avatar_nodes, carrier_mesh, forecast, head_rig, keyframes, learned_keys, networks, retarget
+from .carrier_mesh import COMPACT, FULL, Layout
 from .weight_network import HeadState, WeightNetwork
 
 _CUSTOM, _REFERENCE = "blendsplat_data", "blendsplat_reference"
@@ -26,7 +27,7 @@ _MODIFIER = "Gaussians"
 def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> bpy.types.Object:
     """Add an avatar (and its head, unless the scene has that person's already); returns the carrier object."""
     head = head_rig.find_head(context.scene, avatar.rig) or head_rig.build_head(context, avatar.rig, name)
-    mesh = _carrier_mesh(avatar, name)
+    mesh = _carrier_mesh(avatar, name, COMPACT)
     carrier = bpy.data.objects.new(name, mesh)
     (head.users_collection[0] if head.users_collection else context.scene.collection).objects.link(carrier)
     carrier.parent = head.parent
@@ -35,7 +36,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     carrier.blendsplat.kind = "AVATAR"
     carrier.blendsplat.head = head
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
-    _add_nodes(carrier, head)
+    _add_nodes(carrier)
     context.view_layer.update()  # from 5.0 on a new object is not in the view layer before
     with contextlib.suppress(RuntimeError):  # in a collection that this view layer excludes
         head.hide_set(True)  # it would cover the avatar; hidden, it still moves it
@@ -64,22 +65,25 @@ def avatars_of(scene: bpy.types.Scene, file: Path) -> list[bpy.types.Object]:
 
 def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.Object:
     """Give an avatar its file's present content; object, modifier, keyframes, drivers and the artist's names, and where
-    the number of Gaussians is the same the artist's own shape keys, stay."""
+    the number of Gaussians is the same the artist's own shape keys, stay. A carrier of an earlier version becomes a
+    compact one, unless a key of the artist's moves what such a one cannot."""
     old, name = carrier.data, carrier.data.name
-    mesh = _carrier_mesh(avatar, name)
+    own = _artists_keys(carrier) if carrier_mesh.count_of(old) == avatar.gaussians else {}
+    mesh = _carrier_mesh(avatar, name, FULL if any(_needs_full(moved) for moved in own.values()) else COMPACT)
     holder = bpy.data.objects.new(name, mesh)
     _add_blendshapes(
         holder, avatar, {index: learned_keys.scale_of(old, index) for index in learned_keys.found(carrier)}
     )
     mesh.materials.append(avatar_nodes.preview_material())
-    _keep_an_artists_keys(carrier, holder)
+    _keep_an_artists_keys(carrier, holder, own)
     keyframes.hand_over(old.shape_keys, mesh.shape_keys)
     for index, key in learned_keys.found(holder).items():
         grown = learned_keys.scale_of(mesh, index) / learned_keys.scale_of(old, index)
         if grown != 1.0:
             keyframes.scale(mesh.shape_keys, learned_keys.value_path(key), 1 / grown)
     carrier.data = mesh
-    _renew_nodes(carrier)
+    _stand_where_shown(carrier)
+    fit_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     bpy.data.objects.remove(holder)
     bpy.data.meshes.remove(old)
@@ -113,11 +117,41 @@ def apply_performance(
 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
     """Set the blendshapes to what the head does now; True when a value changed."""
-    head, network = carrier.blendsplat.head, network_of(carrier)
-    if network is None or head is None or head.data is None or head.data.shape_keys is None:
-        return False
-    state = head_rig.head_state(head, depsgraph)
+    network = network_of(carrier) if can_follow(carrier) else None
+    return network is not None and _follow(carrier, network, head_rig.head_state(carrier.blendsplat.head, depsgraph))
+
+
+def foresee(carrier: bpy.types.Object, frame: float) -> None:
+    """Set the blendshapes to what the head is likely to do in a frame that is about to be evaluated."""
+    network = network_of(carrier) if can_follow(carrier) else None
+    if network is not None:
+        _follow(carrier, network, forecast.head_state(carrier.blendsplat.head, frame))
+
+
+def _follow(carrier: bpy.types.Object, network: WeightNetwork, state: HeadState) -> bool:
     return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign)[0])
+
+
+def can_follow(carrier: bpy.types.Object) -> bool:
+    """Whether there are a head and a network by which the avatar can follow it."""
+    head = carrier.blendsplat.head
+    return head is not None and head.data is not None and head.data.shape_keys is not None and _CUSTOM in carrier.data
+
+
+def handle_of(carrier: bpy.types.Object) -> bpy.types.Object | None:
+    """What moves the avatar with all that belongs to it: its head's armature, where avatar and head hang on it; else
+    the avatar itself. None for another object."""
+    if carrier.blendsplat.kind != "AVATAR":
+        return None
+    head = carrier.blendsplat.head
+    rig = head.blendsplat.rig if head is not None else None
+    return rig if rig is not None and rig.users_scene and _hangs_on(carrier, rig) else carrier
+
+
+def _hangs_on(item: bpy.types.Object | None, handle: bpy.types.Object) -> bool:
+    while item is not None and item != handle:
+        item = item.parent
+    return item is not None
 
 
 def blendshape_keys(carrier: bpy.types.Object) -> list[bpy.types.ShapeKey]:
@@ -141,22 +175,23 @@ def reference_of(carrier: bpy.types.Object) -> retarget.Reference | None:
     return retarget.Reference.unpack(packed) if packed else None
 
 
-def _carrier_mesh(avatar: AvatarFile, name: str) -> bpy.types.Mesh:
+def _carrier_mesh(avatar: AvatarFile, name: str, layout: Layout) -> bpy.types.Mesh:
     a = avatar.arrays
-    opacity = 1 / (1 + np.exp(-a["opacity_logits"].astype(float)))
-    base = carrier_mesh.blocks(a["positions"], a["log_scales"], a["quats"], opacity, _SH0 * a["colors"] + 0.5)
-    tangent, bitangent = tangent_weights(avatar)
-    corners = dict(zip(avatar_nodes.CORNERS, avatar.rig.faces[a["triangle"]].T, strict=True))
-    where = corners | {
-        avatar_nodes.BARYCENTRIC: a["barycentrics"], avatar_nodes.TANGENT: tangent, avatar_nodes.BITANGENT: bitangent,
-    }  # fmt: skip
-    mesh = carrier_mesh.new_mesh(name, base, where)
+    opacities = 1 / (1 + np.exp(-a["opacity_logits"].astype(float)))
+    base = carrier_mesh.Gaussians(
+        a["positions"], a["log_scales"].astype(float), a["quats"], opacities, _SH0 * a["colors"] + 0.5
+    )
+    tangents, bitangents = tangent_weights(avatar)
+    places = carrier_mesh.Places(avatar.rig.faces[a["triangle"]], a["barycentrics"], tangents, bitangents)
+    rest = (avatar.rig.template[places.corners] * places.barycentrics[:, :, None]).sum(1)
+    steps = np.linalg.norm(np.diff(rest, axis=0), axis=1)
+    mesh = carrier_mesh.new_mesh(name, layout, base, places, int(steps.argmin()) if len(steps) else 0)
     networks.mark(mesh, avatar)
     return mesh
 
 
 def tangent_weights(avatar: AvatarFile) -> tuple[np.ndarray, np.ndarray]:
-    """What e1 and e2 are multiplied with for the (unnormalised) tangent and bitangent: [N,3] each, third column 0.
+    """What e1 and e2 are multiplied with for the (unnormalised) tangent and bitangent: [N,2] each.
 
     (d2.y, -d1.y) / det and (-d2.x, d1.x) / det, divided by their own length: only their direction matters.
     """
@@ -167,30 +202,29 @@ def tangent_weights(avatar: AvatarFile) -> tuple[np.ndarray, np.ndarray]:
     def unit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         weights = np.stack([x, y], 1) * sign
         weights /= np.maximum(np.linalg.norm(weights, axis=1, keepdims=True), 1e-12)
-        return np.concatenate([weights, np.zeros((len(weights), 1))], 1).astype(np.float32)
+        return weights.astype(np.float32)
 
     return unit(d2[:, 1], -d1[:, 1]), unit(-d2[:, 0], d1[:, 0])
 
 
 def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[int, float]) -> None:
     """The learned keys and what drives them, their scales at least as given."""
-    a, count = avatar.arrays, avatar.gaussians
-    base = np.empty(3 * learned_keys.BLOCKS * count, dtype=np.float32)
+    a, layout = avatar.arrays, carrier_mesh.layout_of(carrier.data)
+    base = np.empty(3 * len(carrier.data.vertices), dtype=np.float32)
     carrier.data.vertices.foreach_get("co", base)
     carrier.shape_key_add(name="Basis", from_mix=False)
-    zero3, zero1 = np.zeros((count, 3)), np.zeros(count)
     reach = np.abs(a["weight_range"]).max(0) if "weight_range" in a else np.zeros(avatar.blendshapes)
     for index in range(avatar.blendshapes):
         positions, quats, colors = (
             a[name][index].astype(np.float32) for name in ("delta_positions", "delta_quats", "delta_colors")
         )  # files may hold them as float16
-        deltas = carrier_mesh.blocks(positions, zero3, quats, zero1, _SH0 * colors)
+        deltas = layout.join(carrier_mesh.Gaussians.moved(positions, quats, _SH0 * colors))
         scale = learned_keys.fitting_scale(float(reach[index]), least.get(index, 1.0))
         key = carrier.shape_key_add(name=learned_keys.default_name(index), from_mix=False)
         key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT
         key.value = 0.0  # Blender 5.0 and later start at 1
         key.data.foreach_set("co", base + np.float32(scale) * deltas.ravel())
-        learned_keys.mark(key, index)
+        learned_keys.mark(carrier.data, key, index)
         learned_keys.set_scale(carrier.data, index, scale)
     carrier.active_shape_key_index = min(1, avatar.blendshapes)
     network = WeightNetwork.of(avatar)
@@ -201,8 +235,29 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
         carrier.data[_REFERENCE] = reference.pack()
 
 
-def _keep_an_artists_keys(carrier: bpy.types.Object, holder: bpy.types.Object) -> None:
-    """Names, values, slider ranges, mutes of learned keys; keys of the artist's own, where the vertices are as many."""
+def _artists_keys(carrier: bpy.types.Object) -> dict[str, carrier_mesh.Gaussians]:
+    """What the keys move that are not learned ones, by their names."""
+    blocks = carrier.data.shape_keys.key_blocks
+    known = {key.name for key in learned_keys.found(carrier).values()} | {blocks[0].name}
+    layout, size = carrier_mesh.layout_of(carrier.data), 3 * len(carrier.data.vertices)
+    base, own = (np.empty(size, np.float32) for _ in range(2))
+    found = {}
+    for source in blocks:
+        if source.name not in known:
+            source.relative_key.data.foreach_get("co", base)
+            source.data.foreach_get("co", own)
+            found[source.name] = layout.split((own - base).reshape(-1, 3))
+    return found
+
+
+def _needs_full(moved: carrier_mesh.Gaussians) -> bool:
+    return bool(moved.log_scales.any() or moved.opacities.any())
+
+
+def _keep_an_artists_keys(
+    carrier: bpy.types.Object, holder: bpy.types.Object, own: dict[str, carrier_mesh.Gaussians]
+) -> None:
+    """Names, values, slider ranges, mutes of learned keys; and the artist's ``own`` keys."""
     old, new = learned_keys.found(carrier), learned_keys.found(holder)
     for index in old.keys() & new.keys():
         source, target = old[index], new[index]
@@ -210,28 +265,21 @@ def _keep_an_artists_keys(carrier: bpy.types.Object, holder: bpy.types.Object) -
         target.slider_min, target.slider_max = source.slider_min, source.slider_max
         grown = learned_keys.scale_of(holder.data, index) / learned_keys.scale_of(carrier.data, index)
         target.value, target.mute = source.value / grown, source.mute
-    blocks = carrier.data.shape_keys.key_blocks
-    count = 3 * len(carrier.data.vertices)
-    if count != 3 * len(holder.data.vertices):
-        return
-    known = {key.name for key in old.values()} | {blocks[0].name}
-    base, own, fresh = (np.empty(count, np.float32) for _ in range(3))
+    layout = carrier_mesh.layout_of(holder.data)
+    fresh = np.empty(3 * len(holder.data.vertices), np.float32)
     holder.data.shape_keys.reference_key.data.foreach_get("co", fresh)
-    for source in blocks:
-        if source.name not in known:
-            source.relative_key.data.foreach_get("co", base)
-            source.data.foreach_get("co", own)
-            target = holder.shape_key_add(name=source.name, from_mix=False)
-            target.data.foreach_set("co", fresh + own - base)
-            target.slider_min, target.slider_max = source.slider_min, source.slider_max
-            target.value, target.mute = source.value, source.mute
+    for name, moved in own.items():
+        source, target = carrier.data.shape_keys.key_blocks[name], holder.shape_key_add(name=name, from_mix=False)
+        target.data.foreach_set("co", fresh + layout.join(moved).ravel())
+        target.slider_min, target.slider_max = source.slider_min, source.slider_max
+        target.value, target.mute = source.value, source.mute
 
 
-def _add_nodes(carrier: bpy.types.Object, head: bpy.types.Object) -> None:
+def _add_nodes(carrier: bpy.types.Object) -> None:
     material = avatar_nodes.preview_material()
     carrier.data.materials.append(material)
     modifier = carrier.modifiers.new(_MODIFIER, "NODES")
-    _set_nodes(modifier, head, material)
+    _set_nodes(modifier, carrier, material)
     modifier.show_expanded = True
 
 
@@ -252,17 +300,29 @@ def restore_nodes(carrier: bpy.types.Object) -> None:
         material = avatar_nodes.preview_material()
         if not carrier.data.materials:
             carrier.data.materials.append(material)
-        _set_nodes(modifier, carrier.blendsplat.head, material)
+        _set_nodes(modifier, carrier, material)
 
 
-def _set_nodes(modifier: bpy.types.NodesModifier, head: bpy.types.Object, material: bpy.types.Material) -> None:
-    modifier.node_group = avatar_nodes.avatar_group()
-    avatar_nodes.set_input(modifier, avatar_nodes.INPUT_HEAD, head)
-    avatar_nodes.set_input(modifier, avatar_nodes.INPUT_MATERIAL, material)
-
-
-def _renew_nodes(carrier: bpy.types.Object) -> None:
-    """Give an avatar of an older add-on today's node group; the artist's own modifiers are left alone."""
+def fit_nodes(carrier: bpy.types.Object) -> None:
+    """Give an avatar today's node group where its own is of an older add-on or cannot read its mesh; the artist's own
+    modifiers are left alone, and so is a linked node group that fits."""
+    layout = carrier_mesh.layout_of(carrier.data)
     for modifier in carrier.modifiers:
-        if modifier.type == "NODES" and avatar_nodes.outdated(modifier.node_group):
-            _set_nodes(modifier, carrier.blendsplat.head, avatar_nodes.preview_material())
+        tree = modifier.node_group if modifier.type == "NODES" else None
+        if not avatar_nodes.is_ours(tree):
+            continue
+        if not avatar_nodes.reads(tree, layout) or (tree.library is None and avatar_nodes.outdated(tree, layout)):
+            _set_nodes(modifier, carrier, avatar_nodes.preview_material())
+
+
+def _stand_where_shown(carrier: bpy.types.Object) -> None:
+    """Put an avatar whose nodes are of an older add-on where they show it: at its head, wherever it had been moved."""
+    modifier, head = nodes_of(carrier), carrier.blendsplat.head
+    if modifier is not None and head is not None and avatar_nodes.follows_heads_place(modifier.node_group):
+        carrier.matrix_world = head.matrix_world
+
+
+def _set_nodes(modifier: bpy.types.NodesModifier, carrier: bpy.types.Object, material: bpy.types.Material) -> None:
+    modifier.node_group = avatar_nodes.avatar_group(carrier_mesh.layout_of(carrier.data))
+    avatar_nodes.set_input(modifier, avatar_nodes.INPUT_HEAD, carrier.blendsplat.head)
+    avatar_nodes.set_input(modifier, avatar_nodes.INPUT_MATERIAL, material)

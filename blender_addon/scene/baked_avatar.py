@@ -13,7 +13,8 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import avatar_nodes, carrier_mesh, keyframes, learned_keys
+from . import avatar_rig, carrier_mesh, keyframes, learned_keys
+from .carrier_mesh import FULL
 
 _BAKED = "blendsplat_baked"
 _RANGE = 2.0  # of the sliders: twice what the performance reaches
@@ -40,6 +41,7 @@ def build(context: bpy.types.Context, carrier: bpy.types.Object, baked: Shapes) 
     mesh = _mesh(carrier, baked, name)
     made = carrier.copy()  # in its place, with what the artist put on it
     made.name, made.data = name, mesh
+    avatar_rig.fit_nodes(made)
     made.blendsplat.live, made.blendsplat.avatar_path, made.blendsplat.remark = False, "", ""
     for collection in carrier.users_collection or (context.scene.collection,):
         collection.objects.link(made)
@@ -82,35 +84,35 @@ def hidden_original(made: bpy.types.Object) -> str:
 
 
 def _mesh(carrier: bpy.types.Object, baked: Shapes, name: str) -> bpy.types.Mesh:
-    where = carrier_mesh.where_of(carrier.data)
-    corners = np.stack([where[corner] for corner in avatar_nodes.CORNERS], 1)
-    if corners.shape != baked.mean["corners"].shape or (corners != baked.mean["corners"]).any():
+    places = carrier_mesh.places_of(carrier.data)
+    if not np.array_equal(places.corners, baked.mean["corners"]):
         raise BakeError(
             f"The file of {carrier.name!r} has been trained anew since the avatar was added: press Add Avatar once "
             "more, then bake."
         )
-    where[avatar_nodes.BARYCENTRIC] = baked.mean["barycentrics"]
-    mesh = carrier_mesh.new_mesh(name, _blocks(baked.mean), where)
+    places.barycentrics = baked.mean["barycentrics"]
+    mesh = carrier_mesh.new_mesh(name, FULL, _gaussians(baked.mean), places)
     for material in carrier.data.materials:
         mesh.materials.append(material)
     return mesh
 
 
-def _blocks(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    names = ("positions", "log_scales", "quats", "opacities", "colors")
-    return carrier_mesh.blocks(*(arrays[name] for name in names))
+def _gaussians(arrays: dict[str, np.ndarray]) -> carrier_mesh.Gaussians:
+    return carrier_mesh.Gaussians(
+        *(arrays[name] for name in ("positions", "log_scales", "quats", "opacities", "colors"))
+    )
 
 
 def _add_keys(made: bpy.types.Object, baked: Shapes) -> None:
     mesh, weights = made.data, baked.mean["weights"]
     made.shape_key_add(name="Basis", from_mix=False)
-    base = _blocks(baked.mean)
+    base = FULL.join(_gaussians(baked.mean))
     curves = []
     for index, shape in enumerate(baked.shapes):
         key = made.shape_key_add(name=f"Baked {index:02d}", from_mix=False)
         key.slider_min, key.slider_max = -_RANGE, _RANGE
         key.value = 0.0  # Blender 5.0 and later start at 1
-        key.data.foreach_set("co", (base + _blocks(shape)).ravel())
+        key.data.foreach_set("co", (base + FULL.join(_gaussians(shape))).ravel())
         path = learned_keys.value_path(key)
         curves.append(keyframes.Curve(path, 0, np.array(baked.frames), weights[:, index]))
     made.active_shape_key_index = min(1, len(baked.shapes))

@@ -37,6 +37,14 @@ def on_depsgraph_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) 
 
 
 @bpy.app.handlers.persistent
+def on_frame_begin(scene: bpy.types.Scene, *_args: object) -> None:
+    """frame_change_pre: what the head's curves say. Where that comes true, nothing changes behind Blender's evaluation,
+    which else is done twice: with the last frame's weights, and with its own."""
+    for carrier in live_avatars(scene):
+        avatar_rig.foresee(carrier, scene.frame_current_final)
+
+
+@bpy.app.handlers.persistent
 def on_frame_change(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     """frame_change_post: follow heads that are animated, in playback and in renders."""
     _update(live_avatars(scene), depsgraph)
@@ -107,6 +115,7 @@ def _update(carriers: list[bpy.types.Object], depsgraph: bpy.types.Depsgraph) ->
 
 _HANDLERS = (
     ("depsgraph_update_post", on_depsgraph_update),
+    ("frame_change_pre", on_frame_begin),
     ("frame_change_post", on_frame_change),
     ("save_pre", on_save),
     ("save_post", on_saved),

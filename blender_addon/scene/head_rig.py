@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import bpy
 import numpy as np
@@ -168,25 +169,35 @@ def head_state(head: bpy.types.Object, depsgraph: bpy.types.Depsgraph | None = N
     """What the head does now, read from its shape keys and bones (constraints included when evaluated)."""
     keys = head.data.shape_keys
     blocks = (keys.evaluated_get(depsgraph) if depsgraph is not None else keys).key_blocks
-    names = json.loads(head[CUSTOM]["expressions"])
-    expression = np.array([[_value(blocks, name) for name in names]])
-    eyelids = np.array([[_value(blocks, name) for name in EYELID_KEYS]])
-    rotations, translation = np.tile(np.eye(3), (5, 1, 1)), np.zeros(3)
     rig = head.blendsplat.rig
-    if rig is not None:
-        pose = (rig.evaluated_get(depsgraph) if depsgraph is not None else rig).pose
-        skins = {}
-        for index, (bone, parent) in enumerate(zip(BONES, _PARENTS, strict=True)):
-            item = pose.bones.get(bone)
-            if item is None:
-                continue
-            skins[bone] = np.array(item.matrix) @ np.linalg.inv(np.array(item.bone.matrix_local))
-            local = np.linalg.inv(skins[parent]) @ skins[bone] if parent in skins else skins[bone]
-            u, _, vt = np.linalg.svd(local[:3, :3])  # a bone may be scaled; only its rotation counts
-            rotations[index] = rotation_to_engine(u @ vt)
-            if parent is None:
-                joint = np.array(item.bone.head_local) + TO_BLENDER @ pivot_offset(item)
-                translation = TO_BLENDER.T @ ((skins[bone] @ np.append(joint, 1.0))[:3] - joint)
+    pose = None if rig is None else (rig.evaluated_get(depsgraph) if depsgraph is not None else rig).pose
+    matrices = {} if pose is None else {bone: np.array(pose.bones[bone].matrix) for bone in BONES if bone in pose.bones}
+    return state_of(head, lambda name: _value(blocks, name), pose, matrices)
+
+
+def state_of(
+    head: bpy.types.Object,
+    value: Callable[[str], float],
+    pose: bpy.types.Pose | None,
+    matrices: dict[str, np.ndarray],
+) -> HeadState:
+    """The state of a head whose shape keys have these values, and the bones of whose pose these matrices [4,4]."""
+    names = json.loads(head[CUSTOM]["expressions"])
+    expression = np.array([[value(name) for name in names]])
+    eyelids = np.array([[value(name) for name in EYELID_KEYS]])
+    rotations, translation = np.tile(np.eye(3), (5, 1, 1)), np.zeros(3)
+    skins: dict[str, np.ndarray] = {}
+    for index, (bone, parent) in enumerate(zip(BONES, _PARENTS, strict=True)):
+        if pose is None or bone not in matrices:
+            continue
+        item = pose.bones[bone]
+        skins[bone] = matrices[bone] @ np.linalg.inv(np.array(item.bone.matrix_local))
+        local = np.linalg.inv(skins[parent]) @ skins[bone] if parent in skins else skins[bone]
+        u, _, vt = np.linalg.svd(local[:3, :3])  # a bone may be scaled; only its rotation counts
+        rotations[index] = rotation_to_engine(u @ vt)
+        if parent is None:
+            joint = np.array(item.bone.head_local) + TO_BLENDER @ pivot_offset(item)
+            translation = TO_BLENDER.T @ ((skins[bone] @ np.append(joint, 1.0))[:3] - joint)
     r = rotations[:, None]
     return HeadState(expression, r[0], r[1], r[2], rotations[None, 3:5], eyelids, translation[None])
 

@@ -2,10 +2,10 @@
 """The learned blendshapes among a carrier's shape keys: found whatever an artist calls them, read and set as weights.
 
 Shape keys have no custom properties, and names, order, relative key and vertex group are the artist's. So a key's id
-lies in its own vertices: two coordinates of the carrier's fourth block (w, opacity, unused) that no node reads. Blender
-itself keeps it through renaming, reordering, deleting others, duplicating, appending, linking, undo and saving. The
-second coordinate is the square of the first: a mix of several keys ("New Shape from Mix") has sums there, and is no
-learned key.
+lies in its own vertices: two coordinates of the carrier that no node reads (``free`` in carrier_mesh). Blender itself
+keeps it through renaming, reordering, deleting others, duplicating, appending, linking, undo and saving. The second
+coordinate is the square of the first: a mix of several keys ("New Shape from Mix") has sums there, and is no learned
+key.
 
 Blender ends a shape key's value at 10. A key whose weights go farther holds its deltas times a scale (a power of two,
 in the mesh's custom properties), and its value is the weight divided by it.
@@ -16,9 +16,8 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from . import keyframes
+from . import carrier_mesh, keyframes
 
-BLOCKS = 5  # of vertices in a carrier, avatar_rig
 LIMIT = 10.0  # Blender's own end of a shape key's slider
 _UNIT = 1 / 1024  # ids and their squares are exact in float32 up to 4096 keys
 _SAME = 1e-5  # values this near are one
@@ -30,12 +29,11 @@ def default_name(index: int) -> str:
     return f"Blendshape {index + 1:02d}"
 
 
-def mark(key: bpy.types.ShapeKey, index: int) -> None:
-    """Make it the learned key ``index``."""
-    first, last = _places(len(key.data))
+def mark(mesh: bpy.types.Mesh, key: bpy.types.ShapeKey, index: int) -> None:
+    """Make the carrier's key the learned key ``index``."""
     code = (index + 1) * _UNIT
-    key.data[last].co.z = code * code
-    key.data[first].co.z = code
+    for (vertex, axis), value in zip(_places(mesh), (code, code * code), strict=False):
+        key.data[vertex].co[axis] = value
 
 
 def found(carrier: bpy.types.Object) -> dict[int, bpy.types.ShapeKey]:
@@ -48,7 +46,7 @@ def found(carrier: bpy.types.Object) -> dict[int, bpy.types.ShapeKey]:
     blocks = keys.key_blocks if keys is not None else ()
     marked: dict[int, bpy.types.ShapeKey] = {}
     for key in blocks:
-        index = _index_of(key)
+        index = _index_of(carrier.data, key)
         if index is not None and (index not in marked or key.name == default_name(index)):
             marked[index] = key
     if not marked:
@@ -120,20 +118,18 @@ def value_path(key: bpy.types.ShapeKey) -> str:
     return f'key_blocks["{bpy.utils.escape_identifier(key.name)}"].value'
 
 
-def _places(vertices: int) -> tuple[int, int]:
-    """The vertices that hold a key's id: first and last of the fourth block."""
-    count = vertices // BLOCKS
-    return 3 * count, 4 * count - 1
+def _places(mesh: bpy.types.Mesh) -> tuple[tuple[int, int], ...]:
+    """The coordinates (vertex, axis) that hold a key's id and its square; () where there is no room for them."""
+    return carrier_mesh.layout_of(mesh).free(len(mesh.vertices))
 
 
-def _index_of(key: bpy.types.ShapeKey) -> int | None:
-    first, last = _places(len(key.data))
-    if first == last:
-        return None  # no room for an id on a single Gaussian
-    code = key.data[first].co.z
+def _index_of(mesh: bpy.types.Mesh, key: bpy.types.ShapeKey) -> int | None:
+    values = [key.data[vertex].co[axis] for vertex, axis in _places(mesh)]
+    if not values:
+        return None
+    code, square = values
     index = round(code / _UNIT) - 1
-    same = index >= 0 and code == (index + 1) * _UNIT and key.data[last].co.z == code * code
-    return index if same else None
+    return index if index >= 0 and code == (index + 1) * _UNIT and square == code * code else None
 
 
 def _driven(carrier: bpy.types.Object, key: bpy.types.ShapeKey) -> bool:
@@ -147,6 +143,6 @@ def _rescale(carrier: bpy.types.Object, index: int, key: bpy.types.ShapeKey, fac
     key.relative_key.data.foreach_get("co", base)
     key.data.foreach_get("co", own)
     key.data.foreach_set("co", base + np.float32(factor) * (own - base))
-    mark(key, index)
+    mark(carrier.data, key, index)
     keyframes.scale(carrier.data.shape_keys, value_path(key), 1 / factor)
     key.value /= factor

@@ -48,6 +48,13 @@ class Tree:
     def math(self, operation: str, a: Any, b: Any = None, c: Any = None) -> bpy.types.NodeSocket:
         return self.node("ShaderNodeMath", {0: a, 1: b, 2: c}, operation=operation).outputs[0]
 
+    def switch(self, condition: Any, no: Any, yes: Any) -> bpy.types.NodeSocket:
+        """One of two numbers."""
+        node = self.node("GeometryNodeSwitch", input_type="FLOAT")
+        for name, value in (("Switch", condition), ("False", no), ("True", yes)):
+            self.put(self.socket(node.inputs, name), value)
+        return self.out(node, "Output")
+
     def vector(self, operation: str, a: Any, b: Any = None) -> bpy.types.NodeSocket:
         """A vector operation with vector result."""
         return self.node("ShaderNodeVectorMath", {0: a, 1: b}, operation=operation).outputs["Vector"]
@@ -72,9 +79,11 @@ class Tree:
         node = self.node("GeometryNodeInputNamedAttribute", {"Name": name}, data_type=data_type)
         return self.out(node, "Attribute")
 
-    def sample(self, geometry: Any, value: Any, index: Any, data_type: str) -> bpy.types.NodeSocket:
-        """``value`` (a field on the points of ``geometry``) at ``index``."""
-        node = self.node("GeometryNodeSampleIndex", data_type=data_type, domain="POINT")
+    def sample(
+        self, geometry: Any, value: Any, index: Any, data_type: str, domain: str = "POINT"
+    ) -> bpy.types.NodeSocket:
+        """``value`` (a field on the points of ``geometry``, or another domain) at ``index``."""
+        node = self.node("GeometryNodeSampleIndex", data_type=data_type, domain=domain)
         self.put(self.socket(node.inputs, "Geometry"), geometry)
         self.put(self.socket(node.inputs, "Value"), value)
         self.put(self.socket(node.inputs, "Index"), index)

@@ -19,7 +19,7 @@ from typing import Any
 import bpy
 
 from .. import formats, paths
-from . import fit_scene, saved_paths
+from . import carrier_mesh, fit_scene, saved_paths
 
 _MADE_LATER = ("directory", "output")  # may be chosen before they are there
 _MARKS = ("clip.json", "fit.json", "tracking.npz")  # what makes a folder one of ours
@@ -185,5 +185,6 @@ def _common_end(first: Path, second: Path) -> int:
 
 
 def _gaussians(item: bpy.types.ID) -> int:
-    """How many Gaussians an avatar has: a fifth of its carrier's vertices."""
-    return len(item.data.vertices) // 5 if isinstance(getattr(item, "data", None), bpy.types.Mesh) else 0
+    """How many Gaussians an avatar's object has; 0 for others."""
+    is_mesh = isinstance(getattr(item, "data", None), bpy.types.Mesh)
+    return carrier_mesh.count_of(item.data) if is_mesh and item.blendsplat.kind == "AVATAR" else 0

@@ -211,7 +211,7 @@ def test_what_cannot_be_baked_is_said(dipguava_stage, tmp_path, dipguava):
     with pytest.raises(RuntimeError, match="takes vertices away"):
         bpy.ops.blendsplat.bake_networks(**BAKE)
     carrier.blendsplat.head.modifiers.remove(decimate)
-    values = np.zeros(len(carrier.data.vertices), np.int32)
+    values = np.zeros(len(carrier.data.edges), np.int32)
     carrier.data.attributes["corner_0"].data.foreach_get("value", values)
     values[0] = 1 - min(values[0], 1)
     carrier.data.attributes["corner_0"].data.foreach_set("value", values)

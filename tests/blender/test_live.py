@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 import pytest
-from blender_addon.scene import avatar_rig, head_rig, keyframes
+from blender_addon.scene import avatar_rig, head_rig, keyframes, learned_keys
 from steps import positions, the_avatar, work
 
 
@@ -104,3 +104,38 @@ def test_live_equals_the_baked_performance(scene, engine, video):
     for frame, want in zip((1, 9, 15), baked, strict=True):
         scene.frame_set(frame)
         np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(carrier)], want, atol=1e-3)
+
+
+@pytest.mark.parametrize("moved", ["curves", "curves and a constraint", "an NLA strip"])
+def test_a_frame_is_evaluated_once_where_it_can_be_foreseen(scene, engine, video, monkeypatch, moved):
+    """The weights that the head's curves foretell are set before Blender evaluates; what else moves it, is noticed."""
+    work(scene)
+    carrier = the_avatar(scene)
+    head = carrier.blendsplat.head
+    rig = head.blendsplat.rig
+    if moved == "curves and a constraint":
+        limit = rig.pose.bones["neck"].constraints.new("LIMIT_ROTATION")
+        limit.use_limit_y, limit.min_y, limit.max_y, limit.owner_space = True, 0.4, 0.4, "LOCAL"
+    elif moved == "an NLA strip":
+        push_down(rig)
+        rig.animation_data.nla_tracks[0].strips[0].frame_start = 5
+    carrier.blendsplat.live = True
+    changes, take = [], learned_keys.take
+    monkeypatch.setattr(learned_keys, "take", lambda *args: changes.append(take(*args)) or changes[-1])
+    for frame in (3, 9, 14):
+        changes.clear()
+        scene.frame_set(frame)
+        state = head_rig.head_state(head, bpy.context.evaluated_depsgraph_get())
+        weights = avatar_rig.network_of(carrier).weights(state)[0]
+        np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(carrier)], weights, atol=2e-5)
+        assert changes == [True, moved != "curves"], frame
+    carrier.blendsplat.live = False
+    assert goes_to_without_live(scene, carrier, 9) == []
+
+
+def goes_to_without_live(scene, carrier, frame: int) -> list[str]:
+    """The names of the learned keys that are not where their curves put them."""
+    scene.frame_set(frame)
+    values = {curve.data_path: curve.evaluate(frame) for curve in keyframes.fcurves(carrier.data.shape_keys)}
+    keys = avatar_rig.blendshape_keys(carrier)
+    return [key.name for key in keys if abs(key.value - values[learned_keys.value_path(key)]) > 1e-5]

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from blender_addon import formats
 from blender_addon.client import jobs, session
-from blender_addon.render import engine as render_engine
-from blender_addon.render import gather
+from blender_addon.render import color, gather
 from blender_addon.render import networks as asking
 from blender_addon.scene import avatar_rig, networks
 from blender_addon.ui.operators import train
@@ -22,6 +21,13 @@ from steps import ask, compare_frames, picture, the_avatar
 import synthetic
 
 pytestmark = pytest.mark.slow
+
+
+def driven(depsgraph: bpy.types.Depsgraph, shown: str, asked: asking.Networks) -> gather.Gaussians:
+    """All avatars, as the networks draw them."""
+    return gather.joined([part.gaussians for part in gather.parts(depsgraph, shown, asked)])
+
+
 MEAN = 1 / 255
 
 
@@ -45,7 +51,7 @@ def passes(scene, path: Path) -> dict[str, np.ndarray]:
 def displayed(rgba: np.ndarray) -> np.ndarray:
     """Premultiplied light -> premultiplied display values."""
     light = rgba[..., :3] / np.maximum(rgba[..., 3:], 1e-6)
-    return np.concatenate([render_engine.linear_to_srgb(light) * rgba[..., 3:], rgba[..., 3:]], -1)
+    return np.concatenate([color.linear_to_srgb(light) * rgba[..., 3:], rgba[..., 3:]], -1)
 
 
 def differences(have: np.ndarray, want: np.ndarray) -> float:
@@ -114,10 +120,23 @@ def test_what_else_deforms_the_head_moves_the_networks_as_it_moves_the_sliders(d
         gathered(bpy.context.evaluated_depsgraph_get())
 
 
+@pytest.mark.parametrize("what", ["carrier", "head"])
+def test_networks_stand_where_the_sliders_stand(dipguava_stage, what):
+    """A moved carrier takes both along; a head that leaves its bones, none."""
+    carrier = the_avatar(dipguava_stage)
+    item = carrier if what == "carrier" else carrier.blendsplat.head
+    before = gathered(bpy.context.evaluated_depsgraph_get())
+    item.location, item.rotation_euler, item.scale = (1, -2, 0.5), (0.4, 0.3, 1.2), (2, 2, 2)
+    bpy.context.view_layer.update()
+    matrix = np.array(item.matrix_world if what == "carrier" else np.eye(4))
+    for have, old in zip(gathered(bpy.context.evaluated_depsgraph_get()), before, strict=True):
+        np.testing.assert_allclose(have, old @ matrix[:3, :3].T + matrix[:3, 3], atol=2e-4)
+
+
 def gathered(depsgraph) -> list[np.ndarray]:
     """Places of the Gaussians as the sliders and as the networks have them."""
     asked = asking.Networks(depsgraph, ask)
-    return [gather.gather(depsgraph).means, gather.gather(depsgraph, gather.COMBINED, asked).means]
+    return [gather.gather(depsgraph).means, driven(depsgraph, gather.COMBINED, asked).means]
 
 
 def test_a_missing_file_is_said_and_nothing_else_is_rendered_instead(dipguava_stage, dipguava, pictures, tmp_path):
@@ -161,7 +180,7 @@ def test_other_systems_are_in_the_base_and_not_in_the_residual(dipguava_stage, t
     depsgraph = bpy.context.evaluated_depsgraph_get()
     asked = asking.Networks(depsgraph, ask)
     mine, theirs = len(gather.read(dip.evaluated_get(depsgraph).data)), 500
-    count = {name: len(gather.gather(depsgraph, name, asked)) for name in ("Combined", "Base", "Residual")}
+    count = {name: len(driven(depsgraph, name, asked)) for name in ("Combined", "Base", "Residual")}
     assert count == {"Combined": mine + theirs, "Base": mine + theirs, "Residual": mine}
     group = bpy.data.collections.new("G")
     group.objects.link(dip)
@@ -170,7 +189,7 @@ def test_other_systems_are_in_the_base_and_not_in_the_residual(dipguava_stage, t
     empty.instance_type, empty.instance_collection, empty.location = "COLLECTION", group, (1, 0, 0)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     asked = asking.Networks(depsgraph, ask)
-    both = gather.gather(depsgraph, "Residual", asked).means
+    both = driven(depsgraph, "Residual", asked).means
     assert len(both) == 2 * mine
     away = np.abs(both[:mine] - both[mine:])
     np.testing.assert_allclose(away, np.broadcast_to([1, 0, 0], away.shape), atol=1e-5)

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from blender_addon import formats
 from blender_addon.client import session
-from blender_addon.render import camera, gather
-from blender_addon.render import engine as render_engine
+from blender_addon.render import camera, color, frame, gather, passes
 from blender_addon.scene import avatar_rig
 
 import synthetic
@@ -135,13 +134,13 @@ def test_every_view_layer_gets_its_own_picture(scene, stage, monkeypatch):
     name = stage.users_collection[0].name
     second.layer_collection.children[name].exclude = True
     seen = {}
-    original = render_engine.compose
+    original = color.compose
 
     def spy(premultiplied, alpha, background):
         seen[len(seen)] = float(alpha.max())
         return original(premultiplied, alpha, background)
 
-    monkeypatch.setattr(render_engine, "compose", spy)
+    monkeypatch.setattr(frame, "compose", spy)
     image = render(scene)  # of the first view layer, as nothing composites them
     assert sorted(seen.values()) == [0.0, 1.0]
     assert image[..., 3].max() == 1
@@ -162,8 +161,8 @@ def exr_channels(path: Path) -> list[str]:
 
 
 def test_depth_values():
-    depth = render_engine.expected_depth(np.array([[[0.4]], [[0.0]]]), np.array([[[0.5]], [[0.0]]]))
-    np.testing.assert_allclose(depth[:, 0, 0], [0.8, render_engine.NO_HIT])
+    depth = passes.expected_depth(np.array([[[0.4]], [[0.0]]]), np.array([[[0.5]], [[0.0]]]))
+    np.testing.assert_allclose(depth[:, 0, 0], [0.8, passes.NO_HIT])
 
 
 def test_render_region_is_a_cut_of_the_whole(scene, stage, tmp_path):
@@ -207,11 +206,11 @@ def test_instances_and_hidden_avatars(scene, stage):
     assert len(gather.gather(bpy.context.evaluated_depsgraph_get())) == 0
 
 
-def test_orthographic_is_refused_in_words(scene, stage):
-    scene.camera.data.type = "ORTHO"
-    with pytest.raises(camera.CameraError, match="perspective"):
+def test_a_panorama_is_refused_in_words(scene, stage):
+    scene.camera.data.type = "PANO"
+    with pytest.raises(camera.CameraError, match="panoramic"):
         camera.view_of(scene, bpy.context.evaluated_depsgraph_get(), scene.camera)
-    with pytest.raises(RuntimeError, match="perspective"):
+    with pytest.raises(RuntimeError, match="panoramic"):
         bpy.ops.render.render()
 
 
@@ -229,12 +228,12 @@ def test_no_engine_is_said_and_blender_lives(scene, stage, monkeypatch):
 
 def test_colours_survive_there_and_back():
     values = np.linspace(0, 1.5, 50)
-    np.testing.assert_allclose(render_engine.linear_to_srgb(render_engine.srgb_to_linear(values)), values, atol=1e-7)
+    np.testing.assert_allclose(color.linear_to_srgb(color.srgb_to_linear(values)), values, atol=1e-7)
 
 
 def test_compose_over_a_background_blends_as_in_training():
     premultiplied, alpha = np.full((1, 1, 3), 0.3), np.full((1, 1, 1), 0.6)
-    out = render_engine.compose(premultiplied, alpha, render_engine.srgb_to_linear(np.array([0.5, 0.25, 1.0])))
-    np.testing.assert_allclose(render_engine.linear_to_srgb(out[0, 0, :3]), [0.5, 0.4, 0.7], atol=1e-6)
-    film = render_engine.compose(premultiplied, alpha, None)
-    np.testing.assert_allclose(render_engine.linear_to_srgb(film[0, 0, :3] / 0.6), [0.5] * 3, atol=1e-6)
+    out = color.compose(premultiplied, alpha, color.srgb_to_linear(np.array([0.5, 0.25, 1.0])))
+    np.testing.assert_allclose(color.linear_to_srgb(out[0, 0, :3]), [0.5, 0.4, 0.7], atol=1e-6)
+    film = color.compose(premultiplied, alpha, None)
+    np.testing.assert_allclose(color.linear_to_srgb(film[0, 0, :3] / 0.6), [0.5] * 3, atol=1e-6)

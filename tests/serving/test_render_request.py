@@ -95,3 +95,32 @@ def test_renders_while_a_job_runs(server: LocalServer) -> None:
     assert job in server.call("ping")["jobs"]
     server.call("job.cancel", job=job)
     assert server.finished(job)["state"] == "cancelled"
+
+
+def _wall(depth: float) -> dict[str, np.ndarray]:
+    corners = np.array([[-9, -9, depth], [9, -9, depth], [9, 9, depth], [-9, 9, depth]], np.float32)
+    return {"occluders": corners, "occluder_faces": np.array([[0, 1, 2], [0, 2, 3]], np.int32)}
+
+
+def test_a_mesh_hides_what_is_behind_it(server: LocalServer) -> None:
+    whole = rendered(server, scene(50))
+    assert not any(array.any() for array in rendered(server, scene(50) | _wall(-2.9)).values())
+    for name, array in rendered(server, scene(50) | _wall(20.0)).items():
+        np.testing.assert_array_equal(array, whole[name])
+    part = rendered(server, scene(50) | _wall(0.0))["alpha"]
+    assert 0 < part.sum() < whole["alpha"].sum()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"occluder_faces": None}, {"occluders": None}, {"occluder_faces": np.array([[0, 1, 4]], np.int32)},
+        {"occluder_faces": np.array([[0, -1, 2]], np.int32)}, {"occluder_faces": np.array([[0, 1, 2]], np.int64)},
+        {"occluder_faces": np.array([0, 1, 2], np.int32)}, {"occluders": np.full((4, 3), np.nan, np.float32)},
+        {"occluders": np.zeros((4, 2), np.float32)},
+    ],
+)  # fmt: skip
+def test_a_wrong_mesh_is_named(server: LocalServer, wrong: dict[str, np.ndarray | None]) -> None:
+    arrays = {name: array for name, array in (scene(3) | _wall(1.0) | wrong).items() if array is not None}
+    body = server.answer(server.send("render.gaussians", arrays, width=8, height=8, device="cpu")).body
+    assert "occluder" in body["error"]["message"]

@@ -5,12 +5,24 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+if (here := str(Path(__file__).parent)) not in sys.path:
+    sys.path.insert(0, here)
 TOOL = Path(os.environ.get("REAL_BLENDER", ROOT.parent / "shared" / "tools" / "real-blender"))
+
+
+@pytest.fixture(scope="session")
+def extension(tmp_path_factory) -> Path:
+    """The zip, without an engine inside."""
+    sys.path.insert(0, str(ROOT))
+    import build_addon
+
+    return build_addon.build(tmp_path_factory.mktemp("zip"), [])
 
 
 @pytest.fixture(params=["4.3", "5.2"])

@@ -7,28 +7,14 @@ BLENDSPLAT_UI_PHOTOGRAPH run the same steps with the real one; BLENDSPLAT_UI_PIC
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-FAKE = ROOT / "tests" / "blender" / "fake_engine.py"
-
-
-@pytest.fixture(scope="session")
-def extension(tmp_path_factory) -> Path:
-    """The zip, without an engine inside."""
-    sys.path.insert(0, str(ROOT))
-    import build_addon
-
-    return build_addon.build(tmp_path_factory.mktemp("zip"), [])
+from playing import FAKE, ROOT, by_name, played
 
 
 def test_blenders_own_validator_accepts_the_zip(blender, extension):
@@ -52,55 +38,6 @@ def test_the_work_in_a_window(blender, extension, tmp_path):
     }  # fmt: skip
     report = played(blender, "scenario.py", options, [ROOT, video.parent, extension.parent])
     check(report, folder)
-
-
-def played(blender, scenario: str, options: dict, folders: list[Path]) -> dict:
-    """A scenario's report, when it came to its end."""
-    folder = Path(options["folder"])
-    (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
-    done = blender(["--python", str(HERE / scenario), "--", str(folder / "options.json")], folders, 1500)
-    written = folder / "report.json"
-    report = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {"version": "none", "steps": []}
-    if keep := os.environ.get("BLENDSPLAT_UI_PICTURES"):
-        shutil.copytree(folder, Path(keep) / report["version"].split()[0], dirs_exist_ok=True)
-    if not report.get("finished"):
-        said = report.get("error") or f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        steps = [step["step"] for step in report["steps"][-3:]]
-        pytest.fail(f"{scenario} ended early, {exit_words(done.returncode)}, after the steps {steps}:\n{said}")
-    return report
-
-
-def exit_words(code: int) -> str:
-    """A process's exit status with the signal that ended it, as Python (negative) or a shell (above 128) tells it."""
-    number = -code if code < 0 else code - 128
-    try:
-        return f"exit status {code} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"exit status {code}"
-
-
-def test_the_exit_status_names_its_signal():
-    assert exit_words(-13) == "exit status -13 (SIGPIPE)" and exit_words(141) == "exit status 141 (SIGPIPE)"
-    assert exit_words(0) == "exit status 0" and exit_words(1) == "exit status 1" and "255" in exit_words(255)
-
-
-def test_an_engine_that_dies_leaves_blender_alive(blender, tmp_path):
-    """Blender 4.3 leaves SIGPIPE to its default action, which ends the process that writes to a dead engine."""
-    command = f"python3 {FAKE} deaf"
-    words = ["-b", "--python-exit-code", "1", "--python", str(FAKE.with_name("killed_engine.py"))]
-    done = blender([*words, "--", command, str(tmp_path)], [ROOT], 180)
-    said = f"{exit_words(done.returncode)}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert done.returncode == 0 and "still alive" in done.stdout, said
-    if "Blender 4.3" in done.stdout:
-        assert "SIGPIPE: 0" in done.stdout, "this Blender ignores SIGPIPE: the test shows nothing"
-
-
-def by_name(report: dict) -> dict[str, list[dict]]:
-    """The report's steps, gathered by their names."""
-    steps: dict[str, list[dict]] = {}
-    for step in report["steps"]:
-        steps.setdefault(step["step"], []).append(step)
-    return steps
 
 
 def check(report: dict, folder: Path) -> None:
@@ -281,3 +218,55 @@ def test_every_state_of_the_panel(blender, extension, tmp_path):
     assert steps["trained"][0] == {
         "step": "trained", "open": ["avatar", "render"], "bar": 0, "quality": "Sharp (31.0 dB)",
     }  # fmt: skip
+
+
+def test_splats_as_geometry(blender, extension, tmp_path):
+    """EEVEE, which blends faces in their order, draws what Cycles draws, which needs no order."""
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder = tmp_path / "ui"
+    performance = synthetic.write_performance(folder / "clip ä" / "tracking.npz")
+    avatar = Path(os.environ.get("BLENDSPLAT_UI_AVATAR", synthetic.write_avatar(folder / "ana.avatar.npz")))
+    options = {
+        "folder": str(folder), "zip": str(extension), "avatar": str(avatar), "performance": str(performance),
+        "name": avatar.name.removesuffix(".avatar.npz"), "frame": 7, "size": 128,
+    }  # fmt: skip
+    if clip := os.environ.get("BLENDSPLAT_UI_CLIP"):
+        options["performance"] = str(Path(clip) / "tracking.npz")
+    folders = [ROOT, extension.parent, avatar.parent, Path(options["performance"]).parent]
+    steps = by_name(played(blender, "splat_geometry_scenario.py", options, folders))
+    assert steps["added"][0]["modifiers"] == ["Gaussians", "Splats as Geometry"]
+    assert steps["undone"][0]["modifiers"] == ["Gaussians"]
+    assert steps["baked"][0]["made"] == ["FINISHED"] and steps["baked"][0]["faces"] > 400
+    for step in steps["compared"]:
+        assert step["pixels"] > 100 and step["bright"] > 100 and step["mean"] < 1 and step["most"] < 3, step
+
+
+def test_an_avatar_is_clicked_moved_and_duplicated(blender, extension, tmp_path):
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    folder = tmp_path / "ui"
+    performance = synthetic.write_performance(folder / "clip ä" / "tracking.npz")
+    avatar = synthetic.write_avatar(folder / "ana.avatar.npz")
+    shutil.copy(ROOT / "tests" / "support" / "five_blocks" / "ann.blend", folder / "ann.blend")
+    synthetic.write_avatar(folder / "ann.avatar.npz", 60, 3, size=8)
+    options = {
+        "folder": str(folder), "zip": str(extension), "avatar": str(avatar), "performance": str(performance),
+        "earlier": str(folder / "ann.blend"),
+    }  # fmt: skip
+    steps = by_name(played(blender, "place_scenario.py", options, [ROOT, extension.parent]))
+    assert [step["selected"] for step in steps["clicked"]] == [["ana"], ["ana"]]
+    assert [step["selected"] for step in steps["beside"]] == [[], []]
+    for name in ("carrier", "handle"):
+        (step,) = steps[name]
+        away = np.subtract(step["after"]["ana"], step["before"]["ana"])
+        np.testing.assert_allclose(away, [0.1, 0, 0.05], atol=1e-5, err_msg=name)
+    (step,) = steps["duplicated"]
+    np.testing.assert_allclose(step["after"]["ana"], step["before"]["ana"], atol=1e-5)
+    away = np.subtract(step["after"]["ana.001"], step["before"]["ana"])
+    np.testing.assert_allclose(away, [0.15, 0, 0], atol=1e-5)
+    (step,) = steps["earlier"]
+    assert step["edges"] == 60 and list(step["after"]) == ["Ann"]
+    np.testing.assert_allclose(step["after"]["Ann"], step["before"]["Ann"], atol=1e-5)

@@ -14,16 +14,20 @@ from . import (
     fit_image,
     fitted_head,
     import_video,
+    installation,
     large_picture,
+    pick,
     relink,
     results,
+    splat_geometry,
+    surroundings,
     track,
     train,
 )
 
 _MODULES = (
-    editors, engine, details, results, fit_image, fitted_head, import_video, track, check_tracking, train,
-    large_picture, avatar, bake, export, relink,
+    editors, engine, installation, details, results, fit_image, fitted_head, import_video, track, check_tracking,
+    train, large_picture, avatar, bake, splat_geometry, surroundings, export, pick, relink,
 )  # fmt: skip
 
 

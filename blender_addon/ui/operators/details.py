@@ -9,7 +9,7 @@ import textwrap
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from ...client import jobs, link, session
+from ...client import exit_words, jobs, session
 from . import common
 
 _WIDTH = 90  # letters a line
@@ -24,7 +24,7 @@ def report(job: jobs.Job) -> str:
     parts += ["", "Settings:", json.dumps(job.params, indent=1, ensure_ascii=False, default=str)]
     hello = session.link.hello
     parts += ["", f"Engine {hello.get('version', 'not running')}, Blender {bpy.app.version_string}"]
-    if tail := link.tail(session.log_path()):
+    if tail := exit_words.tail(session.log_path()):
         parts += ["", "The end of the engine's log:", tail]
     return "\n".join(parts)
 

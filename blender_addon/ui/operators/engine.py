@@ -1,82 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Step 0: the engine is installed, checked, ended, and its log shown."""
+"""Step 0, whatever engine it is: checked, ended, its log shown, a picture of it; the way to the preferences."""
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import bpy
+from bpy.props import EnumProperty, IntProperty
 
 from ... import preferences
-from ...client import install, pump, session, weights_check
+from ...client import pump, session, test_picture, weights_check
 from ...client.link import LinkError
-from . import common
+from ...client.workshop import Workshop
+from . import common, installation
 
-_installation: install.Installation | None = None
-_followed = False  # it ran at the last look
-
-
-def installation() -> install.Installation | None:
-    """The running or last installation of this Blender session."""
-    return _installation
-
-
-def wheels_directory() -> Path:
-    """Where build_addon.py puts the engine's wheels inside the extension."""
-    return Path(__file__).resolve().parents[2] / "engine"
-
-
-class Install(common.Grey, bpy.types.Operator):
-    """Download and install the engine into the add-on's own folder (about 1 GB; once). Can be cancelled and repeated"""
-
-    bl_idname = "blendsplat.engine_install"
-    bl_label = "Install Engine"
-
-    @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
-        if _installation is not None and _installation.state == "running":
-            return "The engine is being installed."
-        if not bpy.app.online_access:
-            return "Blender may not use the network: allow Online Access in Preferences > System."
-        if not install.bundled_wheels(wheels_directory()):
-            return "This add-on was built without an engine inside; point at an existing engine instead."
-        return ""
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        global _installation, _followed
-        session.stop()  # files of a running engine cannot be replaced
-        prefs = preferences.get()
-        _installation = install.Installation(
-            preferences.environment_directory(), wheels_directory(), prefs.package_index.strip()
-        )
-        if bpy.app.background:
-            _installation.run()
-            if _installation.state != "done":
-                self.report({"ERROR"}, _installation.error)
-                return {"CANCELLED"}
-        else:
-            _installation.start()
-            _followed = True
-            pump.wake()
-        return {"FINISHED"}
-
-
-class CancelInstall(common.Grey, bpy.types.Operator):
-    """Stop the installation; the next attempt goes on from what is there"""
-
-    bl_idname = "blendsplat.engine_install_cancel"
-    bl_label = "Cancel Installation"
-
-    @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
-        running = _installation is not None and _installation.state == "running"
-        return "" if running else "Nothing is being installed."
-
-    def execute(self, _context: bpy.types.Context) -> set[str]:
-        if _installation is not None:
-            _installation.cancel()
-        return {"FINISHED"}
+_LOG = "Blendsplat engine log"
+_MOST_LETTERS = 200_000  # of each log
 
 
 class Check(common.Grey, bpy.types.Operator):
@@ -87,6 +26,8 @@ class Check(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
+        if installation.installing():
+            return "The engine is being installed."
         return "" if session.link.state != "starting" else "The engine is starting."
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
@@ -107,8 +48,8 @@ class Stop(common.Grey, bpy.types.Operator):
     bl_label = "End Engine"
 
     @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
-        return "" if session.link.state in ("starting", "ready") else "The engine does not run."
+    def reason(cls, _context: bpy.types.Context) -> str:
+        return "" if session.link.state in ("starting", "ready") else "No engine runs."
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         session.stop()
@@ -116,32 +57,90 @@ class Stop(common.Grey, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class DrawTestPicture(common.Grey, bpy.types.Operator):
+    """Let the engine draw a small picture, and compare it with what it should be: shows that device, drawing and connection work"""  # noqa: E501 a tooltip is one line
+
+    bl_idname = "blendsplat.test_picture"
+    bl_label = "Draw a Test Picture"
+    wait: common.WAIT
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        if installation.installing():
+            return "The engine is being installed."
+        return common.cannot_ask(context.scene, test_picture.TOPIC)
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        failures: list[str] = []
+        test_picture.draw(_keep_picture, failures.append, wait=self.wait or None)
+        if failures:
+            self.report({"ERROR"}, failures[0])
+            return {"CANCELLED"}
+        if (report := test_picture.report()) is not None:
+            self.report({"INFO"}, " ".join(report.lines))
+        return {"FINISHED"}
+
+
+def _keep_picture(report: test_picture.Report) -> None:
+    """Put it into an image of the .blend (which is not saved with it), and into an image editor that is open."""
+    size = test_picture.SIZE
+    image = bpy.data.images.get(test_picture.NAME)
+    if image is None or tuple(image.size) != (size, size):
+        image = bpy.data.images.new(test_picture.NAME, size, size, alpha=True)
+    image.pixels.foreach_set(report.image[::-1].ravel())  # Blender's first row is the lowest
+    image.update()
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "IMAGE_EDITOR" and area.spaces.active.image in (None, image):
+                area.spaces.active.image = image
+
+
 class ShowLog(common.Grey, bpy.types.Operator):
-    """Open the engine's log in Blender's text editor"""
+    """Show what the engine and its last installation said, in Blender's text editor"""
 
     bl_idname = "blendsplat.engine_log"
     bl_label = "Show Log"
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return "" if session.log_path().exists() else "There is no log yet."
+        return "" if any(path.exists() for _title, path in _logs()) else "There is no log yet."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        name = "Blendsplat engine log"
-        text = bpy.data.texts.get(name) or bpy.data.texts.new(name)
-        content = session.log_path().read_text(encoding="utf-8", errors="replace")
-        # The engine may keep a fuller log of its own.
-        own = Path(str(session.link.hello.get("log") or ""))
-        if own.is_file() and own != session.log_path():
-            content += f"\n--- {own}\n" + own.read_text(encoding="utf-8", errors="replace")
-        text.from_string(content[-200_000:])
-        if _installation is not None:
-            text.write("\n--- installation\n" + "\n".join(_installation.lines[-500:]))
-        self.report({"INFO"}, f"See {name!r} in a text editor.")
-        for area in context.window.screen.areas if context.window else ():
-            if area.type == "TEXT_EDITOR":
-                area.spaces.active.text = text
+        text = bpy.data.texts.get(_LOG) or bpy.data.texts.new(_LOG)
+        parts = []
+        for title, path in _logs():
+            if path.is_file():
+                said = path.read_text(encoding="utf-8", errors="replace")[-_MOST_LETTERS:]
+                parts.append(f"--- {title}: {path}\n{said}")
+        text.from_string("\n".join(parts))
+        self.report({"INFO"}, f"See {_LOG!r} in a text editor.")
+        if context.window is not None:
+            _show_text(context, text)
         return {"FINISHED"}
+
+
+def _show_text(context: bpy.types.Context, text: bpy.types.Text) -> None:
+    """In the text editors that are open, else in a window of its own, from its last line upwards."""
+    windows = context.window_manager.windows
+    editors = [area for window in windows for area in window.screen.areas if area.type == "TEXT_EDITOR"]
+    if not editors and not bpy.app.background:
+        bpy.ops.wm.window_new()
+        editors = [windows[-1].screen.areas[0]]
+        editors[0].type = "TEXT_EDITOR"
+    text.cursor_set(max(0, len(text.lines) - 1))
+    for area in editors:
+        area.spaces.active.text = text
+        area.spaces.active.show_word_wrap = True
+        area.spaces.active.top = max(0, len(text.lines) - 30)
+
+
+def _logs() -> list[tuple[str, Path]]:
+    """(title, file) of what there is to read, the engine's first."""
+    found = [("The engine", path)] if (path := session.log_path()) is not None else []
+    own = Path(str(session.link.hello.get("log") or ""))  # the engine may keep a fuller log of its own
+    if own.name and not session.elsewhere():
+        found.append(("The engine's own log", own))
+    return [*found, ("The last installation", Workshop(preferences.environment_directory()).log)]
 
 
 class CheckWeights(common.Grey, bpy.types.Operator):
@@ -164,37 +163,48 @@ class CheckWeights(common.Grey, bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _watch(_end: float) -> float | None:
-    """Follow the installation; start the engine when it is done."""
-    global _followed
-    running = _installation is not None and _installation.state == "running"
-    if _followed and not running and _installation is not None and _installation.state == "done":
-        preferences.get().engine_kind = "INSTALLED"
-        with contextlib.suppress(LinkError):  # the panel shows the link's sentence
-            session.start(patient=False)
-    _followed = running
-    return pump.SOON if running else None
+class OpenPreferences(bpy.types.Operator):
+    """Open the preferences at the place where this is set"""
+
+    bl_idname = "blendsplat.open_preferences"
+    bl_label = "Open Preferences"
+    page: EnumProperty(
+        items=[
+            ("ADDON", "Blendsplat", "This add-on's preferences"),
+            ("SYSTEM", "System", "Where Blender is allowed to use the network"),
+        ],
+        options={"SKIP_SAVE"},
+        description="Which page",
+    )
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        if self.page == "SYSTEM":
+            return bpy.ops.screen.userpref_show(section="SYSTEM")
+        return bpy.ops.preferences.addon_show(module=preferences.PACKAGE)
 
 
-def _shown() -> object:
-    """What panels show of the installation."""
-    if _installation is None:
-        return None
-    return _installation.state, _installation.step, _installation.fraction, _installation.lines[-1:]
+class AddFolder(bpy.types.Operator):
+    """Name another folder that this machine and the engine's share"""
+
+    bl_idname = "blendsplat.add_folder"
+    bl_label = "Add Shared Folder"
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        preferences.get().folders.add()
+        return {"FINISHED"}
 
 
-CLASSES = (Install, CancelInstall, Check, Stop, ShowLog, CheckWeights)
+class RemoveFolder(bpy.types.Operator):
+    """Forget these two names; nothing is deleted"""
+
+    bl_idname = "blendsplat.remove_folder"
+    bl_label = "Remove Shared Folder"
+    index: IntProperty(options={"SKIP_SAVE"}, description="Which of the folders, from 0")
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        preferences.get().folders.remove(self.index)
+        return {"FINISHED"}
 
 
-def register() -> None:
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-    pump.add_step(_watch)
-    pump.shows(_shown)
-
-
-def unregister() -> None:
-    if _installation is not None:
-        _installation.cancel()
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+CLASSES = (Check, Stop, DrawTestPicture, ShowLog, CheckWeights, OpenPreferences, AddFolder, RemoveFolder)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

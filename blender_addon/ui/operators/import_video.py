@@ -9,7 +9,8 @@ import bpy
 from bpy.props import BoolProperty
 
 from ... import preferences
-from ...client import session
+from ...client import jobs, session
+from ...client.link import LinkError
 from . import common
 
 
@@ -32,7 +33,8 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
         if video is None:
             return "Choose a video first."
         if not video.exists() and not session.remote():
-            return f"There is no file {video}."
+            where = " on this computer" if session.elsewhere() else ""
+            return f"There is no file {video}{where}."
         settings = context.scene.blendsplat
         if 0 < settings.end <= settings.start:
             return "The end of the trim lies before its start."
@@ -67,4 +69,16 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
         return params
 
 
-register, unregister = bpy.utils.register_classes_factory((ImportVideo,))
+def _finished(job: jobs.Job) -> None:
+    """An engine on another machine may have written where this one cannot look. Raises LinkError."""
+    if sentence := session.unseen(f"{job.params['directory']}/clip.json"):
+        raise LinkError(sentence)
+
+
+def register() -> None:
+    bpy.utils.register_class(ImportVideo)
+    jobs.on_finished("import", _finished)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_class(ImportVideo)

@@ -7,43 +7,57 @@ import bpy
 
 from ... import preferences
 from ...client import session
-from ..operators import engine as engine_operators
-from .layout import Panel, paragraph, progress
+from ..operators import installation
+from .engine_parts import draw_installation, draw_online_access, draw_test_picture, plan
+from .layout import Panel, paragraph
 
 
 class BLENDSPLAT_PT_engine(Panel):
     bl_label = "Engine"
     bl_order = 0
 
+    def draw_header_preset(self, _context: bpy.types.Context) -> None:
+        self.layout.operator("blendsplat.open_preferences", text="", icon="PREFERENCES", emboss=False).page = "ADDON"
+
     def draw(self, context: bpy.types.Context) -> None:
         column = self.column()
-        installation = engine_operators.installation()
-        if installation is not None and installation.state == "running":
-            progress(column, installation.fraction, installation.step)
-            column.label(text=(installation.lines or [""])[-1][:60])
-            column.operator("blendsplat.engine_install_cancel", icon="X")
+        draw_installation(context, column)
+        if installation.installing():
             return
-        if installation is not None and installation.state == "failed":
-            paragraph(context, column, installation.error, "ERROR")
-        self._state(context, column)
         prefs = preferences.get()
-        if not isinstance(prefs, bpy.types.AddonPreferences):
+        chosen = isinstance(prefs, bpy.types.AddonPreferences)
+        if chosen and prefs.engine_kind == "INSTALLED" and not preferences.installed_command():
+            column.prop(prefs, "engine_kind", text="")
+            self._missing(context, column, prefs)
             return
-        column.prop(prefs, "engine_kind", text="")
-        if prefs.engine_kind == "COMMAND":
-            column.prop(prefs, "engine_command", text="Command")
-        elif not preferences.installed_command():
-            column.operator("blendsplat.engine_install", icon="IMPORT")
-            if not bpy.app.online_access:
-                paragraph(
-                    context,
-                    column,
-                    "Installing needs the network: allow Online Access in Preferences > System.",
-                    "INTERNET_OFFLINE",
-                )
+        self._state(context, column)
+        self._versions(context, column)
+        if chosen and session.link.state != "ready":
+            column.prop(prefs, "engine_kind", text="")
+            if prefs.engine_kind == "COMMAND":
+                column.prop(prefs, "engine_command", text="Command")
+        draw_test_picture(context, column)
+
+    def _missing(
+        self, context: bpy.types.Context, column: bpy.types.UILayout, prefs: bpy.types.AddonPreferences
+    ) -> None:
+        """No engine yet: what installing brings, and the button."""
+        removal = installation.removal()
+        if removal is not None:
+            sentence = "Removing the engine..." if removal.running else removal.sentence
+            paragraph(context, column, sentence, "ERROR" if removal.failed else "INFO")
+        column.prop(prefs, "torch")
+        paragraph(context, column, plan(), "INFO")
+        column.operator("blendsplat.engine_install", icon="IMPORT")
+        draw_online_access(context, column)
 
     def _state(self, context: bpy.types.Context, column: bpy.types.UILayout) -> None:
         link = session.link
+        if link.silence:
+            paragraph(
+                context, column, f"The engine has not answered for {link.silence:.0f} s. Go on working; End gives up.",
+                "ERROR",
+            )  # fmt: skip
         if link.state == "ready":
             devices = ", ".join(str(item.get("name", item.get("id"))) for item in link.hello.get("devices", [])[-1:])
             column.label(text=f"Ready: {link.hello.get('version', '?')}", icon="CHECKMARK")
@@ -57,8 +71,30 @@ class BLENDSPLAT_PT_engine(Panel):
             column.label(text="Not running: it starts when needed", icon="RADIOBUT_OFF")
         row = column.row(align=True)
         row.operator("blendsplat.engine_check", text="Check")
+        row.operator("blendsplat.test_picture", text="Test Picture")
+        row = column.row(align=True)
         row.operator("blendsplat.engine_stop", text="End")
         row.operator("blendsplat.engine_log", text="Log")
+
+    def _versions(self, context: bpy.types.Context, column: bpy.types.UILayout) -> None:
+        """An engine of another version than this add-on's, and what to do."""
+        if preferences.get().engine_kind == "INSTALLED":
+            if update := installation.update():
+                paragraph(
+                    context,
+                    column,
+                    f"The engine installed is {update[0]}, this add-on brings {update[1]}.",
+                    "FILE_REFRESH",
+                )
+                column.operator("blendsplat.engine_install", text=f"Update Engine to {update[1]}", icon="FILE_REFRESH")
+                draw_online_access(context, column)
+            return
+        theirs, ours = str(session.link.hello.get("version") or ""), preferences.version()
+        if session.link.state == "ready" and theirs != ours:
+            sentence = (
+                f"That engine is version {theirs or '?'}, this add-on {ours}: bring them to the same version there."
+            )
+            paragraph(context, column, sentence, "INFO")
 
 
 CLASSES = (BLENDSPLAT_PT_engine,)

@@ -9,11 +9,12 @@ from ...client import session
 from ...render import engine as render_engine
 from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
-from ..pass_properties import draw_passes
+from ..pass_properties import draw_passes, draw_quality
+from . import render_rows, splat_geometry
 from .job_button import button, step
 from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
 
-_OTHER_ENGINE = "This scene's render engine shows avatars as points, not as they were trained."
+_OTHER_ENGINE = "This scene's render engine does not draw avatars: Blendsplat does, as they were trained."
 
 
 class BLENDSPLAT_PT_avatar(StepPanel):
@@ -85,11 +86,16 @@ class BLENDSPLAT_PT_render(StepPanel):
             paragraph(context, column, sentence, "INFO")
             column.operator("blendsplat.use_render_engine", icon="RENDER_STILL")
         column.prop(scene.render, "film_transparent", text="Transparent")
+        draw_quality(column, scene)
+        render_rows.draw_surroundings(column, scene)
         draw_passes(column, context.view_layer)
+        render_rows.draw_limits(context, column)
         row = column.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = False
         row.operator("render.render", text="Animation", icon="RENDER_ANIMATION").animation = True
         column.operator("blendsplat.export_ply", icon="EXPORT")
+        if (part := section(layout, "splat_geometry", "For EEVEE and Cycles", closed=True)) is not None:
+            splat_geometry.draw(context, column_of(part))
 
 
 class BLENDSPLAT_PT_film(bpy.types.Panel):
@@ -107,6 +113,7 @@ class BLENDSPLAT_PT_film(bpy.types.Panel):
         layout = self.layout
         layout.use_property_split = True
         layout.prop(context.scene.render, "film_transparent", text="Transparent")
+        draw_quality(layout, context.scene)
         draw_passes(layout, context.view_layer)
 
 

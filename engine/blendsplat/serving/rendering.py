@@ -18,6 +18,7 @@ _SHAPES: dict[str, Shape] = {
     "means": ("N", 3), "quats": ("N", 4), "scales": ("N", 3), "opacities": ("N",), "colors": ("N", 3),
     "viewmat": (4, 4), "K": (3, 3),
 }  # fmt: skip
+_MESH = {"occluders", "occluder_faces"}  # come together or not at all
 _OUTPUTS = {"image": 3, "alpha": 1, "depth": 1}
 _MAX_PIXELS = 2**27  # about 11,600 x 11,600: the answer then stays below the protocol's 4 GiB
 Side = Annotated[int, Field(ge=1, le=16384, strict=True)]
@@ -45,14 +46,18 @@ class RigRequest(Options):
 
 
 def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
-    """One image of N Gaussians in world space: {image [H,W,3] premultiplied, alpha [H,W,1], depth [H,W,1]}, float32.
+    """One image of N Gaussians in world space: {image [H,W,3] premultiplied, alpha [H,W,1], depth [H,W,1] (times
+    alpha)}, float32, without what the mesh ``occluders`` [V,3], ``occluder_faces`` [F,3] hides, where there is one.
 
     Raises InputError for missing, wrongly shaped or non-finite arrays and for images above the protocol's size.
     """
     width, height = request.width, request.height
     if width * height > _MAX_PIXELS:
         raise InputError(f"An image of {width} x {height} pixels is too large for one answer; render it in parts.")
-    checked = checked_floats("render.gaussians", arrays, _SHAPES)
+    mesh = _mesh(arrays)
+    checked = checked_floats(
+        "render.gaussians", {name: array for name, array in arrays.items() if name not in _MESH}, _SHAPES
+    )
     if not (checked["K"][0, 0] > 0 and checked["K"][1, 1] > 0):
         raise InputError("The attachment 'K' needs focal lengths above zero.")
     if not len(checked["means"]):
@@ -60,6 +65,7 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
     import torch
 
     from blendsplat.splatting import rasterize_gaussians
+    from blendsplat.splatting.occlusion import visible_share
 
     device = resolve_device(request.device)
     means, quats, scales, opacities, colors, viewmats, Ks = (
@@ -67,7 +73,27 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
     )
     with torch.inference_mode():
         outputs = rasterize_gaussians(means, quats, scales, opacities, colors, viewmats, Ks, width, height)
-    return {name: tensor[0].cpu().numpy() for name, tensor in zip(_OUTPUTS, outputs, strict=True)}
+        planes = [tensor[0] for tensor in outputs]
+        if mesh is not None:
+            vertices, faces = (torch.from_numpy(array).to(device) for array in mesh)
+            share = visible_share(planes[1], planes[2], vertices, faces, viewmats[0], Ks[0])
+            planes = [plane * share for plane in planes]
+    return {name: tensor.cpu().numpy() for name, tensor in zip(_OUTPUTS, planes, strict=True)}
+
+
+def _mesh(arrays: Arrays) -> tuple[np.ndarray, np.ndarray] | None:
+    """What hides Gaussians: vertices [V,3] float32, faces [F,3] int32; None without. Raises InputError."""
+    if not _MESH & set(arrays):
+        return None
+    if not set(arrays) >= _MESH:
+        raise InputError("The attachments 'occluders' and 'occluder_faces' come together.")
+    vertices = checked_floats("render.gaussians", {"occluders": arrays["occluders"]}, {"occluders": ("V", 3)})
+    faces = arrays["occluder_faces"]
+    if faces.dtype != np.int32 or faces.ndim != 2 or faces.shape[1] != 3:
+        raise InputError("The attachment 'occluder_faces' needs the shape [F,3] and the type int32.")
+    if faces.size and not 0 <= int(faces.min()) <= int(faces.max()) < len(vertices["occluders"]):
+        raise InputError("The attachment 'occluder_faces' points outside of 'occluders'.")
+    return (vertices["occluders"], faces.copy()) if len(faces) else None
 
 
 def describe_avatar(request: PathRequest) -> dict[str, Any]:
