@@ -7,11 +7,21 @@ from .client import jobs, preview, pump, session, test_picture, weights_check
 from .render import engine as render_engine
 from .render import viewport
 from .scene import follow_head, saved_paths, surroundings
-from .ui import operators, panels, pass_properties, photographs, preferences_page, properties
+from .ui import (
+    operators,
+    panels,
+    pass_properties,
+    photographs,
+    preferences_page,
+    properties,
+    status_bar,
+    training_presets,
+    translations,
+)
 
 _MODULES = (
-    preferences_page, photographs, properties, pass_properties, operators, panels, render_engine, viewport,
-    follow_head, saved_paths, surroundings,
+    translations, preferences_page, photographs, properties, pass_properties, operators, training_presets, panels,
+    status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 

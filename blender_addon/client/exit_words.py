@@ -52,16 +52,11 @@ def exit_sentence(code: int, log_tail: str = "") -> str:
     if "No module named" in log_tail and "blendsplat" in log_tail.rsplit("No module named", 1)[-1][:40]:
         return "That Python has no Blendsplat engine installed: install the engine, or choose another command."
     if code in (137, -9, getattr(signal, "SIGKILL", 9) + 128):
-        return (
-            "The engine was ended by the system, often because memory ran out; "
-            "start again to continue from the last checkpoint."
-        )
+        return "The engine was ended by the system, often because memory ran out."
     if code in (-15, 143, -2, 130):
-        return "The engine was ended from outside; start again to continue from the last checkpoint."
+        return "The engine was ended from outside."
     if code < 0 or code in (134, 136, 139) or code > 0xC0000000:
-        return (
-            f"The engine crashed (status {code}); start again to continue from the last checkpoint. The log tells more."
-        )
+        return f"The engine crashed (status {code}). The log tells more."
     last = last_line(log_tail)
     if code == 127:
         return _with("The engine command was not found on that machine", last)
@@ -70,7 +65,7 @@ def exit_sentence(code: int, log_tail: str = "") -> str:
     if code == 255:
         return _of_ssh(log_tail, last)
     if code == 0:
-        return "The engine ended; start again to continue."
+        return "The engine ended; it starts again when it is needed."
     return _with(f"The engine ended with status {code}", last)
 
 

@@ -35,6 +35,13 @@ TITLES = {
 }
 WORK = "work"
 _KEEP_NOTHING = ("bake",)  # kinds that begin anew after they were cancelled
+# What holds for a job whose engine ended under it.
+_AFTERWARDS = {
+    "train": "Continue Training goes on from the last checkpoint.",
+    "train_kaolrm": "Started again, it goes on from the last checkpoint.",
+    "bake": "Nothing was added; start again.",
+}
+_ANEW = "What was there before is as it was; start again."
 # What an engine that says nothing of lanes does with each kind; the others are the lane WORK.
 _LANES = {"train": "train", "train_kaolrm": "train", "generate_heads": "train"}
 _numbers = itertools.count(1)
@@ -59,6 +66,7 @@ class Job:
     eta: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    detail: str = ""  # what the engine says beside its sentence
     result: Any = None
     request: session.Question | None = None
     asked_to_cancel: bool = False
@@ -263,7 +271,7 @@ def _step(_end: float) -> float | None:
     if link.state in ("failed", "off") and link.notifications.empty():  # a job may have finished before its engine died
         for job in list(_running):
             if job.state != "adding":
-                _fail(job, link.sentence or "The engine was stopped.")
+                _fail(job, f"{link.sentence or 'The engine was stopped.'} {_AFTERWARDS.get(job.kind, _ANEW)}")
     if all(job.identity is not None for job in _running):
         _early.clear()
     return pump.SOON if _running else None
@@ -312,6 +320,7 @@ def _finish(job: Job, params: dict[str, Any]) -> None:
         _end(job, "cancelled")
     else:
         error = params.get("error")
+        job.detail = str(error.get("detail") or "") if isinstance(error, dict) else ""
         sentence = (
             str(error.get("sentence") or error.get("message") or error)
             if isinstance(error, dict)

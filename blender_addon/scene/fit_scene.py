@@ -21,6 +21,7 @@ from .. import formats, paths
 from . import arkit, head_drivers, head_rig, keyframes, matched_camera, photo_material, photo_projection
 
 _CUSTOM = "blendsplat_fit"
+_HIDDEN = "blendsplat_hidden"  # of a head that is hidden while another's photograph is looked at: what was shown
 _HEADER = ("head", "head_source", "head_model", "head_family", "width", "height")  # of the fit's tracking.npz
 _APART = 0.4  # metres between the heads of different people
 _MATCHED = 1e-4  # a camera this near to what it was matched to was not moved
@@ -104,12 +105,64 @@ def cameras_of(head: bpy.types.Object) -> list[bpy.types.Object]:
 
 
 def look_through(scene: bpy.types.Scene, camera: bpy.types.Object) -> None:
-    """Make it the scene's camera, at its photograph's size and frame: the head then lies on the photograph."""
+    """Make it the scene's camera, at its photograph's size and frame, its head alone: that lies on the photograph."""
     scene.camera = camera
     matched_camera.match_size(scene, *(int(side) for side in camera[_CUSTOM]["size"]))
     head = camera.blendsplat.head
-    if head is not None and len(cameras_of(head)) > 1:
+    if head is None:
+        return
+    show_alone(scene, head)
+    if len(cameras_of(head)) > 1:
         scene.frame_set(int(camera[_CUSTOM]["frame"]))
+
+
+def show_alone(scene: bpy.types.Scene, head: bpy.types.Object) -> None:
+    """Hide the heads of the scene's other photographs, which would stand in this one's picture, as the eye icon of the
+    outliner and the camera icon do; this head, where it was hidden so, is shown again."""
+    for other in _fitted(scene):
+        for item in _parts(other):
+            if other == head:
+                _unhide(scene, item)
+            elif _HIDDEN not in item:
+                shown = [layer.name for layer in _layers(scene, item) if not item.hide_get(view_layer=layer)]
+                item[_HIDDEN] = json.dumps({"shown": shown, "render": item.hide_render})
+                for layer in _layers(scene, item):
+                    item.hide_set(True, view_layer=layer)
+                item.hide_render = True
+
+
+def show_all(scene: bpy.types.Scene) -> None:
+    """Show the heads again that ``show_alone`` has hidden."""
+    for head in _fitted(scene):
+        for item in _parts(head):
+            _unhide(scene, item)
+
+
+def hidden_heads(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """The heads that ``show_alone`` has hidden."""
+    return [head for head in _fitted(scene) if _HIDDEN in head]
+
+
+def _unhide(scene: bpy.types.Scene, item: bpy.types.Object) -> None:
+    if _HIDDEN in item:
+        before = json.loads(item[_HIDDEN])
+        for layer in _layers(scene, item):
+            if layer.name in before["shown"]:
+                item.hide_set(False, view_layer=layer)
+        item.hide_render = before["render"]
+        del item[_HIDDEN]
+
+
+def _parts(head: bpy.types.Object) -> list[bpy.types.Object]:
+    return [item for item in (head, head.blendsplat.rig) if item is not None]
+
+
+def _layers(scene: bpy.types.Scene, item: bpy.types.Object) -> list[bpy.types.ViewLayer]:
+    return [layer for layer in scene.view_layers if item.name in layer.objects]
+
+
+def _fitted(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    return [item for item in scene.objects if is_fitted(item)]
 
 
 def reset_sliders(head: bpy.types.Object) -> None:

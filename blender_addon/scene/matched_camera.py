@@ -98,16 +98,6 @@ def match_size(scene: bpy.types.Scene, width: int, height: int) -> None:
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
 
 
-def match_scene(scene: bpy.types.Scene, performance: Performance, start: int) -> None:
-    """Set the scene's size, frame rate and range to the clip's."""
-    match_size(scene, *size_of(performance))
-    fps = performance.fps
-    whole = max(1, round(fps))
-    scene.render.fps, scene.render.fps_base = whole, 1.0 if abs(fps - whole) < 0.01 else whole / fps
-    scene.frame_start = start
-    scene.frame_end = start + max(0, round(float(performance.timestamps[-1]) * fps))
-
-
 def show_photograph(camera: bpy.types.Object, image: bpy.types.Image) -> None:
     """The photograph behind what the camera sees, once, filling the side that the lens was matched on."""
     data = camera.data

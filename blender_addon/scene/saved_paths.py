@@ -35,7 +35,7 @@ def on_save(filepath: str = "", *_args: object) -> None:
         path = paths.absolute(text)
         return text if path is None or bpy.data.filepath or not path.is_absolute() else paths.kept(path, folder)
 
-    for owner, name in _path_properties():
+    for owner, name in path_properties():
         before = getattr(owner, name)
         after = moved(before)
         if after != before:
@@ -62,7 +62,8 @@ def on_failed(*_args: object) -> None:
     _undo.clear()
 
 
-def _path_properties() -> Iterator[tuple[bpy.types.PropertyGroup, str]]:
+def path_properties() -> Iterator[tuple[bpy.types.PropertyGroup, str]]:
+    """Our path properties in this .blend: (what has it, its name); not those of linked data."""
     for data in (*bpy.data.scenes, *bpy.data.objects):
         if data.library is None:
             yield from _paths_in(data.blendsplat)

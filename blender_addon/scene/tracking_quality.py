@@ -19,6 +19,7 @@ QUALITY, ERROR, CONFIDENCE = "Tracking Quality", "Landmark Error", "Tracking Con
 LOST = 0.25  # of the distance between the eyes: the engine takes such a frame for one without a face
 _USUAL, _BAD = 0.02, 0.1  # the same of a frame as good as the points themselves are, and of one that is plainly wrong
 _GROUP = "Tracking"
+_COLOURS = {QUALITY: (0.35, 0.9, 0.4), ERROR: (1.0, 0.55, 0.15), CONFIDENCE: (0.35, 0.7, 1.0)}  # in the Graph Editor
 _APART = 12  # frames between two of the worst moments: neighbours are bad for the same reason
 _DESCRIPTIONS = {
     QUALITY: "How good the tracking of this frame is: 1 good, 0 lost",
@@ -90,11 +91,33 @@ def read(head: bpy.types.Object) -> Quality | None:
     return Quality(points[:, 0], points[:, 1])
 
 
+def at(head: bpy.types.Object, name: str, frame: float) -> float | None:
+    """What the head's curve ERROR, CONFIDENCE or QUALITY says at a frame of the timeline; None where nobody knows."""
+    path = _path(name)
+    return next((float(item.evaluate(frame)) for item in keyframes.fcurves(head) if item.data_path == path), None)
+
+
+def unfold_curves(head: bpy.types.Object) -> bool:
+    """Let the Graph Editor show quality, landmark error and confidence, not the face's parts -> there are any."""
+    found = False
+    for fcurve in keyframes.fcurves(head):
+        name = _name(fcurve)
+        if _is_ours(name):
+            shown = name in _COLOURS
+            fcurve.hide, fcurve.select = not shown, shown  # locked curves that are not selected are hardly seen
+            if shown:
+                fcurve.color_mode, fcurve.color = "CUSTOM", _COLOURS[name]
+            if fcurve.group is not None:
+                fcurve.group.show_expanded_graph = True
+            found = True
+    return found
+
+
 def worst_region(head: bpy.types.Object, frame: float) -> str:
     """The part of the face that the picture confirms least at a frame; "" where nobody knows."""
     begin, found, lowest = region_property(""), "", 1.0
     for fcurve in keyframes.fcurves(head):
-        name = fcurve.data_path.removeprefix('["').removesuffix('"]')
+        name = _name(fcurve)
         if name.startswith(begin) and (value := fcurve.evaluate(frame)) < lowest:
             found, lowest = name.removeprefix(begin), value
     return found.replace("_", " ")
@@ -124,6 +147,11 @@ def _told(performance: Performance) -> dict[str, np.ndarray]:
 
 def _is_ours(name: str) -> bool:
     return name in _DESCRIPTIONS or name.startswith(region_property(""))
+
+
+def _name(fcurve: bpy.types.FCurve) -> str:
+    """The custom property that a curve moves."""
+    return str(fcurve.data_path.removeprefix('["').removesuffix('"]'))
 
 
 def _path(name: str) -> str:

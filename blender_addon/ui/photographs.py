@@ -15,6 +15,7 @@ import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..paths import RELATIVE, kept
+from ..scene import fit_scene
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".tga", ".jp2")
 FILM = 36.0  # millimetres along the longer side: what Blender's cameras have, and photographers' "35 mm"
@@ -42,11 +43,36 @@ class BlendsplatPhotograph(bpy.types.PropertyGroup):
     )
 
 
+def _chosen(settings: BlendsplatPhotographs, context: bpy.types.Context) -> None:
+    """Select the highlighted photograph's head; a view that looks through a photograph's camera looks through its own.
+    While the artist is in another mode than Object Mode nothing changes."""
+    folder, layer = folder_of(active(settings)), context.view_layer
+    current = layer.objects.active if layer is not None else None
+    if folder is None or layer is None or (current is not None and current.mode != "OBJECT"):
+        return
+    for head in [item for item in context.scene.objects if fit_scene.is_fitted(item)]:
+        for fit, camera in zip(fit_scene.fits_of(head), fit_scene.cameras_of(head), strict=True):
+            if fit != folder:
+                continue
+            if context.scene.camera is not None and context.scene.camera.blendsplat.fit_path:
+                fit_scene.look_through(context.scene, camera)
+            if head.name in layer.objects:
+                for item in layer.objects:
+                    item.select_set(item == head)
+                layer.objects.active = head
+            return
+
+
 class BlendsplatPhotographs(bpy.types.PropertyGroup):
     """The photographs of a scene and how heads are fitted to them."""
 
     files: CollectionProperty(type=BlendsplatPhotograph)
-    active: IntProperty(name="Photograph", description="The photograph that the buttons below are for")
+    active: IntProperty(
+        name="Photograph",
+        description="The photograph that the buttons below are for. Choosing one selects its head, and shows it where "
+        "the view looks through a photograph's camera",
+        update=_chosen,
+    )
     same_person: BoolProperty(
         name="Same Person",
         description="All these photographs show one person: fit one head that agrees with all of them. "
@@ -75,7 +101,7 @@ class BlendsplatPhotographs(bpy.types.PropertyGroup):
         description="Angle across the photograph's longer side",
     )  # fmt: skip
     directory: StringProperty(
-        name="Folder",
+        name="Heads Folder",
         subtype="DIR_PATH",
         options=RELATIVE,
         description='Where the fitted heads are kept. Empty: in a folder "heads" beside the photographs',
@@ -139,7 +165,8 @@ def remember(settings: BlendsplatPhotographs, images: Sequence[Path]) -> None:
         item = settings.files.add()
         item.name, item.path = path.name, kept(path)
         item.folder, item.state, item.notes = known.get(str(path), ("", "NEW", ""))
-    settings.active = min(settings.active, max(0, len(images) - 1))
+    if settings.active >= len(images):
+        settings.active = max(0, len(images) - 1)
 
 
 def note(settings: BlendsplatPhotographs, image: Path, folder: Path | None, notes: Sequence[str]) -> None:

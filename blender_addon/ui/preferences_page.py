@@ -38,7 +38,9 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
         name="Command",
         description="Words that start the engine, for example:  ssh -o BatchMode=yes gpu-box blendsplat serve",
     )
-    device: StringProperty(name="Device", description="cpu, cuda, cuda:1, ...; empty: the engine's best")
+    device: StringProperty(
+        name="Device", description="What the engine computes on: cpu, cuda, cuda:1, ...; empty: its best"
+    )
     torch: EnumProperty(
         name="Torch",
         description="Which build of torch, the library that the engine computes with, is installed",
@@ -94,7 +96,11 @@ class BlendsplatPreferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
         description="Folder with a network's config.json and model.safetensors",
     )
-    folders: CollectionProperty(type=SharedFolder)
+    folders: CollectionProperty(
+        type=SharedFolder,
+        name="Shared Folders",
+        description="Folders that this machine and the engine's share under different names",
+    )
     # The one pair that version 0.1.0 knew; register() moves it into ``folders``.
     path_here: StringProperty(options={"HIDDEN"}, description="See Shared Folders")
     path_there: StringProperty(options={"HIDDEN"}, description="See Shared Folders")

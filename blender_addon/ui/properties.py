@@ -16,8 +16,9 @@ from bpy.props import (
 
 from ..client import session
 from ..paths import RELATIVE
-from ..scene import follow_head, networks, tracking_view
-from . import photographs
+from ..scene import avatar_quality, follow_head, networks, tracking_view
+from . import photographs, step_state
+from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
 _OLD_PRESETS = ("detailed", "draft", "rgbavatar")
@@ -44,6 +45,21 @@ def _choose_preset(settings: BlendsplatScene, number: int) -> None:
     settings.preset_name = _presets(settings, None)[number][0]
 
 
+def _quality(settings: BlendsplatScene) -> str:
+    return train.quality(settings.id_data)
+
+
+def _shown(step: str, title: str) -> bpy.props.BoolProperty:
+    """Whether a step's panel stands open."""
+    return BoolProperty(
+        name=title,
+        options={"SKIP_SAVE"},
+        description="Open or fold this step. What is done folds by itself when the work goes on",
+        get=lambda settings: step_state.is_open(settings, step),
+        set=lambda settings, shown: step_state.set_open(settings, step, shown),
+    )
+
+
 class BlendsplatScene(bpy.types.PropertyGroup):
     """The steps of the work: which video, where its folder, how to train."""
 
@@ -54,16 +70,16 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         description="Video (or first image of a sequence) of one person talking, the face well visible",
     )
     directory: StringProperty(
-        name="Folder",
+        name="Clip Folder",
         subtype="DIR_PATH",
         options=RELATIVE,
         description="Where the imported clip and everything learned from it is kept. Empty: beside the video",
     )
     start: FloatProperty(
-        name="Start", min=0.0, subtype="TIME", unit="TIME_ABSOLUTE", description="Where in the video to begin"
+        name="Trim Start", min=0.0, subtype="TIME", unit="TIME_ABSOLUTE", description="Where in the video to begin"
     )
     end: FloatProperty(
-        name="End",
+        name="Trim End",
         min=0.0,
         subtype="TIME",
         unit="TIME_ABSOLUTE",
@@ -90,6 +106,7 @@ class BlendsplatScene(bpy.types.PropertyGroup):
             ("none", "None", "The whole picture belongs to the person"),
             ("folder", "Folder of Masks", "Use masks that you made, one image per frame"),
         ],
+        description="What separates the person from the background, which is not learned",
     )
     matte_folder: StringProperty(
         name="Masks",
@@ -107,6 +124,7 @@ class BlendsplatScene(bpy.types.PropertyGroup):
             ),
             ("file", "From a File", "Your own FLAME model or ICT-FaceKit"),
         ],
+        description="Which head model is fitted to the person; it decides the names of the sliders",
     )
     head_path: StringProperty(
         name="Head File",
@@ -179,7 +197,13 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     match_scene: BoolProperty(
         name="Match Scene to Clip",
         default=True,
-        description="Set the scene's size, frame rate and range to the clip's, so that camera and background fit",
+        description="Set the size, frame rate and range of a scene without animation to the clip's, so that camera and "
+        "background fit. In a scene that is animated already only the end moves, where the clip is longer",
+    )
+    scene_note: StringProperty(
+        name="Scene and Clip",
+        options={"HIDDEN"},
+        description="What of the scene was set to the clip when its head was added, and what was left",
     )
     preset_name: StringProperty(
         name="Preset",
@@ -192,8 +216,24 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         set=_choose_preset,
         description="How long and how finely to train",
     )
+    minutes: FloatProperty(
+        name="Minutes",
+        min=0.0,
+        soft_max=600.0,
+        max=100_000.0,
+        precision=0,
+        step=100,
+        description="End training after about so many minutes, with as much as this machine learns by then; 0: as long "
+        "as the preset takes",
+    )
+    quality: StringProperty(
+        name="Quality",
+        options={"SKIP_SAVE"},
+        description=avatar_quality.EXPLAINED,
+        get=_quality,
+    )
     output: StringProperty(
-        name="Avatar File",
+        name="Save Avatar As",
         subtype="FILE_PATH",
         options=RELATIVE,
         description="Where the avatar is written. Empty: in the clip's folder",
@@ -210,7 +250,21 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     performance_start: IntProperty(
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
     )
-    photographs: PointerProperty(type=photographs.BlendsplatPhotographs)
+    photographs: PointerProperty(
+        type=photographs.BlendsplatPhotographs,
+        name="Photographs",
+        description="The photographs that heads are fitted to, and how",
+    )
+    folds: StringProperty(
+        name="Folded Panels", options={"HIDDEN"}, description="Which steps of the work the artist opened or folded"
+    )
+    show_photograph: _shown("photograph", "Head from a Photograph")
+    show_video: _shown("video", "Video")
+    show_track: _shown("track", "Track")
+    show_check: _shown("check", "Check the Tracking")
+    show_train: _shown("train", "Train")
+    show_avatar: _shown("avatar", "Avatar")
+    show_render: _shown("render", "Render")
 
     def chosen_preset(self) -> str:
         """The name of the preset to train with; a file's own choice stands, whatever this engine knows."""
@@ -226,13 +280,17 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     kind: EnumProperty(
         name="Kind",
         items=[
-            ("NONE", "None", ""), ("HEAD", "Head", ""), ("RIG", "Rig", ""), ("CAMERA", "Camera", ""),
-            ("AVATAR", "Avatar", ""),
+            ("NONE", "None", "Nothing of this add-on's"),
+            ("HEAD", "Head", "A head's mesh, with its sliders"),
+            ("RIG", "Rig", "The bones of a head"),
+            ("CAMERA", "Camera", "A camera that matches a clip or a photograph"),
+            ("AVATAR", "Avatar", "A trained avatar's Gaussians"),
         ],
-    )  # fmt: skip
+        description="What this object is to Blendsplat",
+    )
     head: PointerProperty(name="Head", type=bpy.types.Object, description="The head that moves this avatar")
     rig: PointerProperty(name="Rig", type=bpy.types.Object, description="The armature of this head")
-    rig_id: StringProperty()
+    rig_id: StringProperty(name="Head Model", description="Which head model and person this head was made from")
     avatar_path: StringProperty(
         name="Avatar File", subtype="FILE_PATH", options=RELATIVE, description="The file this avatar was made from"
     )
@@ -248,7 +306,9 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         options=RELATIVE,
         description="The folder of the clip that this head was tracked in",
     )
-    clip_start: FloatProperty(default=1.0)  # frame of the timeline at which the clip's first image is
+    clip_start: FloatProperty(
+        name="Clip's First Frame", default=1.0, description="Frame of the timeline at which the clip's first image is"
+    )
     overlay: EnumProperty(
         name="Overlay",
         items=[

@@ -98,15 +98,14 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
         send({"method": "job.progress", "params": {
             "job": job, "kind": kind, "stage": "working", "done": done, "total": total, "message": f"step {done}",
             "eta_s": 1.0,
-            "figures": {"loss": 1 / done}}})  # fmt: skip
+            "figures": {"loss": 1 / done, "psnr": 24 + 8 * done / total}}})  # fmt: skip
         if bad == "die" and done == total // 2 and not (directory / "died").exists():
             directory.mkdir(parents=True, exist_ok=True)
             (directory / "died").write_text("once")
             os._exit(137)
     if bad == "noface" and kind == "track":
-        finish(
-            job, kind, "failed", error={"code": "no-face", "sentence": "No face was found in the clip.", "detail": ""}
-        )
+        told = {"code": "no-face", "sentence": "No face was found in the clip.", "detail": "looked at 20 frames"}
+        finish(job, kind, "failed", error=told)
         return
     if kind == "fit_image":
         finish_fit(job, directory, params)
@@ -186,14 +185,17 @@ def finish_fit(job: str, directory: Path, params: dict) -> None:
 def write_results(kind: str, directory: Path, params: dict) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if kind == "import":
-        (directory / "clip.json").write_text(json.dumps({"params": params}))
+        times = [frame / 25 for frame in range(20)]
+        told = {"timestamps": times, "width": 256, "height": 256, "source": params.get("video", "")}
+        (directory / "clip.json").write_text(json.dumps({"params": params, **told}))
     elif kind == "track":
         synthetic.write_performance(directory / "tracking.npz")
         (directory / "track.json").write_text(json.dumps({"params": params}))
     elif kind == "correct":
         correct(directory, params)
     elif kind == "train":
-        synthetic.write_avatar(Path(params["output"]), preset=params.get("preset", "draft"))
+        record = {"preset": params.get("preset", "draft"), "figures": {"psnr": 31.0}}
+        synthetic.write_avatar(Path(params["output"]), training=record)
     elif kind == "export_head":
         Path(params["output"]).write_text(json.dumps(params))
 

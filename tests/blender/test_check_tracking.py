@@ -13,6 +13,8 @@ from blender_addon import formats, space
 from blender_addon.client import jobs
 from blender_addon.scene import corrections, head_rig, keyframes, matched_camera, tracking_quality, tracking_view
 from blender_addon.ui.operators import check_tracking, track
+from blender_addon.ui.panels.check_tracking import BLENDSPLAT_PT_check_tracking
+from drawn import drawn
 from mathutils import Matrix, Vector
 
 import synthetic
@@ -114,6 +116,28 @@ def test_quality_lies_over_the_timeline(scene, clip):
     assert hidden[f'["{tracking_quality.ERROR}"]'] == (True, True) and len(hidden) == 5
     groups = {curve.group.name for curve in keyframes.fcurves(head) if curve.group is not None}
     assert groups <= {"Tracking"}
+
+
+def test_a_frames_error_and_confidence_are_told(scene, clip):
+    scene.frame_set(15)
+    performance, words = formats.read_performance(clip), drawn(BLENDSPLAT_PT_check_tracking)
+    error, confidence = 100 * performance.landmark_errors[14], performance.confidence[14]
+    assert f"Landmark error {error:.1f}%" in words
+    assert f"Confidence {confidence:.0%}, least: mouth" in words
+    synthetic.write_performance(clip / "tracking.npz", told=False)
+    track.play(scene, the_head(scene), formats.read_performance(clip))
+    assert not any(line.startswith("Confidence ") for line in drawn(BLENDSPLAT_PT_check_tracking))
+    assert not OPERATORS.show_curves.poll()
+
+
+def test_the_curves_of_error_and_confidence_are_shown(scene, clip):
+    head = the_head(scene)
+    assert OPERATORS.show_curves() == {"FINISHED"}
+    hidden = {curve.data_path: curve.hide for curve in keyframes.fcurves(head)}
+    for name in (tracking_quality.QUALITY, tracking_quality.ERROR, tracking_quality.CONFIDENCE):
+        assert not hidden[f'["{name}"]']
+    assert hidden[f'["{tracking_quality.region_property("mouth")}"]']
+    assert [item for item in scene.objects if item.select_get()] == [head]
 
 
 def test_worst_frames_are_gone_through(scene, clip):

@@ -9,7 +9,7 @@ import bpy
 import pytest
 from blender_addon.client import jobs
 from blender_addon.ui.operators import train
-from blender_addon.ui.panels.steps import BLENDSPLAT_PT_train
+from blender_addon.ui.panels.train import BLENDSPLAT_PT_train
 from drawn import drawn
 from steps import work
 

@@ -10,12 +10,15 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+import synthetic_fit
 from blender_addon import preferences
 from blender_addon.client import jobs, session, weights_check
 from blender_addon.scene import fit_scene
 from blender_addon.ui import photographs
 from blender_addon.ui.operators import common, track
 from blender_addon.ui.operators import fit_image as operators
+from blender_addon.ui.panels.photograph import BLENDSPLAT_PT_photograph
+from drawn import drawn
 
 import synthetic
 
@@ -245,3 +248,68 @@ def test_every_property_and_button_has_words(scene):
 def test_a_result_that_makes_no_sense_is_no_crash(scene):
     for nonsense in (None, [], {"fits": None}, {"fits": ["x"], "failed": []}, json.loads("{}")):
         assert photographs.results(nonsense) == ([], [])
+
+
+# --- several heads: the list chooses
+
+
+@pytest.fixture
+def people(scene, album):
+    """Heads of three people, whose photographs are listed; the first one's is looked at."""
+    settings, images = (
+        scene.blendsplat.photographs,
+        [album / name for name in ("Anna 日本.jpg", "bert.PNG", "owl.jpeg")],
+    )
+    photographs.remember(settings, images)
+    fits = []
+    for seed, image in enumerate(images):
+        folder = synthetic_fit.write_fit(album / "heads" / image.stem, seed=seed, person_seed=seed, image=str(image))
+        photographs.note(settings, image, folder, [])
+        fits.append((folder, synthetic_fit.head_rig(folder)))
+    fit_scene.bring_fits(bpy.context, fits)
+    return settings
+
+
+def shown(scene) -> list[str]:
+    return sorted(item.name for item in heads(scene) if not item.hide_get() and not item.hide_render)
+
+
+def test_the_list_selects_its_head_and_only_that_stands_in_its_photograph(scene, people):
+    assert shown(scene) == ["Anna 日本 Head"]
+    for index, name in ((1, "bert Head"), (2, "owl Head")):
+        people.active = index
+        assert bpy.context.view_layer.objects.active.name == name and shown(scene) == [name]
+        assert [item.name for item in heads(scene) if item.select_get()] == [name]
+        assert scene.camera.blendsplat.head.name == name
+    assert "blendsplat.show_all_heads" in drawn(BLENDSPLAT_PT_photograph)
+    assert bpy.ops.blendsplat.show_all_heads() == {"FINISHED"}
+    assert len(shown(scene)) == 3 and not bpy.ops.blendsplat.show_all_heads.poll()
+    assert not any(item.type == "ARMATURE" and (item.hide_get() or item.hide_render) for item in scene.objects)
+
+
+def test_what_the_artist_hid_stays_hidden(scene, people):
+    bpy.ops.blendsplat.show_all_heads()
+    scene.objects["bert Head"].hide_set(True)
+    people.active = 2
+    bpy.ops.blendsplat.show_all_heads()
+    assert shown(scene) == ["Anna 日本 Head", "owl Head"]
+
+
+def test_a_camera_of_the_artists_own_stays_the_scenes(scene, people):
+    bpy.ops.blendsplat.show_all_heads()
+    own = bpy.data.objects.new("Own", bpy.data.cameras.new("Own"))
+    scene.collection.objects.link(own)
+    scene.camera = own
+    people.active = 2
+    assert scene.camera == own and len(shown(scene)) == 3
+    assert bpy.context.view_layer.objects.active.name == "owl Head"
+
+
+def test_choosing_while_a_bone_is_posed_changes_nothing(scene, people):
+    bpy.ops.blendsplat.show_all_heads()
+    rig = scene.objects["bert Head"].blendsplat.rig
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="POSE")
+    people.active = 2
+    assert bpy.context.view_layer.objects.active == rig and rig.mode == "POSE" and len(shown(scene)) == 3
+    bpy.ops.object.mode_set(mode="OBJECT")

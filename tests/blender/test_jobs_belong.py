@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from blender_addon.client import jobs
 from blender_addon.ui.panels.photograph import BLENDSPLAT_PT_photograph
-from blender_addon.ui.panels.steps import BLENDSPLAT_PT_track, BLENDSPLAT_PT_train
+from blender_addon.ui.panels.track import BLENDSPLAT_PT_track
+from blender_addon.ui.panels.train import BLENDSPLAT_PT_train
 from drawn import drawn
 
 import synthetic
@@ -39,7 +40,7 @@ def test_a_training_that_failed_stays_with_its_clip(files, engine):
     error = jobs.latest("train").error
     assert error in drawn(TRAIN) and "Continue Training" in drawn(TRAIN)
     bpy.ops.wm.open_mainfile(filepath=files[1])
-    assert not [words for words in drawn(TRAIN) if words == error or words.startswith("loss")]
+    assert not [words for words in drawn(TRAIN) if words in (error, "Details")]
     assert "Continue Training" not in drawn(TRAIN)
     bpy.ops.wm.open_mainfile(filepath=files[0])
     assert error in drawn(TRAIN) and "Continue Training" in drawn(TRAIN)
@@ -51,20 +52,21 @@ def test_another_files_training_is_named_while_it_runs(files, engine):
         patch.setattr(jobs, "wait", lambda job, **_how: setattr(job, "state", "done"))  # as in a window: pressed
         bpy.ops.blendsplat.train()
     job = jobs.latest("train")
-    job.state, job.message, job.figures = "running", "step 3", {"loss": 0.5}
-    assert "step 3" in drawn(TRAIN) and "loss 0.5" in drawn(TRAIN)
+    job.state, job.message, job.figures = "running", "step 3", {"psnr": 27.0}
+    learned = "The frames it learns from: good so far"
+    assert "step 3" in drawn(TRAIN) and learned in drawn(TRAIN)
     bpy.ops.wm.open_mainfile(filepath=files[1])
     words = drawn(TRAIN)
-    assert "step 3" not in words and "loss 0.5" not in words and "blendsplat.cancel_job" in words
+    assert "step 3" not in words and learned not in words and "blendsplat.cancel_job" in words
     assert any('"anna"' in line for line in words), words
     jobs.cancel(job)
 
 
 def test_the_same_file_with_another_clip(files, engine, tmp_path):
     assert bpy.ops.blendsplat.train() == {"FINISHED"}
-    assert jobs.latest("train").figures and any(words.startswith("loss") for words in drawn(TRAIN))
+    assert "Quality" in drawn(TRAIN) and bpy.context.scene.blendsplat.quality == "Sharp (31.0 dB)"
     bpy.context.scene.blendsplat.video = str(tmp_path / "ben.mp4")
-    assert not any(words.startswith("loss") for words in drawn(TRAIN))
+    assert "Quality" not in drawn(TRAIN)
 
 
 def test_what_was_asked_for_stays_with_its_file(files, engine, tmp_path):

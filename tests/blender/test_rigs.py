@@ -9,7 +9,7 @@ import oracle
 import pytest
 from blender_addon import formats, space
 from blender_addon.render import gather
-from blender_addon.scene import avatar_nodes, avatar_rig, head_rig, matched_camera
+from blender_addon.scene import avatar_nodes, avatar_rig, head_rig, matched_camera, scene_match
 from blender_addon.scene.carrier_mesh import COMPACT
 from blender_addon.ui import operators
 
@@ -111,7 +111,7 @@ def test_camera_matches_the_clip(scene, tmp_path):
 
     performance = formats.read_performance(synthetic.write_performance(tmp_path / "tracking.npz"))
     item = matched_camera.add_camera(bpy.context, performance, scene.collection, None, 1)
-    matched_camera.match_scene(scene, performance, 1)
+    scene_match.match(scene, performance, 1, untouched=True)
     bpy.context.view_layer.update()
     view = camera.view_of(scene, bpy.context.evaluated_depsgraph_get(), item)
     assert (view.width, view.height) == (256, 256)

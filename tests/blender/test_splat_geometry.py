@@ -16,7 +16,7 @@ from blender_addon.render.color import linear_to_srgb, srgb_to_linear
 from blender_addon.scene import avatar_nodes, avatar_rig, splat_geometry, splat_nodes
 from blender_addon.space import quat_to_matrix
 from blender_addon.ui.operators import splat_geometry as operators
-from blender_addon.ui.panels import splat_geometry as panel
+from blender_addon.ui.panels.steps import BLENDSPLAT_PT_render
 from drawn import drawn
 from steps import picture
 
@@ -352,7 +352,7 @@ def test_grey_buttons_say_why(scene, tmp_path):
 
 def test_the_panel_says_what_hides_the_colours(scene, avatar):
     def words() -> str:
-        return " ".join(drawn(panel.BLENDSPLAT_PT_splat_geometry))
+        return " ".join(drawn(BLENDSPLAT_PT_render))
 
     assert "has faces" not in words() and "blendsplat.bake_frame" in words()
     bpy.ops.blendsplat.splat_geometry()

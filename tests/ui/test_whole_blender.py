@@ -184,6 +184,42 @@ def test_an_avatar_with_networks(blender, extension, tmp_path):
     assert "Traceback" not in steps["said"][0]["text"], steps["said"][0]["text"]
 
 
+def test_every_state_of_the_panel(blender, extension, tmp_path):
+    """What is done folds, what is next stands open, and what is drawn is drawn without an error."""
+    folder, real = tmp_path / "ui", os.environ.get("BLENDSPLAT_UI_ENGINE")
+    sys.path.insert(0, str(FAKE.parent))
+    import synthetic
+
+    if real:
+        shutil.copytree(os.environ["BLENDSPLAT_UI_CLIP"], folder / "clip ä")
+    (folder / "clip ä" / "images").mkdir(parents=True, exist_ok=True)
+    rows = np.linspace(40, 200, 256)[:, None, None]
+    if not real:
+        image = np.broadcast_to(rows, (256, 256, 3)).astype("u1")
+        synthetic.write_png(folder / "clip ä" / "images" / "000000.png", image)
+    video = folder / "talk.mp4"
+    video.write_bytes(b"the stand-in does not read it")
+    options = {
+        "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE} crawl", "video": str(video),
+        "noface": f"python3 {FAKE} noface", "clip": str(folder / "clip ä"), "import": not real,
+        "overrides": {"images": 2000, "blendshapes_after": 40, "color_init_images": 80, "uv_resolution": 96,
+        "image_size": 192, "preview_seconds": 3} if real else {},
+    }  # fmt: skip
+    report = played(blender, "panel_scenario.py", options, [ROOT, extension.parent])
+    steps = by_name(report)
+    if real:
+        return  # to look at; what is to be seen differs from clip to clip
+    assert steps["nothing"][0]["open"] == ["video"] and steps["imported"][0]["open"] == ["track"]
+    assert not steps["curves"][0]["error"] and not steps["relink"][0]["error"]
+    assert steps["relinked"][0]["found"] == "clip ä.avatar.npz"
+    assert not steps["large clip"][0]["error"] and not steps["details"][0]["error"]
+    assert steps["tracked"][0]["open"] == ["check", "train"] and steps["tracked"][0]["view"] == "CAMERA"
+    assert steps["training"][0]["bar"][0].startswith("Train ") and not steps["large"][0]["error"]
+    assert steps["trained"][0] == {
+        "step": "trained", "open": ["avatar", "render"], "bar": 0, "quality": "Sharp (31.0 dB)",
+    }  # fmt: skip
+
+
 def test_splats_as_geometry(blender, extension, tmp_path):
     """EEVEE, which blends faces in their order, draws what Cycles draws, which needs no order."""
     sys.path.insert(0, str(FAKE.parent))

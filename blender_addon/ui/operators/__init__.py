@@ -7,13 +7,17 @@ from . import (
     avatar,
     bake,
     check_tracking,
+    details,
+    editors,
     engine,
     export,
     fit_image,
     fitted_head,
     import_video,
     installation,
+    large_picture,
     pick,
+    relink,
     results,
     splat_geometry,
     surroundings,
@@ -22,8 +26,8 @@ from . import (
 )
 
 _MODULES = (
-    engine, installation, results, fit_image, fitted_head, import_video, track, check_tracking, train, avatar, bake,
-    splat_geometry, surroundings, export, pick,
+    editors, engine, installation, details, results, fit_image, fitted_head, import_video, track, check_tracking,
+    train, large_picture, avatar, bake, splat_geometry, surroundings, export, pick, relink,
 )  # fmt: skip
 
 

@@ -32,12 +32,11 @@ class AddAvatar(common.Grey, bpy.types.Operator):
         try:
             carrier = add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
         except formats.FileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            return self.failed(context, str(error))
         for item in context.view_layer.objects:
             item.select_set(False)  # active, but not covered by the selection's outline
         context.view_layer.objects.active = carrier
-        return {"FINISHED"}
+        return self.solved(context)
 
 
 class RepairAvatar(common.Grey, bpy.types.Operator):
@@ -64,9 +63,8 @@ class RepairAvatar(common.Grey, bpy.types.Operator):
                     fps, start = scene.render.fps / scene.render.fps_base, scene.blendsplat.performance_start
                     avatar_repair.play(carrier, formats.read_performance(path), start, fps)
         except formats.FileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+            return self.failed(context, str(error))
+        return self.solved(context)
 
 
 class ApplyPerformance(common.Grey, bpy.types.Operator):
@@ -91,13 +89,12 @@ class ApplyPerformance(common.Grey, bpy.types.Operator):
             performance = formats.read_performance(common.path_of(context.scene.blendsplat.performance))
             count = apply_performance(context.scene, carrier, performance)
         except formats.FileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            return self.failed(context, str(error))
         for item in (carrier, carrier.blendsplat.head):
             if item is not None and item.blendsplat.remark:
                 self.report({"WARNING"}, item.blendsplat.remark)
         self.report({"INFO"}, f"{count} frames keyed on {carrier.name}.")
-        return {"FINISHED"}
+        return self.solved(context)
 
 
 class UseEngine(common.Grey, bpy.types.Operator):

@@ -15,7 +15,7 @@ from ... import formats
 from ...client import jobs, session
 from ...paths import absolute, kept
 from ...scene import avatar_rig, corrections, fit_scene, head_rig, matched_camera, tracking_quality, tracking_view
-from . import common, track
+from . import common, editors, results, track
 
 WORST = 3  # moments that the panel lists
 _RANKED = 20  # moments that the button goes through
@@ -126,7 +126,7 @@ class GoToFrame(bpy.types.Operator):
 
     bl_idname = "blendsplat.go_to_frame"
     bl_label = "Go to Frame"
-    frame: IntProperty(options={"HIDDEN"})
+    frame: IntProperty(name="Frame", options={"HIDDEN"}, description="The frame of the timeline to go to")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.scene.frame_set(self.frame)
@@ -153,6 +153,39 @@ class GoToWorst(common.Grey, bpy.types.Operator):
         frames = [frame for frame, _ in ranked(scene, meant_head(context))]
         now = scene.frame_current
         scene.frame_set(frames[(frames.index(now) + 1) % len(frames)] if now in frames else frames[0])
+        return {"FINISHED"}
+
+
+class ShowCurves(common.Grey, bpy.types.Operator):
+    """Show quality, landmark error and confidence over the timeline, in a Graph Editor in a window of its own. The head
+    is selected for it"""
+
+    bl_idname = "blendsplat.show_curves"
+    bl_label = "Show Over the Timeline"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        head = meant_head(context)
+        if head is None:
+            return _NO_HEAD
+        if head.name not in context.view_layer.objects:
+            return f"{head.name} is not in this view layer."
+        if tracking_quality.read(head) is None:
+            return "This tracking does not say how good it is: track the clip again."
+        return results.busy(context.scene)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        head = meant_head(context)
+        tracking_quality.unfold_curves(head)
+        for item in context.view_layer.objects:
+            item.select_set(item == head)
+        context.view_layer.objects.active = head
+        area = editors.editor(context, "GRAPH_EDITOR", new=True)  # not the artist's own, whose filters are his
+        if area is not None:
+            space = area.spaces.active
+            space.use_normalization, space.show_region_ui = True, False  # percent beside shares
+            space.dopesheet.show_only_selected, space.dopesheet.show_shapekeys = True, False
         return {"FINISHED"}
 
 
@@ -299,7 +332,7 @@ def _fps(scene: bpy.types.Scene) -> float:
     return scene.render.fps / scene.render.fps_base
 
 
-CLASSES = (LookThroughClip, BackToMyView, GoToFrame, GoToWorst, PoseHead, CorrectFrame, ForgetCorrection)
+CLASSES = (LookThroughClip, BackToMyView, GoToFrame, GoToWorst, ShowCurves, PoseHead, CorrectFrame, ForgetCorrection)
 
 
 def register() -> None:

@@ -61,8 +61,28 @@ def head_of(scene: bpy.types.Scene) -> str:
     return session.engine_path(path)
 
 
+_problems: dict[tuple[int, str], str] = {}  # by scene (session_uid) and operator: why the last press did nothing
+
+
+def problem(scene: bpy.types.Scene, operator: str) -> str:
+    """Why a button (its operator's name) did nothing when it was pressed last in this scene, or ""."""
+    return _problems.get((scene.session_uid, operator), "")
+
+
 class Grey:
-    """A poll that says why: ``reason(context)`` returns a sentence, or "" when the button may be pressed."""
+    """A poll that says why: ``reason(context)`` returns a sentence, or "" when the button may be pressed. What goes
+    wrong after the press is kept for the panel."""
+
+    def failed(self, context: bpy.types.Context, sentence: str) -> set[str]:
+        """Report why nothing was done, and let the panel say it under the button -> what the operator returns."""
+        _problems[context.scene.session_uid, type(self).bl_idname] = sentence
+        self.report({"ERROR"}, sentence)
+        return {"CANCELLED"}
+
+    def solved(self, context: bpy.types.Context) -> set[str]:
+        """The press did what it should -> what the operator returns."""
+        _problems.pop((context.scene.session_uid, type(self).bl_idname), None)
+        return {"FINISHED"}
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
@@ -167,12 +187,12 @@ class JobOperator(Grey):
         try:
             params = self.parameters(context)
             job = jobs.start(self.kind, params, self.notes(context))
+            self.solved(context)
             if not (self.wait or pump.synchronous()):
                 return {"FINISHED"}
             jobs.wait(job, tick=progress_line() if bpy.app.background else None)
         except (LinkError, ValueError, OSError) as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            return self.failed(context, str(error))
         if job.state != "done":
             self.report({"ERROR"}, job.status())
             return {"CANCELLED"}

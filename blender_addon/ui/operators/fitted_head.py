@@ -66,6 +66,22 @@ class LookThrough(common.Grey, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class ShowAllHeads(common.Grey, bpy.types.Operator):
+    """Show the heads again that are hidden while another head's photograph is looked at"""
+
+    bl_idname = "blendsplat.show_all_heads"
+    bl_label = "Show All Heads"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return "" if fit_scene.hidden_heads(context.scene) else "No head is hidden for another one's photograph."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        fit_scene.show_all(context.scene)
+        return {"FINISHED"}
+
+
 class ResetSliders(common.Grey, bpy.types.Operator):
     """Put all sliders and bones of the head back to what was found in the photograph"""
 
@@ -95,6 +111,7 @@ class ExportHead(common.JobOperator, bpy.types.Operator, ExportHelper):
             ("GLB", "glTF Binary (.glb)", "Mesh, sliders, skeleton and skin in one file: for engines and the web"),
             ("OBJ", "Wavefront (.obj)", "The mesh as it looks now, with UVs: for sculpting and modelling"),
         ],
+        description="What the other program reads",
     )
 
     @property
@@ -123,5 +140,5 @@ class ExportHead(common.JobOperator, bpy.types.Operator, ExportHelper):
         self.report({"INFO"}, f"Wrote {job.params['output']}.")
 
 
-CLASSES = (LookThrough, ResetSliders, ExportHead)
+CLASSES = (LookThrough, ShowAllHeads, ResetSliders, ExportHead)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -12,7 +12,7 @@ import bpy
 from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
-from ...scene import head_rig, matched_camera, tracking_quality, tracking_view
+from ...scene import head_rig, matched_camera, scene_match, tracking_quality, tracking_view
 from . import common, results
 
 TOPIC = "head"  # what panels find a head on its way by
@@ -79,11 +79,10 @@ class KeepLens(common.Grey, bpy.types.Operator):
         try:
             lens = formats.lens_of(directory, formats.read_performance(directory))
         except formats.FileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            return self.failed(context, str(error))
         settings.focal_length, settings.lens_shift = lens[0], [0.0 if abs(x) < 1e-5 else x for x in lens[1:]]
         settings.lens = "given"
-        return {"FINISHED"}
+        return self.solved(context)
 
 
 class AddHead(common.Grey, bpy.types.Operator):
@@ -104,8 +103,8 @@ class AddHead(common.Grey, bpy.types.Operator):
         try:
             errand = fetch_head(context.scene, common.directory_of(context.scene), wait=self.wait or None)
         except formats.FileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+            return self.failed(context, str(error))
+        self.solved(context)
         return common.outcome(self, errand)
 
 
@@ -150,11 +149,11 @@ def add_head(
 ) -> bpy.types.Object:
     """Head, camera and background of a tracked clip."""
     scene, name = context.scene, common.clip_name(directory)
-    known = head_rig.find_head(scene, rig)
+    known, untouched = head_rig.find_head(scene, rig), scene_match.is_untouched(scene)
     head = known or head_rig.build_head(context, rig, name)
     start = scene.blendsplat.performance_start
     if scene.blendsplat.match_scene:
-        matched_camera.match_scene(scene, performance, start)
+        scene.blendsplat.scene_note = scene_match.match(scene, performance, start, untouched=untouched)
     head.blendsplat.clip_path, head.blendsplat.clip_start = kept(directory), start
     play(scene, head, performance)
     camera = matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import check_tracking, engine, photograph, splat_geometry, steps
+from . import check_tracking, engine, photograph, steps, track, train, video, work
 
-CLASSES = (*engine.CLASSES, *photograph.CLASSES, *steps.CLASSES, *splat_geometry.CLASSES, *check_tracking.CLASSES)
+CLASSES = (
+    *engine.CLASSES, *work.CLASSES, *photograph.CLASSES, *video.CLASSES, *track.CLASSES,
+    *check_tracking.CLASSES, *train.CLASSES, *steps.CLASSES,
+)  # fmt: skip
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

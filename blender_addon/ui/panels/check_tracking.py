@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inside the step "Track": the head over the clip, where the tracking is doubtful, frames corrected by hand."""
+"""Between "Track" and "Train": the head over the clip, where the tracking is doubtful, frames corrected by hand."""
 
 from __future__ import annotations
 
@@ -8,84 +8,108 @@ import bpy
 from ...scene import tracking_quality, tracking_view
 from ..operators import check_tracking
 from .job_button import step
-from .layout import Panel, paragraph
+from .layout import StepPanel, column_of, paragraph, section
 
 
-class BLENDSPLAT_PT_check_tracking(Panel):
+class BLENDSPLAT_PT_check_tracking(StepPanel):
     bl_label = "Check the Tracking"
-    bl_parent_id = "BLENDSPLAT_PT_track"
+    bl_order = 4
+    step = "check"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         return check_tracking.meant_head(context) is not None
 
-    def draw(self, context: bpy.types.Context) -> None:
-        column, head = self.column(), check_tracking.meant_head(context)
-        if len(check_tracking.tracked_heads(context.scene)) > 1:
-            column.label(text=head.name, icon="USER")
-        if not tracking_view.looks(context.screen):
-            column.operator("blendsplat.look_through_clip", icon="VIEW_CAMERA")
-        else:
-            column.operator("blendsplat.back_to_my_view", icon="LOOP_BACK")
-            row = column.row(align=True)
-            row.use_property_split = False
-            row.prop(head.blendsplat, "overlay", expand=True)
-            row = column.row()
-            row.enabled = head.blendsplat.overlay != tracking_view.OFF
-            row.prop(head.blendsplat, "overlay_opacity", slider=True)
-            if context.space_data is not None and context.space_data.type == "VIEW_3D":
-                column.prop(context.space_data.overlay, "show_bones")
-
-
-class BLENDSPLAT_PT_tracking_quality(Panel):
-    bl_label = "Doubtful Frames"
-    bl_parent_id = "BLENDSPLAT_PT_check_tracking"
-
-    def draw(self, context: bpy.types.Context) -> None:
-        column, scene, head = self.column(), context.scene, check_tracking.meant_head(context)
-        quality = tracking_quality.read(head)
+    def summary(self, context: bpy.types.Context) -> str:
+        head = check_tracking.meant_head(context)
+        quality = tracking_quality.read(head) if head is not None else None
         if quality is None:
-            paragraph(context, column, "This tracking does not say how good it is: track the clip again.", "INFO")
-            return
-        now = head.get(tracking_quality.QUALITY)
-        if isinstance(now, float):
-            column.label(text=f"This frame: {now:.2f}", icon=_icon(now, scene.blendsplat.quality_limit))
-        column.prop(scene.blendsplat, "quality_limit", slider=True)
-        share = quality.share_below(scene.blendsplat.quality_limit)
-        count = round(share * len(quality.values))
-        paragraph(context, column, f"{share:.0%} doubtful ({count} of {len(quality.values)} frames)", "BLANK1")
-        column.operator("blendsplat.go_to_worst", icon="TRACKING_FORWARDS_SINGLE")
-        for frame, value in check_tracking.ranked(scene, head, check_tracking.WORST):
-            region = tracking_quality.worst_region(head, frame)
-            words = f"Frame {frame}: {value:.2f}" + (f", {region}" if region else "")
-            column.operator("blendsplat.go_to_frame", text=words, icon="BLANK1", emboss=False).frame = frame
+            return ""
+        share = quality.share_below(context.scene.blendsplat.quality_limit)
+        return f"{share:.0%} doubtful" if share else "All good"
+
+    def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+        head = check_tracking.meant_head(context)
+        column = column_of(layout)
+        _look(context, column, head)
+        if note := context.scene.blendsplat.scene_note:
+            paragraph(context, column, note, "INFO")
+        if (part := section(layout, "doubtful", "Doubtful Frames")) is not None:
+            _quality(context, column_of(part), head)
+        if (part := section(layout, "corrections", "Correct by Hand")) is not None:
+            _corrections(context, column_of(part), head)
 
 
-class BLENDSPLAT_PT_corrections(Panel):
-    bl_label = "Correct by Hand"
-    bl_parent_id = "BLENDSPLAT_PT_check_tracking"
+def _look(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.types.Object) -> None:
+    """The head over the clip."""
+    if len(check_tracking.tracked_heads(context.scene)) > 1:
+        column.label(text=head.name, icon="USER")
+    if not tracking_view.looks(context.screen):
+        column.operator("blendsplat.look_through_clip", icon="VIEW_CAMERA")
+        return
+    column.operator("blendsplat.back_to_my_view", icon="LOOP_BACK")
+    row = column.row(align=True)
+    row.use_property_split = False
+    row.prop(head.blendsplat, "overlay", expand=True)
+    row = column.row()
+    row.enabled = head.blendsplat.overlay != tracking_view.OFF
+    row.prop(head.blendsplat, "overlay_opacity", slider=True)
+    if context.space_data is not None and context.space_data.type == "VIEW_3D":
+        column.prop(context.space_data.overlay, "show_bones")
 
-    def draw(self, context: bpy.types.Context) -> None:
-        column, scene, head = self.column(), context.scene, check_tracking.meant_head(context)
-        known = check_tracking.corrected_frames(scene, head)
-        if not known:
-            paragraph(
-                context,
-                column,
-                "Where a frame is wrong, turn or move the head or drag sliders; then correct it.",
-                "INFO",
-            )
-        column.operator("blendsplat.pose_head", icon="BONE_DATA")
-        step(context, column, "correct", "blendsplat.correct_frame", "PINNED")
-        for row, frame in known:
-            line = column.row(align=True)
-            icon = "RADIOBUT_ON" if frame == scene.frame_current else "KEYFRAME_HLT"
-            line.operator("blendsplat.go_to_frame", text=f"Frame {frame}", icon=icon, emboss=False).frame = frame
-            line.operator("blendsplat.forget_correction", text="", icon="X", emboss=False).row = row
+
+def _quality(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.types.Object) -> None:
+    """How good the tracking is, and where it is worst."""
+    scene, quality = context.scene, tracking_quality.read(head)
+    if quality is None:
+        paragraph(context, column, "This tracking does not say how good it is: track the clip again.", "INFO")
+        return
+    now = head.get(tracking_quality.QUALITY)
+    if isinstance(now, float):
+        column.label(text=f"This frame: {now:.2f}", icon=_icon(now, scene.blendsplat.quality_limit))
+        for words in _measured(head, scene.frame_current_final):
+            column.label(text=words, icon="BLANK1")
+    column.prop(scene.blendsplat, "quality_limit", slider=True)
+    share = quality.share_below(scene.blendsplat.quality_limit)
+    count = round(share * len(quality.values))
+    paragraph(context, column, f"{share:.0%} doubtful ({count} of {len(quality.values)} frames)", "BLANK1")
+    column.operator("blendsplat.show_curves", icon="GRAPH")
+    column.operator("blendsplat.go_to_worst", icon="TRACKING_FORWARDS_SINGLE")
+    for frame, value in check_tracking.ranked(scene, head, check_tracking.WORST):
+        region = tracking_quality.worst_region(head, frame)
+        words = f"Frame {frame}: {value:.2f}" + (f", {region}" if region else "")
+        column.operator("blendsplat.go_to_frame", text=words, icon="BLANK1", emboss=False).frame = frame
+
+
+def _measured(head: bpy.types.Object, frame: float) -> list[str]:
+    """What this frame's quality comes from."""
+    error = tracking_quality.at(head, tracking_quality.ERROR, frame)
+    confidence = tracking_quality.at(head, tracking_quality.CONFIDENCE, frame)
+    words = [] if error is None else [f"Landmark error {error:.1f}%"]
+    if confidence is not None:
+        region = tracking_quality.worst_region(head, frame)
+        words.append(f"Confidence {confidence:.0%}" + (f", least: {region}" if region else ""))
+    return words
+
+
+def _corrections(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.types.Object) -> None:
+    """Frames that were put right by hand."""
+    scene = context.scene
+    known = check_tracking.corrected_frames(scene, head)
+    if not known:
+        words = "Where a frame is wrong, turn or move the head or drag sliders; then correct it."
+        paragraph(context, column, words, "INFO")
+    column.operator("blendsplat.pose_head", icon="BONE_DATA")
+    step(context, column, "correct", "blendsplat.correct_frame", "PINNED")
+    for row, frame in known:
+        line = column.row(align=True)
+        icon = "RADIOBUT_ON" if frame == scene.frame_current else "KEYFRAME_HLT"
+        line.operator("blendsplat.go_to_frame", text=f"Frame {frame}", icon=icon, emboss=False).frame = frame
+        line.operator("blendsplat.forget_correction", text="", icon="X", emboss=False).row = row
 
 
 def _icon(quality: float, limit: float) -> str:
     return "CHECKMARK" if quality >= limit else "ERROR"
 
 
-CLASSES = (BLENDSPLAT_PT_check_tracking, BLENDSPLAT_PT_tracking_quality, BLENDSPLAT_PT_corrections)
+CLASSES = (BLENDSPLAT_PT_check_tracking,)

@@ -12,6 +12,13 @@ from ..operators import common, results
 from .layout import paragraph, progress
 
 
+def button(context: bpy.types.Context, column: bpy.types.UILayout, operator: str, icon: str, text: str = "") -> None:
+    """A button (called ``text``, else as its operator), and why it did nothing when it was pressed last."""
+    column.operator(operator, icon=icon, **({"text": text} if text else {}))
+    if sentence := common.problem(context.scene, operator):
+        paragraph(context, column, sentence, "ERROR")
+
+
 def step(
     context: bpy.types.Context, column: bpy.types.UILayout, kind: str, operator: str, icon: str, text: str = ""
 ) -> None:
@@ -20,7 +27,7 @@ def step(
     for offer in results.offers(context.scene, kind):
         column.operator("blendsplat.add_result", text=f"New Result: {offer.title}", icon="IMPORT").kind = kind
     if (other := jobs.latest(kind)) is not None and other.running and not common.belongs(other, context.scene):
-        column.operator(operator, icon=icon, **({"text": text} if text else {}))
+        button(context, column, operator, icon, text)
         paragraph(
             context, column, f"{common.title_of(other)} is running for {_home(other)}: {other.fraction:.0%}", "TIME"
         )
@@ -31,9 +38,12 @@ def step(
         progress(column, job.fraction, job.status())
         column.operator("blendsplat.cancel_job", icon="X").kind = kind
         return
-    column.operator(operator, icon=icon, **({"text": text} if text else {}))
+    button(context, column, operator, icon, text)
     if job is not None and job.state == "failed":
         paragraph(context, column, job.error, "ERROR")
+        row = column.row(align=True)
+        row.operator("blendsplat.show_details", icon="INFO").kind = kind
+        row.operator("blendsplat.engine_log", text="Log", icon="TEXT")
     elif job is not None and job.state == "cancelled":
         paragraph(context, column, job.status(), "INFO")
     elif job is not None and job.state == "done":
@@ -60,3 +70,4 @@ def on_its_way(context: bpy.types.Context, column: bpy.types.UILayout, topic: st
         column.label(text=words, icon="TIME")
     elif errand.error:
         paragraph(context, column, errand.error, "ERROR")
+        column.operator("blendsplat.engine_log", text="Log", icon="TEXT")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What panels are laid out with: the base class, a bar of progress, wrapped sentences, a head's sliders."""
+"""What panels are laid out with: the base classes, a bar of progress, wrapped sentences, a head's sliders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import bpy
 
 from ...scene import arkit
+from .. import step_state
 
 _OPEN = ("brows", "eyes", "mouth", "jaw")  # groups of sliders that begin unfolded
 
@@ -21,10 +22,58 @@ class Panel(bpy.types.Panel):
     bl_category = "Avatar"
 
     def column(self) -> bpy.types.UILayout:
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        return layout.column()
+        return column_of(self.layout)
+
+
+class StepPanel(Panel):
+    """A step of the work: it stands open while it is its turn, and folds with a mark when it is done.
+
+    Subclasses set ``step`` (one of step_state.STEPS) and draw ``body``, whose layout has the panel's full width.
+    """
+
+    bl_parent_id = "BLENDSPLAT_PT_work"
+    bl_options = {"HIDE_HEADER"}  # Blender lets no script fold a panel of its own, but what is in it
+    step = ""
+
+    def draw(self, context: bpy.types.Context) -> None:
+        scene = context.scene
+        header, body = self.layout.panel_prop(scene.blendsplat, f"show_{self.step}")
+        activity, done = step_state.activity(scene, self.step), step_state.done(scene, self.step)
+        icon = {"running": "TIME", "failed": "ERROR"}.get(activity, "CHECKMARK" if done else "NONE")
+        header.label(text=self.bl_label, icon=icon)
+        if words := self.summary(context):
+            aside = header.row()
+            aside.alignment, aside.active = "RIGHT", False
+            aside.label(text=words)
+        self.header_buttons(header)
+        if body is not None:
+            self.body(context, body)
+
+    def summary(self, context: bpy.types.Context) -> str:
+        """A few words on what came of it, for the header."""
+        return ""
+
+    def header_buttons(self, header: bpy.types.UILayout) -> None:
+        """What else is in the header."""
+
+    def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+        """What is seen when it stands open."""
+
+
+def column_of(layout: bpy.types.UILayout) -> bpy.types.UILayout:
+    """A column of settings: names to the left, values to the right."""
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    return layout.column()
+
+
+def section(
+    layout: bpy.types.UILayout, name: str, title: str, *, closed: bool = False, icon: str = "NONE"
+) -> bpy.types.UILayout | None:
+    """A part of a panel that folds -> its layout, None while it is folded. ``layout``: a panel's own."""
+    header, body = layout.panel(f"BLENDSPLAT_{name}", default_closed=closed)
+    header.label(text=title, icon=icon)
+    return body
 
 
 def progress(column: bpy.types.UILayout, fraction: float, text: str) -> None:
@@ -39,6 +88,7 @@ def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: 
         max(24, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6) if context.region else 40
     )
     box = column.column(align=True)
+    sentence = bpy.app.translations.pgettext_iface(sentence)
     for index, line in enumerate(textwrap.wrap(sentence, width) or [""]):
         box.label(text=line, icon=icon if index == 0 else "BLANK1")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import bpy
 
 from ...client import preview
-from ...scene import head_drivers
+from ...scene import fit_scene, head_drivers
 from .. import photographs
 from ..operators import common, fit_image, fitted_head
 from .job_button import on_its_way, step
-from .layout import Panel, paragraph, placeholder, sliders
+from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
 
 _IDENTITY = head_drivers.identity_key("")
 
@@ -23,79 +23,65 @@ class BLENDSPLAT_UL_photographs(bpy.types.UIList):
         layout.label(text=item.name, icon=state.icon)
 
 
-class BLENDSPLAT_PT_photograph(Panel):
+class BLENDSPLAT_PT_photograph(StepPanel):
     bl_label = "Head from a Photograph"
     bl_order = 1
+    step = "photograph"
 
-    def draw(self, context: bpy.types.Context) -> None:
-        column, settings = self.column(), context.scene.blendsplat.photographs
-        step(context, column, "fit_image", "blendsplat.fit_image", "IMAGE_DATA")
-        on_its_way(context, column, fit_image.TOPIC, "fit_image", "Fetching the head...")
-        if not settings.files:
-            return
-        if len(settings.files) > 1:
-            column.template_list(
-                "BLENDSPLAT_UL_photographs", "", settings, "files", settings, "active", rows=min(5, len(settings.files))
-            )
-        item = photographs.active(settings)
-        if item is not None:
-            _outcome(context, column, item)
-        job = common.job_of(context.scene, "fit_image")
-        if job is None or not job.running:
-            column.operator("blendsplat.fit_again", icon="FILE_REFRESH")
+    def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+        _photographs(context, column_of(layout))
+        if (part := section(layout, "how_to_fit", "How to Fit", closed=True)) is not None:
+            _settings(context, column_of(part))
+        head = fitted_head.meant_head(context)
+        if head is not None and (part := section(layout, "fitted_head", "Fitted Head")) is not None:
+            _head(context, column_of(part), head)
+            if (inner := section(part, "fitted_expression", "Expression Sliders", closed=True)) is not None:
+                sliders(inner, head, lambda name: not name.startswith(_IDENTITY))
+            if (inner := section(part, "fitted_identity", "Face Shape Sliders", closed=True)) is not None:
+                sliders(inner, head, lambda name: name.startswith(_IDENTITY))
 
 
-class BLENDSPLAT_PT_photograph_settings(Panel):
-    bl_label = "How to Fit"
-    bl_parent_id = "BLENDSPLAT_PT_photograph"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context: bpy.types.Context) -> None:
-        column, settings = self.column(), context.scene.blendsplat.photographs
-        fit_image.draw_settings(column, context.scene)
-        images = [Path(bpy.path.abspath(item.path)) for item in settings.files]
-        column.prop(
-            settings, "directory", placeholder=placeholder(photographs.default_directory(images) if images else None)
+def _photographs(context: bpy.types.Context, column: bpy.types.UILayout) -> None:
+    """Which photographs, and what came of the highlighted one."""
+    settings = context.scene.blendsplat.photographs
+    step(context, column, "fit_image", "blendsplat.fit_image", "IMAGE_DATA")
+    on_its_way(context, column, fit_image.TOPIC, "fit_image", "Fetching the head...")
+    if not settings.files:
+        return
+    if len(settings.files) > 1:
+        column.template_list(
+            "BLENDSPLAT_UL_photographs", "", settings, "files", settings, "active", rows=min(5, len(settings.files))
         )
-        if sentence := common.no_weights():
-            paragraph(context, column, sentence, "ERROR")
+    item = photographs.active(settings)
+    if item is not None:
+        _outcome(context, column, item)
+    job = common.job_of(context.scene, "fit_image")
+    if job is None or not job.running:
+        column.operator("blendsplat.fit_again", icon="FILE_REFRESH")
 
 
-class BLENDSPLAT_PT_fitted_head(Panel):
-    bl_label = "Fitted Head"
-    bl_parent_id = "BLENDSPLAT_PT_photograph"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return fitted_head.meant_head(context) is not None
-
-    def draw(self, context: bpy.types.Context) -> None:
-        column = self.column()
-        column.label(text=fitted_head.meant_head(context).name, icon="USER")
-        column.operator("blendsplat.look_through", icon="VIEW_CAMERA")
-        column.operator("blendsplat.reset_sliders", icon="LOOP_BACK")
-        job = common.job_of(context.scene, "export_head")
-        step(context, column, "export_head", "blendsplat.export_head", "EXPORT")
-        if job is not None and job.state == "done":
-            paragraph(context, column, f"Wrote {Path(job.params['output']).name}.", "CHECKMARK")
+def _settings(context: bpy.types.Context, column: bpy.types.UILayout) -> None:
+    """How photographs are fitted."""
+    settings = context.scene.blendsplat.photographs
+    fit_image.draw_settings(column, context.scene)
+    images = [Path(bpy.path.abspath(item.path)) for item in settings.files]
+    folder = photographs.default_directory(images) if images else None
+    column.prop(settings, "directory", placeholder=placeholder(folder))
+    if sentence := common.no_weights():
+        paragraph(context, column, sentence, "ERROR")
 
 
-class BLENDSPLAT_PT_fitted_expression(Panel):
-    bl_label = "Expression Sliders"
-    bl_parent_id = "BLENDSPLAT_PT_fitted_head"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context: bpy.types.Context) -> None:
-        sliders(self.layout, fitted_head.meant_head(context), lambda name: not name.startswith(_IDENTITY))
-
-
-class BLENDSPLAT_PT_fitted_identity(Panel):
-    bl_label = "Face Shape Sliders"
-    bl_parent_id = "BLENDSPLAT_PT_fitted_head"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context: bpy.types.Context) -> None:
-        sliders(self.layout, fitted_head.meant_head(context), lambda name: name.startswith(_IDENTITY))
+def _head(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.types.Object) -> None:
+    """What is done with a fitted head."""
+    column.label(text=head.name, icon="USER")
+    column.operator("blendsplat.look_through", icon="VIEW_CAMERA")
+    if fit_scene.hidden_heads(context.scene):
+        column.operator("blendsplat.show_all_heads", icon="HIDE_OFF")
+    column.operator("blendsplat.reset_sliders", icon="LOOP_BACK")
+    job = common.job_of(context.scene, "export_head")
+    step(context, column, "export_head", "blendsplat.export_head", "EXPORT")
+    if job is not None and job.state == "done":
+        paragraph(context, column, f"Wrote {Path(job.params['output']).name}.", "CHECKMARK")
 
 
 def _outcome(context: bpy.types.Context, column: bpy.types.UILayout, item: photographs.BlendsplatPhotograph) -> None:
@@ -112,7 +98,4 @@ def _outcome(context: bpy.types.Context, column: bpy.types.UILayout, item: photo
         column.operator("blendsplat.add_fit", icon="USER")
 
 
-CLASSES = (
-    BLENDSPLAT_UL_photographs, BLENDSPLAT_PT_photograph, BLENDSPLAT_PT_photograph_settings, BLENDSPLAT_PT_fitted_head,
-    BLENDSPLAT_PT_fitted_expression, BLENDSPLAT_PT_fitted_identity,
-)  # fmt: skip
+CLASSES = (BLENDSPLAT_UL_photographs, BLENDSPLAT_PT_photograph)

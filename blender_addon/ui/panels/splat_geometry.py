@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Below the panel 5 Render: an avatar's splats as faces for EEVEE and Cycles."""
+"""In the step Render: an avatar's splats as faces for EEVEE and Cycles."""
 
 from __future__ import annotations
 
@@ -9,30 +9,23 @@ from ...render import engine as render_engine
 from ...scene import splat_geometry
 from ..operators import avatar as avatar_operators
 from ..operators import splat_geometry as operators
-from .layout import Panel, paragraph
+from .layout import paragraph
 
 
-class BLENDSPLAT_PT_splat_geometry(Panel):
-    bl_label = "For EEVEE and Cycles"
-    bl_parent_id = "BLENDSPLAT_PT_render"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context: bpy.types.Context) -> None:
-        column, scene = self.column(), context.scene
-        carrier = avatar_operators.selected_avatar(context)
-        modifier = splat_geometry.modifier_of(carrier) if carrier is not None else None
-        row = column.row(align=True)
-        row.operator("blendsplat.splat_geometry", icon="MOD_REMESH")
-        if modifier is not None:
-            row.operator("blendsplat.remove_splat_geometry", text="", icon="X")
-            own = scene.render.engine == render_engine.ENGINE_ID
-            where = "with EEVEE or Cycles; this scene renders with Blendsplat" if own else "and viewports"
-            if not own and not modifier.show_viewport:
-                where = "only: the modifier's monitor icon shows it in viewports, too"
-            paragraph(context, column, f"{carrier.name} has faces, seen in renders {where}.", "INFO")
-            if sentence := operators.unfit(scene, carrier):
-                paragraph(context, column, sentence, "ERROR")
-        column.operator("blendsplat.bake_frame", icon="MESH_DATA")
-
-
-CLASSES = (BLENDSPLAT_PT_splat_geometry,)
+def draw(context: bpy.types.Context, column: bpy.types.UILayout) -> None:
+    """The splats of the avatar that is meant, as faces, and where they are seen."""
+    scene = context.scene
+    carrier = avatar_operators.selected_avatar(context)
+    modifier = splat_geometry.modifier_of(carrier) if carrier is not None else None
+    row = column.row(align=True)
+    row.operator("blendsplat.splat_geometry", icon="MOD_REMESH")
+    if modifier is not None:
+        row.operator("blendsplat.remove_splat_geometry", text="", icon="X")
+        own = scene.render.engine == render_engine.ENGINE_ID
+        where = "with EEVEE or Cycles; this scene renders with Blendsplat" if own else "and viewports"
+        if not own and not modifier.show_viewport:
+            where = "only: the modifier's monitor icon shows it in viewports, too"
+        paragraph(context, column, f"{carrier.name} has faces, seen in renders {where}.", "INFO")
+        if sentence := operators.unfit(scene, carrier):
+            paragraph(context, column, sentence, "ERROR")
+    column.operator("blendsplat.bake_frame", icon="MESH_DATA")
