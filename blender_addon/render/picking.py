@@ -29,7 +29,9 @@ def distance_at(
     middle = mean[:, :2] * near[:, None] * scale + (shift + 1) * np.array(size) / 2
     offset = np.asarray(pixel) - middle
     reach = 3.4 * gaussians.scales.max(1, initial=0) * near * scale.max() * 1.5 + 3
-    close = np.flatnonzero((np.abs(offset).max(1) < reach) & (ahead > 0.01) & (gaussians.opacities > MIN_ALPHA))
+    # An orthographic view of Blender's sees what is behind its eye, too.
+    seen = np.full(len(mean), True) if flat else ahead > 0.01
+    close = np.flatnonzero((np.abs(offset).max(1) < reach) & seen & (gaussians.opacities > MIN_ALPHA))
     mean, near, offset = mean[close], near[close], offset[close]
     spread = view[:3, :3] @ quat_to_matrix(gaussians.quats[close].astype(float)) * gaussians.scales[close, None, :]
     slope = np.zeros((len(close), 2)) if flat else mean[:, :2] * near[:, None]

@@ -6,8 +6,8 @@ they are wanted, the same as a point cloud. Two vertices have an edge, near ones
 Blender's viewport draws every vertex as a black dot.
 
 The head is read in its own space, so that the Gaussians stand where the carrier stands: a moved, turned, scaled or
-duplicated carrier is where it shows. Frames are made once for every triangle that carries Gaussians, not for every
-Gaussian: that is a third of the time.
+duplicated carrier is where it shows. Frames are made once for every triangle that carries Gaussians, not for each of
+the Gaussians on it: frames are the dearest of it all.
 """
 
 from __future__ import annotations

@@ -82,7 +82,6 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
         if grown != 1.0:
             keyframes.scale(mesh.shape_keys, learned_keys.value_path(key), 1 / grown)
     carrier.data = mesh
-    _stand_where_shown(carrier)
     fit_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     bpy.data.objects.remove(holder)
@@ -305,21 +304,17 @@ def restore_nodes(carrier: bpy.types.Object) -> None:
 
 def fit_nodes(carrier: bpy.types.Object) -> None:
     """Give an avatar today's node group where its own is of an older add-on or cannot read its mesh; the artist's own
-    modifiers are left alone, and so is a linked node group that fits."""
-    layout = carrier_mesh.layout_of(carrier.data)
+    modifiers are left alone, and so is a linked node group that fits. An avatar that stood at its head, wherever its
+    object had been moved, is moved there."""
+    layout, head = carrier_mesh.layout_of(carrier.data), carrier.blendsplat.head
     for modifier in carrier.modifiers:
         tree = modifier.node_group if modifier.type == "NODES" else None
         if not avatar_nodes.is_ours(tree):
             continue
         if not avatar_nodes.reads(tree, layout) or (tree.library is None and avatar_nodes.outdated(tree, layout)):
+            if head is not None and avatar_nodes.follows_heads_place(tree):
+                carrier.matrix_world = head.matrix_world
             _set_nodes(modifier, carrier, avatar_nodes.preview_material())
-
-
-def _stand_where_shown(carrier: bpy.types.Object) -> None:
-    """Put an avatar whose nodes are of an older add-on where they show it: at its head, wherever it had been moved."""
-    modifier, head = nodes_of(carrier), carrier.blendsplat.head
-    if modifier is not None and head is not None and avatar_nodes.follows_heads_place(modifier.node_group):
-        carrier.matrix_world = head.matrix_world
 
 
 def _set_nodes(modifier: bpy.types.NodesModifier, carrier: bpy.types.Object, material: bpy.types.Material) -> None:

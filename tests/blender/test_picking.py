@@ -56,10 +56,15 @@ def slow(g: gather.Gaussians, view: np.ndarray, projection: np.ndarray, size, pi
     return None
 
 
-@pytest.mark.parametrize("projection", [perspective(), flat()], ids=["perspective", "flat"])
-def test_beside_a_slow_blend(projection):
+@pytest.mark.parametrize(
+    ("projection", "depth"),
+    [(perspective(), -0.8), (flat(), -0.8), (flat(), 0.1)],
+    ids=["perspective", "flat", "behind"],
+)
+def test_beside_a_slow_blend(projection, depth):
+    """A flat view of Blender's reaches behind its eye."""
     g, view, size = scattered(), np.eye(4), (320, 240)
-    view[:3, 3] = 0.02, -0.01, -0.8
+    view[:3, 3] = 0.02, -0.01, depth
     rng, found = np.random.default_rng(2), 0
     for pixel in rng.uniform([90, 40], [230, 200], (40, 2)):
         want, have = (

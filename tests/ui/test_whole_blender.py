@@ -249,7 +249,8 @@ def test_an_avatar_is_clicked_moved_and_duplicated(blender, extension, tmp_path)
 
     folder = tmp_path / "ui"
     performance = synthetic.write_performance(folder / "clip ä" / "tracking.npz")
-    avatar = synthetic.write_avatar(folder / "ana.avatar.npz")
+    dense = {"opacity_logits": np.full(4000, 5.0, np.float32)}
+    avatar = synthetic.write_avatar(folder / "ana.avatar.npz", gaussians=4000, learned=dense)
     shutil.copy(ROOT / "tests" / "support" / "five_blocks" / "ann.blend", folder / "ann.blend")
     synthetic.write_avatar(folder / "ann.avatar.npz", 60, 3, size=8)
     options = {

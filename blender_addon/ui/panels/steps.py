@@ -7,6 +7,7 @@ import bpy
 
 from ...client import session
 from ...render import engine as render_engine
+from ...render import limits
 from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
@@ -43,6 +44,8 @@ class BLENDSPLAT_PT_avatar(StepPanel):
                 if avatar_repair.lost(carrier) != avatar_repair.NODES:  # what a new head would come from
                     column.prop(carrier.blendsplat, "avatar_path", text="Its File")
                 button(context, column, "blendsplat.repair_avatar", "TOOL_SETTINGS")
+            if sentence := limits.view_sentence():
+                paragraph(context, column, sentence, "ERROR")
             row = column.row()
             row.enabled = bool(avatar_rig.blendshape_keys(carrier))
             row.prop(carrier.blendsplat, "live", toggle=True)
