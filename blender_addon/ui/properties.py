@@ -258,6 +258,7 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     folds: StringProperty(
         name="Folded Panels", options={"HIDDEN"}, description="Which steps of the work the artist opened or folded"
     )
+    show_engine: _shown("engine", "Engine")
     show_photograph: _shown("photograph", "Head from a Photograph")
     show_video: _shown("video", "Video")
     show_track: _shown("track", "Track")

@@ -12,9 +12,11 @@ from typing import Any
 
 import bpy
 
-from .operators import common, fit_image, track, train
+from .. import preferences
+from ..client import session
+from .operators import common, fit_image, installation, track, train
 
-STEPS = ("photograph", "video", "track", "check", "train", "avatar", "render")
+STEPS = ("engine", "photograph", "video", "track", "check", "train", "avatar", "render")
 _WAY = ("video", "track", "train")  # one after the other; what follows has no end
 _KINDS = {
     "photograph": ("fit_image", "export_head"), "video": ("import",), "track": ("track",), "check": ("correct",),
@@ -25,6 +27,8 @@ _KINDS = {
 def done(scene: bpy.types.Scene, step: str) -> bool:
     """The step's result is there."""
     directory = common.directory_of(scene)
+    if step == "engine":
+        return session.link.state == "ready"
     if step == "photograph":
         return any(item.state in ("FITTED", "DOUBTFUL") for item in scene.blendsplat.photographs.files)
     if step == "avatar":
@@ -47,6 +51,11 @@ def current(scene: bpy.types.Scene) -> str:
 
 def activity(scene: bpy.types.Scene, step: str) -> str:
     """What goes on in a step: "running", "failed" or "" (its last job, where it is this scene's)."""
+    if step == "engine":
+        if installation.installing() or session.link.state == "starting":
+            return "running"
+        last = installation.installation()
+        return "failed" if session.link.state == "failed" or (last is not None and last.state == "failed") else ""
     jobs = [job for kind in _KINDS.get(step, ()) if (job := common.job_of(scene, kind)) is not None]
     if any(job.running for job in jobs):
         return "running"
@@ -62,6 +71,8 @@ def is_open(settings: Any, step: str) -> bool:
     at, chosen = current(scene), _chosen(settings)
     if chosen.get("at") == at and step in chosen:
         return bool(chosen[step])
+    if step == "engine":
+        return installation.installing() or activity(scene, step) == "failed" or not has_command() or _other_version()
     if activity(scene, step):
         return True
     photographs = bool(scene.blendsplat.photographs.files) and common.video_of(scene) is None
@@ -72,6 +83,18 @@ def is_open(settings: Any, step: str) -> bool:
     if step == "avatar" and done(scene, "avatar"):
         return True  # to be played with, while it is rendered
     return step == at and not (step == "video" and photographs)
+
+
+def has_command() -> bool:
+    """It is known how to start an engine."""
+    return not common.no_command()
+
+
+def _other_version() -> bool:
+    """The engine is of another version than the add-on, which the artist should change."""
+    if preferences.get().engine_kind == "INSTALLED":
+        return installation.update() is not None
+    return session.link.state == "ready" and str(session.link.hello.get("version") or "") != preferences.version()
 
 
 def set_open(settings: Any, step: str, shown: bool) -> None:

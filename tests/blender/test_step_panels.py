@@ -11,6 +11,7 @@ from blender_addon.scene import avatar_quality, clip_facts
 from blender_addon.ui import status_bar, step_state
 from blender_addon.ui.operators import common, details, large_picture
 from blender_addon.ui.panels import check_tracking, photograph, steps, track, train
+from blender_addon.ui.panels import engine as engine_panel
 from blender_addon.ui.panels import video as video_panel
 from drawn import drawn
 
@@ -32,6 +33,19 @@ def test_the_next_step_stands_open_and_what_is_done_folds(scene, engine, video):
     OPERATORS.train()
     assert opened(scene) == ["avatar", "render"]
     assert [step_state.done(scene, step) for step in ("video", "track", "train", "avatar")] == [True] * 4
+
+
+def test_the_engine_folds_when_there_is_nothing_to_do_about_it(scene, engine, video, monkeypatch):
+    assert not scene.blendsplat.show_engine, "it starts when it is needed"
+    OPERATORS.import_video()
+    assert not scene.blendsplat.show_engine and "Ready" in drawn(engine_panel.BLENDSPLAT_PT_engine)
+    engine("old")
+    with pytest.raises(RuntimeError):
+        OPERATORS.track()
+    assert scene.blendsplat.show_engine, "what is wrong with it stands in it"
+    session.stop()
+    monkeypatch.setattr(session, "engine_command", lambda: [])
+    assert scene.blendsplat.show_engine, "there is none"
 
 
 def test_a_step_that_the_artist_opened_stays_open_until_the_work_goes_on(scene, engine, video):

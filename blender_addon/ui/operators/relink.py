@@ -109,7 +109,7 @@ def _apply(search: Search) -> list[str]:
     count = relink.point(search.moved)
     _missing = (0.0, "", [])
     left = [one.path.name for one in search.wanted if one.path not in search.moved]
-    sentences = [f"{len(search.moved)} of {len(search.wanted)} missing files were found."]
+    sentences = [f"Found {len(search.moved)} of {len(search.wanted)} missing files."]
     if left:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         sentences.append(f"Not found in {search.root}: {', '.join(left[:3])}{more}.")

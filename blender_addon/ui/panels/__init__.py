@@ -8,7 +8,7 @@ import bpy
 from . import check_tracking, engine, photograph, steps, track, train, video, work
 
 CLASSES = (
-    *engine.CLASSES, *work.CLASSES, *photograph.CLASSES, *video.CLASSES, *track.CLASSES,
+    *work.CLASSES, *engine.CLASSES, *photograph.CLASSES, *video.CLASSES, *track.CLASSES,
     *check_tracking.CLASSES, *train.CLASSES, *steps.CLASSES,
 )  # fmt: skip
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first panel: is there an engine, does it run, how is it installed."""
+"""Before the steps: is there an engine, does it run, how is it installed. Folded while there is nothing to do."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import bpy
 from ... import preferences
 from ...client import session
 from ..operators import installation
+from ..step_state import has_command
 from .engine_parts import draw_installation, draw_online_access, draw_test_picture, plan
-from .layout import Panel, paragraph
+from .layout import StepPanel, column_of, paragraph
 
 
-class BLENDSPLAT_PT_engine(Panel):
+class BLENDSPLAT_PT_engine(StepPanel):
     bl_label = "Engine"
     bl_order = 0
+    step = "engine"
 
-    def draw_header_preset(self, _context: bpy.types.Context) -> None:
-        self.layout.operator("blendsplat.open_preferences", text="", icon="PREFERENCES", emboss=False).page = "ADDON"
+    def summary(self, context: bpy.types.Context) -> str:
+        return {"ready": "Ready", "off": "Starts when needed"}.get(session.link.state, "") if has_command() else ""
 
-    def draw(self, context: bpy.types.Context) -> None:
-        column = self.column()
+    def header_buttons(self, header: bpy.types.UILayout) -> None:
+        header.operator("blendsplat.open_preferences", text="", icon="PREFERENCES", emboss=False).page = "ADDON"
+
+    def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+        column = column_of(layout)
         draw_installation(context, column)
         if installation.installing():
             return
