@@ -107,11 +107,23 @@ def apply_performance(
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
     if network is not None:
-        weights = network.weights(HeadState.of(performance), inside=carrier.blendsplat.foreign)[rows]
-        carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
-        curves = learned_keys.curves(carrier, frames, weights)
-        keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
+        _key(carrier, frames, network.weights(HeadState.of(performance), inside=carrier.blendsplat.foreign)[rows])
     return len(frames)
+
+
+def key_states(carrier: bpy.types.Object, frames: list[int], states: list[HeadState]) -> None:
+    """Keyframes of the blendshapes that a head's states in these frames ask for: what Live shows, without Live."""
+    network = network_of(carrier) if can_follow(carrier) else None
+    if network is not None:
+        weights = [network.weights(state, inside=carrier.blendsplat.foreign)[0] for state in states]
+        _key(carrier, np.asarray(frames, float), np.stack(weights))
+
+
+def _key(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray) -> None:
+    """Keyframes of weights [F,K] at frames [F]; what Blender cannot hold is said in the avatar's remark."""
+    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
+    curves = learned_keys.curves(carrier, frames, weights)
+    keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
 
 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:

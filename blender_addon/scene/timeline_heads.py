@@ -8,14 +8,17 @@ frame does not move, poses that are not keyed yet stay, and nothing but the head
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import bpy
 import numpy as np
 
-from . import networks
+from . import head_rig, networks
+from .weight_network import HeadState
 
+_T = TypeVar("_T")
 _NAME = ".Blendsplat reads frames"
 
 
@@ -23,14 +26,26 @@ def read(carrier: bpy.types.Object, frames: list[int], seconds: float = float("i
     """``networks.head_arrays`` of the first of these frames, as many as ``seconds`` allow, at least one: [B,...].
 
     Raises NetworksError."""
-    end, rows = time.monotonic() + seconds, []
+    rows = _walk(carrier, frames, seconds, lambda depsgraph: networks.head_arrays(carrier, depsgraph))
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def states(carrier: bpy.types.Object, frames: list[int], seconds: float = float("inf")) -> list[HeadState]:
+    """What the network of an avatar's blendshapes takes, of the first of these frames, as ``read``."""
+    return _walk(carrier, frames, seconds, lambda depsgraph: head_rig.head_state(carrier.blendsplat.head, depsgraph))
+
+
+def _walk(
+    carrier: bpy.types.Object, frames: list[int], seconds: float, take: Callable[[bpy.types.Depsgraph], _T]
+) -> list[_T]:
+    end, found = time.monotonic() + seconds, []
     with _scene_of(carrier) as scene:
         for frame in frames:
             scene.frame_set(frame)
-            rows.append(networks.head_arrays(carrier, scene.view_layers[0].depsgraph))
+            found.append(take(scene.view_layers[0].depsgraph))
             if time.monotonic() > end:
                 break
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return found
 
 
 @contextmanager

@@ -139,3 +139,42 @@ def goes_to_without_live(scene, carrier, frame: int) -> list[str]:
     values = {curve.data_path: curve.evaluate(frame) for curve in keyframes.fcurves(carrier.data.shape_keys)}
     keys = avatar_rig.blendshape_keys(carrier)
     return [key.name for key in keys if abs(key.value - values[learned_keys.value_path(key)]) > 1e-5]
+
+
+def keyed_by_hand(scene: bpy.types.Scene) -> bpy.types.Object:
+    """A live avatar whose head an artist moves from frame 1 to 9 by a slider and the jaw."""
+    carrier = the_avatar(scene)
+    head = carrier.blendsplat.head
+    slider, jaw = head.data.shape_keys.key_blocks[1], head.blendsplat.rig.pose.bones["jaw"]
+    for frame, amount in ((1, 0.0), (9, 0.7)):
+        slider.value = amount
+        slider.keyframe_insert("value", frame=frame)
+        jaw.rotation_euler[0] = amount / 2
+        jaw.keyframe_insert("rotation_euler", index=0, frame=frame)
+    carrier.blendsplat.live = True
+    return carrier
+
+
+def test_baked_a_live_avatar_does_the_same_without_live(scene, engine, video):
+    work(scene)
+    carrier = keyed_by_hand(scene)
+    frames, shown = (1, 4, 9), []
+    for frame in frames:
+        scene.frame_set(frame)
+        shown.append(positions(carrier))
+    scene.frame_set(3)
+    assert bpy.ops.blendsplat.bake_live(frame_start=1, frame_end=9) == {"FINISHED"}
+    assert not carrier.blendsplat.live and scene.frame_current == 3 and len(bpy.data.scenes) == 1
+    assert not any(curve.mute for curve in keyframes.played(carrier.data.shape_keys))
+    for frame, want in zip(frames, shown, strict=True):
+        scene.frame_set(frame)
+        np.testing.assert_allclose(positions(carrier), want, atol=1e-6)
+    assert np.abs(shown[0] - shown[2]).max() > 1e-3
+    assert not bpy.ops.blendsplat.bake_live.poll(), "Live is off"
+
+
+def test_a_range_without_frames_is_said(scene, engine, video):
+    work(scene)
+    keyed_by_hand(scene)
+    with pytest.raises(RuntimeError, match="too early"):
+        bpy.ops.blendsplat.bake_live(frame_start=5, frame_end=4)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import (
     avatar,
     bake,
+    bake_live,
     check_tracking,
     details,
     editors,
@@ -27,7 +28,7 @@ from . import (
 
 _MODULES = (
     editors, engine, installation, details, results, fit_image, fitted_head, import_video, track, check_tracking,
-    train, large_picture, avatar, bake, splat_geometry, surroundings, export, pick, relink,
+    train, large_picture, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
 )  # fmt: skip
 
 

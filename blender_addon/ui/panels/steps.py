@@ -49,6 +49,8 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             row = column.row()
             row.enabled = bool(avatar_rig.blendshape_keys(carrier))
             row.prop(carrier.blendsplat, "live", toggle=True)
+            if carrier.blendsplat.live:
+                row.operator("blendsplat.bake_live", text="Bake", icon="REC")
             if networks.drawn_by_networks(carrier):
                 _networks(context, column, carrier)
             for sentence in (baked_avatar.line_of(carrier), baked_avatar.hidden_original(carrier)):
