@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from playing import FAKE, ROOT, by_name, played
 
 from blendsplat.splatting import rasterize_gaussians
 
+STORED = Path(__file__).parent / "stored"
+LOOKED_AT = ("solid", "before-SOLID", "behind-MATERIAL", "behind-EEVEE", "own", "wireframe", "selected")
 FLAT_FROM = 1000.0  # metres from which a long lens sees what an orthographic camera does
 
 
@@ -38,6 +41,7 @@ def test_splats_in_3d_views(blender, extension, tmp_path):
     hidden_by_and_hiding(pictures)
     follows_the_scene(pictures)
     outlined(pictures)
+    as_stored(pictures, steps["programs"][0]["version"])
     assert "no GLSL today" in steps["broken"][0]["problem"] and "Show Points" in steps["broken"][0]["problem"]
     assert steps["mended"][0]["problem"] == ""
 
@@ -133,6 +137,24 @@ def outlined(pictures: dict[str, np.ndarray]) -> None:
     red, green, blue = np.median(pictures["selected"][changed], 0)
     assert red > 0.8 and green > blue + 0.1, "not the theme's orange"
     assert np.abs(pictures["deselected"] - plain).mean() < 0.002
+
+
+def as_stored(pictures: dict[str, np.ndarray], version: str) -> None:
+    """Beside pictures that somebody has looked at, one set for each Blender, whose windows have their own size.
+    BLENDSPLAT_UI_STORE=1 puts these in their place."""
+    for name in LOOKED_AT:
+        height, width = pictures[name].shape[:2]
+        left, top = width // 2 - 192, height // 2 - 192
+        cut = pictures[name][top : top + 384, left : left + 384].reshape(64, 6, 64, 6, 3).mean((1, 3))
+        path = STORED / version / f"{name}.png"
+        if os.environ.get("BLENDSPLAT_UI_STORE"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rint(cut * 255).astype(np.uint8)).save(path)
+        if not path.exists():  # another release than those that were looked at
+            continue
+        with Image.open(path) as image:
+            error = np.abs(cut - np.asarray(image, np.float32) / 255).max(-1)
+        assert error.mean() < 0.016 and (error > 0.1).mean() < 0.01, f"{name} does not look as it did"
 
 
 def middle(picture: np.ndarray) -> np.ndarray:

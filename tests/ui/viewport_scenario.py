@@ -94,7 +94,8 @@ def programs(space: bpy.types.SpaceView3D) -> Iterator[float]:
     viewport().shown_parts = real
     bpy.data.objects.remove(camera)
     viewport()._loaded()
-    note("programs", views=list(views), problem=viewport().problem())
+    version = ".".join(map(str, bpy.app.version[:2]))
+    note("programs", views=list(views), problem=viewport().problem(), version=version)
 
 
 def pixels(texture: object) -> np.ndarray:
