@@ -18,10 +18,6 @@ class Moment:
     offset: float = 0.0
     aside: tuple[float, float] = (0.0, 0.0)
 
-    @property
-    def sharp(self) -> bool:
-        return self.offset == 0.0 and self.aside == (0.0, 0.0)
-
 
 @dataclass(frozen=True)
 class Lens:

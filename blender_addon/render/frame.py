@@ -19,12 +19,6 @@ from .networks import Networks
 Ask = Callable[[str, dict[str, Any], dict[str, np.ndarray]], dict[str, np.ndarray]]
 Seek = Callable[[float], None]  # evaluate the depsgraph at an offset in frames from the frame
 Planes = dict[str, np.ndarray]  # by pass: [H,W,C] float32, the first row at the top
-_MIXED = (
-    gather.COMBINED,
-    gather.BASE,
-    gather.RESIDUAL,
-    passes.ALPHA,
-)  # and mattes; the others are of the sharp picture
 
 
 class Frame:
@@ -44,20 +38,20 @@ class Frame:
         lens = blur.lens_of(item.evaluated_get(self._depsgraph))
         moments = blur.moments(scene, lens)
         mixed: Planes = {}
+        offset = 0.0
         for moment in moments:
-            if moment.offset:
-                self._seek(moment.offset)
+            if moment.offset != offset:
+                self._seek(offset := moment.offset)
             view = self.view()
             if lens is not None:
                 view = view.from_beside(moment.aside, lens.focus)
             for name, plane in self._moment(view).items():
                 share = plane / np.float32(len(moments))
                 mixed[name] = mixed[name] + share if name in mixed else share
-        if any(moment.offset for moment in moments):
+        if offset:
             self._seek(0.0)
-        sharp = self._sharp(mixed.pop(passes.DEPTH) if len(moments) == 1 and passes.DEPTH in mixed else None)
-        mixed.pop(passes.DEPTH, None)
-        return mixed | sharp
+        depth = mixed.pop(passes.DEPTH)
+        return mixed | self._sharp(depth if len(moments) == 1 else None)
 
     def view(self) -> camera.View:
         return camera.view_of(self._depsgraph.scene, self._depsgraph, self._depsgraph.scene.camera)
@@ -94,22 +88,21 @@ class Frame:
         return planes
 
     def _sharp(self, depth: np.ndarray | None) -> Planes:
-        """Depth, normals and motion of the frame itself, through the middle of the lens."""
-        planes: Planes = {}
-        if not {passes.DEPTH, passes.NORMAL, passes.VECTOR} & set(self._names):
-            return planes
+        """Depth (where it is not known yet), normals and motion of the frame itself, through the middle of the lens."""
+        wanted = {passes.DEPTH, passes.NORMAL, passes.VECTOR} & set(self._names)
+        planes: Planes = {passes.DEPTH: depth} if depth is not None and passes.DEPTH in wanted else {}
+        if wanted <= set(planes):
+            return planes  # the scene need not be gathered, nor networks asked, once more
         view, mesh = self.view(), self._mesh()
         found = self._parts(view, gather.COMBINED, self._networks())
-        if passes.DEPTH in self._names:
-            if depth is None:
-                _, alpha, far = self._splatted(view, found, mesh)
-                depth = passes.expected_depth(far, alpha, view.back)
-            planes[passes.DEPTH] = depth
-        if passes.NORMAL in self._names:
+        if passes.DEPTH in wanted - set(planes):
+            _, alpha, far = self._splatted(view, found, mesh)
+            planes[passes.DEPTH] = passes.expected_depth(far, alpha, view.back)
+        if passes.NORMAL in wanted:
             colors = passes.normal_colors(gather.joined([part.gaussians for part in found]), view)
             image, alpha, _ = self._splatted(view, found, mesh, colors)
             planes[passes.NORMAL] = passes.normals(image, alpha)
-        if passes.VECTOR in self._names:
+        if passes.VECTOR in wanted:
             planes[passes.VECTOR] = self._motion(view, mesh)
         return planes
 

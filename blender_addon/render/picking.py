@@ -7,7 +7,7 @@ import numpy as np
 
 from ..space import quat_to_matrix
 from .gather import Gaussians
-from .splat_shader import LOW_PASS, MIN_ALPHA
+from .splat_shader import LOW_PASS, MIN_ALPHA, NEAREST
 
 SOLID = 0.5  # what must lie before a ray for it to have hit something
 
@@ -30,7 +30,7 @@ def distance_at(
     offset = np.asarray(pixel) - middle
     reach = 3.4 * gaussians.scales.max(1, initial=0) * near * scale.max() * 1.5 + 3
     # An orthographic view of Blender's sees what is behind its eye, too.
-    seen = np.full(len(mean), True) if flat else ahead > 0.01
+    seen = np.full(len(mean), True) if flat else ahead > NEAREST
     close = np.flatnonzero((np.abs(offset).max(1) < reach) & seen & (gaussians.opacities > MIN_ALPHA))
     mean, near, offset = mean[close], near[close], offset[close]
     spread = view[:3, :3] @ quat_to_matrix(gaussians.quats[close].astype(float)) * gaussians.scales[close, None, :]

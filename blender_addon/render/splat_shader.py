@@ -21,6 +21,7 @@ MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.99
 FRUSTUM_MARGIN = 0.3  # the projection is linearised at most this part of the field of view outside the picture
 
+NEAREST = 0.01  # metres before a perspective eye from which Gaussians are drawn, as the engine's rasterizer does
 TEXELS = 2048  # width of the textures that hold one texel a Gaussian
 VISIBLE = 0.004  # alpha of the blended picture below which it has no distance
 

@@ -9,6 +9,7 @@ shading with Blendsplat as the engine there is nothing else: the render engine c
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import bpy
@@ -21,7 +22,7 @@ from . import gather, splat_shader
 from .splat_cloud import Quads, SplatCloud
 
 ENGINE_ID = "BLENDSPLAT"
-_NEAREST = 0.01  # as the engine's rasterizer, in metres
+_NEAREST = splat_shader.NEAREST
 _WIREFRAME = 0.25  # how much of the splats is seen in Wireframe shading
 _VIEWS = 8  # pictures that are kept
 
@@ -123,17 +124,17 @@ def _draw_over() -> None:
         strength = shading.xray_alpha
     # EEVEE and Cycles leave no depth where overlays are off: splats then lie over everything.
     deep = space.overlay.show_overlays or shading.type in ("SOLID", "WIREFRAME")
-    _guarded(context, lambda: _overlaid(context, strength, deep=deep))
+    _guarded(lambda: _overlaid(context, strength, deep=deep))
 
 
 def draw_alone(context: bpy.types.Context, background: np.ndarray | None) -> None:
     """The view of the render engine itself: avatars and nothing else, scene-linear, over a background [3] in display
     values or over what is there."""
     if not _kept.problem:
-        _guarded(context, lambda: _overlaid(context, 1.0, background, deep=False))
+        _guarded(lambda: _overlaid(context, 1.0, background, deep=False))
 
 
-def _guarded(context: bpy.types.Context, draw) -> None:
+def _guarded(draw: Callable[[], None]) -> None:
     """One failure ends the drawing of splats, with a sentence in the panel: it would come again with every redraw."""
     before = gpu.state.blend_get(), gpu.state.depth_test_get(), gpu.state.depth_mask_get()
     try:
@@ -273,9 +274,8 @@ def _changed(*_: object) -> None:
 @bpy.app.handlers.persistent
 def _loaded(*_: object) -> None:
     """Another file: nothing on the graphics card is of use."""
-    programs, trouble = _kept.programs, _kept.problem
-    _kept.__init__()
-    _kept.programs, _kept.problem = programs, trouble
+    _kept.clouds.clear()
+    _kept.pictures.clear()
     _changed()
 
 
@@ -293,9 +293,9 @@ def register() -> None:
 
 
 def unregister() -> None:
-    global _handle
+    global _handle, _kept
     handlers.remove(_HANDLERS)
     if _handle is not None:
         bpy.types.SpaceView3D.draw_handler_remove(_handle, "WINDOW")
         _handle = None
-    _kept.__init__()
+    _kept = _Kept()

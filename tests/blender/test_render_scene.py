@@ -169,7 +169,10 @@ def test_mattes_share_out_alpha_and_a_held_out_avatar_cuts_a_hole(real, stage, t
     assert not gone["Matte Bea.X"].any() and gone["Alpha.X"].sum() > held["Alpha.X"].sum()
 
 
-def test_motion_blur_is_the_mean_of_its_moments(real, stage, tmp_path):
+@pytest.mark.parametrize("offsets", [(-0.1875, -0.0625, 0.0625, 0.1875), (-1 / 6, 0.0, 1 / 6)], ids=["even", "odd"])
+def test_motion_blur_is_the_mean_of_its_moments(real, stage, tmp_path, offsets):
+    """An odd number has a moment at the frame itself, between others."""
+    real.blendsplat_render.blur_samples = len(offsets)
     handle = stage.parent
     for frame, x in ((1, 0.0), (3, 0.2)):
         handle.location.x = x
@@ -180,12 +183,12 @@ def test_motion_blur_is_the_mean_of_its_moments(real, stage, tmp_path):
     assert real.frame_current == 2 and real.frame_subframe == 0
     real.render.use_motion_blur = False
     parts = []
-    for offset in (-0.1875, -0.0625, 0.0625, 0.1875):
+    for offset in offsets:
         real.frame_set(1 if offset < 0 else 2, subframe=offset % 1)
         parts.append(channels(real, tmp_path / "p.exr"))
     for name in ("Combined.R", "Combined.A"):
         np.testing.assert_allclose(blurred[name], np.mean([part[name] for part in parts], 0), atol=1e-4)
-    assert np.abs(parts[0]["Combined.R"] - parts[3]["Combined.R"]).max() > 0.1
+    assert np.abs(parts[0]["Combined.R"] - parts[-1]["Combined.R"]).max() > 0.1
 
 
 def test_depth_of_field_keeps_what_is_in_focus(real, stage, tmp_path):
