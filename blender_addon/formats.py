@@ -213,6 +213,11 @@ def read_avatar(path: Path | str) -> AvatarFile:
     needed = {*_CARRIER_SHAPES, *(f"rig.{name}" for name in _RIG_SHAPES)}
     if system != OWN_SYSTEM and not needed <= set(arrays):
         raise FileError(f"{path} holds an avatar of the system {system!r}, which this add-on cannot show: update it.")
+    if (where := meta.get("space", "tangent")) != "tangent":
+        raise FileError(
+            f"{path} holds an avatar whose Gaussians lie in {where} space: the head's joints move them, not its skin, "
+            'and Blender cannot show that. Train it with space = "tangent", or render it with the engine.'
+        )
     rig = rig_from(meta, arrays, path)
     sizes = _check(path, arrays, _CARRIER_SHAPES)
     _check_indices(path, arrays, "triangle", len(rig.faces))

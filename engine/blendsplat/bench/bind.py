@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
+from blendsplat.avatars.rgbavatar.surface import Surface
 from blendsplat.splatting.bind import BindParameters, BindPass, Carrier
 from blendsplat.splatting.playback import PlaybackPass
 from blendsplat.splatting.scene import Gradients

@@ -176,7 +176,7 @@ class _Run:
             "preset": self.preset.name, "images": self.trainer.images, "planned_images": self.preset.images,
             "holdout": self.preset.holdout,
             "training_frames": len(self.trainer.data), "held_out_frames": held_out,
-            "figures": figures if figures is not None else self.figures(),
+            "figures": figures if figures is not None else self.figures(), **self.trainer.own_record(),
         }  # fmt: skip
         avatar.save(self.output)
 

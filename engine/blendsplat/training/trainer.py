@@ -110,6 +110,10 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
         """The avatar has other Gaussians now: buffers of their number have to be made anew, marks moved along; None: a
         snapshot is being restored, whose marks follow."""
 
+    def own_record(self) -> dict[str, Any]:
+        """What the system's own file says of the training, beside what is the same for all."""
+        return {}
+
     @property
     def adam_eps(self) -> float:
         """What Adam's denominator has at least."""

@@ -7,8 +7,9 @@ One Gaussian per covered UV texel, carried by its triangle's tangent frame; ever
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,10 +20,13 @@ from blendsplat.avatars.avatar import BlendshapeAvatar, Gaussians, TrainingCamer
 from blendsplat.avatars.file import FileSchema, write_avatar
 from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.features import feature_layout, frame_features
+from blendsplat.avatars.rgbavatar.linear_mapping import Layer, linear_of, three_layers
+from blendsplat.avatars.rgbavatar.surface import Surface, joint_surface, tangent_surface
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
+from blendsplat.errors import FormatError, InputError
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.posing import Posing
-from blendsplat.heads.tangent_frames import tangent_frames, uv_edges
+from blendsplat.heads.tangent_frames import uv_edges
 from blendsplat.heads.uv import rasterize_uv
 from blendsplat.splatting.bind import SH_DC, BindParameters, Carrier, blend_and_bind
 from blendsplat.splatting.playback import Packed, PlaybackPass, packed
@@ -30,6 +34,7 @@ from blendsplat.splatting.playback import Packed, PlaybackPass, packed
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
 _RANGES = ("feature_range", "weight_range")
+Space = Literal["tangent", "world"]
 
 SCHEMA = FileSchema(
     system="rgbavatar",
@@ -43,32 +48,16 @@ SCHEMA = FileSchema(
 )  # fmt: skip
 
 
-@dataclass
-class Surface:
-    """A head's posed surface in B frames: vertices [B,V,3], tangent frames [B,F,3,3], their rotations [B,F,4] wxyz."""
-
-    vertices: Tensor
-    frames: Tensor
-    quats: Tensor
-
-    @classmethod
-    def empty(cls, head: HeadModel, batch: int) -> Surface:
-        """Buffers for ``batch`` frames of a head."""
-        new, faces = head.template.new_zeros, len(head.faces)
-        return cls(new(batch, head.vertex_count, 3), new(batch, faces, 3, 3), new(batch, faces, 4))
-
-    def __getitem__(self, rows: list[int]) -> Surface:
-        """Some of the frames."""
-        return Surface(self.vertices[rows], self.frames[rows], self.quats[rows])
-
-
 class RGBAvatar(nn.Module, BlendshapeAvatar):
     """The learnable avatar. Parameters: positions, log_scales [N,3], quats [N,4], opacity_logits [N], colors [N,3],
     delta_positions, delta_quats, delta_colors [K,N,3|4|3], and ``mlp``. Buffers bind Gaussian i to ``triangle[i]`` at
     ``barycentrics[i]``; ``feature_shift`` and ``feature_scale`` [D] standardise the MLP's input (identity in the paper;
     folded into its first layer when saved). ``feature_range`` [2,D] and ``weight_range`` [2,K] hold the lowest and the
     highest that training saw, where a file says so. A finished avatar's blendshapes may be half precision
-    (``halved``): it is then for playing, and passes no gradients on."""
+    (``halved``): it is then for playing, and passes no gradients on.
+
+    For the paper's ablations the mapping may be linear (one layer in ``mlp``), K may be 0 (none), and the ``space`` in
+    which Gaussians lie the world's instead of the triangles': the head's joints alone then carry them (surface.py)."""
 
     triangle: Tensor
     corners: Tensor
@@ -85,11 +74,14 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         camera: TrainingCamera,
         *,
         blendshapes: int = 20,
-        hidden: tuple[int, int] = (128, 128),
+        hidden: tuple[int, ...] = (128, 128),
+        space: Space = "tangent",
         name: str = "avatar",
     ) -> None:
+        """hidden: widths of the MLP's hidden layers; none of them is a linear map."""
         super().__init__()
         self.head, self.camera, self.name = head, camera, name
+        self.space: Space = space
         self.training_record = {}
         self._packed: Packed | None = None
         self.feature_range: Tensor | None = None
@@ -112,7 +104,7 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         self.delta_positions = nn.Parameter(torch.zeros(blendshapes, count, 3))
         self.delta_quats = nn.Parameter(torch.zeros(blendshapes, count, 4))
         self.delta_colors = nn.Parameter(torch.zeros(blendshapes, count, 3))
-        sizes = (inputs, *hidden, blendshapes)
+        sizes = (inputs, *hidden, blendshapes) if blendshapes else ()
         self.mlp = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(sizes))
 
     @classmethod
@@ -135,7 +127,10 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         return self.delta_positions.dtype == torch.float16
 
     def halve_bases(self) -> None:
-        """Make the blendshapes half precision, for playing and for the file; not where one is too large for it."""
+        """Make the blendshapes half precision, for playing and for the file; not where one is too large for it, and not
+        in world space: what plays halves poses triangles."""
+        if self.space == "world":
+            return
         halves = [getattr(self, name).detach().half() for name in _DELTA_ARRAYS]
         if all(bool(part.isfinite().all()) for part in halves):
             for name, part in zip(_DELTA_ARRAYS, halves, strict=True):
@@ -161,15 +156,19 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
 
     def weights_of(self, features: Tensor) -> Tensor:
         """Raw features [B,D] -> blendshape weights [B,K] (eq. 2)."""
-        first, second, last = self.mlp
-        hidden = first(self.standardised(features)).relu()
-        weights: Tensor = last(second(hidden).relu())
+        if not len(self.mlp):
+            return features.new_zeros(len(features), 0)
+        *hidden, last = self.mlp
+        value = self.standardised(features)
+        for layer in hidden:
+            value = layer(value).relu()
+        weights: Tensor = last(value)
         return weights
 
     @property
-    def hidden(self) -> tuple[int, int]:
-        """Widths of the MLP's two hidden layers."""
-        return self.mlp.get_parameter("0.bias").shape[0], self.mlp.get_parameter("1.bias").shape[0]
+    def hidden(self) -> tuple[int, ...]:
+        """Widths of the MLP's hidden layers."""
+        return tuple(len(self.mlp.get_parameter(f"{place}.bias")) for place in range(len(self.mlp) - 1))
 
     def weights(self, params: HeadParams, *, bounded: bool = False) -> Tensor:
         self.check(params)
@@ -182,26 +181,54 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             return features
         return features.clamp(self.feature_range[0], self.feature_range[1])
 
+    def drive(self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None) -> Gaussians:
+        if self.space == "tangent":
+            return super().drive(params, bounded=bounded, vertices=vertices)
+        if vertices is not None:
+            raise self._no_surface()
+        return self.bound_gaussians(self.weights(params, bounded=bounded), self.surface_of(params))
+
     def gaussians(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
-        """Gaussians of weights [B,K] on posed vertices [B,V,3]. weights None: the base alone (all weights zero)."""
+        """Gaussians of weights [B,K] on posed vertices [B,V,3]. weights None: the base alone (all weights zero).
+
+        Raises InputError for an avatar in world space."""
+        if self.space == "world":
+            raise self._no_surface()
         if self.halved:
             return self._played(weights, vertices)
         return self.bound_gaussians(weights, self.surface(vertices))
+
+    def _no_surface(self) -> InputError:
+        return InputError(
+            f"The avatar {self.name!r} was trained in world space: the head's joints carry it, and it cannot follow a "
+            'deformed mesh. Give poses alone, or train it with space = "tangent".'
+        )
 
     @torch.no_grad()
     def _played(self, weights: Tensor | None, vertices: Tensor) -> Gaussians:
         """Gaussians of half blendshapes, of their own memory."""
         batch = vertices.shape[0]
         played = PlaybackPass(batch, self.packed())
+        weights = self._blended(weights)
         played.forward(vertices.contiguous(), None if weights is None else weights.contiguous())
         bound = played.gaussians
         shared = bound.scales.expand(batch, -1, -1), bound.opacities.expand(batch, -1)
         return Gaussians(bound.means, bound.quats, *shared, bound.colors)
 
     def surface(self, vertices: Tensor) -> Surface:
-        """What carries the Gaussians in B frames: of posed vertices [B,V,3]."""
-        head = self.head
-        return Surface(vertices, *tangent_frames(vertices, head.faces, head.uvs, head.uv_faces))
+        """What carries Gaussians of the tangent space in B frames: of posed vertices [B,V,3]."""
+        return tangent_surface(self.head, vertices)
+
+    def surface_of(self, params: HeadParams) -> Surface:
+        """What carries the Gaussians in B frames, in either space."""
+        if self.space == "tangent":
+            return self.surface(self.vertices(params))
+        self.check(params)
+        return joint_surface(self.head, params)
+
+    def _blended(self, weights: Tensor | None) -> Tensor | None:
+        """Weights of no blendshapes are the base alone."""
+        return weights if self.blendshape_count else None
 
     def carrier(self, surface: Surface) -> Carrier:
         """``surface`` and where on it each Gaussian lies."""
@@ -223,7 +250,9 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             self._packed = made
         return made
 
-    def animation(self, batch: int, *, bounded: bool = False) -> Animation:
+    def animation(self, batch: int, *, bounded: bool = False) -> Callable[[HeadParams], Gaussians]:
+        if self.space == "world":
+            return super().animation(batch, bounded=bounded)
         return Animation(self, batch, bounded)
 
     def bound_gaussians(self, weights: Tensor | None, surface: Surface) -> Gaussians:
@@ -233,7 +262,7 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             return self._played(weights, surface.vertices)
         base = (self.positions, self.quats, self.colors)
         deltas = (self.delta_positions, self.delta_quats, self.delta_colors)
-        means, quats, colors = blend_and_bind(base, deltas, weights, self.carrier(surface))
+        means, quats, colors = blend_and_bind(base, deltas, self._blended(weights), self.carrier(surface))
         return Gaussians(
             means=means,
             quats=quats,
@@ -246,7 +275,7 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         """An untrained avatar of the same make with Gaussians at other places."""
         other = RGBAvatar(
             self.head, triangle, barycentrics, self.camera,
-            blendshapes=self.blendshape_count, hidden=self.hidden, name=self.name,
+            blendshapes=self.blendshape_count, hidden=self.hidden, space=self.space, name=self.name,
         ).to(self.positions.device)  # fmt: skip
         other.training_record, other.reference = dict(self.training_record), self.reference
         return other
@@ -287,21 +316,31 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             "engine": blendsplat.__version__,
             "performance": self.reference.performance if self.reference is not None else "",
         }
+        if self.space != "tangent":
+            meta["space"] = self.space
         return meta, self._arrays()
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {name: getattr(self, name) for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "triangle", "barycentrics")}
-        arrays |= {f"mlp.{name}": parameter for name, parameter in self.mlp.named_parameters()}
-        weight = arrays["mlp.0.weight"].double() * self.feature_scale.double()
+        for place, (weight, bias) in enumerate(self._file_layers()):
+            arrays |= {f"mlp.{place}.weight": weight, f"mlp.{place}.bias": bias}
         arrays |= {
-            "mlp.0.weight": weight,
-            "mlp.0.bias": arrays["mlp.0.bias"] - weight @ self.feature_shift.double(),
             "feature_origin": self.feature_origin, "camera.K": self.camera.K, "camera.viewmat": self.camera.viewmat,
             "camera.size": torch.tensor([self.camera.width, self.camera.height]),
         }  # fmt: skip
         arrays |= {name: value for name in _RANGES if (value := getattr(self, name)) is not None}
         where = self.reference.arrays() if self.reference is not None else {}
         return rig_arrays(self.head) | where | {name: value.detach().cpu().numpy() for name, value in arrays.items()}
+
+    def _file_layers(self) -> list[Layer]:
+        """The mapping as the file's three layers, with the standardisation folded into the first."""
+        if not len(self.mlp):
+            return three_layers(self.positions.new_zeros(0, len(self.feature_scale)), self.positions.new_zeros(0))
+        named = dict(self.mlp.named_parameters())
+        layers: list[Layer] = [(named[f"{i}.weight"], named[f"{i}.bias"]) for i in range(len(self.mlp))]
+        weight = layers[0][0].double() * self.feature_scale.double()
+        layers[0] = weight, layers[0][1] - weight @ self.feature_shift.double()
+        return layers if len(layers) > 1 else three_layers(*(part.float() for part in layers[0]))
 
     @classmethod
     @torch.no_grad()
@@ -311,19 +350,26 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(arrays[name])
 
+        space = meta.get("space", "tangent")
+        if space not in get_args(Space):
+            raise FormatError(f"The avatar {meta['name']!r} lies in the space {space!r}; update Blendsplat to play it.")
+        layers = [(tensor(f"mlp.{place}.weight"), tensor(f"mlp.{place}.bias")) for place in range(3)]
+        linear = linear_of(layers)
+        layers = layers if linear is None else [linear]
         width, height = (int(value) for value in arrays["camera.size"])
         avatar = cls(
             head_of_rig(meta, arrays), tensor("triangle"), tensor("barycentrics"),
             TrainingCamera(tensor("camera.K"), tensor("camera.viewmat"), width, height),
-            blendshapes=arrays["mlp.2.weight"].shape[0],
-            hidden=(arrays["mlp.0.weight"].shape[0], arrays["mlp.1.weight"].shape[0]), name=str(meta["name"]),
+            blendshapes=len(layers[-1][1]), hidden=tuple(len(bias) for _, bias in layers[:-1]), space=space,
+            name=str(meta["name"]),
         )  # fmt: skip
         for name in (*_GAUSSIAN_ARRAYS, *_DELTA_ARRAYS, "feature_origin"):
             getattr(avatar, name).copy_(tensor(name))
         if all(arrays[name].dtype == np.float16 for name in _DELTA_ARRAYS):
             avatar.halve_bases()
-        for name, parameter in avatar.mlp.named_parameters():
-            parameter.copy_(tensor(f"mlp.{name}"))
+        for layer, (weight, bias) in zip(avatar.mlp, layers, strict=False):  # of no blendshapes there is none
+            layer.get_parameter("weight").copy_(weight)
+            layer.get_parameter("bias").copy_(bias)
         avatar.training_record = dict(meta["training"])
         for name in _RANGES:
             setattr(avatar, name, tensor(name) if name in arrays else None)
@@ -344,7 +390,7 @@ class Animation:
     def __call__(self, params: HeadParams) -> Gaussians:
         weights = self._avatar.weights(params, bounded=self._bounded)  # refuses another head's parameters
         vertices = self._avatar.vertices(params) if self._posing is None else self._posing(self._avatar.of_own(params))
-        self._playback.forward(vertices.contiguous(), weights)
+        self._playback.forward(vertices.contiguous(), self._avatar._blended(weights))
         return self._playback.gaussians
 
 

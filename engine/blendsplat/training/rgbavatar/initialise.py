@@ -32,7 +32,7 @@ def new_avatar(
     """The avatar before training (section 3.2). params: the training frames, for the features' origin and spread."""
     avatar = RGBAvatar.on_head(
         head, preset.uv_resolution, camera, blendshapes=preset.blendshapes,
-        hidden=(preset.mlp_width, preset.mlp_width), name=name,
+        hidden=(preset.mlp_width, preset.mlp_width) if preset.mapping == "mlp" else (), space=preset.space, name=name,
     )  # fmt: skip
     initialise_mlp(avatar.mlp, torch.Generator().manual_seed(preset.seed))
     with torch.no_grad():
@@ -44,6 +44,16 @@ def new_avatar(
             avatar.feature_shift.copy_(features.mean(0))
             avatar.feature_scale.copy_(1 / part_spread(features, avatar.layout))
     return avatar
+
+
+def hear_expressions_only(avatar: RGBAvatar) -> None:
+    """Let the mapping see nothing but the expression: its other inputs are zero (section 8.1, "w/o pose input", and the
+    multi-view setting). So they have no gradient, and their columns in the saved file are zero."""
+    start = 0
+    for name, size in avatar.layout:
+        if name != "expression":
+            avatar.feature_scale[start : start + size] = 0
+        start += size
 
 
 @torch.no_grad()

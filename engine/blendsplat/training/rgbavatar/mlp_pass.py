@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class MlpPass:
-    """Linear layers with ReLU between them (RGBAvatar, eq. 2) on B rows: ``forward`` fills ``weights`` [B,K],
+    """Linear layers, if any, with ReLU between them (RGBAvatar, eq. 2) on B rows: ``forward`` fills ``weights`` [B,K],
     ``backward`` fills ``grads``, keyed "0.weight", "0.bias", "1.weight" ... like the layers' parameters."""
 
     def __init__(self, layers: nn.ModuleList, batch: int, device: torch.device) -> None:
@@ -20,7 +20,7 @@ class MlpPass:
         self._outputs = [torch.zeros(batch, width, device=device) for width in widths]
         self._grad_outputs = [torch.zeros(batch, width, device=device) for width in widths[:-1]]
         self.grads = {name: torch.zeros_like(parameter) for name, parameter in layers.named_parameters()}
-        self.weights = self._outputs[-1]
+        self.weights = self._outputs[-1] if self._outputs else torch.zeros(batch, 0, device=device)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:

@@ -13,14 +13,21 @@ from blendsplat.training.presets import Preset
 class RGBAvatarPreset(Preset):
     """How an RGBAvatar is trained; the defaults are the paper's."""
 
-    counted: ClassVar[tuple[str, ...]] = (*Preset.counted, "blendshapes_after", "color_init_images")
+    counted: ClassVar[tuple[str, ...]] = (
+        *Preset.counted, "blendshapes_after", "color_init_images", "orthogonality_images"
+    )  # fmt: skip
 
     system: Literal["rgbavatar"] = "rgbavatar"
 
     # the avatar
     uv_resolution: int = Field(256, ge=4, le=1024)
-    blendshapes: int = Field(20, ge=1, le=200)
+    blendshapes: int = Field(20, ge=0, le=200, description="0: the base alone")
     mlp_width: int = Field(128, ge=1, le=1024)
+    mapping: Literal["mlp", "linear"] = Field("mlp", description="from head parameters to the blendshapes' weights")
+    pose_input: bool = Field(True, description="its inputs are more than the expression: pose, jaw, eyes, lids, place")
+    space: Literal["tangent", "world"] = Field(
+        "tangent", description="Gaussians ride on the mesh's triangles, or are moved by the head's joints alone"
+    )
     standardise_features: bool = Field(False, description="bring the MLP's inputs to mean 0 and a common spread first")
     initial_scale: float = Field(8e-4, gt=0, lt=0.1, description="metres")
     texel_scale: float = Field(0.0, ge=0, le=10, description="start at so many widths of its texel; 0: initial_scale")
@@ -28,8 +35,12 @@ class RGBAvatarPreset(Preset):
 
     # the run
     blendshapes_after: int = Field(3000, ge=0)
+    color_initialisation: bool = Field(True, description="first colours are taken from the pictures")
     color_init_images: int = Field(0, ge=0, description="colours may be initialised up to this image; 0: all the time")
     drop_uninitialised: bool = True
+    orthogonality: Literal["none", "loss", "qr", "schmidt"] = Field("none", description="of the blendshapes' bases")
+    orthogonality_weight: float = Field(1e-3, ge=0, description="of the loss, the square of the measure")
+    orthogonality_images: int = Field(10_000, ge=1, description="images between two decompositions (qr, schmidt)")
 
     # learning rates (Adam)
     position_rate: float = Field(8e-4, ge=0)

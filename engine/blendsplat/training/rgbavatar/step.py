@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
+from blendsplat.avatars.rgbavatar.surface import Surface
 from blendsplat.splatting.backend import make_pass
 from blendsplat.splatting.bind import BindPass
 from blendsplat.splatting.scene import Cameras, Gaussians, Scene
@@ -21,6 +22,7 @@ from blendsplat.training.graph import GraphedStep
 from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.parameters import Parameters
 from blendsplat.training.rgbavatar.mlp_pass import MlpPass
+from blendsplat.training.rgbavatar.orthogonality import add_gradients
 
 
 class Stage(NamedTuple):
@@ -43,9 +45,13 @@ class TrainingStep:
     """Steps on batches of one size: ``set_inputs``, ``carry`` where the clip has no surfaces, ``run``. The figures of
     the batch are then in ``loss``."""
 
-    def __init__(self, avatar: RGBAvatar, parameters: Parameters, clip: ClipTensors, loss: LossPass) -> None:
+    def __init__(
+        self, avatar: RGBAvatar, parameters: Parameters, clip: ClipTensors, loss: LossPass, orthogonality: float = 0.0
+    ) -> None:
+        """orthogonality: weight of the loss on the bases, which is no part of ``loss``'s figures."""
         device, camera, count, batch = avatar.positions.device, avatar.camera, avatar.gaussian_count, loss.batch
         self.loss, self._parameters, self._clip, self._avatar = loss, parameters, clip, avatar
+        self._orthogonality = orthogonality
         self._rows, self._backgrounds = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, 3)
         self._rates = torch.zeros(len(parameters.names))
         views, intrinsics = camera.viewmat.expand(batch, 4, 4).contiguous(), camera.K.expand(batch, 3, 3).contiguous()
@@ -112,6 +118,10 @@ class TrainingStep:
         bind.backward(raster.grads)
         if bind.grad_weights is not None:
             self._mlp.backward(bind.grad_weights)
+        if self._orthogonality and stage.blended:
+            names = [name for name in bind.grads if name.startswith("delta_")]
+            bases = [getattr(self._gaussians, name) for name in names]
+            add_gradients(bases, self._orthogonality, [bind.grads[name] for name in names])
         grads = self._gradients(stage)
         self._parameters.optimiser.step([grads.get(name) for name in self._parameters.names], skip=raster.lost)
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians, TrainingCamera
 from blendsplat.avatars.rendering import render_gaussians
-from blendsplat.avatars.rgbavatar.model import RGBAvatar, Surface, gaussian_axis
+from blendsplat.avatars.rgbavatar.model import RGBAvatar, gaussian_axis
+from blendsplat.avatars.rgbavatar.surface import Surface
 from blendsplat.heads.model import HeadModel
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.training.callbacks import Callback
@@ -21,7 +23,8 @@ from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.growth import keep
 from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.parameters import ParameterGroup, Rearrangement
-from blendsplat.training.rgbavatar.initialise import initialise_colors, new_avatar
+from blendsplat.training.rgbavatar.initialise import hear_expressions_only, initialise_colors, new_avatar
+from blendsplat.training.rgbavatar.orthogonality import orthogonalise, orthogonality
 from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
 from blendsplat.training.rgbavatar.schedules import rate_of
 from blendsplat.training.rgbavatar.step import ClipTensors, Stage, TrainingStep
@@ -45,6 +48,8 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
         super().__init__(data, preset, device)
         present = data.params[list(range(len(data)))]
         self.avatar = (avatar or new_avatar(head, camera, preset, present.to("cpu"), name)).to(device)
+        if not preset.pose_input:
+            hear_expressions_only(self.avatar)
         self.features = self.avatar.features(data.params)
         self.inputs = torch.zeros_like(self.features)  # as the MLP takes them
         self.surfaces = self._room_for_surfaces()
@@ -57,11 +62,24 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
         data.subscribe(self._frames_arrived)
 
     def callbacks(self) -> Sequence[Callback]:
-        """Once colours are no longer initialised, what no frame has shown is let go of."""
-        settled = self.preset.color_init_images
-        if not settled or not self.preset.drop_uninitialised:
-            return ()
-        return (Callback("drop unseen", self._drop_unseen, start=settled),)
+        """Once colours are no longer initialised, what no frame has shown is let go of. Bases are made perpendicular
+        now and then, where that is asked for."""
+        preset, made = self.preset, []
+        if preset.color_init_images and preset.drop_uninitialised:
+            made.append(Callback("drop unseen", self._drop_unseen, start=preset.color_init_images))
+        if preset.orthogonality in ("qr", "schmidt"):
+            every = preset.orthogonality_images
+            made.append(Callback("orthogonalise", self._orthogonalise, start=every, every=every))
+        return made
+
+    def own_record(self) -> dict[str, Any]:
+        """The orthogonality of the bases (eq. 5), where there are several."""
+        if self.avatar.blendshape_count < 2:
+            return {}
+        return {"orthogonality": round(orthogonality(self.avatar.bind_parameters().deltas), 3)}
+
+    def _orthogonalise(self) -> None:
+        orthogonalise(self.avatar.bind_parameters().deltas, self.preset.orthogonality)
 
     def _drop_unseen(self) -> None:
         if self.initialised.any():
@@ -144,7 +162,8 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
 
     def _stage(self) -> Stage:
         perceptual = self.lpips is not None and self.images >= self.preset.lpips_after
-        return Stage(self.images >= self.preset.blendshapes_after, perceptual)
+        blended = self.avatar.blendshape_count > 0 and self.images >= self.preset.blendshapes_after
+        return Stage(blended, perceptual)
 
     def _step_of(self, batch: int) -> TrainingStep:
         """The step for batches of this size, made anew when the avatar or the size has changed."""
@@ -154,7 +173,9 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
             exposure = self.exposure if preset.fit_exposure else None
             size = avatar.camera.width, avatar.camera.height
             loss = LossPass(self.data, batch, *size, preset, exposure, self.lpips)
-            self._step = TrainingStep(avatar, self.parameters, ClipTensors(self.inputs, self.surfaces), loss)
+            clip = ClipTensors(self.inputs, self.surfaces)
+            weight = preset.orthogonality_weight if preset.orthogonality == "loss" else 0.0
+            self._step = TrainingStep(avatar, self.parameters, clip, loss, weight)
         return self._step
 
     def _initialise_colors(self, step: TrainingStep) -> None:
@@ -163,6 +184,8 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
 
     def _searches_colors(self) -> bool:
         """Whether this batch's pixels may give colours to Gaussians that have none."""
+        if not self.preset.color_initialisation:
+            return False
         limit = self.preset.color_init_images
         first_passes = self.images < _COLOR_PASSES * len(self.data)
         return (not limit or self.images < limit) and (
@@ -183,7 +206,7 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
         if self.surfaces is None:
             return
         for index in every.split(_GEOMETRY_CHUNK):
-            posed = self.avatar.surface(self.avatar.vertices(self.data.params[index]))
+            posed = self.avatar.surface_of(self.data.params[index])
             for item in fields(Surface):
                 getattr(self.surfaces, item.name)[index] = getattr(posed, item.name)
 
@@ -193,7 +216,7 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
         if self.surfaces is not None:
             return self.surfaces[rows]
         index = torch.as_tensor(rows, device=self.device)
-        return self.avatar.surface(self.avatar.vertices(self.data.params[index]))
+        return self.avatar.surface_of(self.data.params[index])
 
     def _room_for_surfaces(self) -> Surface | None:
         """For the surface in every training frame; None where that would take too much memory."""
