@@ -64,12 +64,12 @@ def subject(size: int, count: int = FRAMES) -> Subject:
     return Subject(head, TrainingCamera(K, viewmat, size, size), frames)
 
 
-def new_trainer(plan: Plan, images: int = 10**6) -> RGBAvatarTrainer:
-    """The paper's training (its preset) of the subject, blendshapes from the first step."""
+def new_trainer(plan: Plan, images: int = 10**6, **changes: object) -> RGBAvatarTrainer:
+    """The paper's training (its preset) of the subject, blendshapes from the first step. changes: preset values."""
     person = subject(plan.size or SIZE)
     overrides = {
         "blendshapes_after": 0, "image_size": plan.size or SIZE, "uv_resolution": plan.uv or UV,
-        "batch": plan.batch or BATCH, "images": images,
+        "batch": plan.batch or BATCH, "images": images, **changes,
     }  # fmt: skip
     frames = person.frames
     on_device = frames.to(plan.device)

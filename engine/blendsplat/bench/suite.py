@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 from blendsplat.bench import machine
 from blendsplat.bench.animate import animate
+from blendsplat.bench.batch import batch
 from blendsplat.bench.blend import blend
 from blendsplat.bench.curves import curves
 from blendsplat.bench.peers import peers
@@ -21,7 +22,7 @@ from blendsplat.bench.surfaces import mesh, surfels
 # The step is first, so that its peak of memory is its own.
 BENCHES: dict[str, Callable[[Plan], list[Table]]] = {
     "step": step, "animate": animate, "render": render, "sort": sort, "blend": blend, "surfels": surfels,
-    "mesh": mesh, "curves": curves, "peers": peers,
+    "mesh": mesh, "curves": curves, "peers": peers, "batch": batch,
 }  # fmt: skip
 
 

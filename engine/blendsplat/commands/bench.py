@@ -214,6 +214,7 @@ for _name, _summary in {
     "sort": "Projection and binning.",
     "blend": "Blendshapes and tangent-space binding.",
     "step": "The whole training step of an RGBAvatar.",
+    "batch": "The training step image by image, one image after another, and all at once.",
     "animate": "Playing a performance on an avatar.",
     "surfels": "Surfels, forward and with all gradients, beside 3D Gaussians of the same scene.",
     "mesh": "The mesh rasterizer: faces, and pictures with gradients.",
