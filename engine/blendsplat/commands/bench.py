@@ -101,7 +101,17 @@ def ablations(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the avatars.")],
     system: Annotated[str, typer.Option(help="Whose parts are switched off.")] = "dipguava",
     preset: Annotated[str, typer.Option(help="How to train; left out: the system's draft.")] = "",
-    rows: Annotated[str, typer.Option(help="Which, with commas between; left out: all.")] = "",
+    rows: Annotated[str, typer.Option(help="Which, with commas between; left out: those of the tables.")] = "",
+    tables: Annotated[
+        str,
+        typer.Option(
+            help="Which of RGBAvatar's tables, with commas between: design, orthogonality, blendshapes, online, pools, "
+            "others; left out: the first two."
+        ),
+    ] = "",
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Train each row for so long; left out: all on as many images.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
@@ -115,19 +125,25 @@ def ablations(
     \b
     blendsplat bench ablations talk/ -o out/ablations --lpips lpips_squeeze.npz
     blendsplat bench ablations talk/ -o out/ablations --rows "only base,full"
+    blendsplat bench ablations talk/ -o out/ablations --system rgbavatar --minutes 2
     """
-    from blendsplat.evaluation.ablations import benchmark_ablations, table
+    from blendsplat.evaluation.ablations import benchmark_ablations, paper_tables
 
     made: list[Any] = []
 
     def work(progress: Any) -> dict[str, Any]:
         chosen = _listed(rows) if rows else ()
+        named = _listed(tables) if tables else ()
         changes = parse_settings(settings or [])
-        made.extend(benchmark_ablations(folders, output, system, preset, lpips, chosen, changes, progress))
+        made.extend(
+            benchmark_ablations(
+                folders, output, system, preset, lpips, chosen, changes, progress, tables=named, minutes=minutes
+            )
+        )
         return {"ablations": [asdict(row) for row in made]}
 
     result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
-    _print(result, as_json, table, made)
+    _print(result, as_json, lambda figures: paper_tables(figures, system), made)
 
 
 def _print(result: dict[str, Any], as_json: bool, table: Callable[[list[Any]], Any], rows: list[Any]) -> None:
