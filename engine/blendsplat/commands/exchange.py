@@ -18,6 +18,9 @@ def import_recording(
     head: Annotated[str, typer.Option(help=described(RecordingOptions, "head"))],
     fps: Annotated[float | None, typer.Option(help=described(RecordingOptions, "fps"))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=described(RecordingOptions, "overwrite"))] = False,
+    all_cameras: Annotated[
+        bool, typer.Option("--all-cameras", help=described(RecordingOptions, "all_cameras"))
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -25,8 +28,12 @@ def import_recording(
 
     \b
     blendsplat import-recording export/person/ -o person/ --head flame2023.pkl
+    blendsplat import-recording export/person/ -o person/ --head flame2023.pkl --all-cameras
     """
-    values = {"source": source, "directory": output, "head": head, "fps": fps, "overwrite": overwrite}
+    values = {
+        "source": source, "directory": output, "head": head, "fps": fps, "overwrite": overwrite,
+        "all_cameras": all_cameras,
+    }  # fmt: skip
     result = run_command("reading", lambda progress: run_job("recording", values, progress), verbose, as_json)
     report(result, as_json, f"Took over {result['frames']} frames into {output}.")
 

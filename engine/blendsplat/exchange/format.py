@@ -42,18 +42,21 @@ class Recording:
     steps: np.ndarray | None = None  # [F] rising: which frames of the video these are; None: all of them
     seconds: np.ndarray | None = None  # [F] rising: when they were taken, where the recording knows it
     fps: float | None = None  # frames per second, where the recording knows it
+    views: bool = False  # the frames are of several cameras: of every moment one for each, one after the other
 
 
 @dataclass(frozen=True)
 class Format:
     """One tracker's format. detect(folder): whether it is of this format; read(folder): raises FormatError,
-    UnsafeFileError; write(clip, performance, folder, progress) into an empty folder, None: it is only read."""
+    UnsafeFileError; write(clip, performance, folder, progress) into an empty folder, None: it is only read;
+    read_views(folder): as read, of every camera, None: it has one."""
 
     name: str
     marked_by: str  # what a folder of it holds, for the sentence that refuses others: "VHAP's export (x.json)"
     detect: Callable[[Path], bool]
     read: Callable[[Path], Recording]
     write: Callable[[Clip, Performance, Path, Progress], None] | None = None
+    read_views: Callable[[Path], Recording] | None = None
 
 
 def parameter_rows(parameters: list[dict[str, Any]], name: str, columns: int | None = None) -> np.ndarray:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A foreign recording, of whatever format, as clip + performance.
 
-All describe FLAME with a camera per frame; here the camera stands still and the head moves, as everywhere else.
+All describe FLAME with a camera per frame; here the camera stands still and the head moves, as everywhere else. So it
+is for several cameras: what another one sees is what the first would see of a head that stands elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.images import read_image
+from blendsplat.video.lens import of_another_lens
 from blendsplat.video.staged_folder import staging
 
 FPS = 25.0  # where neither the recording nor the user says
@@ -57,21 +59,32 @@ def write_recording(
 def _copy_pictures(recording: Recording, stage: Path, progress: Progress) -> tuple[int, int, bool]:
     """Write images/ and mattes/ -> width, height, whether there are mattes (from masks, or the pictures' own alpha)."""
     size: tuple[int, int] | None = None
-    has_mattes = False
+    has_mattes, lenses = False, _other_lenses(recording)
     for index, (image, matte) in enumerate(_pictures(recording)):
         progress.check()
         if size is None:
             size, has_mattes = (image.shape[0], image.shape[1]), matte is not None
-            for folder in ("images", "mattes") if has_mattes else ("images",):
+            for folder in ("images", *(["mattes"] if has_mattes else []), *(["valid"] if lenses is not None else [])):
                 (stage / folder).mkdir()
         if image.shape[:2] != size or (matte is not None) != has_mattes or (matte is not None and matte.shape != size):
             raise FormatError(f"{recording.images[index]}: its size, or its mask, is not like the first picture's.")
+        if lenses is not None:
+            whole = np.full(image.shape[:2], 255, np.uint8)
+            image, inside = (of_another_lens(part, lenses[index], lenses[0]) for part in (image, whole))
+            matte = None if matte is None else of_another_lens(matte, lenses[index], lenses[0])
+            write_png(frame_path(stage, "valid", index), inside)
         write_png(frame_path(stage, "images", index), image)
         if matte is not None:
             write_png(frame_path(stage, "mattes", index), matte)
         progress.update("import frames", index + 1, len(recording.images))
     assert size is not None  # a recording has at least one frame
     return size[1], size[0], has_mattes
+
+
+def _other_lenses(recording: Recording) -> np.ndarray | None:
+    """[F,3,3] of several cameras whose lenses are not the same, which then become the first one's; else None."""
+    K = recording.K
+    return K if recording.views and np.abs(K - K[0]).max() > 1e-4 * K[0, 0, 0] else None
 
 
 def _pictures(recording: Recording) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -98,15 +111,17 @@ def to_performance(
 ) -> Performance:
     """The recording's numbers in our convention: the first frame's camera for all, the head's rotation on the neck.
 
-    The skull keeps its place in every picture exactly; the lower neck stays with the torso. Raises InputError when the
+    The skull keeps its place in every picture exactly; the lower neck stays with the torso. Of several cameras the
+    whole head keeps it. Raises InputError when the
     head has another number of vertices than the recording's offsets, FormatError when more of the camera changes than
     its focal length.
     """
     frames = len(recording.images)
-    zoom = _zoom(recording.K, width)
+    zoom = np.ones(frames) if recording.views else _zoom(recording.K, width)
     expression = _fit_columns(recording.expression, head.expression_count)
     shape = _fit_columns(recording.shape[None], head.shape_count)[0]
-    root, neck, translation = _on_the_neck(recording, head, shape, expression)
+    pose = _before_the_first if recording.views else _on_the_neck
+    root, neck, translation = pose(recording, head, shape, expression)
     return Performance(
         head=head.name, head_source=head_source, width=width, height=height,
         timestamps=timestamps, valid=np.ones(frames, bool), shape=shape,
@@ -135,6 +150,36 @@ def _zoom(K: np.ndarray, width: int) -> np.ndarray:
     return zoom
 
 
+def _before_the_first(
+    recording: Recording, head: HeadModel, shape: np.ndarray, expression: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """root_pose, neck_pose, translation [F,3] that show the first camera what each frame's own one saw.
+
+    Between cameras everything turns as one: a vertex x of frame i, A (R (x - r) + r + t) + a with (A, a) taking the
+    frame's camera to the first one, is R' (x - r) + r + t' with R' = A R and t' = A (r + t) + a - r.
+    """
+    rotate, shift = _to_first(recording)
+    root_joint = _joints(head, shape, expression)[:, ROOT_JOINT]
+    translation = np.einsum("fij,fj->fi", rotate, root_joint + recording.translation) + shift - root_joint
+    root = _rotvecs(rotate @ _matrices(recording.root))
+    return root, recording.neck.astype(np.float32), translation.astype(np.float32)
+
+
+def _to_first(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations [F,3,3] and shifts [F,3] from each frame's camera to the first frame's, in the world."""
+    moved = np.linalg.inv(recording.viewmats[0]) @ recording.viewmats
+    return moved[:, :3, :3], moved[:, :3, 3]
+
+
+def _joints(head: HeadModel, shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    """[F,5,3] of the unposed head."""
+    moved = np.einsum("s,sjc->jc", shape, head.joint_shape_directions.numpy())
+    joints: np.ndarray = (
+        head.joints.numpy() + moved + np.einsum("fe,ejc->fjc", expression, head.joint_expression_directions.numpy())
+    )
+    return joints
+
+
 def _on_the_neck(
     recording: Recording, head: HeadModel, shape: np.ndarray, expression: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -143,13 +188,8 @@ def _on_the_neck(
     A skull vertex v of frame i is A (R (N (v - n) + n - r) + r + t) + a, with root R about r, neck N about n and (A, a)
     taking the frame's camera to the first one; rewritten as R' (N' (v - n) + n - r) + r + t' with R' the same for all.
     """
-    to_first = np.linalg.inv(recording.viewmats[0]) @ recording.viewmats
-    rotate, shift = to_first[:, :3, :3], to_first[:, :3, 3]
-    joints = (
-        head.joints.numpy()
-        + np.einsum("s,sjc->jc", shape, head.joint_shape_directions.numpy())
-        + np.einsum("fe,ejc->fjc", expression, head.joint_expression_directions.numpy())
-    )
+    rotate, shift = _to_first(recording)
+    joints = _joints(head, shape, expression)
     root_joint, neck_joint = joints[:, ROOT_JOINT], joints[:, NECK_JOINT]
     root, neck = _matrices(recording.root), _matrices(recording.neck)
     skull = rotate @ root @ neck

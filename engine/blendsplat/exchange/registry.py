@@ -34,15 +34,20 @@ def import_recording(
     fps: float | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    views: bool = False,
 ) -> tuple[Clip, Performance]:
     """Copy a recording of any format into a clip's folder, with tracking.npz and camera.json. head: the FLAME it was
-    made with. fps: frames per second; None: the recording's own, where it has none 25.
+    made with. fps: frames per second; None: the recording's own, where it has none 25. views: of every camera, to train
+    on, instead of the first.
 
-    Raises FormatError (no such recording, damaged, empty), InputError (another head, a folder in use), VideoError (its
-    pictures), UnsafeFileError.
+    Raises FormatError (no such recording, damaged, empty), InputError (another head, a folder in use, one camera where
+    several are asked for), VideoError (its pictures), UnsafeFileError.
     """
     source, directory = Path(source), Path(directory)
-    recording = format_of(source).read(source)
+    known = format_of(source)
+    recording = known.read_views(source) if views and known.read_views is not None else known.read(source)
+    if views and not recording.views:
+        raise InputError(f"{source} has one camera only; take it over without asking for all cameras.")
     model = head if isinstance(head, HeadModel) else load_head(head, landmarks=False)
     head_source = head.name if isinstance(head, HeadModel) else stored_source(head)
     return write_recording(recording, source, directory, model, head_source, fps, overwrite, progress or Progress())

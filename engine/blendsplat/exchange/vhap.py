@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,23 @@ def is_vhap(folder: Path) -> bool:
     return (folder / "transforms.json").is_file()
 
 
-def read_vhap(folder: Path) -> Recording:
-    """VHAP's export: transforms.json, flame_param/*.npz. Of several cameras the first is taken. Raises FormatError."""
+def read_vhap(folder: Path, views: bool = False) -> Recording:
+    """VHAP's export: transforms.json, flame_param/*.npz. Of several cameras the first is taken, or, as ``views``, all:
+    every moment as each of them shows it, one after the other. Raises FormatError."""
     index = folder / "transforms.json"
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         entries = content["frames"]
         if not entries:
             raise FormatError(f"{index} names no frames; export it again.")
-        camera = min(entry.get("camera_index", 0) for entry in entries)
-        entries = [entry for entry in entries if entry.get("camera_index", 0) == camera]
-        entries.sort(key=lambda entry: entry.get("timestep_index", 0))
-        parameters = [_read_parameters(folder / entry["flame_param_path"]) for entry in entries]
+        cameras = {entry.get("camera_index", 0) for entry in entries}
+        views = views and len(cameras) > 1
+        if not views:
+            entries = [entry for entry in entries if entry.get("camera_index", 0) == min(cameras)]
+        entries.sort(key=lambda entry: (entry.get("timestep_index", 0), entry.get("camera_index", 0)))
+        files = dict.fromkeys(entry["flame_param_path"] for entry in entries)
+        read = {name: _read_parameters(folder / name) for name in files}
+        parameters = [read[entry["flame_param_path"]] for entry in entries]
         camera_to_world = np.array([entry["transform_matrix"] for entry in entries], dtype=np.float64)
         intrinsics = [[[e["fl_x"], 0, e["cx"]], [0, e["fl_y"], e["cy"]], [0, 0, 1]] for e in entries]
         recording = Recording(
@@ -58,9 +64,10 @@ def read_vhap(folder: Path) -> Recording:
             translation=parameter_rows(parameters, "translation", 3),
             K=np.array(intrinsics, dtype=np.float64),
             viewmats=np.linalg.inv(camera_to_world @ _OPENGL),
-            steps=_rising([entry.get("timestep_index") for entry in entries]),
-            seconds=_seconds([entry.get(SECONDS) for entry in entries]),
+            steps=None if views else _rising([entry.get("timestep_index") for entry in entries]),
+            seconds=None if views else _seconds([entry.get(SECONDS) for entry in entries]),
             fps=_rate(content.get(FPS)),
+            views=views,
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, np.linalg.LinAlgError) as error:
         raise FormatError(
@@ -202,4 +209,6 @@ def _canonical(tracking: Performance) -> dict[str, np.ndarray]:
     return canonical
 
 
-FORMAT = Format("vhap", "VHAP's export (it has transforms.json)", is_vhap, read_vhap, write_vhap)
+FORMAT = Format(
+    "vhap", "VHAP's export (it has transforms.json)", is_vhap, read_vhap, write_vhap, partial(read_vhap, views=True)
+)

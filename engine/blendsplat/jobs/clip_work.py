@@ -75,7 +75,7 @@ def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str
     from blendsplat.exchange.registry import import_recording
 
     clip, tracking = import_recording(
-        options.source, options.directory, options.head, options.fps, options.overwrite, progress
+        options.source, options.directory, options.head, options.fps, options.overwrite, progress, options.all_cameras
     )
     return {
         "directory": str(options.directory), "head": tracking.head, "frames": clip.frame_count,

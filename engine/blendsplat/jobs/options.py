@@ -218,6 +218,10 @@ class RecordingOptions(Options):
         None, gt=0, le=1000, description="frames per second; none: the recording's own, where it has none 25"
     )
     overwrite: bool = Field(False, description="replace a clip that is already in the folder")
+    all_cameras: bool = Field(
+        False,
+        description="take every camera's pictures, to train on (preset rgbavatar-multiview), not the first's alone",
+    )
 
 
 class VhapOptions(Options):
