@@ -33,7 +33,7 @@ def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, 
     device = resolve_device(options.device)
     scores = evaluate_avatar(
         options.avatar, options.directory, options.lpips, device, progress, common=options.common,
-        own_cut=options.own_cut, show=options.show,
+        pixels=options.pixels, show=options.show, protocol=options.protocol,
     )  # fmt: skip
     return plain(scores)
 
