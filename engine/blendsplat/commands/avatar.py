@@ -279,6 +279,7 @@ def _tracking_line(name: str, row: dict[str, float | None]) -> str:
 def evaluate(
     avatar: AvatarFile,
     directory: Annotated[Path, typer.Argument(help=described(EvaluateOptions, "directory"))],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help=described(EvaluateOptions, "output"))] = None,
     lpips: Annotated[Path | None, typer.Option(help=described(EvaluateOptions, "lpips"))] = None,
     protocol: Annotated[str, typer.Option(help=described(EvaluateOptions, "protocol"))] = default_of(
         EvaluateOptions, "protocol"
@@ -299,13 +300,13 @@ def evaluate(
 
     \b
     blendsplat evaluate talk.avatar.npz talk/
-    blendsplat evaluate talk.avatar.npz talk/ --lpips lpips_squeeze.npz --json
+    blendsplat evaluate talk.avatar.npz talk/ --lpips lpips_squeeze.npz -o talk_scores/
     blendsplat evaluate talk.avatar.npz talk/ --protocol rgbavatar --lpips lpips_vgg.npz
     blendsplat evaluate flame.avatar.npz flame/ --common talk/       # talk/ tracked with another head
     """
     values = {
         "avatar": avatar, "directory": directory, "lpips": lpips, "protocol": protocol, "pixels": pixels,
-        "common": common, "show": show, "device": device,
+        "common": common, "show": show, "device": device, "output": output,
     }  # fmt: skip
     result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
     report(result, as_json, *result.get("notes", ()), *lines_of(result))

@@ -22,6 +22,8 @@ def lines_of(result: dict[str, Any]) -> list[str]:
         if scores := _scores(result, part + "_"):
             lines.append(f"  {part}: {scores}")
     lines += [line for line in (_steadiness(result), _geometry(result.get("geometry")), *_sides(result)) if line]
+    if sheet := result.get("sheet"):
+        lines.append(f"  Look at {sheet}")
     return lines
 
 
@@ -64,9 +66,8 @@ def _spread(values: dict[str, float]) -> str:
 
 def _sides(result: dict[str, Any]) -> list[str]:
     sides = result.get("sides") or {}
-    told = ", ".join(
-        f"{name.replace('_', ' the ' if name.endswith('front') else ' ')} {100 * view['holes']:.1f} % holes, "
-        f"{100 * view['floaters']:.2f} % floaters"
+    told = "; ".join(
+        f"{name.replace('_', ' the ')} {100 * view['holes']:.1f} % holes, {100 * view['floaters']:.2f} % floaters"
         for name, view in sides.items()
     )
     return [f"  seen {told}"] if told else []

@@ -298,6 +298,9 @@ class EvaluateOptions(Options):
         description="which are scored: clip (told by matte and landmarks), own (above this clip's own head's neck), "
         "whole, or auto, as the protocol says",
     )
+    output: AnyPath | None = Field(
+        None, description="folder for a table of all frames, a summary, and a sheet of the worst, median and best frame"
+    )
     show: View = Field("full", description=VIEWS)
     device: Device = "auto"
 
