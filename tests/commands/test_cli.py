@@ -228,8 +228,8 @@ def test_scores_say_which_pixels_they_are_of(monkeypatch: pytest.MonkeyPatch, pi
         return {"psnr": 31.2, "ssim": 0.95, "frames": 45, "pixels": pixels, "share": 0.82}
 
     fake(monkeypatch, "evaluate", work)
-    result = run("evaluate", "a.avatar.npz", "d", "--common", "e", "--common", "f", "--own-cut")
-    assert got[0].common == [Path("e"), Path("f")] and got[0].own_cut
+    result = run("evaluate", "a.avatar.npz", "d", "--common", "e", "--common", "f", "--pixels", "own")
+    assert got[0].common == [Path("e"), Path("f")] and got[0].pixels == "own"
     assert "PSNR 31.20 dB" in result.stdout and "45 held-out" in result.stdout and words in result.stdout
 
 

@@ -81,7 +81,7 @@ def test_scores_do_not_depend_on_where_the_head_ends(clips: tuple[Path, Path, Pa
     ours, theirs = (evaluate_avatar(avatar, folder) for folder in (one, two))
     assert ours["pixels"] == "clip" and 0.5 < ours["share"] < 1
     assert ours["psnr"] == theirs["psnr"] and ours["ssim"] == theirs["ssim"] and ours["share"] == theirs["share"]
-    own = [evaluate_avatar(avatar, folder, own_cut=True) for folder in (one, two)]
+    own = [evaluate_avatar(avatar, folder, pixels="own") for folder in (one, two)]
     assert own[0]["pixels"] == "own" and abs(own[0]["psnr"] - own[1]["psnr"]) > 0.02
     assert [each["share"] for each in own] == [pytest.approx(28 / 32), pytest.approx(20 / 32)]
 
@@ -90,7 +90,7 @@ def test_common_pixels_are_those_that_count_in_all(clips: tuple[Path, Path, Path
     avatar, one, two = clips
     both = [evaluate_avatar(avatar, a, common=[b]) for a, b in ((one, two), (two, one))]
     assert both[0]["pixels"] == "common" and both[0]["share"] == pytest.approx(20 / 32)
-    assert both[0]["psnr"] == both[1]["psnr"] == evaluate_avatar(avatar, two, own_cut=True)["psnr"]
+    assert both[0]["psnr"] == both[1]["psnr"] == evaluate_avatar(avatar, two, pixels="own")["psnr"]
     tracking = Performance.load(two)
     tracking.valid[[12, 13]] = False
     tracking.save(two / "tracking.npz")

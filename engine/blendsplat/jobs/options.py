@@ -292,7 +292,19 @@ class EvaluateOptions(Options):
     common: list[AnyPath] = Field(
         default_factory=list, description="the same clip tracked with other heads: score the pixels that count in all"
     )
-    own_cut: bool = Field(False, description="score the pixels above this clip's own head's neck")
+    protocol: Literal["blendsplat", "rgbavatar", "dipguava"] = Field(
+        "blendsplat",
+        description="whose rules: blendsplat (the avatar's held-out frames, its head), rgbavatar (the last 350 frames, "
+        "whole pictures) or dipguava (the last 30 %, whole pictures)",
+    )
+    pixels: Literal["auto", "clip", "own", "whole"] = Field(
+        "auto",
+        description="which are scored: clip (told by matte and landmarks), own (above this clip's own head's neck), "
+        "whole, or auto, as the protocol says",
+    )
+    output: AnyPath | None = Field(
+        None, description="folder for a table of all frames, a summary, and a sheet of the worst, median and best frame"
+    )
     show: View = Field("full", description=VIEWS)
     device: Device = "auto"
 
