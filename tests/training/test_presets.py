@@ -71,3 +71,13 @@ def test_identity_lets_a_training_be_prolonged_only_where_schedules_do_not_end_w
     assert training_identity(load_preset("rgbavatar", ending)) != training_identity(
         load_preset("rgbavatar", ending | {"images": 60_000})
     )
+
+
+def test_keys_that_came_later_leave_earlier_checkpoints_alone() -> None:
+    """At its default, such a key is no part of a training's identity; at any other value it is."""
+    preset = load_preset("draft")
+    assert preset.later and not set(preset.later) & set(training_identity(preset))
+    for name, value in {"pose_input": False, "mapping": "linear", "orthogonality": "qr", "space": "world"}.items():
+        changed = load_preset("draft", {name: value})
+        assert training_identity(changed) == training_identity(preset) | {name: value}
+    assert set(preset.later) <= set(type(preset).model_fields)

@@ -20,6 +20,9 @@ class Preset(BaseModel):
     counted: ClassVar[tuple[str, ...]] = ("images", "decay_images", "lpips_after", "online_images_per_frame")
     """Values that are counted in images: a longer training has proportionally larger ones. 0 stays 0."""
 
+    later: ClassVar[tuple[str, ...]] = ()
+    """Values that earlier versions lacked; their defaults do what these did, so checkpoints of theirs continue."""
+
     name: str = "custom"
     title: str = "Custom"
     description: str = ""
@@ -81,6 +84,9 @@ _NOT_TRAINING = {"name", "title", "description", "checkpoint_seconds", "preview_
 def training_identity(preset: Preset) -> dict[str, Any]:
     """The values that a checkpoint must share with the preset that continues it. ``images`` is one of them only where
     the schedules end with it; otherwise a finished training can be continued for longer."""
+    fields = type(preset).model_fields
+    unused = {name for name in preset.later if getattr(preset, name) == fields[name].default}
     if preset.minutes:
-        return preset.model_dump(exclude=_NOT_TRAINING)
-    return preset.model_dump(exclude=_NOT_TRAINING | {"minutes"} | ({"images"} if preset.decay_images else set()))
+        return preset.model_dump(exclude=_NOT_TRAINING | unused)
+    unused |= {"minutes", "images"} if preset.decay_images else {"minutes"}
+    return preset.model_dump(exclude=_NOT_TRAINING | unused)

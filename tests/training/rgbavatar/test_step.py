@@ -116,8 +116,9 @@ def by_autograd(trainer: RGBAvatarTrainer, rows: list[int], backgrounds: torch.T
     [
         {}, {"blendshapes_after": 10**6}, {"ssim_weight": 0.2, "l1_weight": 0.8}, {"fit_exposure": True},
         {"lpips_weight": 0.3, "lpips_after": 0}, {"standardise_features": True, "batch": 1},
+        {"mapping": "linear"}, {"space": "world", "pose_input": False},
     ],
-    ids=["whole", "base", "ssim", "exposure", "lpips", "one"],
+    ids=["whole", "base", "ssim", "exposure", "lpips", "one", "linear", "world"],
 )  # fmt: skip
 def test_gradients_are_autograds(changes: dict, tiny_clip: Path, test_data, monkeypatch: pytest.MonkeyPatch) -> None:
     if "lpips_weight" in changes:

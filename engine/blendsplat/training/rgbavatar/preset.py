@@ -17,6 +17,11 @@ class RGBAvatarPreset(Preset):
         *Preset.counted, "blendshapes_after", "color_init_images", "orthogonality_images"
     )  # fmt: skip
 
+    later: ClassVar[tuple[str, ...]] = (
+        "mapping", "pose_input", "space", "color_initialisation", "orthogonality", "orthogonality_weight",
+        "orthogonality_images",
+    )  # fmt: skip
+
     system: Literal["rgbavatar"] = "rgbavatar"
 
     # the avatar
