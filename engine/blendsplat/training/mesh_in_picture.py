@@ -46,8 +46,9 @@ def check_mesh_in_picture(tracked: TrackedClip) -> None:
     also = f" and at {overlay}" if overlay.is_file() else ""
     raise InputError(
         f"The tracked head lies outside of the picture: in frame {rows[worst]} the camera shows "
-        f"{100 * shares[worst]:.0f} % of the face{behind}. Look at {where}{also}: the camera (K and viewmat, or the recording's own) does not "
-        "belong to these pictures. Import the recording again with the right camera, or track the clip again."
+        f"{100 * shares[worst]:.0f} % of the face{behind}. Look at {where}{also}: the camera "
+        "(K and viewmat, or the recording's own) does not belong to these pictures. Import the recording again with "
+        "the right camera, or track the clip again."
     )
 
 
