@@ -27,7 +27,7 @@ TITLES = {
     "export_head": "Export Head",
     "train": "Train",
     "render": "Render",
-    "evaluate": "Evaluate",
+    "evaluate": "Measure Avatar",
     "export": "Export",
     "bake": "Bake Networks",
     "train_kaolrm": "Train Face Network",

@@ -37,6 +37,7 @@ COMMANDS = (
     "train-kaolrm",
     "render",
     "evaluate",
+    "evaluate-reenactment",
     "export",
     "import-recording",
     "export-vhap",

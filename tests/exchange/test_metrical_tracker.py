@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from blendsplat.errors import FormatError, UnsafeFileError
+from blendsplat.exchange.metrical_tracker import paired_pictures
 from blendsplat.exchange.registry import import_recording
 from blendsplat.geometry import rotvec_to_matrix
 from flame_recordings import (
@@ -68,8 +71,46 @@ def test_metrical_tracker(head, tmp_path):
     )
     np.testing.assert_array_equal(clip.matte(2), np.array(Image.open(folder / "images" / "00002_00.png"))[..., 3])
     (folder / "images" / "00005_00.png").unlink()
-    with pytest.raises(FormatError, match="6 checkpoints"):
+    with pytest.raises(FormatError, match=r"00005\.frame has no picture number 5"):
         import_recording(folder, tmp_path / "other", head)
+
+
+def files(folder: Path, pattern: str, numbers: Iterable[int]) -> list[Path]:
+    return [folder / pattern.format(number) for number in numbers]
+
+
+def pair(
+    checkpoints: Iterable[int], pictures: Iterable[int], names: str = "{:05d}.png"
+) -> tuple[list[str], list | None]:
+    one, two = files(Path("c"), "{:05d}.frame", checkpoints), files(Path("p"), names, pictures)
+    found, steps = paired_pictures(one, two)
+    return [path.stem for path in found], None if steps is None else steps.tolist()
+
+
+def test_pictures_are_paired_by_their_numbers() -> None:
+    assert pair(range(3), range(3)) == (["00000", "00001", "00002"], None)
+    assert pair(range(3), range(1, 4)) == (["00001", "00002", "00003"], None), "FFmpeg counts from 1"
+    assert pair(range(3), range(1, 9))[0] == ["00001", "00002", "00003"], "the tracker was stopped"
+    assert pair([0, 1, 3], [1, 2, 4]) == (["00001", "00002", "00004"], [0, 1, 3]), "both are gone: a gap in time"
+    assert pair(range(7, 9), range(7, 9))[1] is None
+    assert pair(range(3), range(3), "take2_{:04d}_00.png")[0] == ["take2_0000_00", "take2_0001_00", "take2_0002_00"]
+    assert pair(range(3), [5, 5, 5], "same.png")[0] == ["same"] * 3, "without numbers in their order"
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "pictures", "words"),
+    [
+        ([0, 1, 3, 4], range(1, 6), r"00003\.png has no checkpoint number 2"),
+        (range(5), [1, 2, 4, 5], r"00002\.frame has no picture number 3"),
+        (range(5), [0, 1, 2, 3], r"00004\.frame has no picture number 4"),
+        ([0, 1, 3, 4], range(5), r"00002\.png has no checkpoint number 2"),
+        (range(1, 5), range(1, 6), "something before them is missing"),
+        (range(5), range(2, 6), "something before them is missing"),
+    ],
+)
+def test_what_has_no_partner_is_named(checkpoints: Iterable[int], pictures: Iterable[int], words: str) -> None:
+    with pytest.raises(FormatError, match=f"{words}.* A frame needs both: put the missing file there"):
+        pair(checkpoints, pictures)
 
 
 class Malice:

@@ -15,7 +15,7 @@ from ...client import jobs, pump, session
 from ...client.link import LinkError
 from ...paths import absolute as path_of
 
-_OF_A_CLIP = ("import", "track", "train")  # jobs whose directory is the clip that the scene works on
+_OF_A_CLIP = ("import", "track", "train", "evaluate")  # jobs whose directory is the clip that the scene works on
 
 
 def video_of(scene: bpy.types.Scene) -> Path | None:

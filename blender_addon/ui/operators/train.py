@@ -86,10 +86,10 @@ def continues(scene: bpy.types.Scene) -> bool:
         return False
     output = free_output(wanted, scene.blendsplat.chosen_preset())
     stem = output.name.removesuffix(".avatar.npz")
-    kept_at = _changed(output.with_name(f"{stem}.checkpoint.safetensors"))
-    if not kept_at or kept_at < _changed(directory / "tracking.npz"):  # a checkpoint is of one tracking
+    kept_at = changed(output.with_name(f"{stem}.checkpoint.safetensors"))
+    if not kept_at or kept_at < changed(directory / "tracking.npz"):  # a checkpoint is of one tracking
         return False
-    if _changed(output) < kept_at:  # at the end the avatar is written last
+    if changed(output) < kept_at:  # at the end the avatar is written last
         return True
     record = _record_of(output)
     images, planned = record.get("images"), record.get("planned_images")
@@ -98,11 +98,15 @@ def continues(scene: bpy.types.Scene) -> bool:
 
 def quality(scene: bpy.types.Scene) -> str:
     """How good the clip's trained avatar is, as its file says: "Sharp (31.2 dB)"; "" where nobody measured it."""
-    wanted = common.output_of(scene)
-    if wanted is None:
-        return ""
-    figures = _record_of(free_output(wanted, scene.blendsplat.chosen_preset())).get("figures")
+    path = trained_file(scene)
+    figures = _record_of(path).get("figures") if path is not None else None
     return avatar_quality.line(figures) if isinstance(figures, dict) else ""
+
+
+def trained_file(scene: bpy.types.Scene) -> Path | None:
+    """The avatar file that training with the scene's settings writes, whether it is there or not; None: no clip."""
+    wanted = common.output_of(scene)
+    return None if wanted is None else free_output(wanted, scene.blendsplat.chosen_preset())
 
 
 def is_trained(scene: bpy.types.Scene) -> bool:
@@ -111,10 +115,10 @@ def is_trained(scene: bpy.types.Scene) -> bool:
     if directory is None or wanted is None:
         return False
     output = free_output(wanted, scene.blendsplat.chosen_preset())
-    return _changed(output) > _changed(directory / "tracking.npz") and not continues(scene)
+    return changed(output) > changed(directory / "tracking.npz") and not continues(scene)
 
 
-def _changed(path: Path) -> int:
+def changed(path: Path) -> int:
     """When a file was written last, in nanoseconds; 0: there is none."""
     try:
         return path.stat().st_mtime_ns
@@ -124,7 +128,7 @@ def _changed(path: Path) -> int:
 
 def _record_of(path: Path) -> dict[str, Any]:
     """What an avatar's file says of its training; {} when it does not. Panels ask this all the time."""
-    return _read_record(path, _changed(path))
+    return _read_record(path, changed(path))
 
 
 @lru_cache(maxsize=16)

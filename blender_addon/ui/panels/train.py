@@ -8,7 +8,7 @@ import bpy
 from ...client import preview
 from ...scene import avatar_quality
 from .. import step_state, training_presets
-from ..operators import common, train
+from ..operators import common, measure_avatar, train
 from . import coverage
 from .job_button import step
 from .layout import StepPanel, column_of, paragraph, placeholder, section
@@ -45,8 +45,19 @@ class BLENDSPLAT_PT_train(StepPanel):
                 column.label(text=line, icon="BLANK1")
         elif settings.quality:
             column.prop(settings, "quality", emboss=False)
+            _measured(context, column)
         if line := train.cost_line(job):
             paragraph(context, column, line, "INFO")
+
+
+def _measured(context: bpy.types.Context, column: bpy.types.UILayout) -> None:
+    """The button that measures the trained avatar, and in words what it found."""
+    told = avatar_quality.parts(measure_avatar.measured(context.scene))
+    step(context, column, "evaluate", "blendsplat.measure_avatar", "VIEWZOOM", "Measure Again" if told else "")
+    for sentence in told:
+        paragraph(context, column, sentence, "BLANK1")
+    if told:
+        column.operator("blendsplat.show_measured", icon="IMAGE_DATA")
 
 
 CLASSES = (BLENDSPLAT_PT_train,)

@@ -100,6 +100,9 @@ WORDS = {
     "Avatar File": "Avatardatei",
     "Save Avatar As": "Avatar speichern als",
     "Train Avatar": "Avatar trainieren",
+    "Measure Avatar": "Avatar messen",
+    "Measure Again": "Noch einmal messen",
+    "Show Worst, Median and Best": "Schlechtestes, mittleres und bestes Bild zeigen",
     "Continue Training": "Training fortsetzen",
     "Add Training Preset": "Trainingsvorgabe hinzufügen",
     # Avatar

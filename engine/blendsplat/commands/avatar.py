@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of an avatar's life: track a video, correct it, train on it, render, evaluate, export."""
+"""The commands of an avatar's life: track a video, correct it, train on it, render, export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from blendsplat.commands.evaluation_words import lines_of
 from blendsplat.commands.runner import (
     AsJson,
     Device,
@@ -25,7 +24,6 @@ from blendsplat.errors import InputError
 from blendsplat.jobs.avatar_work import avatar_name
 from blendsplat.jobs.options import (
     CorrectOptions,
-    EvaluateOptions,
     EvaluateTrackingOptions,
     ExportOptions,
     ImportOptions,
@@ -274,42 +272,6 @@ def _tracking_line(name: str, row: dict[str, float | None]) -> str:
         if key in row
     ]  # fmt: skip
     return f"{name}: {'  '.join(parts)}"
-
-
-def evaluate(
-    avatar: AvatarFile,
-    directory: Annotated[Path, typer.Argument(help=described(EvaluateOptions, "directory"))],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help=described(EvaluateOptions, "output"))] = None,
-    lpips: Annotated[Path | None, typer.Option(help=described(EvaluateOptions, "lpips"))] = None,
-    protocol: Annotated[str, typer.Option(help=described(EvaluateOptions, "protocol"))] = default_of(
-        EvaluateOptions, "protocol"
-    ),
-    pixels: Annotated[str, typer.Option(help=described(EvaluateOptions, "pixels"))] = default_of(
-        EvaluateOptions, "pixels"
-    ),
-    common: Annotated[list[Path] | None, typer.Option(help=described(EvaluateOptions, "common"))] = None,
-    show: Annotated[str, typer.Option(help=described(EvaluateOptions, "show"))] = default_of(EvaluateOptions, "show"),
-    device: Device = "auto",
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
-    """Score an avatar on the frames of its clip that it was not trained on: PSNR, SSIM and, with its weights, LPIPS.
-
-    Mouth and eyes are scored by themselves as well, steadiness against the video's own changes; the Gaussians' shapes
-    and the views from 45 degrees to either side need no picture. docs/measures.md says how each figure is made.
-
-    \b
-    blendsplat evaluate talk.avatar.npz talk/
-    blendsplat evaluate talk.avatar.npz talk/ --lpips lpips_squeeze.npz -o talk_scores/
-    blendsplat evaluate talk.avatar.npz talk/ --protocol rgbavatar --lpips lpips_vgg.npz
-    blendsplat evaluate flame.avatar.npz flame/ --common talk/       # talk/ tracked with another head
-    """
-    values = {
-        "avatar": avatar, "directory": directory, "lpips": lpips, "protocol": protocol, "pixels": pixels,
-        "common": common, "show": show, "device": device, "output": output,
-    }  # fmt: skip
-    result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
-    report(result, as_json, *result.get("notes", ()), *lines_of(result))
 
 
 def export(

@@ -27,6 +27,21 @@ def lines_of(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def reenactment_lines(result: dict[str, Any]) -> list[str]:
+    """The lines for a result of evaluate_reenactment."""
+    lines = [
+        f"Expression: AED {result['aed']:.4f} ({result['aed_relative']:.4f} about each person's mean), "
+        f"{result['aed_mm']:.2f} mm on the face. Pose: APD {result['apd_deg']:.2f} degrees. Over {result['frames']} "
+        f"frames; in {result['lost']} more the render's face was not found."
+    ]
+    if result.get("csim") is not None:
+        lines.append(
+            f"Likeness to the avatar's own clip: CSIM {result['csim']:.3f}; to the driving person "
+            f"{result['csim_driver']:.3f}."
+        )
+    return lines
+
+
 def _scores(result: dict[str, Any], prefix: str = "") -> str:
     kinds = (
         ("psnr", "PSNR", 2, " dB"), ("ssim", "SSIM", 4, ""), ("l1", "L1", 4, ""),

@@ -59,6 +59,13 @@ class Format:
     read_views: Callable[[Path], Recording] | None = None
 
 
+def _where(name: str, value: np.ndarray) -> str:
+    """ " in frame 12" where a frame's numbers are not finite, "" of what belongs to no frame."""
+    if not value.size or name in ("shape", "offsets"):
+        return ""
+    return f" in frame {int(np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(1))[0])}"
+
+
 def parameter_rows(parameters: list[dict[str, Any]], name: str, columns: int | None = None) -> np.ndarray:
     """The parameter of every frame, [F,columns]. Raises ValueError for other sizes, KeyError where it is missing."""
     rows = np.stack([np.asarray(values[name], dtype=np.float64).reshape(-1) for values in parameters])
@@ -79,7 +86,7 @@ def checked(recording: Recording, folder: Path) -> Recording:
         if name not in ("shape", "offsets") and len(value) != frames:
             raise FormatError(f"{folder} has {frames} pictures but {name} of {len(value)} frames; export it again.")
         if not value.size or not np.isfinite(value).all():
-            raise FormatError(f"{folder}: {name} is empty or not finite; export it again.")
+            raise FormatError(f"{folder}: {name} is empty or not finite{_where(name, value)}; export it again.")
     for times in (recording.steps, recording.seconds):
         if times is not None and (np.diff(times) <= 0).any():
             raise FormatError(f"{folder}: the times of its frames do not rise; export it again.")

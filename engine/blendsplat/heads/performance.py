@@ -194,13 +194,24 @@ def _checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]
         if array.dtype.kind not in "fiub":
             raise FormatError(f"{path}: the array {name!r} holds {array.dtype}; track the clip again.")
         if not np.isfinite(array).all():
-            raise FormatError(f"{path}: the array {name!r} holds values that are not finite; track the clip again.")
+            raise FormatError(
+                f"{path}: the array {name!r} holds values that are not finite{_where(name, array)}; track the clip "
+                "again."
+            )
         checked[name] = array.astype(bool if name == "valid" else array.dtype.newbyteorder("="), copy=False)
     if not frames:
         raise FormatError(f"{path} holds no frame; track the clip again.")
     if (checked.get("zoom", np.ones(1)) <= 0).any():
         raise FormatError(f"{path}: the array 'zoom' holds a focal length that is not positive; track the clip again.")
     return checked
+
+
+def _where(name: str, array: np.ndarray) -> str:
+    """ " in frame 12" for the first of a per-frame array's frames that is not finite."""
+    if name in _PER_CLIP:
+        return ""
+    bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(1))
+    return f" in frame {bad[0]}" + (f" and {len(bad) - 1} more" if len(bad) > 1 else "")
 
 
 def same_head(head: HeadModel, performance: Performance) -> bool:

@@ -45,6 +45,19 @@ def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, 
     return plain({**found.result, **files})
 
 
+def run_evaluate_reenactment(options: opt.EvaluateReenactmentOptions, progress: Progress) -> dict[str, Any]:
+    """-> what evaluate_reenactment measures."""
+    from blendsplat.evaluation.reenactment import evaluate_reenactment
+
+    need_tracking(options.driver)
+    device = resolve_device(options.device)
+    return plain(
+        evaluate_reenactment(
+            options.avatar, options.driver, options.own, options.arcface, options.frames, device, progress
+        )
+    )
+
+
 def avatar_name(output: Path) -> Path:
     """``output`` with the avatar file's ending."""
     if output.name.lower().endswith(".avatar.npz"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from blendsplat.jobs import options as opt
-from blendsplat.jobs.avatar_work import run_evaluate, run_train
+from blendsplat.jobs.avatar_work import run_evaluate, run_evaluate_reenactment, run_train
 from blendsplat.jobs.bake_work import run_bake
 from blendsplat.jobs.clip_work import (
     run_correct,
@@ -68,6 +68,7 @@ KINDS = {
         JobKind("evaluate_coverage", "evaluating", opt.EvaluateCoverageOptions, run_evaluate_coverage),
         JobKind("train", "training", opt.TrainOptions, run_train, lane="train"),
         JobKind("evaluate", "evaluating", opt.EvaluateOptions, run_evaluate),
+        JobKind("evaluate_reenactment", "evaluating", opt.EvaluateReenactmentOptions, run_evaluate_reenactment),
         JobKind("render", "rendering", opt.RenderOptions, run_render),
         JobKind("export", "exporting", opt.ExportOptions, run_export),
         JobKind("bake", "baking the networks", opt.BakeOptions, run_bake),

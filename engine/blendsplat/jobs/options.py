@@ -309,6 +309,17 @@ class EvaluateOptions(Options):
     device: Device = "auto"
 
 
+class EvaluateReenactmentOptions(Options):
+    """Drive an avatar by another person's clip, track the render again, and compare expression, pose and likeness."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    driver: AnyPath = Field(description="the tracked clip folder that drives it")
+    own: AnyPath | None = Field(None, description="the avatar's own clip, which likeness is measured against")
+    arcface: AnyPath | None = Field(None, description="a face recognition network, .onnx; needs onnxruntime")
+    frames: int = Field(200, ge=1, le=100_000, description="how many frames, from the driving clip's first")
+    device: Device = "auto"
+
+
 class ExportOptions(Options):
     """Write one frame of a driven avatar as a world-space PLY that splat viewers open."""
 

@@ -23,6 +23,7 @@ from blendsplat.training.checkpoint import (
     training_fingerprint,
 )
 from blendsplat.training.frame_store import FrameStore
+from blendsplat.training.mesh_in_picture import check_mesh_in_picture
 from blendsplat.training.presets import Preset
 from blendsplat.training.scored_pixels import clip_weights
 from blendsplat.training.scores import score_frames
@@ -66,6 +67,7 @@ def run_training(
     """
     progress, output, begun = progress or Progress(), Path(output), time.monotonic()
     tracked = TrackedClip.open(directory)
+    check_mesh_in_picture(tracked)
     training, held_out = tracked.split(preset.holdout)
     camera = tracked.camera(preset.image_size)
     data = tracked.load(training, camera.width, camera.height, device, progress)
