@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from blendsplat.training.presets import Preset
 
@@ -14,7 +14,8 @@ class RGBAvatarPreset(Preset):
     """How an RGBAvatar is trained; the defaults are the paper's."""
 
     counted: ClassVar[tuple[str, ...]] = (
-        *Preset.counted, "blendshapes_after", "color_init_images", "orthogonality_images"
+        *Preset.counted, "blendshapes_after", "color_init_images", "orthogonality_images",
+        "fill_images",
     )  # fmt: skip
 
     later: ClassVar[tuple[str, ...]] = (
@@ -37,17 +38,27 @@ class RGBAvatarPreset(Preset):
     initial_scale: float = Field(8e-4, gt=0, lt=0.1, description="metres")
     texel_scale: float = Field(0.0, ge=0, le=10, description="start at so many widths of its texel; 0: initial_scale")
     initial_opacity: float = Field(0.5, gt=0, lt=1)
+    skin_distance: float = Field(
+        0.0, ge=0, description="metres a Gaussian of face or mouth may be off its triangle; 0: any"
+    )
+    hair_distance: float = Field(0.0, ge=0, description="and one of scalp, ears and neck")
+    skin_scale: float = Field(0.0, ge=0, description="metres that an axis of one of face or mouth may have; 0: any")
+    hair_scale: float = Field(0.0, ge=0, description="and of one of scalp, ears and neck")
 
     # the run
     blendshapes_after: int = Field(3000, ge=0)
     color_initialisation: bool = Field(True, description="first colours are taken from the pictures")
     color_init_images: int = Field(0, ge=0, description="colours may be initialised up to this image; 0: all the time")
     drop_uninitialised: bool = True
+    fill_images: int = Field(
+        0, ge=0, description="after so many, what no frame shows well is filled from around it; 0: never"
+    )
     orthogonality: Literal["none", "loss", "qr", "schmidt"] = Field("none", description="of the blendshapes' bases")
     orthogonality_weight: float = Field(1e-3, ge=0, description="of the loss, the square of the measure")
     orthogonality_images: int = Field(10_000, ge=1, description="images between two decompositions (qr, schmidt)")
 
     # learning rates (Adam)
+    adam_eps: float = Field(1e-15, gt=0, lt=1, description="larger: what hardly any frame shows stays where it is")
     position_rate: float = Field(8e-4, ge=0)
     position_rate_end: float = Field(8e-6, ge=0)
     rate_end_factor: float = Field(1.0, gt=0, le=1, description="all other rates end at this part of themselves")
@@ -61,4 +72,12 @@ class RGBAvatarPreset(Preset):
     basis_color_factor: float = Field(0.5, ge=0)
 
     def borders(self) -> list[int]:
-        return [*super().borders(), self.blendshapes_after, self.color_init_images]
+        return [*super().borders(), self.blendshapes_after, self.color_init_images, self.fill_images]
+
+    @model_validator(mode="after")
+    def _limits_need_a_surface(self) -> Self:
+        """Raises ValueError where what belongs to the surface is asked of Gaussians that do not lie on it."""
+        for name in ("skin_distance", "hair_distance", "fill_images"):
+            if self.space == "world" and getattr(self, name):
+                raise ValueError(f'{name} needs space = "tangent": in world space Gaussians lie on no surface')
+        return self

@@ -21,6 +21,7 @@ from blendsplat.splatting.scene import Cameras, Gaussians, Scene
 from blendsplat.training.graph import GraphedStep
 from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.parameters import Parameters
+from blendsplat.training.rgbavatar.limits import Limits
 from blendsplat.training.rgbavatar.mlp_pass import MlpPass
 from blendsplat.training.rgbavatar.orthogonality import add_gradients
 
@@ -46,12 +47,14 @@ class TrainingStep:
     the batch are then in ``loss``."""
 
     def __init__(
-        self, avatar: RGBAvatar, parameters: Parameters, clip: ClipTensors, loss: LossPass, orthogonality: float = 0.0
-    ) -> None:
-        """orthogonality: weight of the loss on the bases, which is no part of ``loss``'s figures."""
+        self, avatar: RGBAvatar, parameters: Parameters, clip: ClipTensors, loss: LossPass, orthogonality: float = 0.0,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
+        """orthogonality: weight of the loss on the bases, which is no part of ``loss``'s figures; limits: kept after
+        every step."""
         device, camera, count, batch = avatar.positions.device, avatar.camera, avatar.gaussian_count, loss.batch
         self.loss, self._parameters, self._clip, self._avatar = loss, parameters, clip, avatar
-        self._orthogonality = orthogonality
+        self._orthogonality, self._limits = orthogonality, limits
         self._rows, self._backgrounds = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, 3)
         self._rates = torch.zeros(len(parameters.names))
         views, intrinsics = camera.viewmat.expand(batch, 4, 4).contiguous(), camera.K.expand(batch, 3, 3).contiguous()
@@ -124,6 +127,8 @@ class TrainingStep:
             add_gradients(bases, self._orthogonality, [bind.grads[name] for name in names])
         grads = self._gradients(stage)
         self._parameters.optimiser.step([grads.get(name) for name in self._parameters.names], skip=raster.lost)
+        if self._limits is not None:
+            self._limits.keep()
 
     def _gradients(self, stage: Stage) -> dict[str, Tensor]:
         """By name; what took no part has none: Adam then leaves it and its step count alone."""

@@ -24,10 +24,13 @@ from blendsplat.training.growth import keep
 from blendsplat.training.loss_pass import LossPass
 from blendsplat.training.parameters import ParameterGroup, Rearrangement
 from blendsplat.training.rgbavatar.initialise import hear_expressions_only, initialise_colors, new_avatar
+from blendsplat.training.rgbavatar.limits import Limits
 from blendsplat.training.rgbavatar.orthogonality import orthogonalise, orthogonality
 from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
 from blendsplat.training.rgbavatar.schedules import rate_of
+from blendsplat.training.rgbavatar.shown import how_shown
 from blendsplat.training.rgbavatar.step import ClipTensors, Stage, TrainingStep
+from blendsplat.training.rgbavatar.unseen import fill_unseen
 from blendsplat.training.trainer import Snapshot, StepReport, Trainer
 
 _GEOMETRY_CHUNK = 16  # frames whose surface is computed at once
@@ -63,14 +66,20 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
 
     def callbacks(self) -> Sequence[Callback]:
         """Once colours are no longer initialised, what no frame has shown is let go of. Bases are made perpendicular
-        now and then, where that is asked for."""
+        now and then, and unseen sides filled, where that is asked for."""
         preset, made = self.preset, []
         if preset.color_init_images and preset.drop_uninitialised:
             made.append(Callback("drop unseen", self._drop_unseen, start=preset.color_init_images))
+        if preset.fill_images:
+            made.append(Callback("fill unseen", self._fill_unseen, start=preset.fill_images))
         if preset.orthogonality in ("qr", "schmidt"):
             every = preset.orthogonality_images
             made.append(Callback("orthogonalise", self._orthogonalise, start=every, every=every))
         return made
+
+    @property
+    def adam_eps(self) -> float:
+        return self.preset.adam_eps
 
     def own_record(self) -> dict[str, Any]:
         """The orthogonality of the bases (eq. 5), where there are several."""
@@ -80,6 +89,18 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
 
     def _orthogonalise(self) -> None:
         orthogonalise(self.avatar.bind_parameters().deltas, self.preset.orthogonality)
+
+    def _fill_unseen(self) -> None:
+        shown = how_shown(self.avatar, self.data, lambda rows: (self._gaussians(rows), self._surface(rows)))
+        filled = fill_unseen(self.avatar, shown, self.preset)
+        if filled is None:
+            return
+        avatar, change = filled
+        moments = self.parameters.moments(change)
+        self.avatar = avatar
+        self._learn_parameters(moments)
+        self.gaussians_changed(change)
+        self.initialised[:] = True
 
     def _drop_unseen(self) -> None:
         if self.initialised.any():
@@ -175,7 +196,7 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
             loss = LossPass(self.data, batch, *size, preset, exposure, self.lpips)
             clip = ClipTensors(self.inputs, self.surfaces)
             weight = preset.orthogonality_weight if preset.orthogonality == "loss" else 0.0
-            self._step = TrainingStep(avatar, self.parameters, clip, loss, weight)
+            self._step = TrainingStep(avatar, self.parameters, clip, loss, weight, Limits.of(avatar, preset))
         return self._step
 
     def _initialise_colors(self, step: TrainingStep) -> None:
