@@ -16,31 +16,15 @@ from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar, make_preset, read_avatar, train_avatar
 from blendsplat.training.checkpoint import training_fingerprint
 from blendsplat.training.rgbavatar.orthogonality import orthogonality
-from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
 from blendsplat.training.tracked_clip import TrackedClip
+from small_training import SMALL, new_trainer, trained
 
-SMALL: dict[str, Any] = {
-    "uv_resolution": 14, "image_size": 32, "images": 120, "batch": 4, "blendshapes": 4, "mlp_width": 16,
-    "texel_scale": 0.7, "blendshapes_after": 8, "decay_images": 0, "rate_end_factor": 0.1, "color_init_images": 40,
-}  # fmt: skip
 SWITCHES: list[dict[str, Any]] = [
     {"blendshapes": 0}, {"mapping": "linear"}, {"pose_input": False}, {"space": "world"},
     {"color_initialisation": False}, {"orthogonality": "loss"}, {"orthogonality": "qr", "orthogonality_images": 30},
-    {"orthogonality": "schmidt", "orthogonality_images": 30},
+    {"orthogonality": "schmidt", "orthogonality_images": 30}, {"adam_eps": 1e-5},
+    {"hair_distance": 0.002, "hair_scale": 0.004}, {"fill_images": 50},
 ]  # fmt: skip
-
-
-def new_trainer(folder: Path, **changes: Any) -> RGBAvatarTrainer:
-    tracked = TrackedClip.open(folder)
-    preset = make_preset(SMALL | changes)
-    return RGBAvatarTrainer(tracked.head, tracked.camera(32), tracked.load(list(range(11)), 32, 32), preset)
-
-
-def trained(folder: Path, **changes: Any) -> RGBAvatarTrainer:
-    trainer = new_trainer(folder, **changes)
-    while not trainer.done:
-        trainer.step()
-    return trainer
 
 
 class Stopped(Progress):
