@@ -96,6 +96,37 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 @app.command()
+def unseen(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of tracked clips.")],
+    presets: Annotated[str, typer.Option(help="Which are compared, with commas between.")] = "draft,quality",
+    size: Annotated[int, typer.Option(min=16, help="Longer side of the pictures, for all of them.")] = 256,
+    clusters: Annotated[int, typer.Option(min=0, help="Kinds of expression and pose, each held out once.")] = 4,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Train each for so long; left out: as the presets are.")
+    ] = None,
+    lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (SqueezeNet or VGG16), an .npz file.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Hold out a clip's last frames, then each kind of expression and pose: what presets are worth on what they never
+    saw, beside their own bases without blendshapes.
+
+    \b
+    blendsplat bench unseen talk/ --minutes 1 --lpips lpips_squeeze.npz
+    """
+    from blendsplat.evaluation.unseen import benchmark_unseen, table
+
+    made: list[Any] = []
+
+    def work(progress: Any) -> dict[str, Any]:
+        made.extend(benchmark_unseen(folders, _listed(presets), size, clusters, 0.3, lpips, minutes, progress))
+        return {"unseen": [asdict(row) for row in made]}
+
+    result = run_command("measuring", work, verbose, as_json)
+    _print(result, as_json, table, made)
+
+
+@app.command()
 def ablations(
     folders: Annotated[list[Path], typer.Argument(help="Folders of tracked clips.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the avatars.")],

@@ -59,6 +59,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
     For the paper's ablations the mapping may be linear (one layer in ``mlp``), K may be 0 (none), and the ``space`` in
     which Gaussians lie the world's instead of the triangles': the head's joints alone then carry them (surface.py)."""
 
+    views = ("full", "base")  # base: without blendshapes
+
     triangle: Tensor
     corners: Tensor
     barycentrics: Tensor
@@ -173,7 +175,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
     def weights(self, params: HeadParams, *, bounded: bool = False) -> Tensor:
         self.check(params)
         features = self.features(params)
-        return self.weights_of(self.held_back(features) if bounded else features)
+        weights = self.weights_of(self.held_back(features) if bounded else features)
+        return weights if self.shown == "full" else torch.zeros_like(weights)
 
     def held_back(self, features: Tensor) -> Tensor:
         """Raw features [B,D], none beyond what training saw: outside, the MLP's answers mean nothing."""
