@@ -77,12 +77,12 @@ def reenacted(
     driver = neutral if own else neutral_of(performance, head)
     base = driver or neutral or _rest(head)
     goal = neutral if how.relative and neutral is not None and driver is not None else base
-    face = _Face.of(head, how)
+    expression, jaw = _Face.of(head, how).carried(steady, base, goal)
     root, neck, translation = _moved_head(steady, how.head)
     changed = replace(
         steady,
-        expression=face.expression(steady.expression, base.expression, goal.expression),
-        jaw_pose=_turned(steady.jaw_pose, base.jaw_pose, goal.jaw_pose, how.mouth),
+        expression=expression,
+        jaw_pose=jaw,
         eyes_pose=_turned(steady.eyes_pose, base.eyes_pose, goal.eyes_pose, how.eyes),
         eyelids=_lids(steady.eyelids, base.eyelids, goal.eyelids, how.eyes),
         root_pose=root,
@@ -122,11 +122,13 @@ def _steadied(performance: Performance, how: Reenactment) -> Performance:
 
 @dataclass
 class _Face:
-    """mixed: matrix [E,E] of the gains, None where all are 1; blinks: columns of the expressions that are lids."""
+    """mixed: matrix [E,E] of the regions' gains, None where all are 1; blinks: columns of the expressions that are
+    lids; bounds: the head's range."""
 
+    head: HeadModel
+    how: Reenactment
     mixed: np.ndarray | None
     blinks: list[int]
-    eyes: float
     bounds: tuple[float, float]
 
     @classmethod
@@ -136,16 +138,29 @@ class _Face:
         if any(gain != 1 for gain in gains.values()):
             mixed = sum((gains[region] * part for region, part in expression_parts(head).items()), np.zeros(()))
         blinks = [head.expression_names.index(name) for name in _LIDS if name in head.expression_names]
-        return cls(mixed, blinks, how.eyes, head.expression_range)
+        return cls(head, how, mixed, blinks, head.expression_range)
 
-    def expression(self, values: np.ndarray, base: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """values [F,E] about ``base`` [E] -> about ``goal`` [E], within the head's range or what the driver did."""
-        moved = values + (goal - base) if self.mixed is None else goal + (values - base) @ self.mixed.T
-        low, high = self.bounds
-        moved = np.clip(moved, np.minimum(low, values.min(0)), np.maximum(high, values.max(0)))
+    def carried(self, performance: Performance, base: Neutral, goal: Neutral) -> tuple[np.ndarray, np.ndarray]:
+        """Expression [F,E] and jaw [F,3] about ``base`` -> about ``goal``, within the head's range or what the driver
+        did. What of the lips' opening is lost beyond the range, the jaw makes up for: a tracker sees some people at
+        rest with an open jaw and mouthClose, and of a frame without mouthClose only the jaw's half could be taken."""
+        values, jaw = performance.expression, performance.jaw_pose
+        about, to = base.expression, goal.expression
+        jaw = _turned(jaw, base.jaw_pose, goal.jaw_pose, self.how.mouth)
+        moved = values + (to - about) if self.mixed is None else to + (values - about) @ self.mixed.T
+        low, high = (np.minimum(self.bounds[0], values.min(0)), np.maximum(self.bounds[1], values.max(0)))
+        kept = np.clip(moved, low, high)
+        if (kept != moved).any():
+            motions = FaceMotions.of(self.head)
+            opener, extra = motions.opener, (moved - kept) @ motions.opening[:-3]
+            if opener == len(about):
+                jaw = jaw + np.outer(extra / motions.opening[opener], [1, 0, 0]).astype(np.float32)
+            elif opener >= 0:
+                opened = kept[:, opener] + extra / motions.opening[opener]
+                kept[:, opener] = np.clip(opened, low[opener], high[opener])
         columns = self.blinks
-        moved[:, columns] = _lids(values[:, columns], base[columns], goal[columns], self.eyes)
-        return moved.astype(np.float32)
+        kept[:, columns] = _lids(values[:, columns], about[columns], to[columns], self.how.eyes)
+        return kept.astype(np.float32), jaw
 
 
 def _lids(values: np.ndarray, base: np.ndarray, goal: np.ndarray, gain: float) -> np.ndarray:
