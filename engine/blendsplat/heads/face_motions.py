@@ -61,7 +61,8 @@ def lips(template: np.ndarray, opened: np.ndarray) -> tuple[np.ndarray, np.ndarr
     upper = upper[((template[upper] >= low) & (template[upper] <= high)).all(1)]
     if not len(upper):
         return lower[:0], upper
-    square = ((template[lower, None] - template[None, upper]) ** 2).sum(2)
+    one, other = template[lower], template[upper]
+    square = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
     nearest = square.argmin(1)
     meets = square[np.arange(len(lower)), nearest] < TOUCH**2
     lower, upper = lower[meets], upper[nearest[meets]]
