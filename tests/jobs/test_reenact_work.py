@@ -19,6 +19,7 @@ from blendsplat.avatars.reenact import Reenactment, reenacted
 from blendsplat.avatars.retarget import Reference
 from blendsplat.cli import app
 from blendsplat.errors import FormatError, InputError
+from blendsplat.heads.arkit import ARKIT
 from blendsplat.heads.load import load_head
 from blendsplat.heads.performance import Performance
 from blendsplat.jobs.kinds import KINDS
@@ -222,6 +223,26 @@ def test_heads_that_cannot_be_laid_onto_each_other(tmp_path: Path, avatar: Path,
         run(avatar=avatar, performance=tmp_path / "ben.npz", output=tmp_path / "o.mp4", avatar_head="human")
     with pytest.raises(InputError, match=r"'tiny'.*cannot be laid onto the avatar's.*--driver-head"):
         run(avatar=of_human, performance=driver, output=tmp_path / "o.mp4")
+
+
+def test_a_phones_capture(tmp_path: Path, of_human: Path) -> None:
+    """Without a picture: before the avatar's own camera, held as in its own clip."""
+    names = ["Timecode", "BlendShapeCount", *(name[:1].upper() + name[1:] for name in ARKIT)]
+    lines = [",".join(names)]
+    for frame in range(20):
+        values = [f"{0.5 * (frame > 12) * (name == 'mouthFunnel'):.3f}" for name in ARKIT]
+        lines.append(",".join([f"01:00:00:{frame:02d}.000", "52", *values]))
+    (tmp_path / "take.csv").write_text("\n".join(lines), encoding="utf-8")
+    run(avatar=of_human, performance=tmp_path / "take.csv", output=tmp_path / "o.npz")
+    played, avatar = Performance.load(tmp_path / "o.npz"), load_avatar(of_human)
+    assert avatar.reference is not None and avatar.reference.face is not None
+    column = played.expression_names.index("mouthFunnel")
+    still = avatar.reference.face.expression[column]
+    np.testing.assert_allclose(played.expression[[0, 19], column], [still, still + 0.5], atol=1e-4)
+    np.testing.assert_allclose(played.translation, np.tile(avatar.reference.translation.numpy(), (20, 1)), atol=1e-6)
+    np.testing.assert_array_equal(played.viewmat, avatar.camera.viewmat.numpy())
+    with pytest.raises(InputError, match="no video to put beside"):
+        run(avatar=of_human, performance=tmp_path / "take.csv", output=tmp_path / "o.mp4", beside=True)
 
 
 # --- the command

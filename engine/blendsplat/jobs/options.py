@@ -286,7 +286,9 @@ class ReenactOptions(Options):
     """Drive an avatar with another person's performance, from neutral face to neutral face."""
 
     avatar: AnyPath = Field(description="the avatar file")
-    performance: AnyPath = Field(description="the driver's: a tracked clip folder or its tracking.npz")
+    performance: AnyPath = Field(
+        description="the driver's: a tracked clip folder, its tracking.npz, or a .csv of the phone app Live Link Face"
+    )
     output: AnyPath = Field(
         description="an .mp4 file, a folder for PNG files with alpha, or an .npz: the performance, to load in Blender"
     )

@@ -46,7 +46,6 @@ _SHORT = (
 def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, Any]:
     """-> {output, frames, width, height, seconds, rest_mm, notes}."""
     from blendsplat.avatars.reenact import Reenactment, distance_at_rest, neutral_of, reenacted
-    from blendsplat.heads.performance import Performance
     from blendsplat.systems import load_avatar
 
     as_file = options.output.suffix.lower() == _PERFORMANCE
@@ -55,7 +54,8 @@ def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, An
     if as_file and options.beside:
         raise InputError("A performance's file has no pictures to put the driver's video beside; choose an .mp4 file.")
     device = resolve_device(options.device)
-    avatar, played = load_avatar(options.avatar, device=device), Performance.load(options.performance)
+    avatar = load_avatar(options.avatar, device=device)
+    played = _drivers(avatar, options.performance)
     clip = _drivers_clip(options.performance, played) if options.beside else None
     own = avatar.reference is not None and avatar.owns(played)
     played = _of_the_avatars_head(avatar, played, options, progress)
@@ -88,6 +88,25 @@ def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, An
         "seconds": time.monotonic() - begin, "notes": notes,
         "rest_mm": None if neutral is None else 1e3 * distance_at_rest(driven, avatar.head, neutral),
     }  # fmt: skip
+
+
+def _drivers(avatar: Avatar, path: Path) -> Performance:
+    """The driver's performance: a tracked one, or a phone's capture on the head that ships, filmed by the camera that
+    the avatar was trained with, held as in the avatar's own clip."""
+    from blendsplat.exchange.live_link import SUFFIX, read_live_link
+    from blendsplat.geometry import matrix_to_rotvec
+    from blendsplat.heads.load import load_head
+    from blendsplat.heads.performance import Performance
+
+    if path.suffix.lower() != SUFFIX:
+        return Performance.load(path)
+    camera, head = avatar.camera, load_head("human", landmarks=False)
+    K, viewmat = (part.detach().cpu().numpy() for part in (camera.K, camera.viewmat))
+    played = read_live_link(path, head, "human", K, viewmat, (camera.width, camera.height))
+    if avatar.reference is not None:
+        played.root_pose += matrix_to_rotvec(avatar.reference.rotation[None])[0].numpy()
+        played.translation += avatar.reference.translation.numpy()
+    return played
 
 
 def _of_the_avatars_head(
