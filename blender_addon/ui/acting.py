@@ -26,7 +26,7 @@ class BlendsplatActing(bpy.types.PropertyGroup):
     """A scene's choices for the performances that are applied in it."""
 
     relative: BoolProperty(
-        name="From Neutral to Neutral",
+        name="Rest to Rest",
         default=True,
         description="Another person's resting face becomes this avatar's resting face, and only what the person does "
         "with it is carried over. Off: the face takes the tracked numbers as they are, the other's habits included",

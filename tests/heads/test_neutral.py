@@ -112,10 +112,10 @@ def test_a_longer_clip_changes_nothing(human: HeadModel) -> None:
 
 
 def test_it_is_among_the_quiet_ones() -> None:
-    """Faces that come more often, but are far from the rest, are not it."""
-    rng = np.random.default_rng(0)
-    shouts, rests = rng.normal(10, 0.01, (60, 4)), rng.normal(0, 0.3, (40, 4))
-    assert (quiet_and_often(np.concatenate([shouts, rests])) >= 60).all()
+    """A pose that is held for long and hardly trembles is not it, be it little farther from the rest."""
+    rng = np.random.default_rng(2)
+    held, rests = rng.normal(1.25, 0.01, (60, 4)), rng.normal(0, 0.95, (40, 4))
+    assert (quiet_and_often(np.concatenate([held, rests])) >= 60).all()
 
 
 def test_names_have_regions() -> None:

@@ -108,7 +108,7 @@ WORDS = {
     "Start Frame": "Anfangsbild",
     "Apply Performance": "Darbietung anwenden",
     "How It Is Played": "Wie sie gespielt wird",
-    "From Neutral to Neutral": "Von Ruhe zu Ruhe",
+    "Rest to Rest": "Von Ruhe zu Ruhe",
     "Smoothing": "Glättung",
     "Liveliness": "Lebhaftigkeit",
     "Mouth": "Mund",
