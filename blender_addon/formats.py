@@ -75,7 +75,10 @@ _BLENDSHAPE_SHAPES = {
     "delta_positions": ("K", "N", 3), "delta_quats": ("K", "N", 4), "delta_colors": ("K", "N", 3),
 }  # fmt: skip
 _CAMERA_SHAPES = {"camera.K": (3, 3), "camera.viewmat": (4, 4), "camera.size": (2,)}
-_OPTIONAL_SHAPES = {**_CAMERA_SHAPES, "neutral_translation": (3,), "neutral_rotation": (3, 3)}
+_OPTIONAL_SHAPES = {
+    **_CAMERA_SHAPES, "neutral_translation": (3,), "neutral_rotation": (3, 3), "neutral_expression": ("E",),
+    "neutral_jaw_pose": (3,), "neutral_eyes_pose": (2, 3), "neutral_eyelids": (2,),
+}  # fmt: skip
 _RANGE_SHAPES = {"feature_range": (2, "D"), "weight_range": (2, "K")}
 _TRACKING_SHAPES = {
     "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
@@ -224,7 +227,8 @@ def read_avatar(path: Path | str) -> AvatarFile:
     if not any(name in arrays for name in _BLENDSHAPE_SHAPES):
         arrays |= {name: np.zeros((0, sizes["N"], shape[2]), np.float32) for name, shape in _BLENDSHAPE_SHAPES.items()}
     sizes |= _check(path, arrays, _BLENDSHAPE_SHAPES, sizes)
-    _check(path, arrays, {name: shape for name, shape in _OPTIONAL_SHAPES.items() if name in arrays})
+    told = {name: shape for name, shape in _OPTIONAL_SHAPES.items() if name in arrays}
+    _check(path, arrays, told, {"E": len(rig.expression_directions)})
     layers = _layers(path, arrays)
     if not sizes["K"]:
         return AvatarFile(path, meta, arrays, rig)

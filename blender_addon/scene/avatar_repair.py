@@ -13,7 +13,7 @@ import contextlib
 import bpy
 
 from .. import formats, paths
-from . import avatar_nodes, avatar_rig, head_rig, retarget
+from . import avatar_nodes, avatar_rig, head_rig, reenact, retarget
 
 HEAD, BONES, NODES = "its head", "the bones of its head", "its Geometry Nodes"
 
@@ -56,12 +56,15 @@ def repair(context: bpy.types.Context, carrier: bpy.types.Object) -> bool:
     return renewed
 
 
-def play(carrier: bpy.types.Object, performance: formats.Performance, start: float, fps: float) -> None:
+def play(
+    carrier: bpy.types.Object, performance: formats.Performance, start: float, fps: float,
+    acting: reenact.Acting | None = None,
+) -> None:  # fmt: skip
     """Key a new head from its performance; the avatar's own keys stay. Raises FileError when the heads do not match."""
-    head, reference = carrier.blendsplat.head, avatar_rig.reference_of(carrier)
+    head = carrier.blendsplat.head
     head_rig.check_performance(head, performance)
-    if carrier.blendsplat.foreign and reference is not None:
-        performance = retarget.rebased(performance, reference)
+    other = carrier.blendsplat.foreign and retarget.foreign(performance, avatar_rig.reference_of(carrier))
+    performance = avatar_rig.as_played(carrier, performance, other, acting)[0]
     head_rig.apply_performance(head, performance, start, fps)
 
 

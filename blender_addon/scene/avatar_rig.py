@@ -15,11 +15,25 @@ import numpy as np
 
 from .. import paths
 from ..formats import AvatarFile, Performance
-from . import avatar_nodes, carrier_mesh, forecast, head_rig, keyframes, learned_keys, networks, retarget
+from . import (
+    avatar_nodes,
+    carrier_mesh,
+    forecast,
+    head_rig,
+    keyframes,
+    learned_keys,
+    networks,
+    neutral_face,
+    reenact,
+    retarget,
+)
 from .carrier_mesh import COMPACT, FULL, Layout
 from .weight_network import HeadState, WeightNetwork
 
-_CUSTOM, _REFERENCE = "blendsplat_data", "blendsplat_reference"
+_CUSTOM, _REFERENCE, _FACE = "blendsplat_data", "blendsplat_reference", "blendsplat_face"
+_EARLIER = (
+    "Strength, smoothing and neutral faces need an avatar of this version: add it again (Add Avatar), then apply."
+)
 _SH0 = 0.28209479177387814
 _MODIFIER = "Gaussians"
 
@@ -91,24 +105,44 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
 
 
 def apply_performance(
-    carrier: bpy.types.Object, performance: Performance, start: float, fps: float, foreign: bool | None = None
-) -> int:
+    carrier: bpy.types.Object, performance: Performance, start: float, fps: float, foreign: bool | None = None,
+    acting: reenact.Acting | None = None,
+) -> int:  # fmt: skip
     """Bake a tracked performance onto the avatar and its head as keyframes; returns the number of frames keyed.
 
     Another clip's performance is re-based, and its features are kept inside what training saw; whether it is another's
-    the avatar tells, unless it is said (``foreign``). What Blender cannot hold is said in the objects' remarks.
+    the avatar tells, unless it is said (``foreign``). acting: it is played so, and one that this changes is kept inside
+    as well; None: as it was tracked. What Blender cannot hold is said in the objects' remarks. Raises FileError for one
+    that shows no face.
     """
-    head, network, reference = carrier.blendsplat.head, network_of(carrier), reference_of(carrier)
-    carrier.blendsplat.foreign = retarget.foreign(performance, reference) if foreign is None else foreign
-    if carrier.blendsplat.foreign:
-        performance = retarget.rebased(performance, reference)
+    head, network = carrier.blendsplat.head, network_of(carrier)
+    performance, inside, told = as_played(carrier, performance, foreign, acting)
+    carrier.blendsplat.foreign, carrier.blendsplat.remark = inside, ""
     if head is not None:
         head_rig.apply_performance(head, performance, start, fps)
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
     if network is not None:
-        _key(carrier, frames, network.weights(HeadState.of(performance), inside=carrier.blendsplat.foreign)[rows])
+        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside)[rows])
+    if told:
+        carrier.blendsplat.remark = f"{told} {carrier.blendsplat.remark}".strip()
     return len(frames)
+
+
+def as_played(
+    carrier: bpy.types.Object, performance: Performance, foreign: bool | None, acting: reenact.Acting | None
+) -> tuple[Performance, bool, str]:
+    """A tracked performance as the avatar plays it, whether it is kept inside what training saw, and what an artist is
+    told. Parameters as of apply_performance."""
+    reference, face, told = reference_of(carrier), face_of(carrier), ""
+    other = retarget.foreign(performance, reference) if foreign is None else foreign
+    played = performance
+    if acting is not None and face is not None:
+        played, told = reenact.reenacted(performance, face, acting, own=reference is not None and not other)
+    elif acting is not None and acting != reenact.Acting():
+        told = _EARLIER
+    changed = played is not performance
+    return (retarget.rebased(played, reference) if other and reference else played), other or changed, told
 
 
 def key_states(carrier: bpy.types.Object, frames: list[int], states: list[HeadState]) -> None:
@@ -186,6 +220,12 @@ def reference_of(carrier: bpy.types.Object) -> retarget.Reference | None:
     return retarget.Reference.unpack(packed) if packed else None
 
 
+def face_of(carrier: bpy.types.Object) -> neutral_face.Face | None:
+    """What the avatar's face does and is at rest; None for an avatar that an earlier version added."""
+    packed = carrier.data.get(_FACE)
+    return neutral_face.Face.unpack(packed) if packed else None
+
+
 def _carrier_mesh(avatar: AvatarFile, name: str, layout: Layout) -> bpy.types.Mesh:
     a = avatar.arrays
     opacities = 1 / (1 + np.exp(-a["opacity_logits"].astype(float)))
@@ -244,6 +284,7 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
     reference = retarget.Reference.of_file(avatar)
     if reference is not None:
         carrier.data[_REFERENCE] = reference.pack()
+        carrier.data[_FACE] = neutral_face.Face.of_file(avatar).pack()
 
 
 def _artists_keys(carrier: bpy.types.Object) -> dict[str, carrier_mesh.Gaussians]:

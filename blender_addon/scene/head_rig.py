@@ -99,7 +99,8 @@ def check_performance(head: bpy.types.Object, performance: Performance) -> None:
         raise FileError(
             f"{performance.path} was tracked with the head {meta.get('head')!r} ({performance.expression.shape[1]} "
             f"expressions, model {theirs[:8] or 'unknown'}), and {head.name!r} is another ({len(names)} expressions, "
-            f"model {model[:8] or 'unknown'}): track that clip with this avatar's head model."
+            f"model {model[:8] or 'unknown'}): track that clip with this avatar's head model, or carry it over to it "
+            "(blendsplat reenact, with an .npz file as its output)."
         )
 
 

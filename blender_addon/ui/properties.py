@@ -17,7 +17,7 @@ from bpy.props import (
 from ..client import session
 from ..paths import RELATIVE
 from ..scene import avatar_quality, follow_head, networks, tracking_view
-from . import photographs, step_state
+from . import acting, photographs, step_state
 from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
@@ -250,6 +250,11 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     performance_start: IntProperty(
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
     )
+    acting: PointerProperty(
+        type=acting.BlendsplatActing,
+        name="How It Is Played",
+        description="How another person's performance becomes this avatar's",
+    )
     photographs: PointerProperty(
         type=photographs.BlendsplatPhotographs,
         name="Photographs",
@@ -332,8 +337,8 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     )
     foreign: BoolProperty(
         name="Another Clip's Performance",
-        description="The avatar plays a performance of another clip than it was trained on: it is kept inside what the "
-        "training has seen",
+        description="The avatar plays a performance of another clip than it was trained on, or a changed one: it is "
+        "kept inside what the training has seen",
     )
     remark: StringProperty(name="Remark", description="What of the performance Blender's sliders cannot hold")
     live: BoolProperty(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import blendsplat
-from blendsplat.commands import avatar, bench, evaluation, exchange, kaolrm, photographs, system
+from blendsplat.commands import avatar, bench, evaluation, exchange, kaolrm, photographs, reenact, system
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -20,7 +20,8 @@ app = typer.Typer(
 for _command in (
     avatar.track, avatar.correct, avatar.train, photographs.fit_image, photographs.evaluate_fit,
     photographs.evaluate_head, photographs.evaluate_coverage, photographs.export_head,
-    avatar.render, evaluation.evaluate, evaluation.evaluate_reenactment, avatar.evaluate_tracking, avatar.export,
+    avatar.render, reenact.reenact, evaluation.evaluate, evaluation.evaluate_reenactment, avatar.evaluate_tracking,
+    avatar.export,
     exchange.import_recording, exchange.export_vhap, exchange.convert_performance,
     kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo, system.serve,
 ):  # fmt: skip

@@ -79,6 +79,7 @@ def test_every_view_is_the_engines_own(dipguava_stage, pictures, view, tmp_path)
 
 
 def test_another_clips_performance_is_held_back(dipguava_stage, dipguava, pictures, tmp_path):
+    dipguava_stage.blendsplat.acting.relative = False  # as blendsplat render plays it
     dipguava_stage.blendsplat.performance = str(dipguava / "foreign" / "tracking.npz")
     assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
     carrier = the_avatar(dipguava_stage)

@@ -139,7 +139,9 @@ def test_a_killed_training_resumes_from_its_last_checkpoint(tiny_clip: Path, tmp
     assert not output.exists() and checkpoint_path(output).exists()
     assert train_avatar(tiny_clip, preset, output).resumed_from == 40
     assert train_avatar(tiny_clip, preset, output).resumed_from == 80, "a finished training is not trained again"
-    assert load_avatar(output).gaussian_count > 0
+    avatar = load_avatar(output)
+    assert avatar.gaussian_count > 0
+    assert avatar.reference is not None and avatar.reference.face is not None, "the file knows the neutral face"
 
 
 def test_a_checkpoint_of_another_training_is_put_aside(tiny_clip: Path, tmp_path: Path) -> None:

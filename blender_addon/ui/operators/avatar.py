@@ -11,6 +11,7 @@ from ... import formats
 from ...paths import kept
 from ...render import engine as render_engine
 from ...scene import avatar_repair, avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
+from .. import acting
 from . import common, results
 
 
@@ -61,7 +62,8 @@ class RepairAvatar(common.Grey, bpy.types.Operator):
                 path = common.path_of(scene.blendsplat.performance)
                 if path is not None and path.exists():
                     fps, start = scene.render.fps / scene.render.fps_base, scene.blendsplat.performance_start
-                    avatar_repair.play(carrier, formats.read_performance(path), start, fps)
+                    chosen = acting.chosen(scene)
+                    avatar_repair.play(carrier, formats.read_performance(path), start, fps, chosen)
         except formats.FileError as error:
             return self.failed(context, str(error))
         return self.solved(context)
@@ -159,7 +161,7 @@ def apply_performance(scene: bpy.types.Scene, carrier: bpy.types.Object, perform
         head_rig.check_performance(head, performance)
         head.blendsplat.clip_path, head.blendsplat.clip_start = kept(performance.path.parent), start
         tracking_quality.write(head, performance, start, fps)
-    return avatar_rig.apply_performance(carrier, performance, start, fps)
+    return avatar_rig.apply_performance(carrier, performance, start, fps, acting=acting.chosen(scene))
 
 
 def uses_render_engine(scene: bpy.types.Scene) -> bool:

@@ -9,6 +9,7 @@ from ...client import session
 from ...render import engine as render_engine
 from ...render import limits
 from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
+from .. import acting
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
 from . import render_rows, splat_geometry
@@ -34,6 +35,9 @@ class BLENDSPLAT_PT_avatar(StepPanel):
         column.separator()
         column.prop(settings, "performance")
         column.prop(settings, "performance_start")
+        if (part := section(layout, "acting", "How It Is Played", closed=True)) is not None:
+            acting.draw(column_of(part), context.scene)
+        column = column_of(layout)
         button(context, column, "blendsplat.apply_performance", "KEY_HLT")
         carrier = avatar_operators.selected_avatar(context)
         if carrier is not None:

@@ -35,8 +35,11 @@ CARRIER_SHAPES: dict[str, Shape] = {
 }  # fmt: skip
 CAMERA_SHAPES: dict[str, Shape] = {"camera.K": (3, 3), "camera.viewmat": (4, 4), "camera.size": (2,)}
 _SHAPES = RIG_SHAPES | CARRIER_SHAPES | CAMERA_SHAPES
-# Where the avatar's own clip held the head; files of version 1 do not say.
-_OPTIONAL: dict[str, Shape] = {"neutral_translation": (3,), "neutral_rotation": (3, 3)}
+# Where the avatar's own clip held the head, and its person's neutral face; older files do not say.
+_OPTIONAL: dict[str, Shape] = {
+    "neutral_translation": (3,), "neutral_rotation": (3, 3), "neutral_expression": ("E",), "neutral_jaw_pose": (3,),
+    "neutral_eyes_pose": (2, 3), "neutral_eyelids": (2,),
+}  # fmt: skip
 _HALVES = ("delta_positions", "delta_quats", "delta_colors")  # may be float16, and then stay so
 _INDICES = {"rig.faces": "V", "rig.uv_faces": "T", "triangle": "F"}
 _LARGEST = np.finfo(np.float32).max

@@ -54,14 +54,16 @@ def render_performance(
     background: Sequence[float] | None = None,
     device: torch.device | str = "cpu",
     rows: slice = slice(None),
+    bounded: bool | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (rgba float32 [H,W,4] premultiplied, depth float32 [H,W] in metres, 0 where nothing is) for every frame.
 
     The performance brings pose, expression and camera; the face is the avatar's. Another clip's performance is re-based
     to the avatar's own and held to what training showed. background: RGB in [0,1] composited behind it, alpha then 1.
-    rows: only these frames. Raises InputError when the performance was tracked with another head.
+    rows: only these frames. bounded: whether it is held so; None: as was said. Raises InputError when the performance
+    was tracked with another head.
     """
-    own = avatar.owns(performance)
+    bounded = not avatar.owns(performance) if bounded is None else bounded
     performance = avatar.adopted(performance).select(rows)
     params, frames = performance.params(device), performance.frame_count
     K = torch.as_tensor(frame_intrinsics(performance), device=device)
@@ -74,7 +76,7 @@ def render_performance(
     if background is not None:
         behind = torch.as_tensor(background, dtype=torch.float32, device=device).expand(batch, 3).contiguous()
     blended = batch * _batch_of(-(-frames // batch), _BATCHES_BLENDED)
-    animation = avatar.animation(blended, bounded=not own)
+    animation = avatar.animation(blended, bounded=bounded)
     raster = make_pass(batch, avatar.gaussian_count, width, height, viewmat.device)
     for start in range(0, frames, batch):
         place = start % blended

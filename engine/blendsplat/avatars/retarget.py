@@ -17,36 +17,46 @@ import torch
 from torch import Tensor
 
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
-from blendsplat.heads.model import HeadParams
+from blendsplat.heads.face_motions import FaceMotions
+from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.neutral import Neutral
 from blendsplat.heads.performance import Performance
 
 
 @dataclass(frozen=True)
 class Reference:
     """Where the avatar's own clip holds the head on average: translation [3] metres, rotation [3,3] (root times neck).
-    performance: the identity of that clip's performance."""
+    performance: the identity of that clip's performance. face: that person's neutral face; None: an older file does
+    not say, or the clip has too few frames."""
 
     performance: str
     translation: Tensor
     rotation: Tensor
+    face: Neutral | None = None
 
     @classmethod
-    def of(cls, params: HeadParams, performance: str = "") -> Reference:
-        """Of the frames' parameters."""
+    def of(cls, params: HeadParams, performance: str = "", head: HeadModel | None = None) -> Reference:
+        """Of the frames' parameters; with their head, the neutral face as well."""
         rotations = head_rotations(params).detach().cpu()
-        return cls(performance, params.translation.detach().cpu().mean(0), mean_rotation(rotations))
+        face = None
+        if head is not None:
+            parts = (params.expression, params.jaw_pose, params.eyes_pose, params.eyelids)
+            told = [part.detach().cpu().expand(params.batch, *part.shape[1:]).numpy() for part in parts]
+            face = Neutral.of(told[0], told[1], told[2], told[3], FaceMotions.of(head))
+        return cls(performance, params.translation.detach().cpu().mean(0), mean_rotation(rotations), face)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As the avatar file holds it, beside ``performance`` in its header."""
-        return {"neutral_translation": self.translation.numpy(), "neutral_rotation": self.rotation.numpy()}
+        where = {"neutral_translation": self.translation.numpy(), "neutral_rotation": self.rotation.numpy()}
+        return where | (self.face.arrays() if self.face is not None else {})
 
     @classmethod
     def from_file(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Reference | None:
         """Of an avatar file's checked header and arrays; None where they do not say."""
         if not meta.get("performance") or not {"neutral_translation", "neutral_rotation"} <= arrays.keys():
             return None
-        neutral = (torch.from_numpy(arrays[name]) for name in ("neutral_translation", "neutral_rotation"))
-        return cls(meta["performance"], *neutral)
+        translation, rotation = (torch.from_numpy(arrays[f"neutral_{name}"]) for name in ("translation", "rotation"))
+        return cls(meta["performance"], translation, rotation, Neutral.from_file(arrays))
 
 
 def rebased(performance: Performance, reference: Reference, root_joint: Tensor) -> Performance:

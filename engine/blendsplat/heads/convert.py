@@ -33,7 +33,7 @@ from blendsplat.heads.model import (
     HeadModel,
     HeadParams,
 )
-from blendsplat.heads.performance import Performance, check_same_head
+from blendsplat.heads.performance import Performance, check_same_head, shown_frames
 from blendsplat.progress import Progress
 
 How = Literal["auto", "names", "vertices"]
@@ -74,7 +74,7 @@ def convert_performance(
         lacks = source if not is_arkit(source) else target
         raise InputError(f"The head {lacks.name!r} does not have ARKit's expressions; carry them over by vertices.")
     head_map = head_map or map_heads(source, target, progress)
-    shown = _shown_frames(performance)
+    shown = shown_frames(performance)
     person = fit_person(performance, source, target, head_map)
     distinct, back = np.unique(shown, return_inverse=True)
     frames = Frames.of(performance, distinct)
@@ -105,17 +105,6 @@ def _is_same(source: HeadModel, target: HeadModel) -> bool:
         and torch.allclose(source.template, target.template, atol=1e-6)
         and torch.allclose(source.shape_directions, target.shape_directions, atol=1e-6)
     )
-
-
-def _shown_frames(performance: Performance) -> np.ndarray:
-    """[F]: the frame whose values each frame repeats: itself, or the nearest valid one."""
-    every, valid = np.arange(performance.frame_count), np.flatnonzero(performance.valid)
-    if not len(valid):
-        return every
-    after = np.clip(np.searchsorted(valid, every), 0, len(valid) - 1)
-    before = np.clip(after - 1, 0, None)
-    nearer = np.abs(valid[before] - every) <= np.abs(valid[after] - every)
-    return np.where(performance.valid, every, np.where(nearer, valid[before], valid[after]))
 
 
 def _carry(frames: Frames, places: Places, names: Names, person: Person, by_names: bool, progress: Progress) -> Frames:

@@ -261,3 +261,14 @@ def head_vertices(tracking: Performance, head: HeadModel, frames: np.ndarray | N
         world = head(params[torch.as_tensor(rows[start : start + BATCH])], offsets)
         parts.append((world @ view[:3, :3].T + view[:3, 3]).numpy())
     return np.concatenate(parts)
+
+
+def shown_frames(performance: Performance) -> np.ndarray:
+    """[F]: the frame whose values each frame repeats: itself, or the nearest valid one."""
+    every, valid = np.arange(performance.frame_count), np.flatnonzero(performance.valid)
+    if not len(valid):
+        return every
+    after = np.clip(np.searchsorted(valid, every), 0, len(valid) - 1)
+    before = np.clip(after - 1, 0, None)
+    nearer = np.abs(valid[before] - every) <= np.abs(valid[after] - every)
+    return np.where(performance.valid, every, np.where(nearer, valid[before], valid[after]))

@@ -31,6 +31,7 @@ from blendsplat.jobs.photograph_work import (
     run_export_head,
     run_fit_image,
 )
+from blendsplat.jobs.reenact_work import run_reenact
 from blendsplat.jobs.render_work import run_export, run_render
 from blendsplat.jobs.selftest import run_selftest
 from blendsplat.progress import Progress
@@ -70,6 +71,7 @@ KINDS = {
         JobKind("evaluate", "evaluating", opt.EvaluateOptions, run_evaluate),
         JobKind("evaluate_reenactment", "evaluating", opt.EvaluateReenactmentOptions, run_evaluate_reenactment),
         JobKind("render", "rendering", opt.RenderOptions, run_render),
+        JobKind("reenact", "reenacting", opt.ReenactOptions, run_reenact),
         JobKind("export", "exporting", opt.ExportOptions, run_export),
         JobKind("bake", "baking the networks", opt.BakeOptions, run_bake),
         JobKind("generate_heads", "rendering", opt.GenerateHeadsOptions, run_generate_heads, lane="train"),

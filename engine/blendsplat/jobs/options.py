@@ -283,6 +283,53 @@ class RenderOptions(Options):
     device: Device = "auto"
 
 
+Gain = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+
+
+class ReenactOptions(Options):
+    """Drive an avatar with another person's performance, from neutral face to neutral face."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    performance: AnyPath = Field(
+        description="the driver's: a tracked clip folder, its tracking.npz, or a .csv of the phone app Live Link Face"
+    )
+    output: AnyPath = Field(
+        description="an .mp4 file, a folder for PNG files with alpha, or an .npz: the performance, to load in Blender"
+    )
+    relative: bool = Field(True, description="count from each person's own neutral face; else play what was tracked")
+    own: AnyPath | None = Field(
+        None, description="the avatar's own tracked clip, to find its neutral face where its file does not hold it"
+    )
+    smooth: float = Field(
+        0.0, ge=0, le=5, allow_inf_nan=False,
+        description="seconds over which trembling is averaged while the face rests, 0.2 is usual; 0: not at all",
+    )  # fmt: skip
+    lively: float = Field(
+        1.0, ge=0, le=20, allow_inf_nan=False,
+        description="how soon fast movement escapes the smoothing; 0: never, so that blinks and words are lost",
+    )  # fmt: skip
+    mouth: Gain = Field(1.0, description="strength of mouth, jaw and cheeks: 0 none, 1 as the driver's, up to 2")
+    eyes: Gain = Field(1.0, description="strength of lids and gaze")
+    brows: Gain = Field(1.0, description="strength of the brows")
+    head: Gain = Field(1.0, description="strength of the head's movement about where it is on average")
+    beside: bool = Field(False, description="put the driver's video to the left of the avatar")
+    avatar_head: Head | None = Field(
+        None, min_length=1, description="the avatar's head model, where the driver was tracked with another: as --head"
+    )
+    driver_head: Head | None = Field(
+        None, min_length=1, description="where the head that the driver was tracked with lies now, if it was moved"
+    )
+    width: Size | None = Field(None, description="pixels of the avatar; none: as the performance's camera")
+    height: Size | None = Field(None, description="pixels of the avatar; none: as the performance's camera")
+    background: str | tuple[float, float, float] | None = Field(
+        None,
+        description="transparent, white, black, #rrggbb or r,g,b in 0..1; none: transparent for PNG, white for mp4",
+    )
+    first: int = Field(0, ge=0, description="first frame of the performance")
+    count: int | None = Field(None, ge=1, description="how many frames; none: all that follow")
+    device: Device = "auto"
+
+
 class EvaluateOptions(Options):
     """Score an avatar on the held-out frames of a clip: PSNR, SSIM and, with its weights, LPIPS."""
 

@@ -28,23 +28,20 @@ _COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]:
     """-> {output, frames, width, height, seconds}."""
-    suffix = options.output.suffix.lower()
-    if suffix in _OTHER_FILES:
-        raise InputError(f"{options.output.name} cannot be written; choose an .mp4 file, or a folder for PNG files.")
-    is_video = suffix in _VIDEO_SUFFIXES
+    is_video = writes_video(options.output)
     background = parse_background(options.background, is_video)
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
     avatar.show(options.show)
     rows = frame_range(performance, options.first, options.count)
     width, height = options.width or performance.width, options.height or performance.height
     begin = time.monotonic()
-    frames = _rendered(avatar, performance, rows, width, height, background, device, progress)
+    frames = rendered(avatar, performance, rows, width, height, background, device, progress)
     if is_video:
         from blendsplat.video import write_mp4
 
         write_mp4(options.output, (to_rgb8(rgba) for rgba in frames), performance_fps(performance))
     else:
-        _write_pngs(options.output, frames, options.first)
+        write_pngs(options.output, map(to_straight8, frames), options.first)
     return {
         "output": str(options.output), "frames": rows.stop - rows.start, "width": width, "height": height,
         "seconds": time.monotonic() - begin,
@@ -63,6 +60,15 @@ def run_export(options: opt.ExportOptions, progress: Progress) -> dict[str, Any]
     written = export_ply(options.output, gaussians, y_down=options.y_down)
     progress.update("export", 1, 1)
     return {"output": str(options.output), "gaussians": written}
+
+
+def writes_video(output: Path, also: str = "") -> bool:
+    """Whether ``output`` is a video's file, not a folder for pictures. also: what else could be chosen, for the
+    sentence. Raises InputError for files that are written by neither."""
+    suffix = output.suffix.lower()
+    if suffix in _OTHER_FILES:
+        raise InputError(f"{output.name} cannot be written; choose an .mp4 file, or a folder for PNG files{also}.")
+    return suffix in _VIDEO_SUFFIXES
 
 
 def parse_background(given: str | Color | None, is_video: bool) -> Color | None:
@@ -121,14 +127,14 @@ def to_straight8(rgba: np.ndarray) -> np.ndarray:
     return (np.concatenate([color, alpha], -1).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _rendered(
+def rendered(
     avatar: Avatar, performance: Performance, rows: slice, width: int, height: int, background: Color | None,
-    device: str, progress: Progress,
+    device: str, progress: Progress, bounded: bool | None = None,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Rendered RGBA frames, with progress and previews."""
+    """Rendered RGBA frames [H,W,4] float32 premultiplied, with progress and previews."""
     from blendsplat.avatars.rendering import render_performance
 
-    frames = render_performance(avatar, performance, width, height, background, device, rows)
+    frames = render_performance(avatar, performance, width, height, background, device, rows, bounded)
     for index, (rgba, _) in enumerate(frames):
         progress.check()
         progress.preview(to_rgb8(rgba))
@@ -136,11 +142,12 @@ def _rendered(
         progress.update("render", index + 1, rows.stop - rows.start)
 
 
-def _write_pngs(folder: Path, frames: Iterable[np.ndarray], first: int) -> None:
+def write_pngs(folder: Path, frames: Iterable[np.ndarray], first: int) -> None:
+    """Frames [H,W,4] straight uint8 as PNG files, numbered as in the performance."""
     from blendsplat.video.clip import encode_png
 
-    for index, rgba in enumerate(frames):
-        write_bytes(folder / f"{first + index:06d}.png", encode_png(to_straight8(rgba)))
+    for index, straight in enumerate(frames):
+        write_bytes(folder / f"{first + index:06d}.png", encode_png(straight))
 
 
 def _open_drive(avatar: Path, performance: Path, device: str) -> tuple[Avatar, Performance, str]:

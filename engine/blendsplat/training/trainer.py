@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -128,9 +128,9 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
 
     def belongs_to(self, performance: str) -> None:
         """Say which clip's performance the frames are of (Performance.identity): it plays as it is, while
-        others are re-based to where these frames hold the head."""
-        self.avatar.reference = replace(
-            Reference.of(self.data.params[list(range(len(self.data)))]), performance=performance
+        others are re-based to where these frames hold the head, and to this person's neutral face."""
+        self.avatar.reference = Reference.of(
+            self.data.params[list(range(len(self.data)))], performance, self.avatar.head
         )
 
     @property

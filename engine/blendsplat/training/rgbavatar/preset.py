@@ -14,13 +14,12 @@ class RGBAvatarPreset(Preset):
     """How an RGBAvatar is trained; the defaults are the paper's."""
 
     counted: ClassVar[tuple[str, ...]] = (
-        *Preset.counted, "blendshapes_after", "color_init_images", "orthogonality_images",
-        "fill_images",
+        *Preset.counted, "blendshapes_after", "color_init_images", "orthogonality_images", "fill_images",
     )  # fmt: skip
 
     later: ClassVar[tuple[str, ...]] = (
         "mapping", "pose_input", "space", "color_initialisation", "orthogonality", "orthogonality_weight",
-        "orthogonality_images",
+        "orthogonality_images", "adam_eps", "fill_images", "skin_distance", "hair_distance", "skin_scale", "hair_scale",
     )  # fmt: skip
 
     system: Literal["rgbavatar"] = "rgbavatar"
