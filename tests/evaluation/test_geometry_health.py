@@ -12,8 +12,9 @@ import torch
 from blendsplat.avatars.retarget import Reference
 from blendsplat.evaluation.geometry_health import distances, geometry_health, percentiles
 from blendsplat.evaluation.mean_frame import mean_frame
-from blendsplat.evaluation.side_views import SIDE, camera_at, side_views
+from blendsplat.evaluation.side_views import SIDE, bare_face, camera_at, side_views
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
+from blendsplat.heads.load import load_head
 from blendsplat.splatting.scene import Gaussians
 from tiny_clip import tiny_camera, tiny_head, tiny_tracking
 
@@ -130,6 +131,32 @@ def test_what_is_below_the_neck_is_not_missed() -> None:
     holed = Gaussians(*(part[:, kept] for part in whole.tensors()))
     neck = torch.nonzero(low)[:, 0].numpy()
     assert views(holed)["from_front"].share_of_holes > 0.2 > views(holed, neck=neck)["from_front"].share_of_holes
+
+
+def test_what_sticks_out_of_the_bare_face_is_a_fringe() -> None:
+    head, every = tiny_head(), np.arange(tiny_head().vertex_count)
+    clean = gaussians(sheet_points(6000), scale=0.002)
+    spikes = torch.tensor([[x, 0.132, 0.02] for x in np.linspace(-0.1, 0.1, 15)], dtype=torch.float32)
+    ragged = gaussians(torch.cat([sheet_points(6000), spikes]), scale=0.002)
+
+    def fringe(which: Gaussians, bare: np.ndarray | None) -> float | None:
+        return side_views(which, head.template, head.faces, torch.eye(3), tiny_camera(), None, bare)[1].fringe
+
+    smooth, rough = fringe(clean, every), fringe(ragged, every)
+    assert smooth is not None and rough is not None and rough > smooth + 0.01 and smooth < 0.02
+    low = np.flatnonzero(head.template[:, 1].numpy() < 0)
+    assert fringe(ragged, low) == pytest.approx(fringe(clean, low), abs=1e-6), "the spikes are along the upper border"
+    assert fringe(ragged, None) is None and fringe(ragged, np.zeros(0, int)) is None
+    assert bare_face(head) is None
+
+
+def test_the_bare_face_ends_at_the_brows_and_has_no_ears() -> None:
+    head = load_head("human")
+    bare, eyes = bare_face(head), head.joints[3:]
+    assert bare is not None and set(bare) <= set(head.regions["face"]) and len(bare) > 1000
+    assert not set(bare) & set(head.regions["left_ear"]) and set(bare) & set(head.regions["nose"])
+    top = float(head.template[torch.from_numpy(bare), 1].max() - eyes[:, 1].mean())
+    assert 0.01 < top < 0.03
 
 
 def test_left_is_the_persons_and_turns_with_the_head() -> None:

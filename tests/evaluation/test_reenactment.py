@@ -18,7 +18,9 @@ from blendsplat.evaluation import reenactment
 from blendsplat.evaluation.reenactment import compared, evaluate_reenactment
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
+from blendsplat.jobs.kinds import KINDS
 from blendsplat.landmarks.detector import Landmarks, load_landmarks
+from blendsplat.progress import Progress
 from synthetic_clip import FRAMES, SIZE, head_with_neck, make_folder
 from synthetic_head import make_truth
 
@@ -122,3 +124,7 @@ def test_a_render_without_a_face_and_a_clip_without_landmarks_are_said(scene: Sc
     (scene.clip / "landmarks.npz").unlink()
     with pytest.raises(InputError, match="has no landmarks"):
         scene.run()
+    (scene.clip / "tracking.npz").unlink()
+    kind = KINDS["evaluate_reenactment"]
+    with pytest.raises(InputError, match="not tracked yet"):
+        kind.run(kind.options(avatar=scene.avatar, driver=scene.clip), Progress())

@@ -83,6 +83,7 @@ def _sides(result: dict[str, Any]) -> list[str]:
     sides = result.get("sides") or {}
     told = "; ".join(
         f"{name.replace('_', ' the ')} {100 * view['holes']:.1f} % holes, {100 * view['floaters']:.2f} % floaters"
+        + ("" if view.get("fringe") is None else f", fringe {view['fringe']:.3f}")
         for name, view in sides.items()
     )
     return [f"  seen {told}"] if told else []

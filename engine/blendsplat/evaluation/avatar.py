@@ -25,7 +25,7 @@ from blendsplat.evaluation.frame_scores import Row, means, percentiles, score_al
 from blendsplat.evaluation.geometry_health import geometry_health
 from blendsplat.evaluation.mean_frame import mean_frame
 from blendsplat.evaluation.protocols import Protocol, caveats, last_frames, protocol_of
-from blendsplat.evaluation.side_views import SideView, side_views
+from blendsplat.evaluation.side_views import SideView, bare_face, side_views
 from blendsplat.evaluation.steadiness import Steadiness, still_moments
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.progress import Progress
@@ -128,7 +128,7 @@ def evaluation_of(
         "frames": len(rows), "width": camera.width, "height": camera.height, "pixels": which,
         "share": float(frames.valid.float().mean() / 255), "protocol": rules.name, "notes": notes,
         "percentiles": percentiles(rows), "steadiness": steadiness.figures(), "geometry": geometry,
-        "sides": {view.name: {"holes": view.share_of_holes, "floaters": view.share_of_floaters} for view in sides},
+        "sides": {view.name: _figures(view) for view in sides},
         "rows": rows,
     }  # fmt: skip
     return Evaluation(avatar, tracked, frames, camera, rows, sides, result)
@@ -176,7 +176,11 @@ def _health(avatar: Avatar, tracked: TrackedClip, device: torch.device | str) ->
     gaussians, vertices, faces = avatar.drive(params), avatar.vertices(params)[0], avatar.head.faces
     rotation, neck = head_rotations(avatar.of_own(params))[0], tracked.head.regions.get("neck")
     geometry = geometry_health(gaussians, vertices.cpu().double().numpy(), faces.cpu().numpy())
-    return geometry, side_views(gaussians, vertices, faces, rotation, avatar.camera, neck)
+    return geometry, side_views(gaussians, vertices, faces, rotation, avatar.camera, neck, bare_face(tracked.head))
+
+
+def _figures(view: SideView) -> dict[str, float | None]:
+    return {"holes": view.share_of_holes, "floaters": view.share_of_floaters, "fringe": view.fringe}
 
 
 def _own_holdout(avatar: Avatar) -> float:

@@ -66,7 +66,8 @@ def side_tiles(views: Sequence[SideView]) -> tuple[list[Tile], list[Tile]]:
         told[view.holes], told[view.floaters] = HOLE, FLOATER
         plain.append((view.name.replace("_", " the "), picture))
         holes, floaters = 100 * view.share_of_holes, 100 * view.share_of_floaters
-        marked.append((f"holes {holes:.1f} %, floaters {floaters:.2f} %", told))
+        fringe = "" if view.fringe is None else f", fringe {view.fringe:.2f}"
+        marked.append((f"holes {holes:.1f} %, floaters {floaters:.2f} %{fringe}", told))
     return plain, marked
 
 
