@@ -19,7 +19,7 @@ _AGREE = 0.03  # deviation from the median, of a channel's range, that makes a p
 _MEMORY = 1 << 28  # bytes of pictures that are held at once, unless that allows too few
 _MEDIAN = 64  # rows at a time
 _UNSEEN = 255
-_STILL = 0.85  # trust of what is seen, of a plain wall even when the camera moves: below this it does
+_STILL = 0.75  # mean trust below which the camera moves; a plain wall is trusted even then
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,7 @@ def band_of(matte: np.ndarray) -> Band:
     """matte [H,W] uint8 -> what its border leaves open."""
     solid, some = (matte > 242).astype(np.uint8), (matte > 12).astype(np.uint8)
     side = min(matte.shape)
-    return Band(
-        cv2.erode(solid, _disk(side * _INSIDE), borderValue=1) > 0, cv2.dilate(some, _disk(side * _OUTSIDE)) == 0
-    )
+    return Band(cv2.erode(solid, _disk(side * _INSIDE)) > 0, cv2.dilate(some, _disk(side * _OUTSIDE)) == 0)
 
 
 def surely_behind(matte: np.ndarray) -> np.ndarray:
@@ -68,8 +66,8 @@ def matte_by_color(image: np.ndarray, matte: np.ndarray, plate: CleanPlate) -> n
     alpha = band.person.astype(np.float32)
     alpha[rows, columns] = _most_probable(picture, matte.astype(np.float32) / 255, band, plate, rows, columns)
     alpha *= _hangs_together(alpha, band.person)
-    alpha = cv2.ximgproc.guidedFilter(image, alpha, _radius(min(matte.shape) * _SMOOTHING), _EPSILON)
-    alpha = np.clip((alpha - _FAINT) / (1 - 2 * _FAINT), 0, 1)
+    smooth = cv2.ximgproc.guidedFilter(image, alpha, _radius(min(matte.shape) * _SMOOTHING), _EPSILON)
+    alpha = np.clip((smooth - _FAINT) / (1 - 2 * _FAINT), 0, 1)
     alpha[band.person], alpha[band.background] = 1, 0
     return np.asarray(alpha * 255 + 0.5, np.uint8)
 
