@@ -101,7 +101,12 @@ class BlendsplatScene(bpy.types.PropertyGroup):
     matte: EnumProperty(
         name="Matte",
         items=[
-            ("auto", "Automatic", "The file's own transparency if it has one, else find the person"),
+            (
+                "auto",
+                "Automatic",
+                "The file's own transparency if it has one, else find the person. Hair comes out finest when the "
+                "camera stands still before something plain",
+            ),
             ("alpha", "The Video's Alpha", "Use the file's own transparency"),
             ("none", "None", "The whole picture belongs to the person"),
             ("folder", "Folder of Masks", "Use masks that you made, one image per frame"),

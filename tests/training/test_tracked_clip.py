@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from blendsplat.progress import Progress
 from blendsplat.training import tracked_clip
 from blendsplat.training.tracked_clip import TrackedClip, confidence_weights, split_frames, training_size
 from blendsplat.video import Clip
+from blendsplat.video.foreground import foreground
 from tiny_clip import tiny_head, write_tiny_clip
 
 
@@ -63,6 +65,20 @@ def test_frames_of_a_lens_that_zooms_are_brought_to_one_focal_length(tmp_path: P
         assert (other.valid[2:] == 255).all()
     raw = np.stack([zooming.clip.matte(1), wanted.clip.matte(1)]).astype(float)
     assert np.abs(raw[0] - raw[1]).mean() > 8, "the pictures themselves differ"
+
+
+@pytest.mark.parametrize("matte", ["alpha", "external", "mediapipe-selfie", "folder"])
+def test_the_background_is_taken_out_of_mixed_pixels_but_not_of_a_files_own_colours(tmp_path: Path, matte: str) -> None:
+    write_tiny_clip(tmp_path, 4)
+    info = json.loads((tmp_path / "clip.json").read_text())
+    (tmp_path / "clip.json").write_text(json.dumps(info | {"matte": matte}))
+    tracked = TrackedClip.open(tmp_path)
+    image, alpha = tracked.clip.image(2), tracked.clip.matte(2)
+    multiplied = (image * (alpha[..., None].astype(np.float32) / 255) + 0.5).astype(np.uint8)
+    loaded = tracked.load([2], tracked.clip.width, tracked.clip.height).premultiplied[0].numpy()
+    expected = multiplied if matte in ("alpha", "external") else foreground(image, alpha)
+    np.testing.assert_array_equal(loaded, expected)
+    assert not np.array_equal(multiplied, foreground(image, alpha))
 
 
 def test_size_is_never_enlarged_and_keeps_the_aspect() -> None:

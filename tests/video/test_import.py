@@ -200,6 +200,19 @@ def test_an_existing_clip_is_safe_until_a_new_one_is_complete(video, tmp_path, r
     assert not (directory / "valid").exists() and not list(directory.glob(".blendsplat*"))
 
 
+def test_cancelling_while_mattes_are_refined_leaves_nothing(video, tmp_path, recorder):
+    progress = recorder()
+
+    def stop(stage, done, total, message="", **figures) -> None:
+        if stage == "refine mattes" and done >= 3:
+            raise Cancelled
+
+    progress.update = stop
+    with pytest.raises(Cancelled):
+        import_clip(video, tmp_path / "clip", SMALL, progress)
+    assert not (tmp_path / "clip").exists()
+
+
 def test_a_folder_with_other_things_in_it_is_not_overwritten(video, tmp_path):
     directory = tmp_path / "pictures"
     (directory / "images").mkdir(parents=True)

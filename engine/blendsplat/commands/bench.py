@@ -91,6 +91,31 @@ def tracking(
     _print(result, as_json, table, rows)
 
 
+@app.command()
+def mattes(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the videos and clips.")],
+    people: Annotated[int, typer.Option(min=1, help="Generated people, whose truth is known.")] = 4,
+    frames: Annotated[int, typer.Option(min=2, help="Frames of each of them.")] = 40,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Import generated people before a still and a moving camera: how far their mattes are from the truth at the hair.
+
+    \b
+    blendsplat bench mattes -o out/mattes
+    """
+    from blendsplat.evaluation.mattes import benchmark_mattes, means, table
+
+    rows: list[Any] = []
+
+    def work(progress: Any) -> dict[str, Any]:
+        rows.extend(benchmark_mattes(people, frames, output, progress=progress))
+        return {"mattes": [asdict(row) for row in rows], "means": [asdict(row) for row in means(rows)]}
+
+    result = run_command("measuring", work, verbose, as_json, f"What is finished lies in {output}.")
+    _print(result, as_json, table, rows)
+
+
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 

@@ -27,9 +27,11 @@ from blendsplat.heads.performance import Performance
 from blendsplat.progress import Progress
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.video import Clip
+from blendsplat.video.foreground import foreground
 from blendsplat.video.lens import without_zoom
 
 _LOADERS = 2
+_OWN_COLOURS = ("alpha", "external")  # mattes (ClipInfo.matte) whose pictures are used as they are
 _FEWEST = 2
 
 
@@ -143,11 +145,14 @@ def training_size(width: int, height: int, longer_side: int) -> tuple[int, int]:
 
 
 def _layers(clip: Clip, number: int, weights: Callable[[int], np.ndarray]) -> list[np.ndarray]:
-    """One frame: RGB premultiplied by the matte, the matte, the valid weight, uint8; premultiplied before anything is
-    resampled, so that no background colour bleeds in at the border."""
-    matte = clip.matte(number)
-    alpha = matte.astype(np.float32)[..., None] / 255
-    return [(clip.image(number) * alpha + 0.5).astype(np.uint8), matte, weights(number)]
+    """One frame: the person's RGB premultiplied by the matte, the matte, the valid weight, uint8; premultiplied before
+    anything is resampled, so that no background colour bleeds in at the border. Colours of a file with alpha are the
+    person's own already; those of an imported recording stay as its papers compare them."""
+    image, matte = clip.image(number), clip.matte(number)
+    if clip.info.matte in _OWN_COLOURS:
+        alpha = matte.astype(np.float32)[..., None] / 255
+        return [(image * alpha + 0.5).astype(np.uint8), matte, weights(number)]
+    return [foreground(image, matte), matte, weights(number)]
 
 
 def _resize(layer: np.ndarray, width: int, height: int) -> np.ndarray:

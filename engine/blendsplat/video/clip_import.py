@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a video to a clip folder in one decoding pass: crop, landmarks, matte, shots; written aside, then put in place.
+"""From a video to a clip folder in one decoding pass: crop, landmarks, mask, shots; written aside, then put in place.
 
-Decoding, analysis (in order) and refining + writing run side by side in threads; all of it releases the interpreter.
+Decoding, analysis (in order) and writing run side by side in threads; all of it releases the interpreter. Masks that a
+network found become mattes afterwards, when it is known what stands behind the person (shot_mattes.py).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_
 from blendsplat.video.crop import Crop, Survey, cropper, survey
 from blendsplat.video.decode import Frame, Source, check_trim
 from blendsplat.video.images import open_source
-from blendsplat.video.matte import MaskFolder, Segmenter, refine_matte
+from blendsplat.video.matte import MaskFolder, Segmenter
 from blendsplat.video.prefetch import prefetch
+from blendsplat.video.shot_mattes import refine_shots
 from blendsplat.video.shots import ShotFinder
 from blendsplat.video.staged_folder import staging
 
@@ -103,6 +105,7 @@ class _Import:
         self.times: list[float] = []
         self.points: list[np.ndarray | None] = []
         self.faces = 0
+        self.matte_notes: list[str] = []
         for folder in ("images", "mattes") if self.mode != "none" else ("images",):
             (stage / folder).mkdir(exist_ok=True)
 
@@ -125,6 +128,8 @@ class _Import:
         if not self.times:
             raise VideoError(f"{self.source.path} has no readable frame between {self._trim_words()}.")
         self._write_landmarks()
+        if self.segmenter:
+            self.matte_notes = refine_shots(self.stage, self.shots.starts, len(self.times), self.pool, progress)
         return self._info()
 
     def _frames(self) -> Iterator[tuple[int, Frame]]:
@@ -138,7 +143,7 @@ class _Import:
                 yield number, frame
 
     def _one(self, number: int, frame: Frame) -> Future[None]:
-        """Analyse one frame and hand it on to be refined and written."""
+        """Analyse one frame and hand it on to be written."""
         index = len(self.times)
         image = self.cut(frame.image)
         if self.shots.is_cut(image):
@@ -151,12 +156,13 @@ class _Import:
         self.points.append(None if face is None else face.points)
         self.faces += face is not None
         if self.segmenter:
-            return self.pool.submit(self._write, index, image, self.segmenter(image), True)
+            mask = (self.segmenter(image).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+            return self.pool.submit(self._write, index, image, mask)
         if self.mode == "alpha" and frame.alpha is not None:
-            return self.pool.submit(self._write, index, image, self.cut(frame.alpha), False)
+            return self.pool.submit(self._write, index, image, self.cut(frame.alpha))
         if self.masks:
-            return self.pool.submit(self._write, index, image, self.cut(self.masks(number)), False)
-        return self.pool.submit(self._write, index, image, None, False)
+            return self.pool.submit(self._write, index, image, self.cut(self.masks(number)))
+        return self.pool.submit(self._write, index, image, None)
 
     def _face(self, image: np.ndarray, time: float) -> Landmarks | None:
         if self.look.most_faces == 1:
@@ -170,10 +176,10 @@ class _Import:
         face = self.detector.detect(image, time)
         return face if face is not None and box_distance(face.box, box) < 1.0 else None
 
-    def _write(self, index: int, image: np.ndarray, mask: np.ndarray | None, refine: bool) -> None:
+    def _write(self, index: int, image: np.ndarray, mask: np.ndarray | None) -> None:
         write_png(frame_path(self.stage, "images", index), image)
         if mask is not None:
-            write_png(frame_path(self.stage, "mattes", index), refine_matte(image, mask) if refine else mask)
+            write_png(frame_path(self.stage, "mattes", index), mask)
 
     def _forget(self) -> None:
         self.detector.forget()
@@ -194,7 +200,7 @@ class _Import:
 
     def _info(self) -> ClipInfo:
         times = np.array(self.times) - self.times[0]
-        notes = [*self.source.notes, *self.look.notes]
+        notes = [*self.source.notes, *self.look.notes, *self.matte_notes]
         lost = len(times) - self.faces
         if lost:
             notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mattes: which pixels are the person, by mediapipe's selfie segmentation or the user's masks.
 
-The network's mask is 256 pixels wide; a guided filter (He et al. 2010) lays its border onto the picture's edges.
+The network's mask is 256 pixels wide; a guided filter (He et al. 2010) lays its border onto the picture's edges. From
+there hair is found by colour (color_matting.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from blendsplat.video.images import list_images, read_image
 
 _STEADY = 0.5  # share of the last frame's mask where nothing changed
 _CHANGE = 0.15  # difference of the mask that counts as change
+_EPSILON = 1e-4 * 255**2  # OpenCV's guided filter needs a guide of 0 to 255: of 0 to 1 its variances drown in rounding
 
 
 class Segmenter:
@@ -60,10 +62,8 @@ class Segmenter:
 
 def refine_matte(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Lay a coarse mask [H,W] float32 onto the edges of image [H,W,3] uint8 -> straight alpha [H,W] uint8."""
-    radius = max(2, round(image.shape[0] / 85))
-    guide = image.astype(np.float32) / 255
-    # an almost unregularised fit: a larger epsilon, or coefficients on a coarser grid, leave a halo of background
-    fine = cv2.ximgproc.guidedFilter(guide, _levels(mask, 0.3, 0.7), radius, 1e-6)
+    radius = max(2, round(min(mask.shape) / 43))
+    fine = cv2.ximgproc.guidedFilter(image, _levels(mask, 0.3, 0.7), radius, _EPSILON)
     return (_levels(fine, 0.3, 0.8) * 255 + 0.5).astype(np.uint8)
 
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fine mattes of an imported clip, in a second pass over its coarse masks: a clean plate for each shot, then hair.
+
+Both passes go through files, so a long clip takes no more memory than a short one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from blendsplat.errors import StorageError
+from blendsplat.progress import Progress
+from blendsplat.video.clean_plate import CleanPlate, learn_plate, plate_frames
+from blendsplat.video.clip import frame_path, write_png
+from blendsplat.video.color_matting import matte_by_color, surely_behind
+from blendsplat.video.matte import refine_matte
+
+_IN_FLIGHT = 4
+
+
+def refine_shots(stage: Path, shots: list[int], frames: int, pool: ThreadPoolExecutor, progress: Progress) -> list[str]:
+    """Replace the coarse masks in ``stage``/mattes by fine mattes -> notes for the user.
+
+    shots: the frames at which one begins, 0 first. Raises StorageError, Cancelled; the masks are then partly replaced.
+    """
+    moving = 0
+    for first, end in zip(shots, [*shots[1:], frames], strict=True):
+        plate = learn_shot(stage, first, end, progress)
+        moving += 0 if plate.camera_stands_still else end - first
+        waiting: deque[Future[None]] = deque()
+        for index in range(first, end):
+            progress.check()
+            waiting.append(pool.submit(_refine, stage, index, plate))
+            if len(waiting) >= _IN_FLIGHT:
+                waiting.popleft().result()
+            progress.update("refine mattes", index, frames)
+        while waiting:
+            waiting.popleft().result()
+    progress.update("refine mattes", frames, frames)
+    if not moving:
+        return []
+    return [
+        "The camera or the background moves: hair edges are found in each picture alone. A camera on a stand before "
+        "something still gives finer ones."
+    ]
+
+
+def learn_shot(stage: Path, first: int, end: int, progress: Progress) -> CleanPlate:
+    """The plate of the frames first ... end - 1, whose coarse masks lie in ``stage``/mattes."""
+    chosen, behind = [], []
+    sample = _read(stage, "mattes", first, cv2.IMREAD_GRAYSCALE)
+    for index in plate_frames(first, end, *sample.shape):
+        progress.check()
+        image, mask = _pair(stage, index)
+        chosen.append(image)
+        behind.append(surely_behind(refine_matte(image, mask)))
+    return learn_plate(np.stack(chosen), np.stack(behind))
+
+
+def _refine(stage: Path, index: int, plate: CleanPlate) -> None:
+    image, mask = _pair(stage, index)
+    write_png(frame_path(stage, "mattes", index), matte_by_color(image, refine_matte(image, mask), plate))
+
+
+def _pair(stage: Path, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture [H,W,3] uint8 and coarse mask [H,W] float32."""
+    image = np.ascontiguousarray(_read(stage, "images", index, cv2.IMREAD_COLOR)[..., ::-1])
+    return image, _read(stage, "mattes", index, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+
+
+def _read(stage: Path, folder: str, index: int, flags: int) -> np.ndarray:
+    path = frame_path(stage, folder, index)
+    try:
+        picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
+    except (OSError, cv2.error) as error:
+        raise StorageError(f"{path} disappeared while the clip was imported; import it again.", repr(error)) from error
+    if picture is None:
+        raise StorageError(f"{path} was damaged while the clip was imported; import it again.")
+    return picture
