@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import blendsplat
-from blendsplat.commands import avatar, bench, exchange, kaolrm, photographs, system
+from blendsplat.commands import avatar, bench, exchange, kaolrm, live, photographs, system
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -18,7 +18,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _command in (
-    avatar.track, avatar.correct, avatar.train, photographs.fit_image, photographs.evaluate_fit,
+    avatar.track, avatar.correct, avatar.train, live.live, photographs.fit_image, photographs.evaluate_fit,
     photographs.evaluate_head, photographs.evaluate_coverage, photographs.export_head,
     avatar.render, avatar.evaluate, avatar.evaluate_tracking, avatar.export,
     exchange.import_recording, exchange.export_vhap, exchange.convert_performance,

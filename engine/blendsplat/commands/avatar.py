@@ -165,6 +165,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
     ] = None,
+    start: Annotated[Path | None, _option(TrainOptions, "start", "--start")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -178,10 +179,11 @@ def train(
     blendsplat train talk/ --preset draft -o talk.avatar.npz
     blendsplat train talk/ -o talk.avatar.npz --set images=20000 --set uv_resolution=192
     blendsplat train talk/ --preset dipguava --minutes 45 -o talk.avatar.npz
+    blendsplat train talk/ --preset draft --start talk.avatar.npz -o talk.avatar.npz    # on from a live session
     """
     values = {
         "directory": directory, "output": output, "preset": preset, "minutes": minutes,
-        "overrides": parse_settings(settings or []), "device": device,
+        "overrides": parse_settings(settings or []), "device": device, "start": start,
     }  # fmt: skip
     kept = "What was trained so far is kept; the same command continues."
     result = run_command("training", lambda progress: run_job("train", values, progress), verbose, as_json, kept)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training of a live session: frames as they come, steps whenever there are frames, and what the avatar shows of
+the newest one before it has learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from blendsplat.avatars.avatar import TrainingCamera
+from blendsplat.avatars.rendering import render_gaussians
+from blendsplat.avatars.rgbavatar.model import RGBAvatar
+from blendsplat.heads.model import HeadModel, HeadParams
+from blendsplat.heads.performance import Performance
+from blendsplat.image_metrics.psnr_ssim import psnr
+from blendsplat.live.pools import FramePools
+from blendsplat.live.tracker import TrackedFrame
+from blendsplat.training.checkpoint import save_checkpoint
+from blendsplat.training.continuation import continuation_path
+from blendsplat.training.rgbavatar.initialise import new_avatar
+from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
+from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
+from blendsplat.training.scored_pixels import scored_map
+from blendsplat.training.spread import part_spread
+
+# How far features go in a whole take of somebody talking, by part (median of real clips): the first seconds show less,
+# and a network whose inputs were scaled by them alone would see later ones many times too large.
+USUAL_SPREAD = {"expression": 0.1, "head_rotation": 0.03, "jaw": 0.04, "left_eye": 0.05, "right_eye": 0.05}
+GREY = 0.5  # behind a preview
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The avatar in a frame: image [S,S,3] uint8 over grey, and its PSNR over the pixels that are scored."""
+
+    image: np.ndarray
+    psnr: float
+
+
+class Learner:
+    """The avatar of one session, its pools and its optimiser. Used by one thread."""
+
+    def __init__(
+        self, head: HeadModel, person: Performance, first: Sequence[TrackedFrame], preset: RGBAvatarPreset, name: str,
+        device: str,
+    ) -> None:  # fmt: skip
+        """head: the person's own; first: the frames that the person was settled from, at least one of them tracked;
+        preset: with as many images as will ever be asked for."""
+        tracked = [frame for frame in first if frame.params is not None]
+        params = _stacked([frame.params for frame in tracked if frame.params is not None])
+        camera = TrainingCamera(
+            torch.as_tensor(person.K, dtype=torch.float32), torch.as_tensor(person.viewmat, dtype=torch.float32),
+            person.width, person.height,
+        )  # fmt: skip
+        self.device = device
+        self.pools = FramePools(preset, camera.height, camera.width, params[[0]].to(device))
+        for frame in tracked:
+            self.admit(frame)
+        avatar = new_avatar(head, camera, preset, params, name)
+        if preset.standardise_features:
+            _widen_features(avatar, params)
+        self.trainer = RGBAvatarTrainer(
+            head, camera, self.pools.store, preset, name, device, avatar, colors_known=False, keep_surfaces=False
+        )
+        self.trainer.fed_by(self.pools.sampler)
+        self.psnr = float("nan")  # of the batches trained on, smoothed
+
+    @property
+    def images(self) -> int:
+        """How many images were trained on."""
+        return self.trainer.images
+
+    def admit(self, frame: TrackedFrame) -> None:
+        """Take in a tracked frame."""
+        assert frame.params is not None
+        looked = frame.looked
+        alpha = looked.matte.astype(np.float32)[..., None] / 255
+        premultiplied = (looked.image * alpha + 0.5).astype(np.uint8)
+        planes = np.dstack([premultiplied, looked.matte, frame.valid])
+        self.pools.admit(looked.number, torch.from_numpy(planes)[None], frame.params.to(self.device))
+
+    def step(self) -> None:
+        """Train on a batch."""
+        figure = self.trainer.step().psnr()
+        self.psnr = figure if self.psnr != self.psnr else 0.9 * self.psnr + 0.1 * figure
+
+    @torch.no_grad()
+    def show(self, frame: TrackedFrame) -> Shown:
+        """What the avatar, as it is, shows in a tracked frame."""
+        assert frame.params is not None
+        trainer, looked = self.trainer, frame.looked
+        camera = trainer.avatar.camera
+        gaussians = trainer.avatar.drive(frame.params.to(self.device))
+        image, alpha, _ = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)
+        matte = torch.from_numpy(looked.matte).to(self.device)[None, ..., None] / 255
+        target = torch.from_numpy(looked.image).to(self.device)[None] / 255 * matte
+        points = looked.points
+        weights = frame.valid if points is None else scored_map(looked.matte, points[:, :2])
+        valid = torch.from_numpy(weights).to(self.device)[None, ..., None] / 255
+        shown = ((image + GREY * (1 - alpha))[0].clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
+        return Shown(shown, float(psnr(image, target, valid)[0]))
+
+    @torch.no_grad()
+    def splats(self, params: HeadParams) -> dict[str, np.ndarray]:
+        """The Gaussians that some frame has shown, posed by ``params``: position [N,3], scale [N,3] (metres), rotation
+        [N,4] wxyz, opacity [N], color [N,3], float32."""
+        trainer = self.trainer
+        posed = trainer.avatar.drive(params.to(self.device))
+        kept = trainer.initialised
+        named = {
+            "position": posed.means, "scale": posed.scales, "rotation": posed.quats, "opacity": posed.opacities,
+            "color": posed.colors,
+        }  # fmt: skip
+        arrays = {name: value[0][kept].float().cpu().numpy() for name, value in named.items()}
+        length = np.linalg.norm(arrays["rotation"], axis=-1, keepdims=True)
+        return arrays | {"rotation": arrays["rotation"] / np.maximum(length, 1e-12)}
+
+    def save(self, output: Path, record: dict[str, object], performance: str = "") -> int:
+        """Write the avatar and, beside it, what a training needs to go on from it -> how many Gaussians it has.
+        record: of the training; performance: the identity of the take's."""
+        if performance:
+            self.trainer.belongs_to(performance)
+        finished = self.trainer.finished_avatar()
+        finished.training_record = dict(record)
+        finished.save(output)
+        snapshot = self.trainer.snapshot()
+        snapshot.plain["head_model"] = self.trainer.avatar.head.model_id
+        save_checkpoint(continuation_path(output), snapshot, "")
+        return finished.gaussian_count
+
+
+def _stacked(rows: Sequence[HeadParams]) -> HeadParams:
+    """One-row parameters as those of as many frames."""
+    names = ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
+    return HeadParams(rows[0].shape, *(torch.cat([getattr(row, name) for row in rows]) for name in names))
+
+
+@torch.no_grad()
+def _widen_features(avatar: RGBAvatar, params: HeadParams) -> None:
+    """Scale the network's inputs by what is usual where the first frames show less."""
+    features = avatar.features(params)
+    usual = [torch.full((size,), USUAL_SPREAD.get(name, 0.02)) for name, size in avatar.layout]
+    spread: Tensor = torch.maximum(part_spread(features, avatar.layout), torch.cat(usual).to(features))
+    avatar.feature_scale.copy_(1 / spread)
