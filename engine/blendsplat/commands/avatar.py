@@ -104,6 +104,8 @@ def track(
     settings = {"start": start, "end": end, "crop": parse_crop(crop), "size": size, "matte": matte, "fps": fps}
 
     def work(progress: Progress) -> dict[str, Any]:
+        from blendsplat.live.take import unfinished
+
         tracking = {
             "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
             "weights": weights, "refine": refine, "focal": focal, "lens_shift": lens_shift, "zooms": zooms or None,
@@ -112,7 +114,7 @@ def track(
         if not again:
             values = {**settings, "video": video, "directory": folder, "landmarker": landmarker, "overwrite": overwrite}
             run_job("import", values, progress)
-        elif not (folder / "clip.json").is_file():
+        elif not (folder / "clip.json").is_file() and not unfinished(folder):
             raise InputError(
                 f"{folder} is not a clip folder; name the one to write with -o, as in: track {video} -o clip/"
             )

@@ -35,6 +35,26 @@ GREY = 0.5  # behind a preview
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """A frame as the training takes it: its number, planes [1,H,W,5] uint8 (premultiplied RGB, matte, valid weight),
+    and parameters of one row, whose shape is the head's own."""
+
+    number: int
+    planes: Tensor
+    params: HeadParams
+
+    @classmethod
+    def of(cls, frame: TrackedFrame) -> Lesson:
+        """Of a tracked frame that shows the face."""
+        assert frame.params is not None
+        looked = frame.looked
+        alpha = looked.matte.astype(np.float32)[..., None] / 255
+        premultiplied = (looked.image * alpha + 0.5).astype(np.uint8)
+        planes = torch.from_numpy(np.dstack([premultiplied, looked.matte, frame.valid]))
+        return cls(looked.number, planes[None], frame.params)
+
+
+@dataclass(frozen=True)
 class Shown:
     """The avatar in a frame: image [S,S,3] uint8 over grey, and its PSNR over the pixels that are scored."""
 
@@ -46,21 +66,16 @@ class Learner:
     """The avatar of one session, its pools and its optimiser. Used by one thread."""
 
     def __init__(
-        self, head: HeadModel, person: Performance, first: Sequence[TrackedFrame], preset: RGBAvatarPreset, name: str,
+        self, head: HeadModel, camera: TrainingCamera, first: Sequence[Lesson], preset: RGBAvatarPreset, name: str,
         device: str,
     ) -> None:  # fmt: skip
-        """head: the person's own; first: the frames that the person was settled from, at least one of them tracked;
+        """head: the person's own; camera: of the tracked pictures; first: the frames to begin with, at least one;
         preset: with as many images as will ever be asked for."""
-        tracked = [frame for frame in first if frame.params is not None]
-        params = _stacked([frame.params for frame in tracked if frame.params is not None])
-        camera = TrainingCamera(
-            torch.as_tensor(person.K, dtype=torch.float32), torch.as_tensor(person.viewmat, dtype=torch.float32),
-            person.width, person.height,
-        )  # fmt: skip
+        params = _stacked([lesson.params for lesson in first])
         self.device = device
         self.pools = FramePools(preset, camera.height, camera.width, params[[0]].to(device))
-        for frame in tracked:
-            self.admit(frame)
+        for lesson in first:
+            self.admit(lesson)
         avatar = new_avatar(head, camera, preset, params, name)
         if preset.standardise_features:
             _widen_features(avatar, params)
@@ -75,14 +90,9 @@ class Learner:
         """How many images were trained on."""
         return self.trainer.images
 
-    def admit(self, frame: TrackedFrame) -> None:
-        """Take in a tracked frame."""
-        assert frame.params is not None
-        looked = frame.looked
-        alpha = looked.matte.astype(np.float32)[..., None] / 255
-        premultiplied = (looked.image * alpha + 0.5).astype(np.uint8)
-        planes = np.dstack([premultiplied, looked.matte, frame.valid])
-        self.pools.admit(looked.number, torch.from_numpy(planes)[None], frame.params.to(self.device))
+    def admit(self, lesson: Lesson) -> None:
+        """Take in a frame."""
+        self.pools.admit(lesson.number, lesson.planes, lesson.params.to(self.device))
 
     def step(self) -> None:
         """Train on a batch."""
@@ -92,18 +102,28 @@ class Learner:
     @torch.no_grad()
     def show(self, frame: TrackedFrame) -> Shown:
         """What the avatar, as it is, shows in a tracked frame."""
-        assert frame.params is not None
-        trainer, looked = self.trainer, frame.looked
-        camera = trainer.avatar.camera
-        gaussians = trainer.avatar.drive(frame.params.to(self.device))
-        image, alpha, _ = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)
-        matte = torch.from_numpy(looked.matte).to(self.device)[None, ..., None] / 255
-        target = torch.from_numpy(looked.image).to(self.device)[None] / 255 * matte
-        points = looked.points
-        weights = frame.valid if points is None else scored_map(looked.matte, points[:, :2])
-        valid = torch.from_numpy(weights).to(self.device)[None, ..., None] / 255
+        lesson, points = Lesson.of(frame), frame.looked.points
+        weights = frame.valid if points is None else scored_map(frame.looked.matte, points[:, :2])
+        image, alpha = self._rendered(lesson)
         shown = ((image + GREY * (1 - alpha))[0].clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
-        return Shown(shown, float(psnr(image, target, valid)[0]))
+        return Shown(shown, self._psnr(image, lesson, torch.from_numpy(weights)[None]))
+
+    @torch.no_grad()
+    def psnr_of(self, lesson: Lesson) -> float:
+        """Of a frame, as the avatar is, over the pixels that a training counts."""
+        return self._psnr(self._rendered(lesson)[0], lesson, lesson.planes[..., 4])
+
+    def _rendered(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        """image [1,H,W,3] on black, alpha [1,H,W,1]."""
+        avatar = self.trainer.avatar
+        camera = avatar.camera
+        gaussians = avatar.drive(lesson.params.to(self.device))
+        image, alpha, _ = render_gaussians(gaussians, camera.viewmat, camera.K, camera.width, camera.height)
+        return image, alpha
+
+    def _psnr(self, image: Tensor, lesson: Lesson, weights: Tensor) -> float:
+        target = lesson.planes[..., :3].to(self.device) / 255
+        return float(psnr(image, target, weights[..., None].to(self.device) / 255)[0])
 
     @torch.no_grad()
     def splats(self, params: HeadParams) -> dict[str, np.ndarray]:
@@ -132,6 +152,12 @@ class Learner:
         snapshot.plain["head_model"] = self.trainer.avatar.head.model_id
         save_checkpoint(continuation_path(output), snapshot, "")
         return finished.gaussian_count
+
+
+def camera_of(person: Performance) -> TrainingCamera:
+    """The settled performance's camera, for pictures of its size."""
+    K, viewmat = (torch.as_tensor(value, dtype=torch.float32) for value in (person.K, person.viewmat))
+    return TrainingCamera(K, viewmat, person.width, person.height)
 
 
 def _stacked(rows: Sequence[HeadParams]) -> HeadParams:

@@ -24,7 +24,7 @@ from blendsplat.live.capture import Capture, Picture
 from blendsplat.live.figures import Mean, Rate
 from blendsplat.live.film import Film
 from blendsplat.live.framing import FaceFraming, Framing
-from blendsplat.live.learner import Learner
+from blendsplat.live.learner import Learner, Lesson, camera_of
 from blendsplat.live.line import Line
 from blendsplat.live.look import FaceLook, Look, Looked
 from blendsplat.live.stages import (
@@ -122,7 +122,7 @@ def run_live(
     StorageError; Cancelled, with all that there is saved.
     """
     progress = progress or Progress()
-    preset = _live_preset(settings.preset)
+    preset = live_preset(settings.preset)
     directory = take_folder(settings.output, settings.directory)
     capture = source()
     try:
@@ -156,7 +156,7 @@ def take_folder(output: Path, wanted: Path | None) -> Path:
     return folder
 
 
-def _live_preset(preset: Preset) -> RGBAvatarPreset:
+def live_preset(preset: Preset) -> RGBAvatarPreset:
     """The preset of a training without an end. Raises InputError for one that cannot stream."""
     if not isinstance(preset, RGBAvatarPreset):
         raise InputError(f"The preset {preset.name!r} cannot be trained live: only those of RGBAvatar can (live).")
@@ -303,12 +303,16 @@ class _Session:
             if self._stages[3].ident is None:
                 self._stages[3].start()
             self._recorded.put(frame)
-            until = self.settings.train_until
-            if frame.params is None or (until is not None and frame.looked.seconds >= until):
+            if frame.params is None or not self._teaches(frame):
                 continue
             self._posed = frame
             self._learn(frame)
         return count
+
+    def _teaches(self, frame: TrackedFrame) -> bool:
+        """Whether the frame is one to train on."""
+        until = self.settings.train_until
+        return until is None or frame.looked.seconds < until
 
     def _may_admit(self) -> bool:
         if self.capture.live or self.learner is None:
@@ -321,9 +325,11 @@ class _Session:
         if self.learner is None:
             shared, name = self.shared, self.settings.output.name.removesuffix(SUFFIX)
             assert shared.person is not None and shared.tracker is not None
+            first = [Lesson.of(one) for one in shared.first if one.params is not None and self._teaches(one)]
             self.learner = Learner(
-                shared.tracker.head, shared.person, shared.first, self.preset, name, self.settings.device
-            )
+                shared.tracker.head, camera_of(shared.person), first or [Lesson.of(frame)], self.preset, name,
+                self.settings.device,
+            )  # fmt: skip
             self._painter = OverlayPainter(self.parts.head)
             self._last_settled = shared.first[-1].looked.number
             shared.first = []
@@ -331,7 +337,7 @@ class _Session:
             now = time.monotonic()
             if now >= self._due["preview"] and len(self._tracked) == 0:
                 self._preview(frame, now)  # before it is learned from
-            self.learner.admit(frame)
+            self.learner.admit(Lesson.of(frame))
 
     def _train(self) -> bool:
         if self.learner is None or not self.learner.pools.sampler.seen:
