@@ -92,6 +92,10 @@ class Progress:
         """Send a frame to whoever started the work: in order, none is left out. Raises Cancelled if it has to wait for
         the reader and the work is cancelled meanwhile."""
 
+    def offer_frame(self, info: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Send a frame of which only the newest matters: one that still waits for the reader is left out for it, so
+        this never waits."""
+
     def check(self) -> None:
         """Raise Cancelled if the user cancelled. Call it between frames and between training steps."""
         if self.cancelled:

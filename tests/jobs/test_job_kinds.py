@@ -38,7 +38,7 @@ def test_every_kind_has_a_command() -> None:
 
 
 def test_trainings_have_a_lane_of_their_own() -> None:
-    training = {"train", "train_kaolrm", "generate_heads", "selftest_train"}
+    training = {"train", "live", "train_kaolrm", "generate_heads", "selftest_train"}
     assert {name for name, lane in lanes().items() if lane == "train"} == training
     assert set(lanes().values()) == {"train", "work"} and set(lanes()) == set(KINDS)
 

@@ -24,7 +24,7 @@ ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
     ("training.dipguava",),
     ("systems",),
     ("tracking",),
-    ("photographs",),
+    ("photographs", "live"),
     ("evaluation",),
     ("jobs", "demo"),
     ("serving", "bench"),

@@ -17,7 +17,8 @@ from blendsplat.heads.performance import Performance, frame_intrinsics
 from blendsplat.landmarks.detector import load_landmarks
 from blendsplat.progress import Progress
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
-from blendsplat.tracking.pipeline import _drawn_frames, write_pictures
+from blendsplat.tracking.drawn_head import drawn_frames
+from blendsplat.tracking.pipeline import write_pictures
 from blendsplat.video import Clip
 from synthetic_clip import FRAMES, SIZE, head_with_neck, make_folder, options
 from synthetic_head import make_truth
@@ -65,7 +66,7 @@ def test_what_is_drawn_over_the_video_has_each_frames_focal_length(head, truth, 
     maps = [clip.valid(frame) for frame in range(FRAMES)]
     for frame in (0, FRAMES - 1):
         alone = replace(tracking, K=frame_intrinsics(tracking)[frame], zoom=np.ones(FRAMES, np.float32))
-        drawn = [next(_drawn_frames(clip, head, one, np.array([frame]))).face_ids for one in (tracking, alone)]
+        drawn = [next(drawn_frames(clip, head, one, np.array([frame]))).face_ids for one in (tracking, alone)]
         np.testing.assert_array_equal(*drawn)
         person = clip.matte(frame)[: SIZE - 30] > 0
         covered = drawn[0][: SIZE - 30] >= 0

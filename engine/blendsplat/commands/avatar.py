@@ -103,6 +103,8 @@ def track(
     settings = {"start": start, "end": end, "crop": parse_crop(crop), "size": size, "matte": matte, "fps": fps}
 
     def work(progress: Progress) -> dict[str, Any]:
+        from blendsplat.live.take import unfinished
+
         tracking = {
             "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
             "weights": weights, "refine": refine, "focal": focal, "lens_shift": lens_shift, "zooms": zooms or None,
@@ -111,7 +113,7 @@ def track(
         if not again:
             values = {**settings, "video": video, "directory": folder, "landmarker": landmarker, "overwrite": overwrite}
             run_job("import", values, progress)
-        elif not (folder / "clip.json").is_file():
+        elif not (folder / "clip.json").is_file() and not unfinished(folder):
             raise InputError(
                 f"{folder} is not a clip folder; name the one to write with -o, as in: track {video} -o clip/"
             )
@@ -164,6 +166,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
     ] = None,
+    start: Annotated[Path | None, _option(TrainOptions, "start", "--start")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -177,10 +180,11 @@ def train(
     blendsplat train talk/ --preset draft -o talk.avatar.npz
     blendsplat train talk/ -o talk.avatar.npz --set images=20000 --set uv_resolution=192
     blendsplat train talk/ --preset dipguava --minutes 45 -o talk.avatar.npz
+    blendsplat train talk/ --preset draft --start talk.avatar.npz -o talk.avatar.npz    # on from a live session
     """
     values = {
         "directory": directory, "output": output, "preset": preset, "minutes": minutes,
-        "overrides": parse_settings(settings or []), "device": device,
+        "overrides": parse_settings(settings or []), "device": device, "start": start,
     }  # fmt: skip
     kept = "What was trained so far is kept; the same command continues."
     result = run_command("training", lambda progress: run_job("train", values, progress), verbose, as_json, kept)

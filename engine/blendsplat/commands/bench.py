@@ -202,6 +202,42 @@ def ablations(
     _print(result, as_json, lambda figures: paper_tables(figures, system), made)
 
 
+@app.command()
+def live(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of tracked clips.")],
+    preset: Annotated[str, typer.Option(help="How a live session trains.")] = "live",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="change one value of the preset; repeat it for more"),
+    ] = None,
+    rows: Annotated[str, typer.Option(help="Which, with commas between; left out: all.")] = "",
+    lpips: Annotated[Path | None, typer.Option(help="Weights for LPIPS (SqueezeNet or VGG16), an .npz file.")] = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Replay tracked clips as a camera would show them: what the local and the global pool are worth, and what is lost
+    against an offline training with the same frames and as many images.
+
+    
+    blendsplat bench live talk/ --lpips lpips_squeeze.npz
+    blendsplat bench live talk/ --set online_images_per_frame=8 --rows "recent,offline"
+    """
+    from blendsplat.evaluation.replays import benchmark_replays, table
+    from blendsplat.jobs.devices import resolve_device
+
+    made: list[Any] = []
+
+    def work(progress: Any) -> dict[str, Any]:
+        chosen = _listed(rows) if rows else ()
+        changes = parse_settings(settings or [])
+        made.extend(benchmark_replays(folders, preset, lpips, chosen, changes, progress, resolve_device(device)))
+        return {"live": [asdict(row) for row in made]}
+
+    result = run_command("measuring", work, verbose, as_json)
+    _print(result, as_json, table, made)
+
+
 def _print(result: dict[str, Any], as_json: bool, table: Callable[[list[Any]], Any], rows: list[Any]) -> None:
     """What was measured, as JSON or as the table of its rows, where there are any."""
     if as_json:

@@ -125,7 +125,7 @@ def rgbavatar_rows(full: Preset, lpips: Path | None) -> Rows:
         "Schmidt": {"orthogonality": "schmidt", "orthogonality_images": every},
         **{f"K = {count}": {"blendshapes": count} for count in (5, 10, 40, 80)},
         "w/o global": online | {"online_global_share": 0.0},
-        "w/o local": online | {"online_global_share": 1.0, "online_local_pool": 1},
+        "w/o local": online | {"online_global_share": 1.0, "online_local_pool": 1, "online_ramp": 1},
         **{f"local {size}": online | {"online_local_pool": size} for size in (50, 300)},
         **{f"global {size}": online | {"online_global_pool": size} for size in (200, 500, 2000)},
         "online": online,

@@ -10,6 +10,7 @@ from blendsplat.fitting.skin_border import SkinBorder
 
 # A detector's bias is the same in every frame: about what all frames share they count as this many times fewer.
 SHARED_BIAS = 6.0
+KEYFRAMES = 32
 
 
 @dataclass
@@ -30,3 +31,4 @@ class FitOptions:
     outline: bool = False  # the outline tells how wide the face is; in a clip that turns, the face itself does
     border: SkinBorder | None = None  # of every frame: where its skin ends
     shared_bias: float = SHARED_BIAS
+    keyframes: int = KEYFRAMES  # spread frames that shape and focal length are found from

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blendsplat.fitting.face_outline import make_outline
 from blendsplat.fitting.face_prior import FacePrior
-from blendsplat.fitting.fit_options import FitOptions
+from blendsplat.fitting.fit_options import KEYFRAMES, FitOptions
 from blendsplat.fitting.frame_problem import Observations, fit_poses
 from blendsplat.fitting.initial_poses import spread_frames
 from blendsplat.fitting.landmark_model import DEPTH, NECK
@@ -25,7 +25,6 @@ from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.landmarks import points as pts
 
-KEYFRAMES = 32
 INSIDE = 0.4  # weight of one vertex that lies beyond the matte
 
 
@@ -45,7 +44,7 @@ def fit_person(
     borders: Borders | None = None,
 ) -> Person:  # fmt: skip
     """Fit what the frames of ``problem`` share, from ``unknowns`` [B,P] in rough poses."""
-    rows = torch.as_tensor(choose_keyframes(unknowns, seen))
+    rows = torch.as_tensor(choose_keyframes(unknowns, seen, options.keyframes))
     keys, values = problem.frames(rows), unknowns[rows]
     everything = torch.ones(unknowns.shape[1], dtype=torch.bool)
     values = fit_poses(keys, values, 6)
@@ -78,15 +77,15 @@ def fit_person(
     return Person(shape, offsets, fitted, scaled)
 
 
-def choose_keyframes(unknowns: Tensor, seen: Observations) -> np.ndarray:
-    """Rows of frames that differ in pose, mouth, eyes and distance."""
+def choose_keyframes(unknowns: Tensor, seen: Observations, count: int = KEYFRAMES) -> np.ndarray:
+    """Rows of at most ``count`` frames that differ in pose, mouth, eyes and distance."""
     rotation = unknowns[:, NECK].numpy()
     mouth = (
         np.mean([np.linalg.norm(seen.pixels[:, a] - seen.pixels[:, b], axis=-1) for a, b in pts.LIP_PAIRS], 0)
         / seen.eye_distance
     )
     features = np.column_stack([3 * rotation, mouth, seen.openings, 0.5 * np.log(seen.scales)])
-    return spread_frames(features, np.arange(len(unknowns)), KEYFRAMES)
+    return spread_frames(features, np.arange(len(unknowns)), count)
 
 
 def shape_terms(

@@ -21,7 +21,7 @@ def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
     output = avatar_name(options.output)
     minutes = {} if options.minutes is None else {"minutes": options.minutes}
     preset = load_preset(options.preset, options.overrides | minutes)
-    result = train_avatar(options.directory, preset, output, progress, resolve_device(options.device))
+    result = train_avatar(options.directory, preset, output, progress, resolve_device(options.device), options.start)
     return {**plain(result), "avatar": str(output)}
 
 

@@ -12,6 +12,8 @@ from blendsplat.jobs.devices import resolve_device
 from blendsplat.jobs.json_values import plain
 from blendsplat.progress import Progress
 
+CUT_OFF = "The live session that recorded this take did not end by itself; its last moments may be missing."
+
 
 def run_import(options: opt.ImportOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, frames, width, height, fps}."""
@@ -107,7 +109,11 @@ def run_vhap(options: opt.VhapOptions, progress: Progress) -> dict[str, Any]:
 
 
 def need_clip(directory: Path) -> None:
-    """Raise InputError unless ``directory`` is a clip folder."""
+    """Raise InputError unless ``directory`` is a clip folder; a live take that a crash cut off is made one first."""
+    from blendsplat.live.take import complete_take, unfinished
+
+    if unfinished(directory):
+        complete_take(directory, (CUT_OFF,))
     if not (directory / "clip.json").is_file():
         raise InputError(f"{directory} is not a clip folder (it holds no clip.json); import a video into it first.")
 

@@ -24,6 +24,7 @@ from blendsplat.jobs.clip_work import (
 )
 from blendsplat.jobs.convert_work import run_convert
 from blendsplat.jobs.kaolrm_work import run_generate_heads, run_train_kaolrm
+from blendsplat.jobs.live_work import run_live_session
 from blendsplat.jobs.photograph_work import (
     run_evaluate_coverage,
     run_evaluate_fit,
@@ -68,6 +69,7 @@ KINDS = {
         JobKind("evaluate_tracking", "evaluating", opt.EvaluateTrackingOptions, run_evaluate_tracking),
         JobKind("evaluate_coverage", "evaluating", opt.EvaluateCoverageOptions, run_evaluate_coverage),
         JobKind("train", "training", opt.TrainOptions, run_train, lane="train"),
+        JobKind("live", "learning from the camera", opt.LiveOptions, run_live_session, lane="train"),
         JobKind("evaluate", "evaluating", opt.EvaluateOptions, run_evaluate),
         JobKind("evaluate_reenactment", "evaluating", opt.EvaluateReenactmentOptions, run_evaluate_reenactment),
         JobKind("render", "rendering", opt.RenderOptions, run_render),

@@ -262,6 +262,34 @@ class TrainOptions(Options):
         "preset's images, however long they take",
     )  # fmt: skip
     overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
+    start: AnyPath | None = Field(
+        None, description="a live session's avatar of the same head to go on from; none: from the beginning"
+    )
+    device: Device = "auto"
+
+
+class LiveOptions(Options):
+    """Learn an avatar from a camera, a stream or a playing video while it runs."""
+
+    source: str = Field(min_length=1, description="a camera's number or name, a stream's address, or a video file")
+    output: AnyPath = Field(description="the avatar file to write, NAME.avatar.npz")
+    directory: AnyPath | None = Field(
+        None, description="the clip folder for the take; none: NAME beside the avatar, or the next free name"
+    )
+    preset: str = Field("live", min_length=1, description="a preset of RGBAvatar that streams, or a .toml file")
+    overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
+    head: Head = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
+    preview: AnyPath | None = Field(None, description="an .mp4 of source, avatar and mesh; none: not kept")
+    seconds: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="end by itself after so much of the source; none: when told, or "
+        "at a file's end",
+    )  # fmt: skip
+    paced: bool = Field(True, description="a file plays at its own rate; otherwise every frame is taken")
+    loop: bool = Field(False, description="a file begins again at its end")
+    mirror: bool = Field(False, description="the source shows a mirror image: turn it round")
+    landmarker: AnyPath | None = Field(
+        None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
+    )
     device: Device = "auto"
 
 

@@ -51,7 +51,7 @@ class Job:
 
 class JobProgress(Progress):
     """Sends ``job.progress`` (10 a second; a new stage and a stage's end always), ``job.preview`` (10 a second; only
-    the newest waits for the reader) and ``job.frame``."""
+    the newest waits for the reader) and ``job.frame`` (of offered ones only the newest waits, too)."""
 
     def __init__(self, job: Job, outbox: Outbox, priority: Priority) -> None:
         super().__init__()
@@ -92,6 +92,11 @@ class JobProgress(Progress):
         self.check()
         copies = {name: np.array(array, order="C") for name, array in arrays.items()}
         self._outbox.notify("job.frame", {"job": self._job.id, "info": plain(info)}, copies)
+
+    def offer_frame(self, info: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        copies = {name: np.array(array, order="C") for name, array in arrays.items()}
+        params = {"job": self._job.id, "info": plain(info)}
+        self._outbox.notify("job.frame", params, copies, slot=f"job.frame {self._job.id}")
 
     def check(self) -> None:
         super().check()

@@ -112,6 +112,7 @@ class Server:
             "hello": (HelloRequest, lambda request, _: (self._hello(request), {})),
             "avatar.describe": (rendering.PathRequest, lambda request, _: (rendering.describe_avatar(request), {})),
             "avatar.drive": (driving.DriveRequest, lambda request, arrays: ({}, driving.drive_avatar(request, arrays))),
+            "camera.list": (NoParameters, lambda *_: (_list_cameras(), {})),
             "head.rig": (rendering.RigRequest, lambda request, _: rendering.head_rig(request)),
             "weights.describe": (WeightsRequest, lambda request, _: (_describe_weights(request), {})),
             "render.gaussians": (
@@ -239,6 +240,12 @@ def _describe_weights(request: WeightsRequest) -> dict[str, Any]:
     from blendsplat.kaolrm.describe_weights import describe_weights
 
     return describe_weights(request.weights)
+
+
+def _list_cameras() -> dict[str, Any]:
+    from blendsplat.live.cameras import list_cameras
+
+    return {"cameras": list_cameras()}
 
 
 def serve() -> None:

@@ -51,6 +51,7 @@ def train_avatar(
     output: Path | str,
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
+    start: Path | None = None,
 ) -> TrainResult:
     """Train an avatar of the preset's system on a tracked clip: loop.run_training."""
-    return run_training(system_of(preset.system).trainer, directory, preset, output, progress, device)
+    return run_training(system_of(preset.system).trainer, directory, preset, output, progress, device, start)

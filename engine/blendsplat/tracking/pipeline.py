@@ -16,34 +16,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from blendsplat.errors import InputError
 from blendsplat.files import write_json
 from blendsplat.fitting.face_prior import Regressor
 from blendsplat.fitting.fit import FitOptions, fit_clip
 from blendsplat.fitting.skin_border import Borders, find_skin_border
-from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance, frame_intrinsics
+from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.refinement.refine import refine_clip
-from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
 from blendsplat.tracking.corrected import corrected, keep_uncorrected, load_corrections, refine_around
+from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.video import Clip, write_mp4
+from blendsplat.video.clip import ClipInfo
 from blendsplat.video.prefetch import prefetch
 
-MESH_BATCH = 8
 PICTURE_THREADS = min(8, os.cpu_count() or 1)
-HAIR_FRAMES = 12
 READ_SHAPE = 0.8  # standard deviation of the shape, once a regressor has read it: small networks see little of it
 READ_EXPRESSION: float | None = None  # and of the expression; None: as without
 PHONE_VIEW, EDITED_VIEW = 55.0, 27.0  # usual fields of view in degrees: of whole pictures, of square talking-head crops
@@ -94,7 +91,7 @@ def track_clip(
     regressor = _regressor(options, head)
     points, found = _landmarks(clip, options.detector, progress)
     reading = read_clip(clip, points, found, regressor, progress) if regressor and found.any() else None
-    wanted = _with_reading(_camera_prior(clip, _with_lens(clip, options)), reading)
+    wanted = _with_reading(camera_prior(clip.info, _with_lens(clip, options)), reading)
     assert wanted.centre is not None  # the camera prior's
     view, shots = OneLens.of(clip, points[..., :2], wanted.centre), np.asarray(clip.info.shots)
 
@@ -220,11 +217,11 @@ def _with_lens(clip: Clip, options: TrackOptions) -> FitOptions:
     return fit
 
 
-def _camera_prior(clip: Clip, wanted: FitOptions) -> FitOptions:
+def camera_prior(info: ClipInfo, wanted: FitOptions) -> FitOptions:
     """The principal point is the source's middle; its shape tells a phone's whole picture from an edited crop."""
-    x, y, size = clip.info.crop
-    source_width, source_height = clip.info.source_size
-    scale = clip.width / max(size, 1)
+    x, y, size = info.crop
+    source_width, source_height = info.source_size
+    scale = info.width / max(size, 1)
     centre = ((source_width / 2 - x) * scale, (source_height / 2 - y) * scale)
     long, short = max(source_width, source_height), max(min(source_width, source_height), 1)
     view = PHONE_VIEW if long / short > SQUARE else EDITED_VIEW
@@ -238,25 +235,15 @@ def _camera_prior(clip: Clip, wanted: FitOptions) -> FitOptions:
     )
 
 
-@dataclass
-class _Drawn:
-    """The mesh in one frame, ready for the cut and the overlay."""
-
-    index: int
-    camera_vertices: np.ndarray  # [V,3]
-    face_ids: np.ndarray  # [H,W]
-    neck: neck_cut.NeckGeometry
-
-
 def _finished_frames(
     clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress,
     frames: np.ndarray,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Write the map of valid pixels of each of ``frames`` and yield its overlay [H,W,3] uint8."""
     painter = OverlayPainter(head)
-    hair = _learn_hair(clip, head, tracking) if options.valid_maps else None
+    hair = learn_clip_hair(clip, head, tracking) if options.valid_maps else None
 
-    def finish(drawn: _Drawn) -> np.ndarray:
+    def finish(drawn: DrawnHead) -> np.ndarray:
         index, image, matte = drawn.index, clip.image(drawn.index), clip.matte(drawn.index)
         valid = neck_cut.valid_map(drawn.neck, drawn.face_ids >= 0, matte, image, hair)
         if not tracking.valid[index]:
@@ -267,14 +254,14 @@ def _finished_frames(
             return paint_without_face(image)
         return painter.paint(image, drawn.camera_vertices, drawn.face_ids, pixels[index], matte, valid)
 
-    drawn_frames = _drawn_frames(clip, head, tracking, frames)
-    for index, picture in enumerate(_in_threads(finish, drawn_frames)):
+    meshes = drawn_frames(clip, head, tracking, frames)
+    for index, picture in enumerate(_in_threads(finish, meshes)):
         progress.check()
         progress.update("overlay", index + 1, len(frames))
         yield picture
 
 
-def _in_threads(work: Callable[[_Drawn], np.ndarray], items: Iterator[_Drawn]) -> Iterator[np.ndarray]:
+def _in_threads(work: Callable[[DrawnHead], np.ndarray], items: Iterator[DrawnHead]) -> Iterator[np.ndarray]:
     """The results of ``work`` in order, a few items at once: reading, filtering and writing pictures release Python."""
     waiting: deque[Future[np.ndarray]] = deque()
     with ThreadPoolExecutor(PICTURE_THREADS) as pool:
@@ -288,48 +275,3 @@ def _in_threads(work: Callable[[_Drawn], np.ndarray], items: Iterator[_Drawn]) -
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _drawn_frames(clip: Clip, head: HeadModel, tracking: Performance, frames: np.ndarray) -> Iterator[_Drawn]:
-    """The mesh of each of ``frames`` in its picture, rasterized a few at a time."""
-    params, offsets = tracking.params(), torch.as_tensor(tracking.vertex_offsets)
-    view, Ks = torch.as_tensor(tracking.viewmat), frame_intrinsics(tracking)
-    template = (
-        head.template + offsets + torch.einsum("s,svc->vc", torch.as_tensor(tracking.shape), head.shape_directions)
-    ).numpy()
-    ring_height, chin_height = neck_cut.neck_heights(head, template)
-    ring = head.regions["neck_ring"]
-    torso = rotvec_to_matrix(params.root_pose).numpy()
-    for start in range(0, len(frames), MESH_BATCH):
-        rows = frames[start : start + MESH_BATCH]
-        vertices = head(params[torch.as_tensor(rows)], offsets)
-        count = len(rows)
-        face_ids, _, _ = rasterize_mesh(
-            vertices, head.faces, view.expand(count, 4, 4), torch.as_tensor(Ks[rows]), tracking.width, tracking.height
-        )
-        camera = (vertices @ view[:3, :3].T + view[:3, 3]).numpy()
-        for row, index in enumerate(rows):
-            world = vertices[row, ring].numpy().astype(np.float64)
-            neck = neck_cut.neck_geometry(
-                world,
-                world.mean(0),
-                torso[min(index, len(torso) - 1)],
-                chin_height - ring_height,
-                Ks[index],
-                tracking.viewmat,
-            )
-            yield _Drawn(int(index), camera[row], face_ids[row].numpy(), neck)
-
-
-def _learn_hair(clip: Clip, head: HeadModel, tracking: Performance) -> neck_cut.HairColours | None:
-    """The hair's colours against the clothes', over a few spread frames of the clip."""
-    shown = np.flatnonzero(tracking.valid)
-    frames = np.unique(shown[np.linspace(0, len(shown) - 1, HAIR_FRAMES).astype(int)])
-    inside = np.zeros(head.vertex_count, bool)
-    inside[head.regions["scalp"]] = True
-    scalp = np.append(inside[head.faces.numpy()].all(1), False)
-    samples = []
-    for drawn in _drawn_frames(clip, head, tracking, frames):
-        hair, clothes = neck_cut.hair_and_clothes(drawn.neck, drawn.face_ids, scalp, clip.matte(drawn.index))
-        samples.append((clip.image(drawn.index), hair, clothes))
-    return neck_cut.learn_hair(samples)

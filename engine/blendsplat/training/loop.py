@@ -22,6 +22,7 @@ from blendsplat.training.checkpoint import (
     save_checkpoint,
     training_fingerprint,
 )
+from blendsplat.training.continuation import go_on_from, load_continuation
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.mesh_in_picture import check_mesh_in_picture
 from blendsplat.training.presets import Preset
@@ -59,13 +60,16 @@ def run_training(
     output: Path | str,
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
+    start: Path | None = None,
 ) -> TrainResult:
     """Train an avatar on the tracked clip in ``directory`` and write it to ``output`` (NAME.avatar.npz).
 
     Continues by itself from the checkpoint beside ``output`` when it belongs to the same clip and preset. When the user
-    cancels, the avatar so far and the checkpoint are written and Cancelled is raised.
+    cancels, the avatar so far and the checkpoint are written and Cancelled is raised. start: a live session's avatar
+    that a fresh training goes on from (continuation.py); InputError where it does not fit.
     """
     progress, output, begun = progress or Progress(), Path(output), time.monotonic()
+    beginning = load_continuation(start) if start is not None else None
     tracked = TrackedClip.open(directory)
     check_mesh_in_picture(tracked)
     training, held_out = tracked.split(preset.holdout)
@@ -91,6 +95,11 @@ def run_training(
     trainer = make(data, preset)
     trainer.belongs_to(tracked.tracking.identity)
     run = _Run(trainer, preset, output, fingerprint, progress, scale)
+    if beginning is not None and snapshot is None:
+        assert start is not None
+        go_on_from(trainer, beginning, preset, start)
+        run.resumed_from = trainer.images
+        note = f"{note} Going on from {start.name}, after {trainer.images} of {preset.images} images.".strip()
     run.begin(snapshot, note)
     try:
         run.train()

@@ -20,7 +20,7 @@ class Preset(BaseModel):
     counted: ClassVar[tuple[str, ...]] = ("images", "decay_images", "lpips_after", "online_images_per_frame")
     """Values that are counted in images: a longer training has proportionally larger ones. 0 stays 0."""
 
-    later: ClassVar[tuple[str, ...]] = ()
+    later: ClassVar[tuple[str, ...]] = ("online_ramp",)
     """Values that earlier versions lacked; their defaults do what these did, so checkpoints of theirs continue."""
 
     name: str = "custom"
@@ -42,8 +42,9 @@ class Preset(BaseModel):
     seed: int = 0
     sampler: Literal["offline", "online"] = "offline"
     online_local_pool: int = Field(150, ge=1)
-    online_global_pool: int = Field(1000, ge=1)
+    online_global_pool: int = Field(1000, ge=0)
     online_global_share: float = Field(0.7, ge=0, le=1, description="share of a batch taken from the global pool")
+    online_ramp: int = Field(599, ge=1, description="frames, from a full local pool on, in which that share is reached")
     online_images_per_frame: float = Field(25.0, gt=0, description="training images between two arriving frames")
     decay_images: int = Field(30_000, ge=0, description="rates have fallen to their end after so many; 0: at the last")
 

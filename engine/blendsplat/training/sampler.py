@@ -86,13 +86,14 @@ class OnlineSampler:
     """
 
     FIRST = 10  # so many frames are shown before the first step, as far as they have come
-    RAMP = 599
 
     def __init__(
-        self, seed: int = 0, local_size: int = 150, global_size: int = 1000, global_share: float = 0.7
-    ) -> None:
+        self, seed: int = 0, local_size: int = 150, global_size: int = 1000, global_share: float = 0.7,
+        ramp: int = 599,
+    ) -> None:  # fmt: skip
         self._generator = torch.Generator().manual_seed(seed)
         self._local_size, self._global_size, self._share = local_size, global_size, global_share
+        self._ramp = ramp
         self.local: list[int] = []
         self.long_term: list[int] = []
         self.seen = 0
@@ -122,7 +123,7 @@ class OnlineSampler:
     def next_batch(self, size: int) -> list[int]:
         if not self.local:
             raise ValueError("observe frames before drawing a batch")
-        share = self._share * min(max(self.seen - self._local_size, 0) / self.RAMP, 1.0)
+        share = self._share * min(max(self.seen - self._local_size, 0) / self._ramp, 1.0)
         draws = torch.rand(size, generator=self._generator)
         from_global = int((draws < share).sum()) if self.long_term else 0
         batch = [self.long_term[self._integer(len(self.long_term))] for _ in range(from_global)]

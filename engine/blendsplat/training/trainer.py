@@ -69,6 +69,7 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
         self.generator = torch.Generator().manual_seed(preset.seed + 1)
         self.sampler = make_sampler(preset, len(data))
         self._shown = 0  # frames that an online sampler has been shown
+        self._fed = False
         self._schedule = Schedule([Callback("arrivals", self._receive_frames, every=1), *self.callbacks()])
 
     # --- what a system says
@@ -133,6 +134,11 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
             self.data.params[list(range(len(self.data)))], performance, self.avatar.head
         )
 
+    def fed_by(self, sampler: Sampler) -> None:
+        """Draw from ``sampler`` from here on. Who feeds it shows it the frames: what comes into ``data`` is not shown
+        by the trainer."""
+        self.sampler, self._fed = sampler, True
+
     @property
     def done(self) -> bool:
         return self.images >= self.preset.images
@@ -192,6 +198,8 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
     def _receive_frames(self) -> None:
         """A streaming sampler sees one more frame every ``online_images_per_frame`` images, another one whatever has
         come."""
+        if self._fed:
+            return
         if isinstance(self.sampler, OfflineSampler):
             for row in range(len(self.sampler), len(self.data)):
                 self.sampler.observe(row)
@@ -208,4 +216,11 @@ def make_sampler(preset: Preset, frames: int) -> Sampler:
     """The preset's sampler over the rows 0 .. frames - 1."""
     if preset.sampler == "offline":
         return OfflineSampler(range(frames), preset.seed)
-    return OnlineSampler(preset.seed, preset.online_local_pool, preset.online_global_pool, preset.online_global_share)
+    return make_online_sampler(preset)
+
+
+def make_online_sampler(preset: Preset) -> OnlineSampler:
+    """The preset's local and global pool, empty."""
+    return OnlineSampler(
+        preset.seed, preset.online_local_pool, preset.online_global_pool, preset.online_global_share, preset.online_ramp
+    )

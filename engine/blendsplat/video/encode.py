@@ -42,10 +42,10 @@ def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float, crf: i
     with atomic_path(path) as temporary:
         try:
             with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-                stream = _add_stream(container, first.shape, fps, crf)
+                stream = add_stream(container, first.shape, fps, crf)
                 for count, image in enumerate(chain([first], iterator), 1):
                     _check_frame(image, first.shape, count - 1)
-                    container.mux(stream.encode(_to_yuv(image)))
+                    container.mux(stream.encode(to_yuv(image)))
                 container.mux(stream.encode(None))
         except av.FFmpegError as error:
             raise StorageError(f"Could not write {path}: {error.strerror}.", repr(error)) from error
@@ -66,7 +66,8 @@ def write_png_sequence(directory: Path | str, frames: Iterable[np.ndarray], patt
     return count
 
 
-def _add_stream(container: Any, shape: tuple[int, ...], fps: float, crf: int) -> Any:
+def add_stream(container: Any, shape: tuple[int, ...], fps: float, crf: int) -> Any:
+    """A stream for pictures of ``shape`` [H,W,3], by the best encoder there is."""
     name, options = next((name, options) for name, options in _ENCODERS if name in av.codecs_available)
     stream = container.add_stream(name, rate=Fraction(fps).limit_denominator(100000))
     stream.height, stream.width = (side + side % 2 for side in shape[:2])
@@ -80,7 +81,8 @@ def _add_stream(container: Any, shape: tuple[int, ...], fps: float, crf: int) ->
     return stream
 
 
-def _to_yuv(image: np.ndarray) -> av.VideoFrame:
+def to_yuv(image: np.ndarray) -> av.VideoFrame:
+    """[H,W,3] uint8 sRGB, as such a stream takes it."""
     height, width = image.shape[:2]
     even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if height % 2 or width % 2 else image
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")

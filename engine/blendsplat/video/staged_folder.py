@@ -26,7 +26,7 @@ def staging(directory: Path, overwrite: bool) -> Iterator[Path]:
     StorageError when the disk refuses. Only files and folders with a clip's names are ever replaced.
     """
     made_directory = not directory.exists()
-    _check_target(directory, overwrite)
+    check_target(directory, overwrite)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(directory)
@@ -49,7 +49,8 @@ def staging(directory: Path, overwrite: bool) -> Iterator[Path]:
                 directory.rmdir()
 
 
-def _check_target(directory: Path, overwrite: bool) -> None:
+def check_target(directory: Path, overwrite: bool) -> None:
+    """Raise InputError where a clip may not be written: see ``staging``."""
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file; choose a folder for the clip.")
     if (directory / "clip.json").exists():

@@ -18,8 +18,9 @@ class RGBAvatarPreset(Preset):
     )  # fmt: skip
 
     later: ClassVar[tuple[str, ...]] = (
-        "mapping", "pose_input", "space", "color_initialisation", "orthogonality", "orthogonality_weight",
-        "orthogonality_images", "adam_eps", "fill_images", "skin_distance", "hair_distance", "skin_scale", "hair_scale",
+        *Preset.later, "mapping", "pose_input", "space", "color_initialisation", "orthogonality",
+        "orthogonality_weight", "orthogonality_images", "adam_eps", "fill_images", "skin_distance", "hair_distance",
+        "skin_scale", "hair_scale",
     )  # fmt: skip
 
     system: Literal["rgbavatar"] = "rgbavatar"

@@ -45,9 +45,12 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
 
     def __init__(
         self, head: HeadModel, camera: TrainingCamera, data: FrameStore, preset: RGBAvatarPreset, name: str = "avatar",
-        device: torch.device | str = "cpu", avatar: RGBAvatar | None = None,
+        device: torch.device | str = "cpu", avatar: RGBAvatar | None = None, colors_known: bool = True,
+        keep_surfaces: bool = True,
     ) -> None:  # fmt: skip
-        """avatar: one to go on with, whose colours are known, instead of an untrained one."""
+        """avatar: one to go on with instead of an untrained one; colors_known: its Gaussians' colours are no longer to
+        be taken from pixels. keep_surfaces: hold the posed head of every frame of ``data`` (a megabyte each) where
+        memory allows it, instead of posing each batch's."""
         super().__init__(data, preset, device)
         present = data.params[list(range(len(data)))]
         self.avatar = (avatar or new_avatar(head, camera, preset, present.to("cpu"), name)).to(device)
@@ -55,8 +58,8 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
             hear_expressions_only(self.avatar)
         self.features = self.avatar.features(data.params)
         self.inputs = torch.zeros_like(self.features)  # as the MLP takes them
-        self.surfaces = self._room_for_surfaces()
-        known = torch.ones if avatar is not None else torch.zeros
+        self.surfaces = self._room_for_surfaces() if keep_surfaces else None
+        known = torch.ones if avatar is not None and colors_known else torch.zeros
         self.initialised = known(self.avatar.gaussian_count, dtype=torch.bool, device=device)
         self.exposure = Exposure(data.capacity).to(device)
         self.lpips = Lpips(preset.lpips_weights).to(device) if preset.lpips_weight else None
