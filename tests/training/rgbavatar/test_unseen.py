@@ -103,8 +103,8 @@ def test_the_hidden_half_is_filled_and_the_other_left_alone(tiny_clip: Path) -> 
         axis = 1 if name.startswith("delta") else 0
         taken = filled.get_parameter(name).index_select(axis, (~change.fresh).nonzero()[:, 0])
         assert torch.equal(taken, value.index_select(axis, change.source[~change.fresh]))
-    seen = avatar.colors[change.source[~change.fresh]]
-    new = filled.colors[change.fresh]
+    seen = avatar.colors.detach()[change.source[~change.fresh]]
+    new = filled.colors.detach()[change.fresh]
     assert float(new.min()) >= float(seen.min()) - 0.5 and float(new.max()) <= float(seen.max()) + 0.5
     assert float(filled.opacity_logits[change.fresh].sigmoid().min()) > 0.9
 
@@ -117,3 +117,22 @@ def test_a_head_of_which_nothing_is_seen_stays_as_it_is(tiny_clip: Path) -> None
     avatar = new_trainer(tiny_clip).avatar
     nothing = torch.zeros(avatar.gaussian_count)
     assert fill_unseen(avatar, Shown(nothing, nothing), make_preset(SMALL)) is None
+
+
+def test_a_mouth_that_was_never_open_is_dark_inside_and_has_teeth(tiny_clip: Path) -> None:
+    trainer = half_hidden(tiny_clip)
+    head = trainer.avatar.head
+    left = np.flatnonzero(head.template[:, 0].numpy() < -0.02)
+    head.regions = {"mouth_interior": left, "teeth_upper": left[head.template[left, 1].numpy() > 0]}
+    while trainer.images < 80:
+        trainer.step()
+    shown = how_shown(trainer.avatar, trainer.data, lambda rows: (trainer._gaussians(rows), trainer._surface(rows)))
+    made = fill_unseen(trainer.avatar, shown, trainer.preset)
+    assert made is not None
+    filled, change = made
+    corners = head.template[filled.corners]
+    hidden = change.fresh & (corners[..., 0].amax(1) < -0.02)
+    teeth, cavity = hidden & (corners[..., 1].amin(1) > 0.0), hidden & (corners[..., 1].amax(1) <= 0.0)
+    brightness = filled.colors.detach().mean(1)
+    assert bool(teeth.any()) and bool(cavity.any())
+    assert float(brightness[teeth].min()) > float(brightness[cavity].max())

@@ -6,6 +6,9 @@ Every texel of the head's surface that no frame shows well gets a flat, opaque G
 share in the blendshapes' colours and how far hair stands off are continued from what is seen around it; detail comes
 from the other side of the face. What is seen edge on only is replaced as well, unless it stands far off (hair):
 training then goes on, and the outline settles anew.
+
+What no frame shows of eyes and mouth gets the colours that such parts have in everybody, in the light of the face: a
+mouth that was never open has teeth, a tongue and a dark cavity then, where the head model has them.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blendsplat.avatars.rgbavatar.model import RGBAvatar
+from blendsplat.avatars.rgbavatar.model import RGBAvatar, features_of_colors
 from blendsplat.geometry import face_normals
 from blendsplat.heads.uv import rasterize_uv
+from blendsplat.splatting.bind import SH_DC
 from blendsplat.training.parameters import Rearrangement
 from blendsplat.training.rgbavatar.initialise import initial_scales
 from blendsplat.training.rgbavatar.limits import INSIDE, on_region
@@ -34,12 +38,18 @@ _SUNK = 0.0015  # metres that they lie below where their neighbours would have t
 _WIDER = 1.25  # than a texel's Gaussian begins with: they are to leave no gaps
 _FLAT = 4.0  # times thinner along the normal
 _OPACITY = 3.0  # before the sigmoid
+_SKIN_LIGHT = 0.55  # mean of the colours of a usual face; another one's light scales the parts' colours
+# sRGB, in the order in which parts that overlap are painted
+_PART_COLORS = {
+    "mouth_interior": (0.24, 0.09, 0.08), "tongue": (0.55, 0.28, 0.27), "teeth_upper": (0.76, 0.71, 0.64),
+    "teeth_lower": (0.68, 0.63, 0.56), "left_eyeball": (0.72, 0.69, 0.67), "right_eyeball": (0.72, 0.69, 0.67),
+}  # fmt: skip
 
 
 @torch.no_grad()
 def fill_unseen(avatar: RGBAvatar, shown: Shown, preset: RGBAvatarPreset) -> tuple[RGBAvatar, Rearrangement] | None:
-    """An avatar with every texel of the head's outside covered, and where its Gaussians come from; None where nothing
-    is seen well. Eyes and the inside of the mouth stay as they are."""
+    """An avatar with every texel of the head covered, and where its Gaussians come from; None where nothing of its
+    outside is seen well. What is seen at all of eyes and the inside of the mouth stays as it is."""
     triangle, barycentrics = rasterize_uv(avatar.head, preset.uv_resolution)
     triangle, barycentrics = triangle.to(avatar.triangle), barycentrics.to(avatar.barycentrics)
     row = _rows_of(avatar, triangle, barycentrics)
@@ -48,8 +58,8 @@ def fill_unseen(avatar: RGBAvatar, shown: Shown, preset: RGBAvatarPreset) -> tup
     off = avatar.positions.norm(dim=1)[index]
     well = held & (shown.facing[index] > WELL)
     hair = held & ~well & (shown.at_all[index] > AT_ALL) & (off >= OFF_SKIN)
-    kept = torch.where(inside, held, well | hair)
-    fresh = (~inside & ~kept).nonzero()[:, 0]
+    kept = torch.where(inside, held & (shown.at_all[index] > AT_ALL), well | hair)
+    fresh = (~kept).nonzero()[:, 0]
     sources = well & ~inside & (shown.facing[index] > SURELY) & (off < _SOURCE_OFF)
     if not bool(sources.any()):
         return None
@@ -58,11 +68,13 @@ def fill_unseen(avatar: RGBAvatar, shown: Shown, preset: RGBAvatarPreset) -> tup
         torch.cat([old, old.new_zeros(len(fresh))]),
         torch.cat([torch.zeros_like(old, dtype=torch.bool), torch.ones_like(fresh, dtype=torch.bool)]),
     )
-    values = _continued_values(avatar, triangle, barycentrics, index, ~inside, sources)[fresh]
+    values = _continued_values(avatar, triangle, barycentrics, index, ~inside, sources)
+    light = SH_DC * avatar.colors[index[sources]].mean() + 0.5
+    values[inside, :3] = features_of_colors(_part_colors(avatar, triangle) * (light / _SKIN_LIGHT))[inside]
     filled = avatar.like(
         torch.cat([avatar.triangle[old], triangle[fresh]]), torch.cat([avatar.barycentrics[old], barycentrics[fresh]])
     )
-    _write(filled, avatar.rearranged(old), values, preset)
+    _write(filled, avatar.rearranged(old), values[fresh], preset)
     return filled, change
 
 
@@ -92,6 +104,15 @@ def _continued_values(
     whole = values.new_zeros(len(triangle), values.shape[1])
     whole[outside] = torch.from_numpy(np.asarray(made, np.float32)).to(values)
     return whole
+
+
+def _part_colors(avatar: RGBAvatar, triangle: Tensor) -> Tensor:
+    """[T,3] rgb: what eyes and the parts of a mouth look like; elsewhere skin's mean."""
+    corners = avatar.head.faces[triangle]
+    colors = avatar.colors.new_full((len(triangle), 3), _SKIN_LIGHT)
+    for name, color in _PART_COLORS.items():
+        colors[on_region(avatar.head, corners, (name,))] = colors.new_tensor(color)
+    return colors
 
 
 def _write(filled: RGBAvatar, kept: RGBAvatar, values: Tensor, preset: RGBAvatarPreset) -> None:
