@@ -8,6 +8,7 @@ from .render import engine as render_engine
 from .render import viewport
 from .scene import follow_head, saved_paths, surroundings
 from .ui import (
+    live_properties,
     operators,
     panels,
     pass_properties,
@@ -20,8 +21,8 @@ from .ui import (
 )
 
 _MODULES = (
-    translations, preferences_page, photographs, properties, pass_properties, operators, training_presets, panels,
-    status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
+    translations, preferences_page, photographs, live_properties, properties, pass_properties, operators,
+    training_presets, panels, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 
