@@ -49,6 +49,15 @@ def show(scene: bpy.types.Scene, arrays: Mapping[str, np.ndarray]) -> bool:
     return True
 
 
+def extent(item: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest place [3] of a live avatar in the world, but for what has strayed."""
+    places = np.empty(3 * len(item.data.vertices), np.float32)
+    item.data.vertices.foreach_get("co", places)
+    turned = np.array(item.matrix_world)
+    low, high = np.percentile(places.reshape(-1, 3) @ turned[:3, :3].T + turned[:3, 3], (2, 98), axis=0)
+    return low, high
+
+
 def remove(scene: bpy.types.Scene) -> None:
     """Take live avatars out of the scene and the file."""
     for item in [item for item in scene.objects if item.blendsplat.kind == KIND]:

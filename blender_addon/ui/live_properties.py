@@ -7,7 +7,13 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from ..paths import RELATIVE
-from . import live_sources
+from . import live_sources, live_words
+from .operators import live_results
+
+
+def _quality(settings: BlendsplatLive) -> str:
+    job = live_results.running(settings.id_data)
+    return live_words.quality(job.figures) if job is not None else ""
 
 
 class BlendsplatLive(bpy.types.PropertyGroup):
@@ -79,6 +85,12 @@ class BlendsplatLive(bpy.types.PropertyGroup):
         options=RELATIVE,
         description="Where takes are kept, each in a folder of its own with its avatar. Empty: a folder named takes "
         "beside the saved file",
+    )
+    quality: StringProperty(
+        name="New Frames",
+        options={"SKIP_SAVE"},
+        description=live_words.NEW_FRAMES,
+        get=_quality,
     )
     take: StringProperty(
         name="Latest Take",

@@ -141,7 +141,7 @@ def live(job: str, params: dict, bad: str) -> None:
         if bad != "away":
             send({"method": "job.frame", "params": {
                 "job": job, "info": {"splats": len(places), "frame": seen, "seconds": seen / 50}}}, {
-                "position": places + np.float32([0, 0, 0.001 * seen]), "scale": np.full_like(places, 0.004),
+                "position": places + np.float32([0, 0, 0.001 * (seen % 60)]), "scale": np.full_like(places, 0.004),
                 "rotation": np.tile(np.float32([1, 0, 0, 0]), (len(places), 1)),
                 "opacity": np.full(len(places), 0.8, np.float32), "color": np.full_like(places, 0.25)})  # fmt: skip
         if bad == "die" and seen > 8:

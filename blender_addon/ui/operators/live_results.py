@@ -13,7 +13,7 @@ from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Quaternion, Vector
+from mathutils import Quaternion
 
 from ... import formats, preferences
 from ...client import jobs, session
@@ -90,11 +90,11 @@ def look_at(context: bpy.types.Context, item: bpy.types.Object) -> None:
     if not areas:
         return
     view = max(areas, key=lambda area: area.width * area.height).spaces.active.region_3d
-    corners = np.array([item.matrix_world @ Vector(corner) for corner in item.bound_box])
+    low, high = live_avatar.extent(item)
     view.view_perspective = "PERSP"
     view.view_rotation = Quaternion((1, 0, 0), math.pi / 2)
-    view.view_location = corners.mean(0)
-    view.view_distance = 2.2 * float(np.ptp(corners, 0).max())
+    view.view_location = (low + high) / 2
+    view.view_distance = 2.5 * float((high - low).max())
 
 
 def _framed(job: jobs.Job, info: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:

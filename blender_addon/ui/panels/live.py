@@ -74,8 +74,15 @@ def _running(context: bpy.types.Context, column: bpy.types.UILayout, job: jobs.J
     row.operator("blendsplat.show_picture", text="Open Preview", icon="FULLSCREEN_ENTER").kind = "LIVE"
     row.operator("blendsplat.look_at_live", text="Look at It", icon="VIEWZOOM")
     lines = column.column(align=True)
-    for line in live_words.statistics(job.done, job.figures):
-        lines.label(text=line)
+    for name, said in live_words.statistics(job.done, job.figures):
+        line = lines.split(factor=0.4)
+        aside = line.row()
+        aside.alignment = "RIGHT"
+        aside.label(text=name)
+        line.label(text=said)
+    settings = context.scene.blendsplat.live
+    if settings.quality:
+        lines.prop(settings, "quality", emboss=False)
 
 
 def _afterwards(context: bpy.types.Context, column: bpy.types.UILayout) -> None:
