@@ -41,6 +41,7 @@ def show(scene: bpy.types.Scene, arrays: Mapping[str, np.ndarray]) -> bool:
     if len(mesh.vertices) != count:
         mesh.clear_geometry()
         mesh.vertices.add(count)
+        _join_nearest(mesh, values["position"])
     mesh.vertices.foreach_set("co", values["position"].ravel())
     for name, (kind, what, _width) in _FIELDS.items():
         attribute = mesh.attributes.get(name) or mesh.attributes.new(name, kind, "POINT")
@@ -74,6 +75,14 @@ def _new(scene: bpy.types.Scene) -> bpy.types.Object:
     item.hide_select = True  # there is nothing in it to edit
     scene.collection.objects.link(item)
     return item
+
+
+def _join_nearest(mesh: bpy.types.Mesh, places: np.ndarray) -> None:
+    """An edge that nobody sees: of a mesh without any, views draw every vertex as a black dot."""
+    if len(places) > 1:
+        mesh.edges.add(1)
+        first = int(np.linalg.norm(np.diff(places, axis=0), axis=1).argmin())
+        mesh.edges[0].vertices = (first, first + 1)
 
 
 def _belong_together(arrays: Mapping[str, np.ndarray]) -> bool:

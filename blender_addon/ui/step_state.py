@@ -86,7 +86,7 @@ def is_open(settings: Any, step: str) -> bool:
         return photographs
     if step == "avatar" and done(scene, "avatar"):
         return True  # to be played with, while it is rendered
-    return step == at and not (step == "video" and photographs)
+    return step == at and not (step == "video" and (photographs or activity(scene, "live") == "running"))
 
 
 def has_command() -> bool:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from blender_addon import preferences
 from blender_addon.client import jobs, pump, session
+from blender_addon.formats import read_performance
 from blender_addon.render import gather
-from blender_addon.scene import live_avatar
+from blender_addon.scene import keyframes, live_avatar, matched_camera
 from blender_addon.space import quat_to_matrix
 from blender_addon.ui import live_sources, live_words, status_bar, step_state
 from blender_addon.ui.operators import large_picture, live, results, train
@@ -106,7 +107,8 @@ def test_another_number_of_gaussians_and_arrays_that_do_not_belong_together(scen
     assert len(gather.gather(bpy.context.evaluated_depsgraph_get())) == 4
     for wrong in (arrays(4) | {"scale": np.ones((3, 3))}, {"position": np.ones((4, 3))}, arrays(0)):
         assert not live_avatar.show(scene, wrong)
-    assert len(live_avatar.of(scene).data.vertices) == 4
+    mesh = live_avatar.of(scene).data
+    assert len(mesh.vertices) == 4 and len(mesh.edges) == 1, "without an edge views draw dots"
     bpy.context.view_layer.objects.active = live_avatar.of(scene)
     bpy.ops.object.mode_set(mode="EDIT")
     assert not live_avatar.show(scene, arrays(5)), "the artist is inside of it"
@@ -354,3 +356,30 @@ def test_statistics_in_words():
     assert live_words.situation("live") == ("", False) and live_words.situation("") == ("", False)
     assert live_words.situation("The camera 0 is gone; waiting for it.")[1]
     assert not live_words.situation("looking for a face")[1]
+
+
+def test_a_take_from_which_frames_were_dropped_keeps_its_time(scene, tmp_path):
+    """The picture behind the head is the newest that was taken by then, however long each stood; so is the veil's."""
+    filmed = np.array([0, 1, 2, 9, 10, 14, 30, 31])  # of a camera with 25 frames a second
+    synthetic.write_performance(tmp_path / "tracking.npz", frames=len(filmed))
+    performance = read_performance(tmp_path)
+    assert performance.steady and round(performance.fps, 6) == 25
+    performance.arrays["timestamps"] = filmed / 25 + 0.003 * np.sin(filmed)  # no clock is exact
+    assert not performance.steady and performance.fps == 25, "the camera's rate, not that of what was left"
+    for number in range(len(filmed)):
+        synthetic.write_png(tmp_path / "images" / f"{number:06d}.png", np.zeros((8, 8, 3), np.uint8))
+    start, scene.render.fps = 7, 25
+    camera = matched_camera.add_camera(bpy.context, performance, scene.collection, tmp_path, start)
+    matched_camera.veil(camera.data, 0.5)
+    assert len(camera.data.background_images) == 2
+    for frame in range(32):
+        scene.frame_set(start + frame)
+        evaluated = camera.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+        for background in evaluated.background_images:
+            user = background.image_user
+            shown = min(start + frame - user.frame_start + 1, user.frame_duration) + user.frame_offset
+            assert shown == np.flatnonzero(filmed <= frame)[-1], f"frame {frame}"
+    matched_camera.veil(camera.data, 0.0)
+    assert [curve.data_path for curve in keyframes.fcurves(camera.data)] == [
+        "background_images[0].image_user.frame_offset"
+    ]
