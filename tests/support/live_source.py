@@ -53,7 +53,7 @@ def footage_row(number: int) -> int:
 
 
 class FakeCamera:
-    """``count`` pictures (None: for ever). live: with a clock of its own, as fast as they are read. ``trouble`` is
+    """``count`` pictures (None: for ever). live: with a clock of its own, twice as fast as a camera's. ``trouble`` is
     called with a picture's number before it is given."""
 
     def __init__(
@@ -71,7 +71,7 @@ class FakeCamera:
         if self._trouble is not None:
             self._trouble(number)
         if self.live:
-            time.sleep(0.004)
+            time.sleep(1 / RATE / 2)
         self._next += 1
         return Picture(self.footage.images[footage_row(number)], (number - self._first) / RATE)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from blendsplat.avatars.avatar import TrainingCamera
 from blendsplat.errors import InputError
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.live.learner import Learner, Lesson
@@ -23,6 +24,7 @@ from blendsplat.live.session import live_preset
 from blendsplat.progress import Progress
 from blendsplat.systems import load_preset
 from blendsplat.training.frame_store import FrameStore
+from blendsplat.training.presets import Preset
 from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
 from blendsplat.training.rgbavatar.trainer import RGBAvatarTrainer
 from blendsplat.training.sampler import OnlineSampler
@@ -56,6 +58,11 @@ class ReplayRow:
     images: int
     seconds: float
 
+    @property
+    def sentence(self) -> str:
+        """What a long benchmark says of it meanwhile."""
+        return f"{self.clip}, {self.way}: {self.psnr:.2f} dB, SSIM {self.ssim:.4f}, {self.seconds:.0f} s"
+
 
 def benchmark_replays(
     folders: Sequence[Path], preset: str, lpips: Path | None, chosen: Sequence[str], changes: Mapping[str, Any],
@@ -68,61 +75,75 @@ def benchmark_replays(
     metric = Lpips(lpips).to(device) if lpips else None
     rows: list[ReplayRow] = []
     for folder in folders:
+        clip = _ReplayedClip.open(folder, load_preset(preset, dict(changes)), device)
         for way in chosen or known:
-            progress.update("replay", len(rows), len(folders) * len(chosen or known), f"{folder.name}, {way}")
-            rows.append(_replayed(folder, way, preset, dict(changes), metric, progress, device))
+            progress.check()
+            chosen_preset = load_preset(preset, dict(changes) | VARIANTS.get(way, {}))
+            rows.append(_replayed(clip, way, live_preset(chosen_preset), metric, progress, device))
+            progress.update("replay", len(rows), len(folders) * len(chosen or known), rows[-1].sentence)
     return rows
 
 
+@dataclass
+class _ReplayedClip:
+    """A tracked clip with its training and its held-out frames, read once for all ways."""
+
+    tracked: TrackedClip
+    camera: TrainingCamera
+    frames: FrameStore
+    scored: FrameStore
+    images: int
+
+    @classmethod
+    def open(cls, folder: Path, preset: Preset, device: str) -> _ReplayedClip:
+        tracked = TrackedClip.open(folder)
+        training, held_out = tracked.split(preset.holdout)
+        if not held_out:
+            raise InputError("Nothing is held out to score; set holdout.")
+        camera = tracked.camera(preset.image_size)
+        size = camera.width, camera.height
+        frames = tracked.load(training, *size, device)
+        scored = tracked.load(held_out, *size, device, weights=clip_weights(tracked.clip))
+        images = round(len(training) * preset.online_images_per_frame / preset.batch) * preset.batch
+        return cls(tracked, camera, frames, scored, images)
+
+
 def _replayed(
-    folder: Path, way: str, name: str, changes: dict[str, Any], lpips: Lpips | None, progress: Progress, device: str
+    clip: _ReplayedClip, way: str, preset: RGBAvatarPreset, lpips: Lpips | None, progress: Progress, device: str
 ) -> ReplayRow:
-    tracked = TrackedClip.open(folder)
-    preset = load_preset(name, changes | VARIANTS.get(way, {}))
-    training, held_out = tracked.split(preset.holdout)
-    if not held_out:
-        raise InputError("Nothing is held out to score; set holdout.")
-    camera = tracked.camera(preset.image_size)
-    frames = tracked.load(training, camera.width, camera.height, device)
-    images = round(len(training) * preset.online_images_per_frame / preset.batch) * preset.batch
-    streaming, begun = live_preset(preset), time.monotonic()
+    begun = time.monotonic()
     if way == OFFLINE:
-        trainer, new = _offline(tracked, frames, streaming, images, progress, device), None
+        trainer, new = _offline(clip, preset, progress, device), None
     else:
-        trainer, new = _streamed(tracked, frames, streaming, images, progress, device)
-    seconds, avatar = time.monotonic() - begun, trainer.finished_avatar()
-    scored = tracked.load(held_out, camera.width, camera.height, device, weights=clip_weights(tracked.clip))
-    scores = score_frames(avatar, scored, lpips)
+        trainer, new = _streamed(clip, preset, progress, device)
+    seconds = time.monotonic() - begun
+    scores = score_frames(trainer.finished_avatar(), clip.scored, lpips)
     mean = {key: float(np.mean([row[key] for row in scores])) for key in scores[0]}
     return ReplayRow(
-        folder.name, way, mean["psnr"], mean["ssim"], mean.get("lpips"), new, trainer.images, seconds
+        clip.tracked.clip.directory.name, way, mean["psnr"], mean["ssim"], mean.get("lpips"), new, trainer.images,
+        seconds,
     )  # fmt: skip
 
 
-def _offline(
-    tracked: TrackedClip, frames: FrameStore, preset: RGBAvatarPreset, images: int, progress: Progress, device: str
-) -> RGBAvatarTrainer:
+def _offline(clip: _ReplayedClip, preset: RGBAvatarPreset, progress: Progress, device: str) -> RGBAvatarTrainer:
     """All frames there from the beginning, otherwise the same."""
     preset = preset.model_copy(update={"sampler": "offline"})
-    camera = tracked.camera(preset.image_size)
-    trainer = RGBAvatarTrainer(tracked.head, camera, frames, preset, device=device, keep_surfaces=False)
-    while trainer.images < images:
+    trainer = RGBAvatarTrainer(clip.tracked.head, clip.camera, clip.frames, preset, device=device, keep_surfaces=False)
+    while trainer.images < clip.images:
         progress.check()
         trainer.step()
     return trainer
 
 
 def _streamed(
-    tracked: TrackedClip, frames: FrameStore, preset: RGBAvatarPreset, images: int, progress: Progress, device: str
+    clip: _ReplayedClip, preset: RGBAvatarPreset, progress: Progress, device: str
 ) -> tuple[RGBAvatarTrainer, float]:
-    """Frame by frame, at the preset's pace -> the trainer, and the mean PSNR of its batches' newest frames before."""
-    lessons = [_lesson(frames, row) for row in range(len(frames))]
+    """Frame by frame, at the preset's pace -> the trainer, and the mean PSNR of frames before they were trained on."""
+    lessons = [_lesson(clip.frames, row) for row in range(len(clip.frames))]
     begin = min(OnlineSampler.FIRST, len(lessons))
-    learner = Learner(
-        tracked.head, tracked.camera(preset.image_size), lessons[:begin], preset, "replay", device
-    )  # fmt: skip
+    learner = Learner(clip.tracked.head, clip.camera, lessons[:begin], preset, "replay", device)
     before, shown = [], begin
-    while learner.images < images:
+    while learner.images < clip.images:
         progress.check()
         due = min(OnlineSampler.FIRST + int(learner.images / preset.online_images_per_frame), len(lessons))
         for lesson in lessons[shown:due]:

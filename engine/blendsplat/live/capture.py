@@ -136,12 +136,12 @@ class DeviceCapture:
 def refusal(name: str, error: Exception) -> str:
     """Why a camera or stream fails, and the way out."""
     number = getattr(error, "errno", None)
+    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)) or number == errno.ETIMEDOUT:
+        return f"{name} sends nothing; check that it is running and that its address is right."
     if number == errno.EBUSY:
         return f"{name} is in use by another program; close it there, then start again."
     if number in (errno.EACCES, errno.EPERM):
         return f"This program may not open {name}; allow it in the system's settings for cameras, then start again."
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return f"{name} is not there; plug it in, or choose another source."
-    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)) or number == errno.ETIMEDOUT:
-        return f"{name} sends nothing; check that it is running and that its address is right."
     return f"{name} cannot be read ({getattr(error, 'strerror', None) or error}); check it, or choose another source."

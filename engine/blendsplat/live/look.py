@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from blendsplat.landmarks.detector import make_detector
+from blendsplat.live.follow import Follower
 from blendsplat.video.matte import Segmenter, refine_matte
 
 FACES = 2  # looked for, so that whoever comes into the picture is not taken for the one who is followed
@@ -51,11 +52,13 @@ class FaceLook:
         self._detector = make_detector(bundle, max_faces=FACES)
         self.detector = self._detector.name
         self._segmenter = Segmenter()
+        self._follower = Follower()
 
     def __call__(self, number: int, image: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray | None]:
         matte = refine_matte(image, self._segmenter(image))
-        face = self._detector.detect(image, seconds)
-        return matte, None if face is None else face.points
+        faces = self._detector.detect_all(image, seconds)
+        followed = self._follower([face.box for face in faces], seconds)
+        return matte, None if followed is None else faces[followed].points
 
     def close(self) -> None:
         self._detector.close()

@@ -193,7 +193,7 @@ class _Session:
         self._new_psnr, self._fps, self._rate = Mean(0.8), Rate(), Rate()
         self._begun = time.monotonic()
         self._due = {"preview": 0.0, "splats": 0.0, "report": 0.0, "save": self._begun + preset.checkpoint_seconds}
-        self._file_kept, self._last_settled = False, -1
+        self._file_kept, self._last_settled, self._shown = False, -1, -1
         look, framing = parts.look(), parts.framing()
         self._stages = [
             Stage("capture", lambda: capture_pictures(
@@ -358,7 +358,8 @@ class _Session:
         """Preview of what is no tracked face (those are shown before they are learned from), and the splats."""
         now, shared = time.monotonic(), self.shared
         if now >= self._due["preview"]:
-            if self.learner is None and shared.newest is not None:
+            if self.learner is None and shared.newest is not None and shared.newest.number > self._shown:
+                self._shown = shared.newest.number
                 self._picture([shared.newest.image] * 3, now)
             elif arrived and self._kept is not None and self._kept.params is None:
                 image = self._kept.looked.image
