@@ -48,8 +48,8 @@ class StartLive(common.JobOperator, bpy.types.Operator):
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         settings, directory = context.scene.blendsplat.live, free_take(context.scene)
-        if pump.synchronous() and settings.source != "FILE" and settings.seconds <= 0:
-            raise ValueError("Nobody could stop it: in background say how long the take is (Take Length).")
+        if (self.wait or pump.synchronous()) and settings.source != "FILE" and settings.seconds <= 0:
+            raise ValueError("Nobody could stop it: say how long the take is (Take Length), or do not wait.")
         params: dict[str, Any] = {
             "source": _source(settings), "directory": session.engine_path(directory),
             "output": session.engine_path(directory / f"{directory.name}.avatar.npz"),

@@ -17,6 +17,7 @@ from mathutils import Quaternion
 
 from ... import formats, preferences
 from ...client import jobs, session
+from ...client.link import LinkError
 from ...paths import kept
 from ...scene import handlers, live_avatar, scene_match
 from . import avatar, common, results, track
@@ -150,7 +151,7 @@ def _take_of(job: jobs.Job) -> Path | None:
     if not told:
         return None
     if sentence := session.unseen(f"{told}/clip.json"):
-        raise session.LinkError(sentence)
+        raise LinkError(sentence)
     return session.local_path(told)
 
 
