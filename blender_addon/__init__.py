@@ -9,6 +9,7 @@ from .render import viewport
 from .scene import follow_head, saved_paths, surroundings
 from .ui import (
     acting,
+    live_properties,
     operators,
     panels,
     pass_properties,
@@ -21,8 +22,8 @@ from .ui import (
 )
 
 _MODULES = (
-    translations, preferences_page, photographs, acting, properties, pass_properties, operators, training_presets,
-    panels, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
+    translations, preferences_page, photographs, acting, live_properties, properties, pass_properties, operators,
+    training_presets, panels, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 

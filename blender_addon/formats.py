@@ -22,6 +22,7 @@ AVATAR, AVATAR_VERSION = "blendsplat-avatar", 2
 OWN_SYSTEM = "rgbavatar"  # whose every array this add-on knows
 FIT, FIT_VERSION = "blendsplat-fit", 1
 CORRECTIONS, CORRECTIONS_VERSION = "blendsplat-corrections", 1
+_RATES = (10.0, 12.0, 15.0, 24.0, 25.0, 30.0, 50.0, 60.0)  # of cameras and films
 EARLIER_HEAD = "builtin"  # the family of the head that earlier versions brought
 
 
@@ -168,9 +169,25 @@ class Performance:
 
     @property
     def fps(self) -> float:
-        """Mean frame rate of the clip."""
+        """Mean frame rate of the clip; of one that is not steady the rate of the film from which it has frames."""
         times = self.arrays["timestamps"]
-        return float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 and times[-1] > times[0] else 25.0
+        if len(times) < 2 or times[-1] <= times[0]:
+            return 25.0
+        if self.steady:
+            return float((len(times) - 1) / (times[-1] - times[0]))
+        rate = 1 / float(np.percentile(np.diff(times), 10))
+        usual = min(_RATES, key=lambda one: abs(one - rate))
+        return usual if abs(usual - rate) < 0.08 * usual else rate
+
+    @property
+    def steady(self) -> bool:
+        """Frames come evenly: none is more than a frame from where it would be at the mean rate. A live take, from
+        which frames were dropped, is not steady."""
+        times = np.asarray(self.arrays["timestamps"], float)
+        if len(times) < 3 or times[-1] <= times[0]:
+            return True
+        even = np.linspace(times[0], times[-1], len(times))
+        return bool(np.abs(times - even).max() <= 1.0001 * (even[1] - even[0]))
 
 
 def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

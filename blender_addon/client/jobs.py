@@ -26,6 +26,7 @@ TITLES = {
     "fit_image": "Fit Head",
     "export_head": "Export Head",
     "train": "Train",
+    "live": "Live Capture",
     "render": "Render",
     "evaluate": "Measure Avatar",
     "export": "Export",
@@ -34,16 +35,18 @@ TITLES = {
     "generate_heads": "Generate Heads",
 }
 WORK = "work"
-_KEEP_NOTHING = ("bake",)  # kinds that begin anew after they were cancelled
+# What a cancelled job has left; others go on where they were.
+_CANCELLED = {"bake": "Cancelled: nothing was added.", "live": "Ended: what was captured until then is kept."}
 # What holds for a job whose engine ended under it.
 _AFTERWARDS = {
     "train": "Continue Training goes on from the last checkpoint.",
     "train_kaolrm": "Started again, it goes on from the last checkpoint.",
     "bake": "Nothing was added; start again.",
+    "live": "What was captured until then is kept in the take's folder.",
 }
 _ANEW = "What was there before is as it was; start again."
 # What an engine that says nothing of lanes does with each kind; the others are the lane WORK.
-_LANES = {"train": "train", "train_kaolrm": "train", "generate_heads": "train"}
+_LANES = {"train": "train", "live": "train", "train_kaolrm": "train", "generate_heads": "train"}
 _numbers = itertools.count(1)
 
 
@@ -74,6 +77,7 @@ class Job:
     errands: list[session.Errand] = field(default_factory=list)  # what adding its result waits for
     pictured: bool = False  # the newest preview is on its way to the panel
     preview: np.ndarray | None = None  # [H,W,3] uint8, the newest
+    pictures: int = 0  # how many previews have come
 
     @property
     def running(self) -> bool:
@@ -105,9 +109,7 @@ class Job:
         if self.state == "failed":
             return self.error
         if self.state == "cancelled":
-            return (
-                "Cancelled: nothing was added." if self.kind in _KEEP_NOTHING else "Cancelled. Start again to continue."
-            )
+            return _CANCELLED.get(self.kind, "Cancelled. Start again to continue.")
         if self.state == "done":
             return "Done."
         parts = [self.message or self.stage.replace("_", " ").capitalize()]
@@ -129,6 +131,7 @@ def duration(seconds: float) -> str:
 _latest: dict[str, Job] = {}  # by kind
 _running: list[Job] = []
 _finished: dict[str, list[Callable[[Job], session.Errand | None]]] = {}
+_broken_off: dict[str, list[Callable[[Job], None]]] = {}
 _framed: dict[str, list[Callable[[Job, dict[str, Any], dict[str, np.ndarray]], None]]] = {}
 _early: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]] = []  # of jobs whose id is not known yet
 
@@ -163,9 +166,17 @@ def on_finished(kind: str, function: Callable[[Job], session.Errand | None]) -> 
         functions.append(function)
 
 
+def on_broken_off(kind: str, function: Callable[[Job], None]) -> None:
+    """``function(job)`` is called on the main thread when a job of this kind was cancelled or failed, for what it may
+    have left."""
+    functions = _broken_off.setdefault(kind, [])
+    if function not in functions:
+        functions.append(function)
+
+
 def on_frame(kind: str, function: Callable[[Job, dict[str, Any], dict[str, np.ndarray]], None]) -> None:
     """``function(job, info, arrays)`` is called on the main thread for every frame that a job of this kind sends, in
-    order and none left out."""
+    order; none is left out but what only shows the present (inbox.py)."""
     functions = _framed.setdefault(kind, [])
     if function not in functions:
         functions.append(function)
@@ -299,6 +310,7 @@ def _take(method: str, params: dict[str, Any], arrays: dict[str, np.ndarray]) ->
         }
     elif method == "job.preview" and "image" in arrays:
         job.preview, job.pictured = arrays["image"], True
+        job.pictures += 1
     elif method == "job.frame":
         for function in _framed.get(job.kind, ()):
             function(job, params.get("info") or {}, arrays)
@@ -349,6 +361,9 @@ def _end(job: Job, state: str) -> None:
     job.state, job.eta = state, None
     if job in _running:
         _running.remove(job)
+    if state != "done":
+        for function in _broken_off.get(job.kind, ()):
+            function(job)
 
 
 def _shown() -> object:

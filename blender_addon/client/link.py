@@ -28,6 +28,7 @@ import numpy as np
 
 from . import wire
 from .exit_words import exit_sentence, last_line, tail
+from .inbox import Inbox
 from .pythons import plain_environment
 
 CLIENT = "blender-addon"
@@ -103,7 +104,7 @@ class Link:
         self.state = "off"
         self.sentence = ""
         self.hello: dict[str, Any] = {}
-        self.notifications: queue.Queue[wire.Message] = queue.Queue()
+        self.notifications = Inbox()
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._outbox: queue.Queue[Any] = queue.Queue()
@@ -153,10 +154,7 @@ class Link:
             self._fail(f"The engine command {command[0]!r} cannot be started: {error.strerror or error}.")
             raise LinkError(self.sentence) from error
         self._process = process
-        self._outbox, self.notifications = (
-            queue.Queue(),
-            queue.Queue(),
-        )  # what an older process said is not for this one
+        self._outbox, self.notifications = queue.Queue(), Inbox()  # what an older process said is not for this one
         self._last_heard = self._last_ping = time.monotonic()
         for target in (self._read_loop, self._write_loop):
             threading.Thread(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from ..scene import networks
+from ..scene import live_avatar, networks
 from ..space import matrix_to_quat, quat_multiply, quat_to_matrix
 
 _ATTRIBUTES = {"scale": (3, "vector"), "rotation": (4, "value"), "opacity": (1, "value"), "color": (4, "color")}
@@ -39,6 +39,7 @@ class Gaussians:
 
 COMBINED, BASE, RESIDUAL = "Combined", "Base", "Residual"  # pictures of a frame, as Blender calls their passes
 _VIEWS = {BASE: networks.BASE, RESIDUAL: networks.RESIDUAL}
+_DRAWN = ("AVATAR", live_avatar.KIND)
 Drive = Callable[[bpy.types.Object, str], Gaussians]  # (avatar, what is shown) -> Gaussians in the avatar's space
 Shows = Callable[[bpy.types.Object], bool]  # whether an original object (the instancer, of an instance) is in the view
 
@@ -62,7 +63,7 @@ def parts(
     found = []
     for instance in depsgraph.object_instances:
         item = instance.object
-        if item.type == "MESH" and item.original.blendsplat.kind == "AVATAR" and instance.show_self:
+        if item.type == "MESH" and item.original.blendsplat.kind in _DRAWN and instance.show_self:
             place = (instance.parent or item).original
             if shows is not None and not shows(place):
                 continue

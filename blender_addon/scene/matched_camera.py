@@ -39,6 +39,8 @@ def add_camera(
     context.scene.camera = camera
     if clip_directory is not None:
         _add_clip(camera.data, clip_directory, performance.frame_count, start)
+        if not performance.steady:
+            _keep_time(camera.data, performance, start, context.scene.render.fps / context.scene.render.fps_base)
     return camera
 
 
@@ -130,6 +132,42 @@ def _add_sequence(
     return background
 
 
+def _keep_time(camera: bpy.types.Camera, performance: Performance, start: int, fps: float) -> None:
+    """Let the clip's pictures behind stand as long as they did: of a take from which frames were dropped, a picture is
+    seen until the next one was taken. Blender's sequences know one picture a frame, so their offset is keyed."""
+    frames, numbers = pictures_at(performance.timestamps, fps)
+    for background in camera.background_images:
+        user = background.image_user
+        user.frame_duration = len(frames)
+        values = user.frame_offset + numbers - frames
+        path = _offset_of(camera, background)
+        keyframes.write(camera, [keyframes.Curve(path, 0, start + frames, values)], f"{camera.name} pictures")
+
+
+def pictures_at(timestamps: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """(frames of the timeline from 0 on, which picture [L] of the clip is the newest in each) for seconds [F]."""
+    shown = np.round((np.asarray(timestamps, float) - timestamps[0]) * fps).astype(int)
+    frames = np.arange(shown[-1] + 1)
+    return frames, np.searchsorted(shown, frames, side="right") - 1
+
+
+def _offset_of(camera: bpy.types.Camera, background: bpy.types.CameraBackgroundImage) -> str:
+    """The data path of its pictures' offset."""
+    place = next(place for place, item in enumerate(camera.background_images) if item == background)
+    return f"background_images[{place}].image_user.frame_offset"
+
+
+def _copy_time(
+    camera: bpy.types.Camera, source: bpy.types.CameraBackgroundImage, target: bpy.types.CameraBackgroundImage
+) -> None:
+    """Where the pictures of one are keyed, the other's are as well."""
+    wanted = _offset_of(camera, source)
+    curve = next((item for item in keyframes.fcurves(camera) if item.data_path == wanted), None)
+    if curve is not None:
+        frames, values = keyframes.points(curve).T
+        keyframes.add(camera, [keyframes.Curve(_offset_of(camera, target), 0, frames, values)], camera.name)
+
+
 def veil(camera: bpy.types.Camera, alpha: float) -> None:
     """The clip once more, in front of all with ``alpha``: over the clip behind, nothing is seen but that what stands
     between grows transparent, without its insides. 0 takes it away."""
@@ -138,11 +176,13 @@ def veil(camera: bpy.types.Camera, alpha: float) -> None:
         if alpha > 0:
             item.alpha = alpha
             return
+        keyframes.remove(camera, _offset_of(camera, item))
         camera.background_images.remove(item)
     if alpha > 0 and backs:
         user = backs[0].image_user
         front = _add_sequence(camera, backs[0].image, user.frame_duration, user.frame_start, user.frame_offset)
         front.display_depth, front.alpha, front.show_expanded = "FRONT", alpha, False
+        _copy_time(camera, backs[0], front)
 
 
 def _is_veil(item: bpy.types.CameraBackgroundImage, backs: list[bpy.types.CameraBackgroundImage]) -> bool:

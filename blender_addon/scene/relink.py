@@ -21,7 +21,7 @@ import bpy
 from .. import formats, paths
 from . import carrier_mesh, fit_scene, saved_paths
 
-_MADE_LATER = ("directory", "output")  # may be chosen before they are there
+_MADE_LATER = ("directory", "output", "takes", "take")  # may be chosen before they are there
 _MARKS = ("clip.json", "fit.json", "tracking.npz")  # what makes a folder one of ours
 _MOST = 200_000  # entries that are looked at: a whole disk is no project
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 import bpy
 
 from ..formats import Performance
-from . import matched_camera
+from . import live_avatar, matched_camera
 
 _STARTUP_SIZE = (1920, 1080, 100)
 
 
 def is_untouched(scene: bpy.types.Scene) -> bool:
-    """Nothing in the scene keeps its time: no animation, no strips, no head or avatar of ours before."""
+    """Nothing in the scene keeps its time: no animation, no strips, no head or avatar of ours before (one that is
+    being learned live keeps none)."""
     editor = scene.sequence_editor
     strips = getattr(editor, "strips_all", None) or getattr(editor, "sequences_all", None) or ()
     if len(strips) or _is_animated(scene) or scene.timeline_markers:
         return False
-    return not any(item.blendsplat.kind != "NONE" or _is_animated(item) or _is_animated(item.data)
+    timeless = ("NONE", live_avatar.KIND)
+    return not any(item.blendsplat.kind not in timeless or _is_animated(item) or _is_animated(item.data)
                    or _is_animated(getattr(item.data, "shape_keys", None)) for item in scene.objects)  # fmt: skip
 
 

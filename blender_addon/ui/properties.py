@@ -17,7 +17,7 @@ from bpy.props import (
 from ..client import session
 from ..paths import RELATIVE
 from ..scene import avatar_quality, follow_head, networks, tracking_view
-from . import acting, photographs, step_state
+from . import acting, live_properties, photographs, step_state
 from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
@@ -265,11 +265,23 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         name="Photographs",
         description="The photographs that heads are fitted to, and how",
     )
+    live: PointerProperty(
+        type=live_properties.BlendsplatLive,
+        name="Live Capture",
+        description="The camera that is learned from while it runs, and how",
+    )
+    go_on_live: BoolProperty(
+        name="Go On From Live Capture",
+        default=True,
+        description="Train on from the avatar that was captured live instead of beginning anew. Its preset must be of "
+        "the same make, as Draft is",
+    )
     folds: StringProperty(
         name="Folded Panels", options={"HIDDEN"}, description="Which steps of the work the artist opened or folded"
     )
     show_engine: _shown("engine", "Engine")
     show_photograph: _shown("photograph", "Head from a Photograph")
+    show_live: _shown("live", "Live Capture")
     show_video: _shown("video", "Video")
     show_track: _shown("track", "Track")
     show_check: _shown("check", "Check the Tracking")
@@ -296,6 +308,7 @@ class BlendsplatObject(bpy.types.PropertyGroup):
             ("RIG", "Rig", "The bones of a head"),
             ("CAMERA", "Camera", "A camera that matches a clip or a photograph"),
             ("AVATAR", "Avatar", "A trained avatar's Gaussians"),
+            ("LIVE", "Live Avatar", "What a live capture has learned so far; it goes when the capture ends"),
         ],
         description="What this object is to Blendsplat",
     )

@@ -17,7 +17,9 @@ def running() -> list[jobs.Job]:
 
 
 def words(job: jobs.Job) -> str:
-    """One job in a few words."""
+    """One job in a few words; of one whose end nobody knows, how long it has been running."""
+    if job.total <= 0 and job.figures.get("seconds"):
+        return f"{common.title_of(job)} {jobs.duration(job.figures['seconds'])}"
     left = f", {jobs.duration(job.eta)} left" if job.eta is not None and job.eta > 0 else ""
     return f"{common.title_of(job)} {job.fraction:.0%}{left}"
 

@@ -14,13 +14,13 @@ import bpy
 
 from .. import preferences
 from ..client import session
-from .operators import common, fit_image, installation, track, train
+from .operators import common, fit_image, installation, live_results, results, track, train
 
-STEPS = ("engine", "photograph", "video", "track", "check", "train", "avatar", "render")
+STEPS = ("engine", "photograph", "live", "video", "track", "check", "train", "avatar", "render")
 _WAY = ("video", "track", "train")  # one after the other; what follows has no end
 _KINDS = {
-    "photograph": ("fit_image", "export_head"), "video": ("import",), "track": ("track",), "check": ("correct",),
-    "train": ("train",), "avatar": ("bake",),
+    "photograph": ("fit_image", "export_head"), "live": ("live",), "video": ("import",), "track": ("track",),
+    "check": ("correct",), "train": ("train",), "avatar": ("bake",),
 }  # fmt: skip
 
 
@@ -35,6 +35,8 @@ def done(scene: bpy.types.Scene, step: str) -> bool:
         return any(item.blendsplat.kind == "AVATAR" for item in scene.objects)
     if directory is None:
         return False
+    if step == "live":
+        return common.live_avatar_of(directory) is not None
     if step == "video":
         return (directory / "clip.json").is_file()
     if step == "track":
@@ -59,7 +61,7 @@ def activity(scene: bpy.types.Scene, step: str) -> str:
     jobs = [job for kind in _KINDS.get(step, ()) if (job := common.job_of(scene, kind)) is not None]
     if any(job.running for job in jobs):
         return "running"
-    topic = {"track": track.TOPIC, "photograph": fit_image.TOPIC}.get(step)
+    topic = {"track": track.TOPIC, "photograph": fit_image.TOPIC, "live": live_results.TOPIC}.get(step)
     errand = common.errand_of(scene, topic) if topic else None
     failed = any(job.state == "failed" for job in jobs) or (errand is not None and errand.state == "failed")
     return "failed" if failed else ""
@@ -76,13 +78,15 @@ def is_open(settings: Any, step: str) -> bool:
     if activity(scene, step):
         return True
     photographs = bool(scene.blendsplat.photographs.files) and common.video_of(scene) is None
+    if step == "live":
+        return train.goes_on(scene) or bool(results.offers(scene, "live"))
     if step == "check":
         return at == "train"  # look before you train
     if step == "photograph":
         return photographs
     if step == "avatar" and done(scene, "avatar"):
         return True  # to be played with, while it is rendered
-    return step == at and not (step == "video" and photographs)
+    return step == at and not (step == "video" and (photographs or activity(scene, "live") == "running"))
 
 
 def has_command() -> bool:

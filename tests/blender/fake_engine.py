@@ -7,7 +7,8 @@ Misbehaviours: old (another protocol), mute (never answers), garbage (a login gr
 nothing), lanes (tells none), die (ends when a job is half done), slow (jobs take long), crawl (training takes half a
 minute), late (heads take a second), busy (late, and training crawls), noface (tracking fails with a sentence).
 Photographs: cats have no face, owls are doubtful, slow ones take ten seconds. The job "mirror" sends every frame back,
-turned, until it is cancelled. The job "bake" makes three shapes of its own of whatever heads come.
+turned, until it is cancelled. The job "bake" makes three shapes of its own of whatever heads come. The job "live" films
+until it is told to stop (a file: for a fifth of a second); away: nobody is seen; gone: the camera is pulled out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import itertools
 import json
 import os
 import queue
+import shutil
 import struct
 import sys
 import threading
@@ -30,7 +32,7 @@ import synthetic_fit
 import synthetic
 
 _HEADER = struct.Struct("<IQ")
-LANES = {"train": "train", "track": "work", "mirror": "live"}
+LANES = {"train": "train", "live": "train", "track": "work", "mirror": "live"}
 _lock = threading.Lock()
 _cancelled: set[str] = set()
 _frames: dict[str, queue.Queue] = {}  # what "mirror" jobs were sent
@@ -116,6 +118,49 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     write_results(kind, directory, params)
     result = {"directory": str(directory)}
     finish(job, kind, "done", result | {"notes": ["Two people."]} if bad == "remark" else result)
+
+
+def live(job: str, params: dict, bad: str) -> None:
+    """A face that comes nearer; pictures, Gaussians and figures of it, fifty times a second."""
+    directory, seen, stopped, paused = Path(params["directory"]), 0, False, False
+    total = 10 if params["source"].endswith(".mp4") else 0
+    (directory / "live-journal").mkdir(parents=True)
+    (directory / "live-journal" / "take.json").write_text("{}")
+    places = synthetic.grid_head()[1]["rig.template"]
+    said = {"away": "no face in the picture", "gone": "The camera 0 has sent nothing for 4 seconds."}.get(bad, "live")
+    while not (stopped or job in _cancelled or (total and seen >= total)):
+        with contextlib.suppress(queue.Empty):
+            info = _frames[job].get(timeout=0.02)[0]
+            stopped, paused = stopped or bool(info.get("stop")), info.get("pause", paused)
+        seen += not paused
+        figures = {"dropped": 3, "tracked": seen, "fps": 14.5, "local": 5, "long_term": 7, "images": 40 * seen,
+                   "rate": 97.0, "new_psnr": 27.25, "seconds": seen / 50, "face": float(bad != "away")}  # fmt: skip
+        send({"method": "job.progress", "params": {
+            "job": job, "kind": "live", "stage": "live", "done": seen, "total": total,
+            "message": "paused" if paused else said, "eta_s": None, "figures": figures}})  # fmt: skip
+        send({"method": "job.preview", "params": {"job": job}}, {"image": np.full((16, 48, 3), seen % 256, np.uint8)})
+        if bad != "away":
+            send({"method": "job.frame", "params": {
+                "job": job, "info": {"splats": len(places), "frame": seen, "seconds": seen / 50}}}, {
+                "position": places + np.float32([0, 0, 0.001 * (seen % 60)]), "scale": np.full_like(places, 0.004),
+                "rotation": np.tile(np.float32([1, 0, 0, 0]), (len(places), 1)),
+                "opacity": np.full(len(places), 0.8, np.float32), "color": np.full_like(places, 0.25)})  # fmt: skip
+        if bad == "die" and seen > 8:
+            os._exit(137)
+    if bad == "away":
+        shutil.rmtree(directory)
+        told = {"code": "no-face", "sentence": "No face was seen in the camera 0.", "detail": ""}
+        return finish(job, "live", "failed", error=told)
+    shutil.rmtree(directory / "live-journal")
+    write_results("import", directory, params)
+    write_results("track", directory, params)
+    synthetic.write_avatar(Path(params["output"]), training={"preset": "live", "images": 40 * seen})
+    Path(params["output"].replace(".avatar.npz", ".live.safetensors")).write_text("what training goes on from")
+    if job in _cancelled:
+        return finish(job, "live", "cancelled")
+    notes = ["The camera 0 was gone for 2 seconds."] if bad == "gone" else []
+    result = {"directory": str(directory), "avatar": params["output"], "frames": seen, "notes": notes}
+    finish(job, "live", "done", result)
 
 
 def mirror(job: str) -> None:
@@ -251,6 +296,9 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
             "devices": [{"id": "cpu", "name": "a stand-in"}], "kernels": {"cpu": True, "cuda": False},
             "heads": ["human"], **({} if bad == "lanes" else {"lanes": LANES}),
         }, {}  # fmt: skip
+    if method == "camera.list":
+        found = {"/dev/video0": "Built-in", "/dev/video2": "Ü-Cam"}
+        return {"cameras": [{"source": source, "name": name} for source, name in found.items()]}, {}
     if method == "weights.describe":
         if params["weights"] == "auto":
             return {"usable": True, "sentence": "A stand-in network.", "licence": "CC0", "folder": None}, {}
@@ -267,7 +315,10 @@ def answer(body: dict, arrays: dict[str, np.ndarray], bad: str) -> tuple[dict, d
     if method == "job.start":
         job = f"job-{next(_ids)}"
         work, words = run_job, (params["kind"], job, params["params"], bad)
-        if params["kind"] == "mirror":
+        if params["kind"] == "live":
+            _frames[job] = queue.Queue()
+            work, words = live, (job, params["params"], bad)
+        elif params["kind"] == "mirror":
             _frames[job] = queue.Queue()
             work, words = mirror, (job,)
         elif params["kind"] == "bake":

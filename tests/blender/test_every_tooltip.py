@@ -118,7 +118,7 @@ def test_a_tooltip_of_one_word_would_be_found():
 
 
 @pytest.mark.parametrize(
-    "cls", [f"BLENDSPLAT_PT_{step}" for step in ("video", "track", "train", "avatar", "photograph")]
+    "cls", [f"BLENDSPLAT_PT_{step}" for step in ("video", "live", "track", "train", "avatar", "photograph")]
 )
 def test_panels_can_be_drawn_in_an_empty_scene(scene, cls):
     from drawn import drawn

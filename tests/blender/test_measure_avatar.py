@@ -60,7 +60,7 @@ def test_what_was_measured_is_known_after_closing_and_of_no_other_avatar(scene, 
     assert bpy.ops.blendsplat.measure_avatar() == {"FINISHED"}
     jobs.unregister()
     assert measure_avatar.measured(scene)["mouth_psnr"] == 26.5
-    folder = measure_avatar.folder_of(train.trained_file(scene))
+    folder = measure_avatar.folder_of(train.target(scene))
     (folder / "sheet.png").unlink()
     assert measure_avatar.ShowMeasured.reason(bpy.context) == "Measure the avatar first."
     scene.blendsplat.preset_name = "full"

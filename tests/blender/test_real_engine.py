@@ -7,6 +7,7 @@ The engine runs in its own Python (BLENDSPLAT_ENGINE_PYTHON, else this one), whi
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from blender_addon import space
 from blender_addon.client import jobs, session
-from blender_addon.scene import fit_scene
+from blender_addon.render import gather
+from blender_addon.scene import fit_scene, live_avatar
 from steps import compare_frames
 
 pytestmark = pytest.mark.slow
@@ -140,3 +142,38 @@ def test_killed_in_training_and_trained_again(real, test_data, tmp_path):
     result = jobs.latest("train").result
     assert 0 < result["resumed_from"] < result["images"] == 600
     assert [item for item in real.objects if item.blendsplat.kind == "AVATAR"]
+
+
+def test_a_live_capture(real, engine_python, environment, monkeypatch, tmp_path):
+    """A video that plays: the avatar in the view is the engine's, and what stays plays as the engine renders it."""
+    words = [engine_python, str(Path(__file__).with_name("serve_generated.py")), str(tmp_path)]
+    subprocess.run([*words, "make"], env=environment, check=True, timeout=600)
+    monkeypatch.setattr(session, "engine_command", lambda: words)
+    settings = real.blendsplat.live
+    settings.source, settings.video, settings.film = "FILE", str(tmp_path / "talk.mp4"), True
+    small = {"image_size": 64, "uv_resolution": 20, "blendshapes": 4, "mlp_width": 16, "batch": 2}
+    seen = []
+    monkeypatch.setattr(live_avatar, "show", lambda scene, arrays, show=live_avatar.show: note(show(scene, arrays)))
+
+    def note(shown: bool) -> bool:
+        seen.append(gather.gather(bpy.context.evaluated_depsgraph_get()))
+        return shown
+
+    assert bpy.ops.blendsplat.start_live(overrides=json.dumps(small)) == {"FINISHED"}
+    job = jobs.latest("live")
+    assert seen and job.figures["tracked"] > 10 and job.preview.shape == (64, 192, 3)
+    assert live_avatar.of(real) is None
+    carrier = next(item for item in real.objects if item.blendsplat.kind == "AVATAR")
+    take = Path(real.blendsplat.directory)
+    assert (take / "Take 1 preview.mp4").stat().st_size > 1000
+    frames = len(json.loads((take / "clip.json").read_text())["timestamps"])
+    assert len(list((take / "images").glob("*.png"))) == frames
+    assert abs(real.frame_end - 90) < 3 and real.render.fps == 25, "the video's time, whatever was dropped"
+    real.frame_set(real.frame_end)
+    middle = gather.gather(bpy.context.evaluated_depsgraph_get()).means.mean(0)
+    assert np.linalg.norm(seen[-1].means.mean(0) - middle) < 0.03, "where it was learned, there it stands"
+    fine = {**small, "images": 600, "blendshapes_after": 0}
+    real.blendsplat.preset_name = "draft"
+    assert bpy.ops.blendsplat.train(overrides=json.dumps(fine)) == {"FINISHED"}
+    assert jobs.latest("train").result["resumed_from"] > 0 and jobs.latest("train").params["start"]
+    assert [item for item in real.objects if item.blendsplat.kind == "AVATAR"] == [carrier]

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import blender_addon
 import pytest
-from blender_addon.ui import photographs, properties, translations
-from blender_addon.ui.panels import check_tracking, photograph, steps, track, train, video, work
+from blender_addon.ui import live_properties, photographs, properties, translations
+from blender_addon.ui.panels import check_tracking, live, photograph, steps, track, train, video, work
 
 SOURCE = Path(blender_addon.__file__).parent
 
@@ -35,9 +35,9 @@ def test_every_id_is_still_in_the_source(texts, language):
 
 def seen() -> list[str]:
     """The names of the steps and of what is set in them."""
-    names = [cls.bl_label for module in (work, photograph, video, track, check_tracking, train, steps)
+    names = [cls.bl_label for module in (work, photograph, live, video, track, check_tracking, train, steps)
              for cls in module.CLASSES if hasattr(cls, "step")]  # fmt: skip
-    for group in (properties.BlendsplatScene, photographs.BlendsplatPhotographs):
+    for group in (properties.BlendsplatScene, photographs.BlendsplatPhotographs, live_properties.BlendsplatLive):
         told = [prop for prop in group.bl_rna.properties if prop.type not in ("COLLECTION", "POINTER")]
         told = [prop for prop in told if prop.identifier not in ("rna_type", "name") and not prop.is_hidden]
         names += [prop.name for prop in told if not prop.identifier.startswith("show_")]

@@ -271,3 +271,22 @@ def test_an_avatar_is_clicked_moved_and_duplicated(blender, extension, tmp_path)
     (step,) = steps["earlier"]
     assert step["edges"] == 60 and list(step["after"]) == ["Ann"]
     np.testing.assert_allclose(step["after"]["Ann"], step["before"]["Ann"], atol=1e-5)
+
+
+def test_a_live_capture(blender, extension, tmp_path):
+    folder, real = tmp_path / "ui", os.environ.get("BLENDSPLAT_UI_ENGINE")
+    folder.mkdir()
+    video = os.environ.get("BLENDSPLAT_UI_VIDEO", "") if real else ""
+    options = {
+        "folder": str(folder), "zip": str(extension), "engine": real or f"python3 {FAKE}", "video": video,
+        "takes": str(folder / "Aufnahmen ä"), "seconds": 20.0 if real else 1.0,
+    }  # fmt: skip
+    folders = [ROOT, extension.parent, *([Path(video).parent] if video else [])]
+    steps = by_name(played(blender, "live_scenario.py", options, folders))
+    assert steps["start"][0]["running"], "Blender had no turn before it was done"
+    running = steps["running"][0]
+    assert not running["dirty"], "Blender would ask to save the preview"
+    print("longest pause of the event loop meanwhile", running["longest"])
+    ended = steps["ended"][0]
+    assert ended["state"] == "done" and ended["kinds"] == ["AVATAR", "CAMERA", "HEAD", "RIG"], ended
+    assert not ended["problem"]

@@ -17,6 +17,7 @@ from . import (
     import_video,
     installation,
     large_picture,
+    live,
     measure_avatar,
     pick,
     relink,
@@ -28,7 +29,7 @@ from . import (
 )
 
 _MODULES = (
-    editors, engine, installation, details, results, fit_image, fitted_head, import_video, track, check_tracking,
+    editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
     train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
 )  # fmt: skip
 

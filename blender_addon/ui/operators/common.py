@@ -46,6 +46,23 @@ def output_of(scene: bpy.types.Scene) -> Path | None:
     return directory / f"{clip_name(directory)}.avatar.npz" if directory is not None else None
 
 
+def live_avatar_of(directory: Path | None) -> Path | None:
+    """The avatar that a live capture left in a take's folder, with what a training goes on from; None elsewhere."""
+    for path in sorted(directory.glob("*.live.safetensors")) if directory is not None else ():
+        avatar = path.with_name(path.name.removesuffix(".live.safetensors") + ".avatar.npz")
+        if avatar.is_file():
+            return avatar
+    return None
+
+
+def is_broken_off(directory: Path | None) -> bool:
+    """The folder is a take whose capture did not come to its end: tracking makes a clip of it."""
+    return (
+        directory is not None and (directory / "live-journal" / "take.json").is_file()
+        and not (directory / "clip.json").exists()
+    )  # fmt: skip
+
+
 def clip_name(directory: Path) -> str:
     """A short name for collections and files."""
     return directory.name.removesuffix(" avatar") or "Clip"

@@ -38,7 +38,10 @@ class ImportVideo(common.JobOperator, bpy.types.Operator):
         settings = context.scene.blendsplat
         if 0 < settings.end <= settings.start:
             return "The end of the trim lies before its start."
-        return common.cannot_start(cls.kind, common.directory_of(context.scene))
+        directory = common.directory_of(context.scene)
+        if common.live_avatar_of(directory) is not None or common.is_broken_off(directory):
+            return f"{directory.name} is a take of Live Capture: choose another clip folder, or empty the field."
+        return common.cannot_start(cls.kind, directory)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         directory = common.directory_of(context.scene)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pictures at their full size in an image editor: the imported clip, and what a training shows of itself while it runs.
+"""Pictures at their full size in an image editor: the imported clip, and what a training or a live session shows of
+itself while it runs.
 
-The training's picture is a file of the add-on's own folder that is read again with every new one, so that Blender never
+What a job shows is a file of the add-on's own folder that is read again with every new one, so that Blender never
 asks to save it.
 """
 
@@ -16,12 +17,13 @@ import numpy as np
 from bpy.props import EnumProperty
 
 from ... import preferences
-from ...client import jobs, preview, pump
+from ...client import jobs, pump
 from ...scene import clip_facts
 from . import common, editors
 
-NAME = "Training Preview"
-_written = (0, 0)  # number of the job and of its picture that the file holds
+NAME, LIVE = "Training Preview", "Live Preview"
+_NAMES = {"train": NAME, "live": LIVE}  # of the image that shows a kind of job
+_written: dict[str, tuple[int, int]] = {}  # by kind: the numbers of the job and of its picture that the file holds
 
 
 class ShowPicture(common.Grey, bpy.types.Operator):
@@ -34,6 +36,7 @@ class ShowPicture(common.Grey, bpy.types.Operator):
         items=[
             ("TRAINING", "Training", "What the training makes of a frame, beside the frame; it follows the training"),
             ("CLIP", "Clip", "The imported clip, from its first frame"),
+            ("LIVE", "Live", "What a live capture sees, the avatar so far, and the mesh; it follows the capture"),
         ],
         options={"SKIP_SAVE"},
         description="Which picture is shown",
@@ -41,12 +44,14 @@ class ShowPicture(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        if _first_of_clip(context.scene) is None and not _has_picture(common.job_of(context.scene, "train")):
-            return "There is no picture yet: import a clip, or wait until the training shows one."
+        scene = context.scene
+        if _first_of_clip(scene) is None and not any(_has_picture(common.job_of(scene, kind)) for kind in _NAMES):
+            return "There is no picture yet: import a clip, or wait until a training or a live capture shows one."
         return ""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        image = self._clip(context.scene) if self.kind == "CLIP" else self._training(context.scene)
+        kind = {"TRAINING": "train", "LIVE": "live"}.get(self.kind)
+        image = self._clip(context.scene) if kind is None else _of_job(common.job_of(context.scene, kind))
         if image is None:
             self.report({"ERROR"}, "There is no picture yet: wait until there is one.")
             return {"CANCELLED"}
@@ -69,15 +74,17 @@ class ShowPicture(common.Grey, bpy.types.Operator):
         image.source = "SEQUENCE"
         return image
 
-    def _training(self, scene: bpy.types.Scene) -> bpy.types.Image | None:
-        job = common.job_of(scene, "train")
-        if not _has_picture(job):
-            return None
-        _write(job)
-        image = bpy.data.images.get(NAME) or bpy.data.images.load(str(_path()))
-        image.name, image.filepath = NAME, str(_path())
-        image.reload()
-        return image
+
+def _of_job(job: jobs.Job | None) -> bpy.types.Image | None:
+    """The image that shows the job, with its newest picture; None where there is none yet."""
+    if not _has_picture(job):
+        return None
+    _write(job)
+    name, path = _NAMES[job.kind], str(_path(job.kind))
+    image = bpy.data.images.get(name) or bpy.data.images.load(path)
+    image.name, image.filepath = name, path
+    image.reload()
+    return image
 
 
 def _has_picture(job: jobs.Job | None) -> bool:
@@ -89,16 +96,16 @@ def _first_of_clip(scene: bpy.types.Scene) -> Path | None:
     return clip.first if clip is not None else None
 
 
-def _path() -> Path:
-    return preferences.user_directory() / "training preview.png"
+def _path(kind: str) -> Path:
+    return preferences.user_directory() / f"{_NAMES[kind].lower()}.png"
 
 
 def _write(job: jobs.Job) -> None:
     """The job's newest picture into the file."""
-    global _written
-    _path().parent.mkdir(parents=True, exist_ok=True)
-    _path().write_bytes(png(job.preview))
-    _written = (job.number, preview.version(job.number))
+    path = _path(job.kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(job.preview))
+    _written[job.kind] = (job.number, job.pictures)
 
 
 def png(image: np.ndarray) -> bytes:
@@ -115,13 +122,14 @@ def png(image: np.ndarray) -> bytes:
 
 
 def _step(_end: float) -> float | None:
-    """A training that is being looked at has a new picture."""
-    image, job = bpy.data.images.get(NAME), jobs.latest("train")
-    if image is None or not _has_picture(job) or _written == (job.number, preview.version(job.number)):
-        return None
-    if job.running and image.users:
-        _write(job)
-        image.reload()  # editors that show it are drawn again
+    """A job that is being looked at has a new picture."""
+    for kind, name in _NAMES.items():
+        image, job = bpy.data.images.get(name), jobs.latest(kind)
+        if image is None or not _has_picture(job) or _written.get(kind) == (job.number, job.pictures):
+            continue
+        if job.running and image.users:
+            _write(job)
+            image.reload()  # editors that show it are drawn again
     return None
 
 

@@ -28,13 +28,13 @@ class MeasureAvatar(common.JobOperator, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        path = train.trained_file(context.scene)
+        path = train.target(context.scene)
         if path is None or (not path.exists() and not session.remote()):
             return "Train the avatar first."
         return common.cannot_start(cls.kind, common.directory_of(context.scene))
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
-        path = train.trained_file(context.scene)
+        path = train.target(context.scene)
         assert path is not None  # it is grey else
         return {
             "avatar": session.engine_path(path), "output": session.engine_path(folder_of(path)),
@@ -71,7 +71,7 @@ def folder_of(avatar: Path) -> Path:
 
 def measured(scene: bpy.types.Scene) -> dict[str, Any]:
     """What was measured of the scene's avatar as it is now; {} where nothing was. Panels ask this all the time."""
-    path = train.trained_file(scene)
+    path = train.target(scene)
     if path is None:
         return {}
     summary = folder_of(path) / SUMMARY
@@ -80,7 +80,7 @@ def measured(scene: bpy.types.Scene) -> dict[str, Any]:
 
 
 def _sheet(scene: bpy.types.Scene) -> Path | None:
-    path = train.trained_file(scene)
+    path = train.target(scene)
     sheet = folder_of(path) / SHEET if path is not None else None
     return sheet if sheet is not None and measured(scene) and sheet.is_file() else None
 

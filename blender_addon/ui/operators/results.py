@@ -48,12 +48,19 @@ def bring(scene: bpy.types.Scene, kind: str, title: str, source: Path, build: Bu
         if sentences[0]:
             raise FileError(sentences[0])
         return
-    for offer in offers(scene, kind):
-        if offer.source == source:
-            _offers.remove(offer)
-    _offers.append(Offer(kind, title, source, common.Place.of(scene), build))
+    hold(common.Place.of(scene), kind, title, source, build)
     if pump.synchronous():  # a script sees no panel
         print(f"{title} waits: {hindrance}", flush=True)
+
+
+def hold(place: common.Place, kind: str, title: str, source: Path, build: Build) -> None:
+    """Let a result wait for its scene, whose file may be closed; an older one from the same source is forgotten."""
+    scene = place.find()
+    for offer in list(_offers):
+        here = offer.place == place or (scene is not None and offer.place.find() == scene)
+        if here and (offer.kind, offer.source) == (kind, source):
+            _offers.remove(offer)
+    _offers.append(Offer(kind, title, source, place, build))
 
 
 def offers(scene: bpy.types.Scene, kind: str) -> list[Offer]:

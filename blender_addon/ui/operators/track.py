@@ -32,7 +32,8 @@ class Track(common.JobOperator, bpy.types.Operator):
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         directory = common.directory_of(context.scene)
-        if directory is None or (not (directory / "clip.json").exists() and not session.remote()):
+        imported = directory is not None and ((directory / "clip.json").exists() or common.is_broken_off(directory))
+        if directory is None or not (imported or session.remote()):
             return "Import a video first."
         if context.scene.blendsplat.track_init == "kaolrm" and session.weights() in ("", "none"):
             return "Choose a face network in the preferences, or start from the landmarks."

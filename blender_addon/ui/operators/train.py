@@ -14,8 +14,9 @@ from bpy.props import StringProperty
 
 from ... import formats, preferences
 from ...client import jobs, session
-from ...paths import kept
+from ...paths import kept, same
 from ...scene import avatar_quality, avatar_rig, networks
+from .. import live_sources
 from . import avatar, common, results, track
 
 
@@ -44,8 +45,8 @@ class Train(common.JobOperator, bpy.types.Operator):
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
         scene = context.scene
         overrides = json.loads(self.overrides or "{}")  # its error is a ValueError with the place
-        wanted, preset = common.output_of(scene), scene.blendsplat.chosen_preset()
-        output = free_output(wanted, preset)
+        wanted, preset, start = common.output_of(scene), scene.blendsplat.chosen_preset(), start_of(scene)
+        output = target(scene)
         if output != wanted:
             scene.blendsplat.output = kept(output)
             self.report({"INFO"}, f"{wanted.name} is of another preset and stays: {output.name} is trained.")
@@ -53,6 +54,8 @@ class Train(common.JobOperator, bpy.types.Operator):
             "directory": session.engine_path(common.directory_of(scene)), "preset": preset,
             "output": session.engine_path(output), "overrides": overrides, "device": session.device(),
         }  # fmt: skip
+        if start is not None:
+            params["start"] = session.engine_path(start)
         if scene.blendsplat.minutes > 0:
             params["minutes"] = scene.blendsplat.minutes
         return params
@@ -78,13 +81,34 @@ def free_output(wanted: Path, preset: str) -> Path:
     return next(path for path in paths if not path.exists() or _record_of(path).get("preset") == preset)
 
 
+def start_of(scene: bpy.types.Scene) -> Path | None:
+    """The avatar of a live capture that training goes on from instead of beginning anew; None where there is none, or
+    the artist wants it otherwise."""
+    return common.live_avatar_of(common.directory_of(scene)) if scene.blendsplat.go_on_live else None
+
+
+def target(scene: bpy.types.Scene) -> Path | None:
+    """The avatar file that training now would write: the live capture's own where it goes on from it, else a free
+    one."""
+    wanted = common.output_of(scene)
+    if wanted is None or same(wanted, start_of(scene)):
+        return wanted
+    return free_output(wanted, scene.blendsplat.chosen_preset())
+
+
+def goes_on(scene: bpy.types.Scene) -> bool:
+    """The scene's avatar is as its live capture has left it, and training would go on from there."""
+    start = start_of(scene)
+    return start is not None and _record_of(start).get("preset") == live_sources.chosen_preset(scene.blendsplat.live)
+
+
 def continues(scene: bpy.types.Scene) -> bool:
     """Training now would go on where an earlier one of the same preset was stopped: by a press, by an engine that
     crashed, or by Blender's end. Files tell it, so that it is known after closing."""
     directory, wanted = common.directory_of(scene), common.output_of(scene)
     if directory is None or wanted is None:
         return False
-    output = free_output(wanted, scene.blendsplat.chosen_preset())
+    output = target(scene)
     stem = output.name.removesuffix(".avatar.npz")
     kept_at = changed(output.with_name(f"{stem}.checkpoint.safetensors"))
     if not kept_at or kept_at < changed(directory / "tracking.npz"):  # a checkpoint is of one tracking
@@ -98,15 +122,9 @@ def continues(scene: bpy.types.Scene) -> bool:
 
 def quality(scene: bpy.types.Scene) -> str:
     """How good the clip's trained avatar is, as its file says: "Sharp (31.2 dB)"; "" where nobody measured it."""
-    path = trained_file(scene)
+    path = target(scene)
     figures = _record_of(path).get("figures") if path is not None else None
     return avatar_quality.line(figures) if isinstance(figures, dict) else ""
-
-
-def trained_file(scene: bpy.types.Scene) -> Path | None:
-    """The avatar file that training with the scene's settings writes, whether it is there or not; None: no clip."""
-    wanted = common.output_of(scene)
-    return None if wanted is None else free_output(wanted, scene.blendsplat.chosen_preset())
 
 
 def is_trained(scene: bpy.types.Scene) -> bool:
@@ -114,7 +132,7 @@ def is_trained(scene: bpy.types.Scene) -> bool:
     directory, wanted = common.directory_of(scene), common.output_of(scene)
     if directory is None or wanted is None:
         return False
-    output = free_output(wanted, scene.blendsplat.chosen_preset())
+    output = target(scene)
     return changed(output) > changed(directory / "tracking.npz") and not continues(scene)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import check_tracking, engine, photograph, steps, track, train, video, work
+from . import check_tracking, engine, live, photograph, steps, track, train, video, work
 
 CLASSES = (
-    *work.CLASSES, *engine.CLASSES, *photograph.CLASSES, *video.CLASSES, *track.CLASSES,
+    *work.CLASSES, *engine.CLASSES, *photograph.CLASSES, *live.CLASSES, *video.CLASSES, *track.CLASSES,
     *check_tracking.CLASSES, *train.CLASSES, *steps.CLASSES,
 )  # fmt: skip
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -13,7 +13,7 @@ from .layout import StepPanel, column_of, paragraph, section
 
 class BLENDSPLAT_PT_check_tracking(StepPanel):
     bl_label = "Check the Tracking"
-    bl_order = 4
+    bl_order = 5
     step = "check"
 
     @classmethod

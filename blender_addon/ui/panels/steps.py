@@ -21,7 +21,7 @@ _OTHER_ENGINE = "This scene's render engine does not draw avatars: Blendsplat do
 
 class BLENDSPLAT_PT_avatar(StepPanel):
     bl_label = "4  Avatar"
-    bl_order = 6
+    bl_order = 7
     step = "avatar"
 
     def summary(self, context: bpy.types.Context) -> str:
@@ -84,7 +84,7 @@ def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: b
 
 class BLENDSPLAT_PT_render(StepPanel):
     bl_label = "5  Render"
-    bl_order = 7
+    bl_order = 8
     step = "render"
 
     def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:

@@ -14,7 +14,7 @@ from .video import clip_card
 
 class BLENDSPLAT_PT_track(StepPanel):
     bl_label = "2  Track"
-    bl_order = 3
+    bl_order = 4
     step = "track"
 
     def body(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:

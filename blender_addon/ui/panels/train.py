@@ -16,7 +16,7 @@ from .layout import StepPanel, column_of, paragraph, placeholder, section
 
 class BLENDSPLAT_PT_train(StepPanel):
     bl_label = "3  Train"
-    bl_order = 5
+    bl_order = 6
     step = "train"
 
     def summary(self, context: bpy.types.Context) -> str:
@@ -35,7 +35,10 @@ class BLENDSPLAT_PT_train(StepPanel):
         training_presets.BLENDSPLAT_PT_training_presets.draw_panel_header(row.row())
         column.prop(settings, "minutes")
         column.prop(settings, "output", placeholder=placeholder(common.output_of(context.scene)))
+        if common.live_avatar_of(common.directory_of(context.scene)) is not None:
+            column.prop(settings, "go_on_live")
         text = "Continue Training" if train.continues(context.scene) else ""
+        text = text or ("Continue Offline" if train.goes_on(context.scene) else "")
         step(context, column, "train", "blendsplat.train", "SHADING_RENDERED", text)
         if job is not None and preview.icon(job.number):
             column.template_icon(icon_value=preview.icon(job.number), scale=10.0)

@@ -14,7 +14,7 @@ from .layout import StepPanel, column_of, placeholder
 
 class BLENDSPLAT_PT_video(StepPanel):
     bl_label = "1  Video"
-    bl_order = 2
+    bl_order = 3
     step = "video"
 
     def summary(self, context: bpy.types.Context) -> str:
