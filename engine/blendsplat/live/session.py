@@ -9,24 +9,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from blendsplat.avatars.file import SUFFIX
-from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError, StorageError
+from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError
 from blendsplat.fitting.fit_options import FitOptions
 from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
 from blendsplat.live.capture import Capture, Picture
-from blendsplat.live.figures import Mean, Rate
-from blendsplat.live.film import Film
+from blendsplat.live.figures import Rate
 from blendsplat.live.framing import FaceFraming, Framing
 from blendsplat.live.learner import Learner, Lesson, camera_of
 from blendsplat.live.line import Line
 from blendsplat.live.look import FaceLook, Look, Looked
+from blendsplat.live.screen import Screen
 from blendsplat.live.stages import (
     ROOM,
     STALL_SECONDS,
@@ -40,7 +38,6 @@ from blendsplat.live.stages import (
 )
 from blendsplat.live.tracker import TrackedFrame
 from blendsplat.progress import Progress
-from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.training.presets import Preset
 from blendsplat.training.rgbavatar.preset import RGBAvatarPreset
 from blendsplat.training.sampler import OnlineSampler
@@ -50,8 +47,7 @@ from blendsplat.video.staged_folder import check_target
 
 log = logging.getLogger(__name__)
 
-PREVIEW_SECONDS, SPLAT_SECONDS, REPORT_SECONDS = 0.1, 1.0, 0.1
-PREVIEW_SHARE = 0.15  # of the time that a preview may take from the training
+REPORT_SECONDS = 0.1
 LEAST_BATCHES = 40  # trained at the end at least, so that the shortest take leaves a face and not grey
 ENDLESS = 2**40  # images: nobody says how long a session is
 _IDLE = 0.02
@@ -188,11 +184,10 @@ class _Session:
         self.learner: Learner | None = None
         self._kept: TrackedFrame | None = None  # the newest that was tracked, with a face or without
         self._posed: TrackedFrame | None = None  # the newest with one
-        self._painter: OverlayPainter | None = None
-        self._film: Film | None = None
-        self._new_psnr, self._fps, self._rate = Mean(0.8), Rate(), Rate()
+        self._screen = Screen(parts.head, progress, settings.preview, self.shared.note)
+        self._fps, self._rate = Rate(), Rate()
         self._begun = time.monotonic()
-        self._due = {"preview": 0.0, "splats": 0.0, "report": 0.0, "save": self._begun + preset.checkpoint_seconds}
+        self._report_due, self._save_due = 0.0, self._begun + preset.checkpoint_seconds
         self._file_kept, self._last_settled, self._shown = False, -1, -1
         look, framing = parts.look(), parts.framing()
         self._stages = [
@@ -248,7 +243,7 @@ class _Session:
         self._join()
         identity = self._finish_take()
         gaussians = self._save(identity)
-        preview = self._finish_film()
+        preview = self._screen.finish()
         if failure is not None and not isinstance(failure, InputError):
             raise failure
         if failure is not None:
@@ -330,13 +325,12 @@ class _Session:
                 shared.tracker.head, camera_of(shared.person), first or [Lesson.of(frame)], self.preset, name,
                 self.settings.device,
             )  # fmt: skip
-            self._painter = OverlayPainter(self.parts.head)
             self._last_settled = shared.first[-1].looked.number
             shared.first = []
         if frame.looked.number > self._last_settled:
             now = time.monotonic()
-            if now >= self._due["preview"] and len(self._tracked) == 0:
-                self._preview(frame, now)  # before it is learned from
+            if self._screen.due(now) and len(self._tracked) == 0:
+                self._screen.show_unlearned(self.learner, frame, now)
             self.learner.admit(Lesson.of(frame))
 
     def _train(self) -> bool:
@@ -356,72 +350,26 @@ class _Session:
 
     def _show(self, arrived: int) -> None:
         """Preview of what is no tracked face (those are shown before they are learned from), and the splats."""
-        now, shared = time.monotonic(), self.shared
-        if now >= self._due["preview"]:
+        now, shared, screen = time.monotonic(), self.shared, self._screen
+        if screen.due(now):
             if self.learner is None and shared.newest is not None and shared.newest.number > self._shown:
                 self._shown = shared.newest.number
-                self._picture([shared.newest.image] * 3, now)
+                screen.show_source(shared.newest.image, now)
             elif arrived and self._kept is not None and self._kept.params is None:
-                image = self._kept.looked.image
-                self._picture([image, image, paint_without_face(image)], now)
-        if self.learner is not None and self._posed is not None and now >= self._due["splats"]:
-            frame, self._due["splats"] = self._posed, now + SPLAT_SECONDS
-            assert frame.params is not None
-            arrays = self.learner.splats(frame.params)
-            info = {"splats": len(arrays["position"]), "frame": frame.looked.number, "seconds": frame.looked.seconds}
-            self.progress.offer_frame(info, arrays)
-        if self.learner is not None and now >= self._due["save"]:
+                screen.show_without_face(self._kept.looked.image, now)
+        if self.learner is not None and self._posed is not None:
+            screen.offer_splats(self.learner, self._posed, now)
+        if self.learner is not None and now >= self._save_due:
             self._save()
-            self._due["save"] = time.monotonic() + self.preset.checkpoint_seconds
-
-    def _preview(self, frame: TrackedFrame, now: float) -> None:
-        assert self.learner is not None and self._painter is not None and frame.drawn is not None
-        begun = time.perf_counter()
-        shown, looked, drawn = self.learner.show(frame), frame.looked, frame.drawn
-        if np.isfinite(shown.psnr):
-            self._new_psnr(shown.psnr)
-        points = None if looked.points is None else looked.points[:, :2]
-        mesh = self._painter.paint(
-            looked.image, drawn.camera_vertices, drawn.face_ids, points, looked.matte, frame.valid
-        )  # fmt: skip
-        self._picture([looked.image, shown.image, mesh], now, time.perf_counter() - begun)
-
-    def _picture(self, parts: list[np.ndarray], now: float, cost: float = 0.0) -> None:
-        image = np.concatenate(parts, 1)
-        self.progress.preview(image)
-        self._due["preview"] = now + max(PREVIEW_SECONDS, cost / PREVIEW_SHARE)
-        if self.settings.preview is None:
-            return
-        try:
-            if self._film is None:
-                self._film = Film(self.settings.preview, *image.shape[:2])
-            self._film.add(image, now - self._begun)
-        except StorageError as error:
-            self._forget_film(error)
-
-    def _forget_film(self, error: StorageError) -> None:
-        self.shared.note(error.sentence)
-        if self._film is not None:
-            self._film.abandon()
-        self._film, self.settings = None, replace(self.settings, preview=None)
-
-    def _finish_film(self) -> Path | None:
-        if self._film is None:
-            return None
-        try:
-            self._film.close()
-        except StorageError as error:
-            self.shared.note(error.sentence)
-            return None
-        return self.settings.preview
+            self._save_due = time.monotonic() + self.preset.checkpoint_seconds
 
     # --- reports
 
     def _report(self) -> None:
         now = time.monotonic()
-        if now < self._due["report"]:
+        if now < self._report_due:
             return
-        self._due["report"] = now + REPORT_SECONDS
+        self._report_due = now + REPORT_SECONDS
         self.progress.update("live", self.shared.seen, self.capture.total, self._sentence(now), **self._figures(now))
 
     def _sentence(self, now: float) -> str:
@@ -449,7 +397,7 @@ class _Session:
             "dropped": self._dropped(), "tracked": shared.tracked, "fps": self._fps(shared.tracked, now),
             "local": len(sampler.local) if sampler else 0, "long_term": len(sampler.long_term) if sampler else 0,
             "images": learner.images if learner else 0, "rate": self._rate(learner.images if learner else 0, now),
-            "psnr": learner.psnr if learner else float("nan"), "new_psnr": self._new_psnr.value,
+            "psnr": learner.psnr if learner else float("nan"), "new_psnr": self._screen.new_psnr.value,
             "seconds": now - self._begun, "face": float(self._kept is not None and self._kept.params is not None),
         }  # fmt: skip
 
@@ -482,7 +430,7 @@ class _Session:
         record: dict[str, Any] = {
             "preset": self.preset.name, "images": self.learner.images, "planned_images": self.learner.images,
             "holdout": 0.0, "training_frames": self.learner.pools.sampler.seen, "held_out_frames": 0,
-            "figures": {"train_psnr": round(self.learner.psnr, 3), "new_psnr": round(self._new_psnr.value, 3)},
+            "figures": {"train_psnr": round(self.learner.psnr, 3), "new_psnr": round(self._screen.new_psnr.value, 3)},
         }  # fmt: skip
         record["figures"] = {key: value for key, value in record["figures"].items() if value == value}
         return self.learner.save(output, record, identity)
