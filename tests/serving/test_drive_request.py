@@ -114,8 +114,20 @@ def test_every_view_of_an_avatar(
             for name in ("means", "colors", "opacities"):
                 expected = np.broadcast_to(getattr(want, name).numpy(), answer[name].shape)
                 np.testing.assert_allclose(answer[name], expected, atol=1e-5, err_msg=f"{view} {name}")
-    plain = server.error("avatar.drive", arrays, path=str(avatar_file), device="cpu", shown="base")
-    assert "has no view 'base'; it has full" in plain["message"]
+    plain = server.error("avatar.drive", arrays, path=str(avatar_file), device="cpu", shown="residual")
+    assert "has no view 'residual'; it has full, base" in plain["message"]
+
+
+def test_a_base_without_its_blendshapes(server: LocalServer, performance: Performance, avatar_file: Path) -> None:
+    avatar, params, arrays = load_avatar(avatar_file), performance.params(), parameters(performance)
+    answers = {
+        view: server.answer(server.send("avatar.drive", arrays, path=str(avatar_file), device="cpu", shown=view)).arrays
+        for view in ("base", "full")
+    }
+    with torch.no_grad():
+        want = avatar.gaussians(None, avatar.vertices(params))
+    np.testing.assert_allclose(answers["base"]["colors"], want.colors.numpy(), atol=1e-5)
+    assert np.abs(answers["full"]["colors"] - answers["base"]["colors"]).max() > 1e-3
 
 
 @pytest.mark.parametrize(
