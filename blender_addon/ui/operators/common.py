@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty
+from bpy.props import BoolProperty, StringProperty
 
 from ...client import jobs, pump, session
 from ...client.link import LinkError
@@ -174,12 +174,17 @@ def no_weights() -> str:
     return ""
 
 
-# For an operator's ``wait: common.WAIT``.
+# For operators: ``wait: common.WAIT``, ``overrides: common.OVERRIDES``.
 WAIT = BoolProperty(
     name="Wait",
     default=False,
     options={"SKIP_SAVE", "HIDDEN"},
     description="Return when all is done (for scripts)",
+)
+OVERRIDES = StringProperty(
+    name="Overrides",
+    options={"SKIP_SAVE", "HIDDEN"},
+    description="Values of the preset to change, as JSON (for scripts)",
 )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import StringProperty
 
 from ... import preferences
 from ...client import jobs, pump, session
@@ -28,11 +27,7 @@ class StartLive(common.JobOperator, bpy.types.Operator):
     bl_idname = "blendsplat.start_live"
     bl_label = "Start Capture"
     kind = "live"
-    overrides: StringProperty(
-        name="Overrides",
-        options={"SKIP_SAVE", "HIDDEN"},
-        description="Values of the preset to change, as JSON (for scripts)",
-    )
+    overrides: common.OVERRIDES
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:

@@ -26,11 +26,7 @@ class Train(common.JobOperator, bpy.types.Operator):
     bl_idname = "blendsplat.train"
     bl_label = "Train Avatar"
     kind = "train"
-    overrides: StringProperty(
-        name="Overrides",
-        options={"SKIP_SAVE", "HIDDEN"},
-        description="Values of the preset to change, as JSON (for scripts)",
-    )
+    overrides: common.OVERRIDES
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:

@@ -56,18 +56,10 @@ def evaluate_avatar(
     lpips_weights: Path | str | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
-    *,
-    holdout: float | None = None,
-    common: Sequence[Path | str] = (),
-    pixels: str = "auto",
-    show: str = "full",
-    protocol: str = "blendsplat",
+    **choices: Any,
 ) -> dict[str, Any]:
-    """Score an avatar on the held-out frames of a tracked clip: the result of ``evaluation_of``."""
-    return evaluation_of(
-        avatar_path, directory, lpips_weights, device, progress, holdout=holdout, common=common, pixels=pixels,
-        show=show, protocol=protocol,
-    ).result  # fmt: skip
+    """The result of ``evaluation_of``, which says what ``choices`` there are."""
+    return evaluation_of(avatar_path, directory, lpips_weights, device, progress, **choices).result
 
 
 def evaluation_of(

@@ -31,6 +31,11 @@ class FrameBatch:
     valid: Tensor
     weights: Tensor
 
+    @property
+    def person(self) -> Tensor:
+        """bool [B,H,W]: pixels that are more the person's than not, by the matte, and that count."""
+        return ((self.alpha > 0.5) & (self.valid > 0.5))[..., 0]
+
     def target(self, backgrounds: Tensor) -> Tensor:
         """The frames over backgrounds [B,3]: [B,H,W,3]."""
         return torch.addcmul(self.premultiplied, 1 - self.alpha, backgrounds[:, None, None])

@@ -22,8 +22,7 @@ PixelWeights = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]  # (imag
 
 PIXEL_WEIGHT = 0.1  # a pixel counts for a Gaussian that shows with at least this weight (alpha times transmittance)
 TOTAL_WEIGHT = 0.1  # a Gaussian is initialised once the weights of a batch exceed this
-FOREGROUND = 0.5  # only pixels whose matte is above this
-TRUSTED = 0.1  # and only frames that count at least this much in the training, a usual one 1
+TRUSTED = 0.1  # only frames that count at least this much in the training, a usual one 1
 
 
 def new_avatar(
@@ -87,8 +86,7 @@ def initialise_colors(avatar: RGBAvatar, initialised: Tensor, frames: FrameBatch
     initialised [N] bool is updated. pixel_weights: of the frames' Gaussians (TrainingStep.pixel_weights).
     Which Gaussians are set is decided on the device: nothing waits for it.
     """
-    mask = ((frames.alpha > FOREGROUND) & (frames.valid > FOREGROUND))[..., 0]
-    mask &= (frames.weights > TRUSTED)[:, None, None]
+    mask = frames.person & (frames.weights > TRUSTED)[:, None, None]
     straight = frames.premultiplied / frames.alpha.clamp_min(1 / 255)
     weight, weighted = pixel_weights(straight.clamp(0, 1), mask, PIXEL_WEIGHT)
     fresh = (weight > TOTAL_WEIGHT) & ~initialised

@@ -20,7 +20,6 @@ from blendsplat.training.frame_store import FrameStore
 FRAMES = 24  # looked at, spread over all
 FACING = 0.35  # cosine between a triangle's normal and the direction to the camera, below which it is seen edge on
 LEAST_WEIGHT = 0.02  # of a Gaussian in a pixel (alpha times transmittance) that counts
-FOREGROUND = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,9 @@ def how_shown(avatar: RGBAvatar, data: FrameStore, pose: Callable[[list[int]], t
     for row in rows:
         gaussians, surface = pose([row])
         frames = data.batch([row])
-        mask = ((frames.alpha > FOREGROUND) & (frames.valid > FOREGROUND))[..., 0]
         weight, _ = gaussian_pixel_weights(
             gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, camera.viewmat[None],
-            camera.K[None], frames.premultiplied, mask, LEAST_WEIGHT,
+            camera.K[None], frames.premultiplied, frames.person, LEAST_WEIGHT,
         )  # fmt: skip
         at_all += weight
         facing += weight * (_cosines(surface.vertices[0], avatar.head.faces, eye) > FACING)[avatar.triangle]
