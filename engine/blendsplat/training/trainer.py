@@ -156,8 +156,12 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
 
         values: tensors, by name, that are not just taken from where ``change`` says (a split Gaussian is smaller).
         """
+        self.go_on_with(self.with_gaussians(self.parameters.rearranged(change) | dict(values or {}), change), change)
+
+    def go_on_with(self, avatar: AvatarT, change: Rearrangement) -> None:
+        """Train ``avatar`` from here on, whose Gaussians come from where ``change`` says, with their moments."""
         moments = self.parameters.moments(change)
-        self.avatar = self.with_gaussians(self.parameters.rearranged(change) | dict(values or {}), change)
+        self.avatar = avatar
         self._learn_parameters(moments)
         self.gaussians_changed(change)
 

@@ -96,14 +96,9 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
     def _fill_unseen(self) -> None:
         shown = how_shown(self.avatar, self.data, lambda rows: (self._gaussians(rows), self._surface(rows)))
         filled = fill_unseen(self.avatar, shown, self.preset)
-        if filled is None:
-            return
-        avatar, change = filled
-        moments = self.parameters.moments(change)
-        self.avatar = avatar
-        self._learn_parameters(moments)
-        self.gaussians_changed(change)
-        self.initialised[:] = True
+        if filled is not None:
+            self.go_on_with(*filled)
+            self.initialised[:] = True
 
     def _drop_unseen(self) -> None:
         if self.initialised.any():
