@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from blendsplat.avatars.avatar import Avatar, TrainingCamera
+from blendsplat.avatars.avatar import Avatar, Gaussians, TrainingCamera
 from blendsplat.avatars.retarget import head_rotations
 from blendsplat.errors import InputError
 from blendsplat.evaluation.face_boxes import boxes_of
@@ -108,7 +109,8 @@ def evaluation_of(
     steadiness = Steadiness(tracked.clip.info.shots, still_moments(avatar, frames.params, held_out, camera, face))
     boxes = boxes_of(tracked, camera.width, camera.height)
     rows = score_all(avatar, frames, camera, lpips, boxes, steadiness, rules.clamped, progress)
-    geometry, sides = _health(avatar, tracked, device)
+    sides, gaussians, vertices = sides_of(avatar, tracked, device)
+    geometry = geometry_health(gaussians, vertices.cpu().double().numpy(), avatar.head.faces.cpu().numpy())
     network = lpips.network if lpips is not None else None
     notes = caveats(
         rules, tracked.clip.frame_count, held_out, _trained(avatar, tracked), max(camera.width, camera.height), network
@@ -162,13 +164,16 @@ def _trained(avatar: Avatar, tracked: TrackedClip) -> list[int] | None:
 
 
 @torch.no_grad()
-def _health(avatar: Avatar, tracked: TrackedClip, device: torch.device | str) -> tuple[dict[str, Any], list[SideView]]:
-    """What can be told of the avatar in the clip's mean frame, without any picture of it."""
+def sides_of(
+    avatar: Avatar, tracked: TrackedClip, device: torch.device | str
+) -> tuple[list[SideView], Gaussians, Tensor]:
+    """The avatar in its clip's mean frame, looked at from the front and the sides; its Gaussians there, and the head's
+    vertices [V,3]."""
     params = mean_frame(tracked.tracking, device)
     gaussians, vertices, faces = avatar.drive(params), avatar.vertices(params)[0], avatar.head.faces
     rotation, neck = head_rotations(avatar.of_own(params))[0], tracked.head.regions.get("neck")
-    geometry = geometry_health(gaussians, vertices.cpu().double().numpy(), faces.cpu().numpy())
-    return geometry, side_views(gaussians, vertices, faces, rotation, avatar.camera, neck, bare_face(tracked.head))
+    views = side_views(gaussians, vertices, faces, rotation, avatar.camera, neck, bare_face(tracked.head))
+    return views, gaussians, vertices
 
 
 def _figures(view: SideView) -> dict[str, float | None]:

@@ -13,15 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.table import Table
 
 from blendsplat.avatars.avatar import Avatar, TrainingCamera
-from blendsplat.avatars.retarget import head_rotations
+from blendsplat.evaluation.avatar import sides_of
 from blendsplat.evaluation.expression_folds import folds
-from blendsplat.evaluation.mean_frame import mean_frame
-from blendsplat.evaluation.side_views import side_views
-from blendsplat.heads.performance import Performance
 from blendsplat.image_metrics.lpips import Lpips
 from blendsplat.progress import Progress
 from blendsplat.systems import load_preset, system_of
@@ -77,7 +73,7 @@ def benchmark_unseen(
             for preset in loaded:
                 avatar, images, seconds = _trained(tracked, camera, data, preset, minutes, progress)
                 row = _scored(avatar, unseen, metric, progress)
-                holes = _holes(avatar, tracked.tracking, tracked.head.regions.get("neck"))
+                holes = _holes(avatar, tracked)
                 figures.append(UnseenFigures(folder.name, fold, preset.name, *row, holes, images, seconds))
     return figures
 
@@ -122,13 +118,9 @@ def _scored(
     return whole["psnr"], whole["ssim"], whole.get("lpips"), base["psnr"], base.get("lpips")
 
 
-@torch.no_grad()
-def _holes(avatar: Avatar, tracking: Performance, neck: np.ndarray | None) -> float:
+def _holes(avatar: Avatar, tracked: TrackedClip) -> float:
     """Per cent, the mean of the two sides."""
-    frame = mean_frame(tracking)
-    views = side_views(
-        avatar.drive(frame), avatar.vertices(frame)[0], avatar.head.faces, head_rotations(frame)[0], avatar.camera, neck
-    )
+    views = sides_of(avatar, tracked, "cpu")[0]
     return 100 * float(np.mean([view.share_of_holes for view in views if view.name != "from_front"]))
 
 
