@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import blendsplat
+from blendsplat import memory
 from blendsplat.commands import avatar, bench, evaluation, exchange, kaolrm, live, photographs, reenact, system
 
 app = typer.Typer(
@@ -52,4 +53,5 @@ def blendsplat_command(
 
 def main() -> None:
     """Entry point of the console script."""
+    memory.keep_large_arrays()
     app()
