@@ -38,6 +38,7 @@ ADDON_FLOORS: tuple[tuple[str, ...], ...] = (
     ("client",),
     ("scene",),
     ("render",),
+    ("exports",),
     ("ui",),
     ("__init__", "batch"),
 )
