@@ -24,6 +24,7 @@ from . import (
     learned_keys,
     networks,
     neutral_face,
+    packed_avatar,
     reenact,
     retarget,
 )
@@ -81,7 +82,7 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
     """Give an avatar its file's present content; object, modifier, keyframes, drivers and the artist's names, and where
     the number of Gaussians is the same the artist's own shape keys, stay. A carrier of an earlier version becomes a
     compact one, unless a key of the artist's moves what such a one cannot."""
-    old, name = carrier.data, carrier.data.name
+    old, name, packed = carrier.data, carrier.data.name, packed_avatar.is_packed(carrier)
     own = _artists_keys(carrier) if carrier_mesh.count_of(old) == avatar.gaussians else {}
     mesh = _carrier_mesh(avatar, name, FULL if any(_needs_full(moved) for moved in own.values()) else COMPACT)
     holder = bpy.data.objects.new(name, mesh)
@@ -98,6 +99,8 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
     carrier.data = mesh
     fit_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
+    if packed:
+        packed_avatar.pack(carrier)
     bpy.data.objects.remove(holder)
     bpy.data.meshes.remove(old)
     mesh.name = name

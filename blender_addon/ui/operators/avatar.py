@@ -10,7 +10,7 @@ import bpy
 from ... import formats
 from ...paths import kept
 from ...render import engine as render_engine
-from ...scene import avatar_repair, avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
+from ...scene import avatar_repair, avatar_rig, head_rig, linked, matched_camera, tracking_quality, tracking_view
 from .. import acting
 from . import common, results
 
@@ -78,8 +78,11 @@ class ApplyPerformance(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        if selected_avatar(context) is None:
+        carrier = selected_avatar(context)
+        if carrier is None:
             return "Add an avatar first (or select one)."
+        if sentence := linked.sentence(carrier):
+            return sentence
         path = common.path_of(context.scene.blendsplat.performance)
         if path is None:
             return "Choose a performance: the tracking.npz of a tracked clip."
@@ -121,14 +124,21 @@ def file_of(scene: bpy.types.Scene) -> Path | None:
     return common.path_of(scene.blendsplat.avatar_file) or common.output_of(scene)
 
 
+def avatars(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """The scene's avatars, by name."""
+    return sorted((item for item in scene.objects if item.blendsplat.kind == "AVATAR"), key=lambda item: item.name)
+
+
 def selected_avatar(context: bpy.types.Context) -> bpy.types.Object | None:
-    """The avatar that is meant: the active one, the active head's, else the scene's only or first one."""
+    """The avatar that is meant: the active one, the active head's or bones', else the scene's only or first one."""
     active = context.view_layer.objects.active if context.view_layer is not None else None
-    avatars = [item for item in context.scene.objects if item.blendsplat.kind == "AVATAR"]
-    for item in avatars:
-        if active is not None and active in (item, item.blendsplat.head, item.parent):
-            return item
-    return avatars[0] if avatars else None
+    found = [item for item in context.scene.objects if item.blendsplat.kind == "AVATAR"]
+    if active is not None and active not in found:  # an avatar of two that share a head is only meant by itself
+        for item in found:
+            head = item.blendsplat.head
+            if active in (head, item.parent, head.blendsplat.rig if head is not None else None):
+                return item
+    return active if active in found else found[0] if found else None
 
 
 def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | None) -> bpy.types.Object:
