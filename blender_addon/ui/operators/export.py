@@ -7,7 +7,6 @@ It is what the scene shows now (poses, sliders, the artist's own changes), so it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import bpy
 from bpy.props import StringProperty
@@ -16,7 +15,7 @@ from bpy_extras.io_utils import ExportHelper
 from ...exports import ExportError, head_glb, splat_ply, splat_usd
 from ...render import gather
 from . import avatar, common
-from .frame_by_frame import FrameByFrame
+from .frame_by_frame import FrameByFrame, target_of
 
 
 class ExportPly(common.Grey, bpy.types.Operator, ExportHelper):
@@ -37,7 +36,10 @@ class ExportPly(common.Grey, bpy.types.Operator, ExportHelper):
             self.report({"ERROR"}, "No avatar is visible.")
             return {"CANCELLED"}
         try:
-            splat_ply.write_ply(Path(bpy.path.abspath(self.filepath)), gaussians)
+            splat_ply.write_ply(target_of(self), gaussians)
+        except ExportError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         except OSError as error:
             self.report({"ERROR"}, f"Could not write {self.filepath}: {error.strerror or error}.")
             return {"CANCELLED"}
@@ -63,13 +65,13 @@ class ExportPlySequence(FrameByFrame, bpy.types.Operator, ExportHelper):
         return ExportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context, frames: range) -> Iterator[float]:
-        self._frames = 0
+        self._frames, target = 0, self.target
         for frame in frames:
             context.scene.frame_set(frame)
             gaussians = gather.gather(context.evaluated_depsgraph_get())
             if not len(gaussians):
                 raise ExportError(f"No avatar is visible in frame {frame}.")
-            splat_ply.write_ply(splat_ply.frame_path(self.target, frame), gaussians)
+            splat_ply.write_ply(splat_ply.frame_path(target, frame), gaussians)
             self._frames += 1
             yield self._frames / len(frames)
 
@@ -96,12 +98,13 @@ class ExportUsd(FrameByFrame, bpy.types.Operator, ExportHelper):
         return ExportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context, frames: range) -> Iterator[float]:
+        target = self.target
         stage = splat_usd.SplatStage(context.scene.render.fps / context.scene.render.fps_base)
         for done, frame in enumerate(frames, 1):
             context.scene.frame_set(frame)
             stage.add(frame, gather.parts(context.evaluated_depsgraph_get()))
             yield done / (len(frames) + 1)
-        self._count = stage.write(self.target)
+        self._count = stage.write(target)
         yield 1.0
 
     def told(self) -> str:
@@ -131,13 +134,13 @@ class ExportHeadAnimation(FrameByFrame, bpy.types.Operator, ExportHelper):
         return ExportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context, frames: range) -> Iterator[float]:
-        head = _head(context)
+        head, target = _head(context), self.target
         reading = head_glb.Reading(head)
         for done, frame in enumerate(frames, 1):
             context.scene.frame_set(frame)
             reading.take(context.evaluated_depsgraph_get())
             yield done / (len(frames) + 1)
-        self._count = head_glb.write(context, head, reading, frames.start, self.target)
+        self._count = head_glb.write(context, head, reading, frames.start, target)
         yield 1.0
 
     def told(self) -> str:

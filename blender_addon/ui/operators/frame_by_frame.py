@@ -31,8 +31,8 @@ class FrameByFrame(common.Grey):
 
     @property
     def target(self) -> Path:
-        """The file that the artist chose."""
-        return Path(bpy.path.abspath(self.filepath))
+        """The file that the artist chose. Raises ExportError."""
+        return target_of(self)
 
     def take_range(self, scene: bpy.types.Scene) -> None:
         """The scene's range, where none is given."""
@@ -94,6 +94,14 @@ class FrameByFrame(common.Grey):
         """To the frame that the artist was in, where his scene is still there."""
         if context.scene.session_uid == self._scene:
             context.scene.frame_set(self._before[0], subframe=self._before[1])
+
+
+def target_of(operator: bpy.types.Operator) -> Path:
+    """The file that was chosen for an export. Raises ExportError where there is none."""
+    path = Path(bpy.path.abspath(operator.filepath))
+    if not operator.filepath or not path.name or path.is_dir():
+        raise ExportError("Choose a file to write: a folder and a name (for scripts: filepath).")
+    return path
 
 
 def _sentence(error: Exception) -> str:
