@@ -15,6 +15,7 @@ from blender_addon import formats
 from blender_addon.exports import splat_ply, splat_usd
 from blender_addon.render import color, gather
 from blender_addon.scene import avatar_rig
+from blender_addon.ui.operators import export, frame_by_frame
 
 import synthetic
 
@@ -25,9 +26,28 @@ for own in Path(bpy.utils.resource_path("LOCAL")).glob(
     sys.path.append(str(own))
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """A folder for a file that is built once."""
+    return tmp_path_factory.mktemp("exports")
+
+
 @pytest.fixture
-def two(scene, tmp_path) -> list[bpy.types.Object]:
+def scene(scene, kept):
     """Ann, and Ben who stands beside her and is not seen from frame 10 on."""
+    if not (kept / "two.blend").exists():
+        build(scene, kept)
+        bpy.ops.wm.save_as_mainfile(filepath=str(kept / "two.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(kept / "two.blend"))
+    return bpy.context.scene
+
+
+@pytest.fixture
+def two(scene) -> list[bpy.types.Object]:
+    return [bpy.data.objects["Ann Ä"], bpy.data.objects["Ben"]]
+
+
+def build(scene: bpy.types.Scene, tmp_path: Path) -> None:
     made = []
     for name, seed in (("Ann Ä", 3), ("Ben", 4)):
         rig = synthetic.grid_head(seed=seed)
@@ -42,7 +62,6 @@ def two(scene, tmp_path) -> list[bpy.types.Object]:
         made[1].keyframe_insert("hide_viewport", frame=frame)
     scene.render.fps, scene.frame_start, scene.frame_end = 25, 5, 14
     scene.frame_set(3)
-    return made
 
 
 def shown(frame: int) -> list[gather.Part]:
@@ -81,6 +100,15 @@ def test_names_of_frames(name, want):
 def test_a_range_that_ends_before_it_begins(scene, two, tmp_path):
     with pytest.raises(RuntimeError, match="no frame from 8 to 6"):
         bpy.ops.blendsplat.export_ply_sequence(filepath=str(tmp_path / "a.ply"), frame_start=8, frame_end=6)
+
+
+def test_one_at_a_time(two, monkeypatch):
+    """Two exports in a window would take the frames from each other."""
+    monkeypatch.setattr(frame_by_frame, "_running", "Export PLY Sequence")
+    assert not bpy.ops.blendsplat.export_head_animation.poll()
+    sentence = "Export PLY Sequence goes through the frames: wait for it, or press Esc."
+    assert export.ExportHeadAnimation.reason(bpy.context) == sentence
+    assert bpy.ops.blendsplat.export_ply.poll(), "a single frame disturbs nobody"
 
 
 def test_nothing_to_see(scene, two, tmp_path):
@@ -274,6 +302,7 @@ def test_a_heads_glb_plays_what_blender_plays(scene, two, tmp_path):
         assert abs(values[targets.index("jawOpen")] - key.value) < 1e-5
 
 
-def test_no_head_no_glb(scene, tmp_path):
+def test_no_head_no_glb(scene):
+    bpy.ops.wm.read_homefile(use_empty=True)
     assert not bpy.ops.blendsplat.export_head_animation.poll()
     assert not bpy.ops.blendsplat.export_usd.poll() and not bpy.ops.blendsplat.export_ply_sequence.poll()

@@ -12,8 +12,15 @@ from blender_addon.scene import avatar_rig, duplicate_avatar, keyframes
 from blender_addon.ui.operators import avatar as operators
 from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar
 from drawn import drawn
+from steps import picture
 
 import synthetic
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder for files that are built once."""
+    return tmp_path_factory.mktemp("several")
 
 
 def add(folder, name: str, seed: int) -> bpy.types.Object:
@@ -26,11 +33,49 @@ def add(folder, name: str, seed: int) -> bpy.types.Object:
     return carrier
 
 
+def colored(folder, name: str, rgb: tuple[float, float, float], rig: bool) -> bpy.types.Object:
+    """An avatar of opaque Gaussians of one color, as large as its sheet of a head."""
+    learned = {
+        "opacity_logits": np.full(500, 6.0, np.float32), "log_scales": np.full((500, 3), np.log(0.008), np.float32),
+        "colors": np.tile((np.float32(rgb) - 0.5) / 0.28209479, (500, 1)).astype(np.float32),
+        "delta_colors": np.zeros((6, 500, 3), np.float32),
+    }  # fmt: skip
+    file = synthetic.write_avatar(
+        folder / f"{name}.avatar.npz", rig=synthetic.grid_head(seed=7 if rig else 8), learned=learned
+    )
+    return avatar_rig.build_avatar(bpy.context, formats.read_avatar(file), name)
+
+
+@pytest.mark.slow
+def test_the_nearer_one_is_before_the_other(real, tmp_path):
+    """The engine's own picture: the red one hides the green one from the front, and the other way from behind."""
+    red, green = colored(tmp_path, "Red", (1, 0, 0), True), colored(tmp_path, "Green", (0, 1, 0), False)
+    red.blendsplat.head.blendsplat.rig.location.y = -0.5
+    camera = bpy.data.objects.new("C", bpy.data.cameras.new("C"))
+    real.collection.objects.link(camera)
+    real.camera = camera
+    assert bpy.ops.blendsplat.use_render_engine() == {"FINISHED"}
+    real.render.resolution_x = real.render.resolution_y = 48
+    real.render.resolution_percentage = 100
+    seen = {}
+    for side, y, turn in (("front", -2.0, 0.0), ("behind", 1.5, np.pi)):
+        camera.location, camera.rotation_euler = (0, y, 0), (np.pi / 2, 0, turn)
+        seen[side] = picture(real, tmp_path / f"{side}.png")[22:26, 22:26, :3].mean((0, 1))
+    assert seen["front"][0] > 0.9 and seen["front"][1] < 0.1, seen
+    assert seen["behind"][1] > 0.9 and seen["behind"][0] < 0.1, seen
+    green.hide_render = True
+    assert picture(real, tmp_path / "alone.png")[22:26, 22:26, 0].min() > 0.9
+
+
 @pytest.fixture
-def ann(scene, tmp_path) -> bpy.types.Object:
-    carrier = add(tmp_path, "Ann", 3)
-    scene.frame_set(9)
-    return carrier
+def ann(scene, tmp_path, kept) -> bpy.types.Object:
+    blend = kept / "ann.blend"
+    if not blend.exists():
+        add(kept, "Ann", 3)
+        bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    bpy.context.scene.frame_set(9)
+    return bpy.data.objects["Ann"]
 
 
 def shown(carrier: bpy.types.Object) -> gather.Gaussians:
@@ -50,7 +95,7 @@ def still(carrier: bpy.types.Object) -> None:
         owner.animation_data.action = None
 
 
-def test_live_follows_its_own_head_only(scene, tmp_path, ann):
+def test_live_follows_its_own_head_only(tmp_path, ann):
     ben = add(tmp_path, "Ben", 4)
     assert ben.blendsplat.head != ann.blendsplat.head
     for carrier in (ann, ben):
@@ -69,21 +114,21 @@ def test_live_follows_its_own_head_only(scene, tmp_path, ann):
     np.testing.assert_array_equal(weights(ann), moved)
 
 
-def test_one_live_and_one_baked(scene, tmp_path, ann):
+def test_one_live_and_one_baked(tmp_path, ann):
     """Live mutes its own avatar's curves, and no other's."""
     ben = add(tmp_path, "Ben", 4)
     baked = {}
     for frame in (2, 13):
-        scene.frame_set(frame)
+        bpy.context.scene.frame_set(frame)
         baked[frame] = weights(ben)
     ann.blendsplat.live = True
     for frame, want in baked.items():
-        scene.frame_set(frame)
+        bpy.context.scene.frame_set(frame)
         np.testing.assert_allclose(weights(ben), want, atol=1e-6)
     assert not any(curve.mute for curve in keyframes.fcurves(ben.data.shape_keys))
 
 
-def test_the_one_that_is_meant(scene, tmp_path, ann):
+def test_the_one_that_is_meant(tmp_path, ann):
     ben = add(tmp_path, "Ben", 4)
     layer = bpy.context.view_layer
     for active, meant in (
@@ -105,7 +150,7 @@ def test_the_one_that_is_meant(scene, tmp_path, ann):
     assert operators.selected_avatar(bpy.context) == second
 
 
-def test_a_duplicate_is_the_same_until_it_is_moved(scene, ann):
+def test_a_duplicate_is_the_same_until_it_is_moved(ann):
     before, keys = shown(ann), weights(ann)
     bpy.context.view_layer.objects.active = ann
     assert bpy.ops.blendsplat.duplicate_avatar(beside=0.7) == {"FINISHED"}
@@ -113,9 +158,9 @@ def test_a_duplicate_is_the_same_until_it_is_moved(scene, ann):
     assert made != ann and made.data != ann.data and made.blendsplat.head != ann.blendsplat.head
     np.testing.assert_allclose(np.array(made.matrix_world)[:3, 3] - np.array(ann.matrix_world)[:3, 3], [0.7, 0, 0])
     for frame in (9, 14):
-        scene.frame_set(frame)
+        bpy.context.scene.frame_set(frame)
         np.testing.assert_allclose(shown(made).means, shown(ann).means, atol=1e-6)
-    scene.frame_set(9)
+    bpy.context.scene.frame_set(9)
     assert made.data.materials[0] == ann.data.materials[0]
     assert made.modifiers[0].node_group == ann.modifiers[0].node_group
     assert made.blendsplat.head.blendsplat.rig.data == ann.blendsplat.head.blendsplat.rig.data
@@ -134,13 +179,13 @@ def test_a_duplicate_is_the_same_until_it_is_moved(scene, ann):
     np.testing.assert_array_equal(weights(ann), keys)
 
 
-def test_a_duplicates_keyframes_are_its_own(scene, ann):
+def test_a_duplicates_keyframes_are_its_own(ann):
     track = ann.data.shape_keys.animation_data.nla_tracks.new()
     action = ann.data.shape_keys.animation_data.action
     strip = track.strips.new("again", 40, action)
     if hasattr(strip, "action_slot"):
         strip.action_slot = ann.data.shape_keys.animation_data.action_slot
-    scene.frame_set(9)
+    bpy.context.scene.frame_set(9)
     want = weights(ann)
     made = duplicate_avatar.duplicate(bpy.context, ann, 0.5)
     for owner in (made.data.shape_keys, made.blendsplat.head.data.shape_keys, made.blendsplat.head.blendsplat.rig):
@@ -148,26 +193,26 @@ def test_a_duplicates_keyframes_are_its_own(scene, ann):
             for point in curve.keyframe_points:
                 point.co.y = 0.0
             curve.update()
-    scene.frame_set(8)
-    scene.frame_set(9)
+    bpy.context.scene.frame_set(8)
+    bpy.context.scene.frame_set(9)
     np.testing.assert_allclose(weights(ann), want, atol=1e-6)
     assert np.abs(weights(made)).max() < 1e-6
     assert all(curve.evaluate(9) != 0 for curve in list(keyframes.played(ann.data.shape_keys))[:3])
 
 
-def test_deleting_the_first_one_leaves_the_duplicate_whole(scene, ann):
+def test_deleting_the_first_one_leaves_the_duplicate_whole(ann):
     made = duplicate_avatar.duplicate(bpy.context, ann, 0.5)
     want = shown(made).means
     head = ann.blendsplat.head
     for item in (ann, head, head.blendsplat.rig):
         bpy.data.objects.remove(item)
     bpy.ops.outliner.orphans_purge(do_recursive=True)
-    scene.frame_set(14)
-    scene.frame_set(9)
+    bpy.context.scene.frame_set(14)
+    bpy.context.scene.frame_set(9)
     np.testing.assert_allclose(shown(made).means, want, atol=1e-6)
 
 
-def test_alt_d_says_that_the_face_is_one(scene, ann):
+def test_alt_d_says_that_the_face_is_one(ann):
     for item in bpy.context.view_layer.objects:
         item.select_set(item == ann)
     bpy.context.view_layer.objects.active = ann
@@ -178,11 +223,11 @@ def test_alt_d_says_that_the_face_is_one(scene, ann):
     assert ann.name in sentence and "Duplicate Avatar" in sentence
     assert any(words == sentence for words in drawn(BLENDSPLAT_PT_avatar))
     copy.blendsplat.live = ann.blendsplat.live = True
-    scene.frame_set(12)
+    bpy.context.scene.frame_set(12)
     np.testing.assert_allclose(shown(copy).means, shown(ann).means, atol=1e-7)
 
 
-def test_what_cannot_be_duplicated_says_why(scene, ann):
+def test_what_cannot_be_duplicated_says_why(ann):
     bpy.data.objects.remove(ann.blendsplat.head.blendsplat.rig)
     assert not bpy.ops.blendsplat.duplicate_avatar.poll()
     from blender_addon.ui.operators.several import DuplicateAvatar

@@ -57,7 +57,7 @@ class ExportPlySequence(FrameByFrame, bpy.types.Operator, ExportHelper):
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN"})
 
     @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
+    def hindrance(cls, context: bpy.types.Context) -> str:
         return _no_avatar(context.scene)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -90,7 +90,7 @@ class ExportUsd(FrameByFrame, bpy.types.Operator, ExportHelper):
     check_extension = None  # each of the three is right
 
     @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
+    def hindrance(cls, context: bpy.types.Context) -> str:
         return _no_avatar(context.scene) or splat_usd.missing()
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -122,7 +122,7 @@ class ExportHeadAnimation(FrameByFrame, bpy.types.Operator, ExportHelper):
     filter_glob: StringProperty(default="*.glb", options={"HIDDEN"})
 
     @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
+    def hindrance(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         head = _head(context)
         if head is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from bpy.props import IntProperty
 from ...exports import ExportError
 from . import common
 
+_SECONDS = 0.1  # of work between two turns of Blender's own
+_running = ""  # the name of the export that goes through the frames
+
 
 class FrameByFrame(common.Grey):
     """Mix-in: ``work`` goes through frames, one a turn, so that Blender goes on; Esc gives up. The frame that the
@@ -20,6 +24,19 @@ class FrameByFrame(common.Grey):
     frame_start: IntProperty(name="Start", options={"SKIP_SAVE"}, description="First frame of the timeline to export")
     frame_end: IntProperty(name="End", options={"SKIP_SAVE"}, description="Last frame of the timeline to export")
     wait: common.WAIT
+
+    @classmethod
+    def hindrance(cls, context: bpy.types.Context) -> str:
+        """Why there is nothing to be exported, or ""."""
+        raise NotImplementedError
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        if _running:
+            return f"{_running} goes through the frames: wait for it, or press Esc."
+        if not bpy.app.background and bpy.app.is_job_running("RENDER"):
+            return "A render goes through the frames: wait for it."
+        return cls.hindrance(context)
 
     def work(self, context: bpy.types.Context, frames: range) -> Iterator[float]:
         """Do it; yields how far it is, 0 to 1, after every frame. Raises ExportError, OSError."""
@@ -41,6 +58,7 @@ class FrameByFrame(common.Grey):
                 setattr(self, name, getattr(scene, name))
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        global _running
         self.take_range(context.scene)
         if self.frame_end < self.frame_start:
             return self._failed(f"There is no frame from {self.frame_start} to {self.frame_end}: the end is too early.")
@@ -58,6 +76,7 @@ class FrameByFrame(common.Grey):
                 return self._failed(_sentence(error))
             finally:
                 self._back(context)
+        _running = self.bl_label
         self._timer = context.window_manager.event_timer_add(0.01, window=context.window)
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
@@ -68,7 +87,10 @@ class FrameByFrame(common.Grey):
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         try:
-            context.workspace.status_text_set(f"{self.bl_label}: {next(self._work):.0%}, Esc gives up")
+            end = time.monotonic() + _SECONDS
+            while (fraction := next(self._work)) < 1 and time.monotonic() < end:
+                pass
+            context.workspace.status_text_set(f"{self.bl_label}: {fraction:.0%}, Esc gives up")
         except StopIteration:
             return self._stop(context, self._done())
         except (ExportError, OSError) as error:
@@ -83,8 +105,14 @@ class FrameByFrame(common.Grey):
         self.report({"ERROR"}, sentence)
         return {"CANCELLED"}
 
-    def _stop(self, context: bpy.types.Context, result: set[str]) -> set[str]:
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender ends it: another file is opened, the window is closed."""
+        global _running
+        _running = ""
         self._work.close()
+
+    def _stop(self, context: bpy.types.Context, result: set[str]) -> set[str]:
+        self.cancel(context)
         context.window_manager.event_timer_remove(self._timer)
         context.workspace.status_text_set(None)
         self._back(context)
