@@ -152,6 +152,27 @@ def test_usd_holds_every_frame(scene, two, tmp_path, ending):
     assert len(clouds["Ann Ä"].GetPointsAttr().GetTimeSamples()) == 10
 
 
+def test_blender_reads_its_usd_back(scene, two, tmp_path):
+    """As a point cloud with everything on it."""
+    if splat_usd.missing():
+        pytest.skip("this Blender brings no USD library")
+    path = tmp_path / "shot.usdc"
+    assert bpy.ops.blendsplat.export_usd(filepath=str(path)) == {"FINISHED"}
+    before = set(bpy.data.objects)
+    assert bpy.ops.wm.usd_import(filepath=str(path)) == {"FINISHED"}
+    clouds = [item for item in set(bpy.data.objects) - before if item.type == "POINTCLOUD"]
+    assert len(clouds) == 2
+    (part,) = [part for part in shown(14) if part.carrier == two[0]]
+    cloud = next(item for item in clouds if item.name.startswith("Ann"))
+    points = cloud.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    places, quats = np.empty(3 * len(part.gaussians), np.float32), np.empty(4 * len(part.gaussians), np.float32)
+    points.attributes["position"].data.foreach_get("vector", places)
+    points.attributes["rotation"].data.foreach_get("value", quats)
+    np.testing.assert_allclose(places.reshape(-1, 3), part.gaussians.means, atol=1e-6)
+    want = part.gaussians.quats / np.linalg.norm(part.gaussians.quats, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.abs((quats.reshape(-1, 4) * want).sum(1)), 1.0, atol=1e-5)
+
+
 def compare(points, g: gather.Gaussians, frame: int) -> None:
     from pxr import UsdGeom
 

@@ -9,6 +9,7 @@ import pytest
 from blender_addon import formats
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, duplicate_avatar, keyframes
+from blender_addon.scene.weight_network import HeadState
 from blender_addon.ui.operators import avatar as operators
 from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar
 from drawn import drawn
@@ -126,6 +127,29 @@ def test_one_live_and_one_baked(tmp_path, ann):
         bpy.context.scene.frame_set(frame)
         np.testing.assert_allclose(weights(ben), want, atol=1e-6)
     assert not any(curve.mute for curve in keyframes.fcurves(ben.data.shape_keys))
+
+
+def test_each_plays_its_own_clip(ann, tmp_path, kept):
+    """The performance in the panel is Ann's still when Ben's avatar is added, and when it is trained further."""
+    scene = bpy.context.scene
+    scene.render.fps = 25
+    scene.blendsplat.performance = str(kept / "Ann.npz")
+    clip = tmp_path / "ben"
+    file = synthetic.write_avatar(clip / "ben.avatar.npz", seed=4, rig=synthetic.grid_head(seed=4))
+    synthetic.write_performance(clip / "tracking.npz", seed=4)
+    scene.blendsplat.avatar_file = str(file)
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    ben = bpy.context.view_layer.objects.active
+    scene.frame_set(9)
+    own = weights(ben)
+    direct = avatar_rig.network_of(ben).weights(HeadState.of(formats.read_performance(clip / "tracking.npz")))
+    np.testing.assert_allclose(own, direct[8], atol=1e-5)
+    scene.blendsplat.performance = str(kept / "Ann.npz")
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}, "Update Avatar"
+    scene.frame_set(8)
+    scene.frame_set(9)
+    np.testing.assert_allclose(weights(ben), own, atol=1e-6)
+    assert len(operators.avatars(scene)) == 2
 
 
 def test_the_one_that_is_meant(tmp_path, ann):

@@ -31,7 +31,8 @@ class AddAvatar(common.Grey, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            carrier = add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
+            path = file_of(context.scene)
+            carrier = add_avatar(context, path, performance_for(context.scene, path))
         except formats.FileError as error:
             return self.failed(context, str(error))
         for item in context.view_layer.objects:
@@ -122,6 +123,17 @@ class UseEngine(common.Grey, bpy.types.Operator):
 def file_of(scene: bpy.types.Scene) -> Path | None:
     """The avatar file to add: the chosen one, else what training writes."""
     return common.path_of(scene.blendsplat.avatar_file) or common.output_of(scene)
+
+
+def performance_for(scene: bpy.types.Scene, file: Path) -> Path | None:
+    """What an avatar of this file plays when it is added: the chosen performance. Beside other avatars, whose it may
+    be, a new one plays its own clip where its file lies in that, and one that is updated keeps its keyframes."""
+    chosen = common.path_of(scene.blendsplat.performance)
+    here = avatar_rig.avatars_of(scene, file)
+    if len(avatars(scene)) == len(here):
+        return chosen
+    own = file.with_name("tracking.npz")
+    return None if here else own if own.is_file() else chosen
 
 
 def avatars(scene: bpy.types.Scene) -> list[bpy.types.Object]:
