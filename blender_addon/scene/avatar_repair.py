@@ -13,7 +13,7 @@ import contextlib
 import bpy
 
 from .. import formats
-from . import avatar_nodes, avatar_rig, head_rig, packed_avatar, reenact, retarget
+from . import avatar_nodes, avatar_rig, head_rig, linked, packed_avatar, reenact, retarget
 
 HEAD, BONES, NODES = "its head", "the bones of its head", "its Geometry Nodes"
 
@@ -98,6 +98,7 @@ def _make_anew(context: bpy.types.Context, carrier: bpy.types.Object) -> None:
             head.parent.matrix_world = before.matrix_world
         _hide(context, head)
     carrier.blendsplat.head = head
+    linked.tie(carrier)
     if before is None or before.blendsplat.kind == "RIG":
         carrier.parent = head.parent
         carrier.matrix_parent_inverse.identity()

@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from . import avatar_nodes
+from . import avatar_nodes, linked
 
 
 def duplicate(context: bpy.types.Context, carrier: bpy.types.Object, beside: float) -> bpy.types.Object:
@@ -35,6 +35,7 @@ def duplicate(context: bpy.types.Context, carrier: bpy.types.Object, beside: flo
         _redirect(item, copies)
     made, new_head = copies[carrier], copies[head]
     made.blendsplat.head, new_head.blendsplat.rig = new_head, copies.get(rig)
+    linked.tie(made)
     _put(context, carrier, [copies[item] for item in (rig, head, carrier) if item is not None])
     handle = copies.get(rig) or made
     handle.matrix_world = Matrix.Translation((beside, 0, 0)) @ handle.matrix_world

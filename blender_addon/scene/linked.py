@@ -12,6 +12,17 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
+_TIE = "blendsplat_moved_by"
+
+
+def tie(carrier: bpy.types.Object) -> None:
+    """Let the avatar's mesh, which has its sliders, point at its head. Blender overrides with a collection only what
+    points at something in it: without this it would leave the sliders linked, and forget an override of them whenever
+    the linked file changes."""
+    if carrier.data.library is None and carrier.blendsplat.head is not None:
+        carrier.data[_TIE] = carrier.blendsplat.head
+        carrier.data.property_overridable_library_set(f'["{_TIE}"]', True)
+
 
 def sentence(carrier: bpy.types.Object) -> str:
     """Why the avatar cannot be animated in this file, with the way out, or ""."""
@@ -32,6 +43,17 @@ def sentence(carrier: bpy.types.Object) -> str:
                 "Override to make it editable."
             )
     return ""
+
+
+def follows_sentence(carrier: bpy.types.Object) -> str:
+    """Why an avatar cannot be given its file's present content here, or "": it is another file's, overridden or not."""
+    if carrier.library is None and carrier.override_library is None:
+        return ""
+    library = carrier.library or carrier.override_library.reference.library
+    return (
+        f"{carrier.name} comes from {_file(library)}: press Update Avatar in that file and save it; here it follows "
+        "when this file is opened again."
+    )
 
 
 def instancer_sentence(item: bpy.types.Object | None) -> str:

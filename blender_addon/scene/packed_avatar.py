@@ -67,7 +67,7 @@ def unpack(carrier: bpy.types.Object) -> Path:
 
 def own_path(carrier: bpy.types.Object) -> Path | None:
     """Where the scene says that the file lies."""
-    return paths.absolute(carrier.blendsplat.avatar_path, carrier.library)
+    return paths.absolute(carrier.blendsplat.avatar_path, paths.home_of(carrier, "avatar_path"))
 
 
 def file_of(carrier: bpy.types.Object) -> Path | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import bpy
 import numpy as np
 import pytest
-from blender_addon import formats
+from blender_addon import formats, paths
 from blender_addon.render import gather
-from blender_addon.scene import avatar_rig, keyframes, linked
+from blender_addon.scene import avatar_rig, keyframes, linked, networks, relink
 from blender_addon.ui.operators.avatar import ApplyPerformance
 from blender_addon.ui.operators.several import OverrideAvatar
 from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar
@@ -26,9 +26,11 @@ def shot(scene, tmp_path):
     carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(file), "Ann")
     performance = formats.read_performance(synthetic.write_performance(folder / "ann.npz"))
     avatar_rig.apply_performance(carrier, performance, 1, 25.0)
+    carrier.blendsplat.avatar_path = str(file)
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "ann.blend"))
+    assert carrier.blendsplat.avatar_path == "//ann.avatar.npz"
     bpy.ops.wm.read_homefile(use_empty=True)
-    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
 
     def link() -> bpy.types.Collection:
         with bpy.data.libraries.load(str(folder / "ann.blend"), link=True, relative=True) as (_, wanted):
@@ -174,6 +176,83 @@ def test_where_the_empty_stood_the_override_stands(shot):
     np.testing.assert_allclose(means(8), before, atol=1e-5)
     reopen()
     np.testing.assert_allclose(means(8), before, atol=1e-5)
+
+
+def test_its_file_is_where_the_other_blend_says(shot, tmp_path):
+    """A path that counts from ann.blend counts from there in the shot's folder, too, and when the shot moves."""
+    plainly(shot)
+    file = tmp_path / "projekt ä" / "ann.avatar.npz"
+    bpy.ops.blendsplat.override_avatar()
+    assert paths.same(networks.file_of(overridden()), file) and not relink.lost()
+    (tmp_path / "elsewhere").mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "elsewhere" / "shot.blend"), relative_remap=True)
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+    carrier = overridden()
+    assert carrier.blendsplat.avatar_path == "//ann.avatar.npz"
+    assert paths.same(networks.file_of(carrier), file) and not relink.lost()
+    own = synthetic.write_avatar(tmp_path / "elsewhere" / "own.avatar.npz", gaussians=200)
+    carrier.blendsplat.avatar_path = "//own.avatar.npz"  # of this file's own choice
+    reopen()
+    assert paths.same(networks.file_of(overridden()), own)
+
+
+def test_trained_further_it_is_updated_in_its_own_file(shot, tmp_path):
+    plainly(shot)
+    bpy.ops.blendsplat.override_avatar()
+    file = synthetic.write_avatar(tmp_path / "projekt ä" / "ann.avatar.npz", gaussians=260)
+    bpy.context.scene.blendsplat.avatar_file = str(file)
+    with pytest.raises(RuntimeError, match=r"Ann comes from ann.blend: press Update Avatar in that file"):
+        bpy.ops.blendsplat.add_avatar()
+    assert len(means(3)) == 200 and linked.sentence(overridden()) == ""
+    own = updated_in_its_own_file(tmp_path)
+    assert len(own) == 260
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    np.testing.assert_allclose(means(3), own, atol=1e-6)
+    assert linked.sentence(overridden()) == ""
+
+
+def test_what_was_animated_here_outlives_an_update_there(shot, tmp_path):
+    plainly(shot)
+    bpy.ops.blendsplat.override_avatar()
+    bpy.context.scene.blendsplat.performance = str(synthetic.write_performance(tmp_path / "other.npz", seed=11))
+    bpy.context.scene.render.fps = 25
+    bpy.ops.blendsplat.apply_performance()
+    bpy.context.scene.frame_set(8)
+    want = [key.value for key in avatar_rig.blendshape_keys(overridden())]
+    synthetic.write_avatar(tmp_path / "projekt ä" / "ann.avatar.npz", gaussians=260)
+    updated_in_its_own_file(tmp_path)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    assert len(means(7)) == 260
+    bpy.context.scene.frame_set(8)
+    np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(overridden())], want, atol=1e-5)
+
+
+def test_an_avatar_of_an_earlier_version_is_overridden_whole(shot, tmp_path):
+    """Its mesh does not point at its head, so that Blender alone would leave the sliders linked."""
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "projekt ä" / "ann.blend"))
+    del bpy.data.objects["Ann"].data["blendsplat_moved_by"]
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    plainly(shot)
+    scene = bpy.context.scene
+    scene.collection.children[0].override_hierarchy_create(scene, bpy.context.view_layer, do_fully_editable=True)
+    bpy.context.view_layer.objects.active = overridden()
+    assert linked.sentence(overridden()).startswith("Only a part of Ann is overridden: its sliders")
+    assert bpy.ops.blendsplat.override_avatar() == {"FINISHED"}
+    assert linked.sentence(overridden()) == ""
+    reopen()
+    assert linked.sentence(overridden()) == ""
+
+
+def updated_in_its_own_file(tmp_path) -> np.ndarray:
+    """Ann's own file with her newest avatar."""
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "projekt ä" / "ann.blend"))
+    bpy.context.scene.blendsplat.avatar_file = str(tmp_path / "projekt ä" / "ann.avatar.npz")
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    found = means(3)
+    bpy.ops.wm.save_mainfile()
+    return found
 
 
 def test_nothing_linked_nothing_overridden(scene):

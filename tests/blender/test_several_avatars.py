@@ -236,6 +236,22 @@ def test_deleting_the_first_one_leaves_the_duplicate_whole(ann):
     np.testing.assert_allclose(shown(made).means, want, atol=1e-6)
 
 
+def test_trained_further_the_duplicate_is_updated_as_well(ann, kept, tmp_path):
+    made = duplicate_avatar.duplicate(bpy.context, ann, 0.5)
+    file = synthetic.write_avatar(tmp_path / "Ann.avatar.npz", seed=3, rig=synthetic.grid_head(seed=3), gaussians=350)
+    for carrier in (ann, made):
+        carrier.blendsplat.avatar_path = str(file)
+    bpy.context.scene.blendsplat.avatar_file = str(file)
+    bpy.context.scene.frame_set(9)
+    want = weights(made)
+    assert bpy.ops.blendsplat.add_avatar() == {"FINISHED"}
+    bpy.context.scene.frame_set(8)
+    bpy.context.scene.frame_set(9)
+    assert len(shown(ann)) == len(shown(made)) == 350
+    np.testing.assert_allclose(weights(made), want, atol=1e-5)
+    assert len(operators.avatars(bpy.context.scene)) == 2
+
+
 def test_alt_d_says_that_the_face_is_one(ann):
     for item in bpy.context.view_layer.objects:
         item.select_set(item == ann)

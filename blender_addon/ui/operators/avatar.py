@@ -160,8 +160,13 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     name = path.name.removesuffix(".avatar.npz")
     scene = context.scene
     tracking_view.put_back(context, perspective=False)  # an overlay's colours are no avatar's
-    carrier = avatar_rig.find_avatar(scene, file)
-    carrier = avatar_rig.replace_avatar(carrier, file) if carrier else avatar_rig.build_avatar(context, file, name)
+    for item in avatar_rig.avatars_of(scene, path):
+        if sentence := linked.follows_sentence(item):
+            raise formats.FileError(sentence)
+    known = avatar_rig.find_avatars(scene, file)
+    for item in known:
+        avatar_rig.replace_avatar(item, file)
+    carrier = known[0] if known else avatar_rig.build_avatar(context, file, name)
     if scene.camera is None and "camera.K" in file.arrays:
         K, size = file.arrays["camera.K"], file.arrays["camera.size"]
         meta = {"width": int(size[0]), "height": int(size[1])}

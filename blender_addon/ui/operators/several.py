@@ -56,6 +56,8 @@ class DuplicateAvatar(common.Grey, bpy.types.Operator):
             return "Add an avatar first (or select one)."
         if sentence := linked.sentence(carrier) or avatar_repair.sentence(carrier):
             return sentence
+        if carrier.override_library is not None:
+            return f"{carrier.name} is a library override: link its collection once more, and override that."
         if carrier.data.shape_keys is None:
             return f"{carrier.name} has no sliders: duplicate it with Shift D."
         return results.busy(context.scene)
