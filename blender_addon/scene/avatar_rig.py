@@ -22,8 +22,10 @@ from . import (
     head_rig,
     keyframes,
     learned_keys,
+    linked,
     networks,
     neutral_face,
+    packed_avatar,
     reenact,
     retarget,
 )
@@ -50,6 +52,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     carrier.blendsplat.kind = "AVATAR"
     carrier.blendsplat.head = head
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
+    linked.tie(carrier)
     _add_nodes(carrier)
     context.view_layer.update()  # from 5.0 on a new object is not in the view layer before
     with contextlib.suppress(RuntimeError):  # in a collection that this view layer excludes
@@ -57,15 +60,15 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     return carrier
 
 
-def find_avatar(scene: bpy.types.Scene, avatar: AvatarFile) -> bpy.types.Object | None:
-    """The scene's avatar from the same file (trained further since), if its head still fits."""
-    wanted = head_rig.rig_id(avatar.rig)
+def find_avatars(scene: bpy.types.Scene, avatar: AvatarFile) -> list[bpy.types.Object]:
+    """The scene's avatars from the same file (trained further since) whose heads still fit: one, and its duplicates."""
+    wanted, found = head_rig.rig_id(avatar.rig), []
     for item in avatars_of(scene, avatar.path):
         head = item.blendsplat.head
         whole = head is not None and item.data.shape_keys is not None and item.data.users == 1
         if whole and head.blendsplat.rig_id == wanted:
-            return item
-    return None
+            found.append(item)
+    return found
 
 
 def avatars_of(scene: bpy.types.Scene, file: Path) -> list[bpy.types.Object]:
@@ -73,7 +76,7 @@ def avatars_of(scene: bpy.types.Scene, file: Path) -> list[bpy.types.Object]:
     return [
         item for item in scene.objects
         if item.blendsplat.kind == "AVATAR"
-        and paths.same(paths.absolute(item.blendsplat.avatar_path, item.library), file)
+        and paths.same(packed_avatar.own_path(item), file)
     ]  # fmt: skip
 
 
@@ -81,7 +84,7 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
     """Give an avatar its file's present content; object, modifier, keyframes, drivers and the artist's names, and where
     the number of Gaussians is the same the artist's own shape keys, stay. A carrier of an earlier version becomes a
     compact one, unless a key of the artist's moves what such a one cannot."""
-    old, name = carrier.data, carrier.data.name
+    old, name, packed = carrier.data, carrier.data.name, packed_avatar.is_packed(carrier)
     own = _artists_keys(carrier) if carrier_mesh.count_of(old) == avatar.gaussians else {}
     mesh = _carrier_mesh(avatar, name, FULL if any(_needs_full(moved) for moved in own.values()) else COMPACT)
     holder = bpy.data.objects.new(name, mesh)
@@ -98,6 +101,9 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
     carrier.data = mesh
     fit_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
+    linked.tie(carrier)
+    if packed:
+        packed_avatar.pack(carrier)
     bpy.data.objects.remove(holder)
     bpy.data.meshes.remove(old)
     mesh.name = name

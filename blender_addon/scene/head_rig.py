@@ -50,11 +50,10 @@ def rig_id(rig: Rig) -> str:
 
 
 def find_head(scene: bpy.types.Scene, rig: Rig) -> bpy.types.Object | None:
-    """The head object in the scene that was built from the same rig."""
+    """The head object in the scene that was built from the same rig; those of other files are theirs."""
     wanted = rig_id(rig)
-    return next(
-        (item for item in scene.objects if item.blendsplat.kind == "HEAD" and item.blendsplat.rig_id == wanted), None
-    )
+    heads = (item for item in scene.objects if item.blendsplat.kind == "HEAD" and item.library is None)
+    return next((item for item in heads if item.blendsplat.rig_id == wanted), None)
 
 
 def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarray | None = None) -> bpy.types.Object:

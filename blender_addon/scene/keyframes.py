@@ -44,9 +44,10 @@ def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Acti
     """Give ``owner`` (object, shape keys, ...) an action of these curves.
 
     An action we wrote before is refilled, so that drivers, NLA strips and the artist's other curves stay; an action of
-    the artist's own is kept in the file and a new one takes its place.
+    the artist's own is kept in the file and a new one takes its place. Of a linked action a copy is refilled.
     """
     data = owner.animation_data or owner.animation_data_create()
+    make_local(owner)
     if data.action is not None and not data.action.get(_MADE_BY_US):
         data.action.use_fake_user = True
         data.action = None
@@ -59,8 +60,20 @@ def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Acti
     return data.action
 
 
+def make_local(owner: bpy.types.ID) -> None:
+    """Let an owner that is this file's own (an override) play a copy of an action that is linked from another file."""
+    data = owner.animation_data
+    if data is None or data.action is None or data.action.library is None:
+        return
+    slot = data.action_slot.identifier if getattr(data, "action_slot", None) is not None else ""
+    data.action = data.action.copy()
+    if slot:  # 4.4 and later
+        data.action_slot = next(item for item in data.action.slots if item.identifier == slot)
+
+
 def add(owner: bpy.types.ID, curves: list[Curve], name: str) -> None:
     """Give ``owner`` these curves beside whatever its action holds, whoever made it; one is made where it has none."""
+    make_local(owner)
     channels = _ours(owner, name)
     for curve in curves:
         remove(owner, curve.data_path, curve.index)

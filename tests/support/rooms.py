@@ -39,6 +39,7 @@ ADDON_FLOORS: tuple[tuple[str, ...], ...] = (
     ("client",),
     ("scene",),
     ("render",),
+    ("exports",),
     ("ui",),
     ("__init__", "batch"),
 )

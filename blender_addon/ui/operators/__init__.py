@@ -19,9 +19,11 @@ from . import (
     large_picture,
     live,
     measure_avatar,
+    pack,
     pick,
     relink,
     results,
+    several,
     splat_geometry,
     surroundings,
     track,
@@ -31,6 +33,7 @@ from . import (
 _MODULES = (
     editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
     train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
+    several, pack,
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import bpy
 from bpy.props import IntProperty
 
-from ...scene import avatar_rig, timeline_heads
+from ...scene import avatar_rig, linked, timeline_heads
 from . import avatar, common
 
 _SECONDS = 0.05  # of reading between two turns of Blender's own
@@ -30,6 +30,8 @@ class BakeLive(common.Grey, bpy.types.Operator):
         carrier = avatar.selected_avatar(context)
         if carrier is None:
             return "Add an avatar first (or select one)."
+        if sentence := linked.sentence(carrier):
+            return sentence
         if not avatar_rig.can_follow(carrier):
             return f"{carrier.name} has no head, or no blendshapes that could follow it."
         if not carrier.blendsplat.live:

@@ -8,11 +8,11 @@ import bpy
 from ...client import session
 from ...render import engine as render_engine
 from ...render import limits
-from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
+from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, linked, networks
 from .. import acting
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
-from . import render_rows, splat_geometry
+from . import render_rows, several, splat_geometry
 from .job_button import button, step
 from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
 
@@ -40,9 +40,11 @@ class BLENDSPLAT_PT_avatar(StepPanel):
         column = column_of(layout)
         button(context, column, "blendsplat.apply_performance", "KEY_HLT")
         carrier = avatar_operators.selected_avatar(context)
-        if carrier is not None:
+        if carrier is None:
+            several.draw_unselected(context, column)
+        else:
             column.separator()
-            column.label(text=carrier.name, icon="OUTLINER_OB_POINTCLOUD")
+            several.draw(context, column, carrier)
             if sentence := avatar_repair.sentence(carrier):
                 paragraph(context, column, sentence, "ERROR")
                 if avatar_repair.lost(carrier) != avatar_repair.NODES:  # what a new head would come from
@@ -51,7 +53,7 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             if sentence := limits.view_sentence():
                 paragraph(context, column, sentence, "ERROR")
             row = column.row()
-            row.enabled = bool(avatar_rig.blendshape_keys(carrier))
+            row.enabled = bool(avatar_rig.blendshape_keys(carrier)) and not linked.sentence(carrier)
             row.prop(carrier.blendsplat, "live", toggle=True)
             if carrier.blendsplat.live:
                 row.operator("blendsplat.bake_live", text="Bake", icon="REC")
@@ -77,6 +79,7 @@ def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: b
         sentence = "" if session.remote() else networks.missing_file(carrier)
         if sentence:
             paragraph(context, column, sentence, "ERROR")
+        several.draw_packing(column, carrier)
     if line := networks.cost_of(carrier):
         paragraph(context, column, line, "BLANK1")
     step(context, column, "bake", "blendsplat.bake_networks", "REC")
@@ -102,7 +105,7 @@ class BLENDSPLAT_PT_render(StepPanel):
         row = column.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = False
         row.operator("render.render", text="Animation", icon="RENDER_ANIMATION").animation = True
-        column.operator("blendsplat.export_ply", icon="EXPORT")
+        several.draw_exports(column)
         if (part := section(layout, "splat_geometry", "For EEVEE and Cycles", closed=True)) is not None:
             splat_geometry.draw(context, column_of(part))
 
