@@ -46,22 +46,27 @@ def run_keys(options: opt.KeysOptions, progress: Progress) -> dict[str, Any]:
 
 def _drawn(avatar: Any, effects: list[Any], folder: Path, size: int, progress: Progress) -> list[str]:
     """The pictures' paths, in the order of ``effects``; and the sheet of all."""
-    from blendsplat.avatars.rgbavatar.key_pictures import key_strips
+    from blendsplat.avatars.rgbavatar.key_pictures import key_views
     from blendsplat.video.clip import encode_png
 
     paths, labelled = [], []
-    for count, (effect, strip) in enumerate(zip(effects, key_strips(avatar, effects, size), strict=True)):
+    for count, (effect, views) in enumerate(zip(effects, key_views(avatar, effects, size), strict=True)):
         progress.check()
-        path = folder / f"{effect.index + 1:02d}.png"
-        write_bytes(path, encode_png(strip))
+        path, square = folder / f"{effect.index + 1:02d}.png", _square(views)
+        write_bytes(path, encode_png(square))
         paths.append(str(path))
-        labelled.append(_with_name(strip, effect.name))
-        progress.preview(strip)
+        labelled.append(_with_name(np.concatenate(views, 1), effect.name))
+        progress.preview(square)
         progress.update("drawing", count + 1, len(effects), effect.name)
     labelled += [np.zeros_like(labelled[0])] * (-len(labelled) % _COLUMNS)
     lines = [np.concatenate(labelled[i : i + _COLUMNS], 1) for i in range(0, len(labelled), _COLUMNS)]
     write_bytes(folder / SHEET, encode_png(np.concatenate(lines)))
     return paths
+
+
+def _square(views: np.ndarray) -> np.ndarray:
+    """[4,S,S,3] -> [2S,2S,3], in reading order."""
+    return np.concatenate([np.concatenate(views[:2], 1), np.concatenate(views[2:], 1)])
 
 
 def _with_name(strip: np.ndarray, name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A learned key as a picture: the avatar's resting face with the key two deviations below its mean, at it, above it."""
+"""A learned key as a picture: the avatar's resting face with the key two deviations below its mean, at it and above,
+and, because a key of an entangled avatar is hardly seen, where it changes the picture."""
 
 from __future__ import annotations
 
@@ -12,16 +13,20 @@ from blendsplat.avatars.rendering import render_gaussians
 from blendsplat.avatars.rgbavatar.key_effects import KeyEffect
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.geometry import matrix_to_rotvec
+from blendsplat.heads.face_places import PLACES, face_places
 from blendsplat.heads.model import HeadParams
 
+_FACE = [PLACES.index(name) for name in ("mouth", "mouth corner", "chin", "cheek", "nose", "eye", "brow", "forehead")]
 STEPS = (-2.0, 0.0, 2.0)  # deviations
 _BACKGROUND = 0.18
-_MARGIN = 1.12  # about the head's own width or height
+_MARGIN = 1.15  # about the face's own width or height
+_TIMES = 6.0  # that a change is shown, in
+_GLOW = (1.0, 0.6, 0.1)
 
 
 @torch.no_grad()
-def key_strips(avatar: RGBAvatar, effects: list[KeyEffect], size: int) -> Iterator[np.ndarray]:
-    """[size, 3 size, 3] uint8 for each key, left to right by STEPS."""
+def key_views(avatar: RGBAvatar, effects: list[KeyEffect], size: int) -> Iterator[np.ndarray]:
+    """[4,size,size,3] uint8 for each key: by STEPS, then what changes between the outer two."""
     params = resting_params(avatar)
     vertices = avatar.vertices(params)
     view = avatar.camera.viewmat
@@ -34,8 +39,11 @@ def key_strips(avatar: RGBAvatar, effects: list[KeyEffect], size: int) -> Iterat
             weights = mean.clone()
             weights[effect.index] += step * effect.deviation
             image = render_gaussians(avatar.gaussians(weights[None], vertices), view, K, size, size, grey)[0][0]
-            views.append((image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy())
-        yield np.concatenate(views, 1)
+            views.append(image.clamp(0, 1).cpu().numpy())
+        change = np.abs(views[-1] - views[0]).max(-1, keepdims=True)
+        light = views[1].mean(-1, keepdims=True)
+        views.append((0.35 * light + _TIMES * change * np.array(_GLOW, np.float32)).clip(0, 1))
+        yield (np.stack(views) * 255 + 0.5).astype(np.uint8)
 
 
 def resting_params(avatar: RGBAvatar) -> HeadParams:
@@ -59,10 +67,11 @@ def resting_params(avatar: RGBAvatar) -> HeadParams:
 
 
 def _closeup(avatar: RGBAvatar, vertices: torch.Tensor, size: int) -> torch.Tensor:
-    """The training camera's K [3,3] turned into one whose square picture the head's Gaussians fill."""
+    """The training camera's K [3,3] turned into one whose square picture the face fills."""
     view, K = avatar.camera.viewmat, avatar.camera.K
-    shown = vertices[avatar.corners[:, 0].unique()] @ view[:3, :3].T + view[:3, 3]
-    seen = shown @ K.T
+    face = torch.as_tensor(np.flatnonzero(np.isin(face_places(avatar.head), _FACE)), device=vertices.device)
+    shown = vertices[face] if len(face) else vertices
+    seen = (shown @ view[:3, :3].T + view[:3, 3]) @ K.T
     places = seen[:, :2] / seen[:, 2:].clamp_min(1e-6)
     low, high = places.amin(0), places.amax(0)
     scale = size / (_MARGIN * float((high - low).max().clamp_min(1e-6)))
