@@ -358,6 +358,16 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         description="The avatar plays a performance of another clip than it was trained on, or a changed one: it is "
         "kept inside what the training has seen",
     )
+    hold_back: FloatProperty(
+        name="Hold Back",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        description="How firmly the avatar is held back where its clip never went: smoothly, so that no slider makes "
+        "it fly apart. What the clip showed stays as it is. 0: not at all. It can be keyed",
+        update=follow_head.held,
+    )
     remark: StringProperty(name="Remark", description="What of the performance Blender's sliders cannot hold")
     live: BoolProperty(
         name="Live",
