@@ -14,12 +14,13 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..scene import avatar_rig, handlers, head_rig, seen_ranges
+from ..scene import arkit, avatar_rig, coverage, handlers, head_rig, seen_ranges
 from ..scene.weight_network import HeadState
 from ..space import TO_BLENDER
 
 _LISTED = 3
 _SIZE, _LEFT, _BOTTOM, _LINE = 12, 16, 18, 18  # pixels at a scale of 1
+_BONES = {"eye.L": "left eye", "eye.R": "right eye"}
 _COLOR = (1.0, 0.72, 0.25, 1.0)
 _handle: object | None = None
 _known: dict[int, tuple[HeadState, list[str]]] = {}  # by the avatar's session_uid, until something changes
@@ -35,10 +36,22 @@ def sentences(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph, view: n
     found = []
     if beyond:
         more = f" and {len(beyond) - _LISTED} more" if len(beyond) > _LISTED else ""
-        found.append(f"{carrier.name}: beyond what the clip showed ({', '.join(beyond[:_LISTED])}{more})")
+        named = ", ".join(map(plain, beyond[:_LISTED]))
+        found.append(f"{carrier.name}: beyond what the clip showed ({named}{more})")
     if seen_ranges.view_unseen(head, *angles(carrier, depsgraph, state, view, flat)):
         found.append(f"{carrier.name}: seen from where the clip never showed it")
     return found
+
+
+def plain(name: str) -> str:
+    """A slider's or a bone's name as words: "smile left", "left eye"."""
+    if name in _BONES:
+        return _BONES[name]
+    side = next((side for side in arkit.SIDES if name.endswith(side) and name in arkit.NAMES), "")
+    stem = name.removesuffix(side)
+    if name not in arkit.NAMES or stem in ("jaw", "mouth"):  # these two go to a side as a whole
+        return coverage.plain(name) if name in arkit.NAMES else name
+    return f"{coverage.plain(stem)} {side.lower()}".strip()
 
 
 def angles(

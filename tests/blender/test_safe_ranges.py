@@ -283,9 +283,20 @@ def test_the_corner_says_what_is_beyond(avatar):
         key.slider_max = 9
     head.data.shape_keys.key_blocks["jawOpen"].value = 8.0
     bpy.context.view_layer.update()
-    assert any(line.startswith("Ann: beyond what the clip showed (jawOpen") for line in view_from(avatar, 0.0))
+    assert any(line.startswith("Ann: beyond what the clip showed (jaw open") for line in view_from(avatar, 0.0))
     avatar.blendsplat.head = None
     assert beyond_words.sentences(avatar, bpy.context.evaluated_depsgraph_get(), np.eye(4), False) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mouthSmileLeft", "smile left"), ("browOuterUpRight", "outer brows up right"), ("jawOpen", "jaw open"),
+        ("jawLeft", "jaw left"), ("eye.L", "left eye"), ("jaw", "jaw"), ("expr 3", "expr 3"), ("Eyelid L", "Eyelid L"),
+    ],
+)  # fmt: skip
+def test_the_corner_speaks_plainly(name, words):
+    assert beyond_words.plain(name) == words
 
 
 # --- the learned keys
