@@ -14,10 +14,16 @@ import bpy
 import numpy as np
 import pytest
 from blender_addon import formats
+from blender_addon.client import jobs
 from blender_addon.render import beyond_words
 from blender_addon.scene import avatar_rig, coverage, head_rig, hold_back, key_preview, learned_keys, seen_ranges
 from blender_addon.scene.weight_network import HeadState, WeightNetwork
 from blender_addon.space import TO_BLENDER
+from blender_addon.ui.operators import common
+from blender_addon.ui.operators import learned_keys as operators
+from blender_addon.ui.panels import learned_keys as panel
+from blender_addon.ui.panels import steps
+from drawn import drawn
 
 import synthetic
 
@@ -386,6 +392,42 @@ def test_pictures_count_until_the_avatar_is_trained_again(avatar, files, tmp_pat
 
     os.utime(path, (2e9, 2e9))
     assert key_preview.picture_of(avatar, 0) is None and key_preview.sheet_of(avatar) is None
+
+
+def test_the_job_names_the_keys_of_its_avatar(scene, files):
+    """Whatever it is called by then; a result for a scene that is gone is let go."""
+    carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(files.old), "Old")
+    context = {"place": common.Place.of(scene), "carrier": carrier.name, "uid": carrier.session_uid}
+    carrier.name = "renamed"
+    job = jobs.Job("keys", {}, context, result={"keys": [{"index": 4, "place": "nose", "share": 0.5}]})
+    operators._finished(job)
+    assert learned_keys.found(carrier)[4].name == "GB 05 nose, 50 %"
+    bpy.data.objects.remove(carrier)
+    operators._finished(job)
+
+
+def test_the_button_says_why_it_is_grey(scene, files, monkeypatch):
+    button = operators.PreviewKeys
+    assert "Add an avatar" in button.reason(bpy.context)
+    carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(files.new), "Ann")
+    carrier.blendsplat.avatar_path = str(files.new.with_name("gone.avatar.npz"))
+    assert "not where the scene says" in button.reason(bpy.context)
+    assert "Name and draw" in operators.ShowKeys.reason(bpy.context)
+
+
+def test_the_panels_say_it_in_words(scene, avatar, files):
+    bpy.context.view_layer.objects.active = avatar
+    words = drawn(panel.BLENDSPLAT_PT_learned_keys)
+    low, high = files.learned["weight_range"][:, 1]
+    assert avatar.active_shape_key.name == "GB 02 brow left, 40 %"
+    assert f"The clip went from {low:.2f} to {high:.2f}" in words and "blendsplat.preview_keys" in words
+    assert "Hold Back" in drawn(steps.BLENDSPLAT_PT_avatar) and hold_back.UNKNOWN not in drawn(
+        steps.BLENDSPLAT_PT_avatar
+    )
+    bpy.data.objects.remove(avatar)
+    carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(files.old), "Old")
+    bpy.context.view_layer.objects.active = carrier
+    assert hold_back.UNKNOWN in drawn(steps.BLENDSPLAT_PT_avatar)
 
 
 def test_registering_twice_leaves_one_handler(scene):

@@ -23,7 +23,7 @@ class BLENDSPLAT_UL_learned_keys(bpy.types.UIList):
     def draw_item(self, _context, layout, data, item, _icon, _active, _property, index=0, _flag=0) -> None:
         carrier = _carrier_of(data)
         place = next((one for one, key in learned_keys.found(carrier).items() if key == item), 0) if carrier else 0
-        row = layout.row(align=True)
+        row = layout.split(factor=0.66, align=True)
         row.active = not item.mute
         row.prop(item, "name", text="", emboss=False)
         row.prop(item, "value", text="", slider=True)
