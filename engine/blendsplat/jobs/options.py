@@ -385,6 +385,7 @@ class EvaluateOptions(Options):
         None, description="folder for a table of all frames, a summary, and a sheet of the worst, median and best frame"
     )
     show: View = Field("full", description=VIEWS)
+    hold_back: HoldBack = Field(0.0, description=HELD)
     device: Device = "auto"
 
 
