@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from .client import jobs, preview, pump, session, test_picture, weights_check
+from .render import beyond_words, viewport
 from .render import engine as render_engine
-from .render import viewport
 from .scene import follow_head, saved_paths, surroundings
 from .ui import (
     acting,
@@ -23,7 +23,8 @@ from .ui import (
 
 _MODULES = (
     translations, preferences_page, photographs, acting, live_properties, properties, pass_properties, operators,
-    training_presets, panels, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
+    training_presets, panels, status_bar, render_engine, viewport, beyond_words, follow_head, saved_paths,
+    surroundings,
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ TITLES = {
     "evaluate": "Measure Avatar",
     "export": "Export",
     "bake": "Bake Networks",
+    "keys": "Name and Draw Keys",
     "train_kaolrm": "Train Face Network",
     "generate_heads": "Generate Heads",
 }

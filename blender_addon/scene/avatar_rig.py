@@ -20,6 +20,7 @@ from . import (
     carrier_mesh,
     forecast,
     head_rig,
+    held_avatar,
     keyframes,
     learned_keys,
     linked,
@@ -28,6 +29,7 @@ from . import (
     packed_avatar,
     reenact,
     retarget,
+    seen_ranges,
 )
 from .carrier_mesh import COMPACT, FULL, Layout
 from .weight_network import HeadState, WeightNetwork
@@ -53,6 +55,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     carrier.blendsplat.head = head
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     linked.tie(carrier)
+    seen_ranges.note(head, avatar)
     _add_nodes(carrier)
     context.view_layer.update()  # from 5.0 on a new object is not in the view layer before
     with contextlib.suppress(RuntimeError):  # in a collection that this view layer excludes
@@ -99,6 +102,8 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
         if grown != 1.0:
             keyframes.scale(mesh.shape_keys, learned_keys.value_path(key), 1 / grown)
     carrier.data = mesh
+    if carrier.blendsplat.head is not None:
+        seen_ranges.note(carrier.blendsplat.head, avatar)
     fit_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     linked.tie(carrier)
@@ -129,7 +134,9 @@ def apply_performance(
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
     if network is not None:
-        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside)[rows])
+        hold = np.zeros(performance.frame_count)
+        hold[rows] = held_avatar.strengths(carrier, frames)
+        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside, hold=hold)[rows])
     if told:
         carrier.blendsplat.remark = f"{told} {carrier.blendsplat.remark}".strip()
     return len(frames)
@@ -155,7 +162,11 @@ def key_states(carrier: bpy.types.Object, frames: list[int], states: list[HeadSt
     """Keyframes of the blendshapes that a head's states in these frames ask for: what Live shows, without Live."""
     network = network_of(carrier) if can_follow(carrier) else None
     if network is not None:
-        weights = [network.weights(state, inside=carrier.blendsplat.foreign)[0] for state in states]
+        hold, inside = held_avatar.strengths(carrier, np.asarray(frames, float)), carrier.blendsplat.foreign
+        weights = [
+            network.weights(state, inside=inside, hold=float(strength))[0]
+            for state, strength in zip(states, hold, strict=True)
+        ]
         _key(carrier, np.asarray(frames, float), np.stack(weights))
 
 
@@ -169,18 +180,22 @@ def _key(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray) -> 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
     """Set the blendshapes to what the head does now; True when a value changed."""
     network = network_of(carrier) if can_follow(carrier) else None
-    return network is not None and _follow(carrier, network, head_rig.head_state(carrier.blendsplat.head, depsgraph))
+    if network is None:
+        return False
+    hold = float(carrier.blendsplat.hold_back)
+    return _follow(carrier, network, head_rig.head_state(carrier.blendsplat.head, depsgraph), hold)
 
 
 def foresee(carrier: bpy.types.Object, frame: float) -> None:
     """Set the blendshapes to what the head is likely to do in a frame that is about to be evaluated."""
     network = network_of(carrier) if can_follow(carrier) else None
     if network is not None:
-        _follow(carrier, network, forecast.head_state(carrier.blendsplat.head, frame))
+        hold = float(held_avatar.strengths(carrier, np.array([frame]))[0])
+        _follow(carrier, network, forecast.head_state(carrier.blendsplat.head, frame), hold)
 
 
-def _follow(carrier: bpy.types.Object, network: WeightNetwork, state: HeadState) -> bool:
-    return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign)[0])
+def _follow(carrier: bpy.types.Object, network: WeightNetwork, state: HeadState, hold: float) -> bool:
+    return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign, hold=hold)[0])
 
 
 def can_follow(carrier: bpy.types.Object) -> bool:
@@ -271,14 +286,15 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
     carrier.data.vertices.foreach_get("co", base)
     carrier.shape_key_add(name="Basis", from_mix=False)
     reach = np.abs(a["weight_range"]).max(0) if "weight_range" in a else np.zeros(avatar.blendshapes)
-    for index in range(avatar.blendshapes):
+    names = learned_keys.keep_names(carrier.data, avatar)
+    for index in learned_keys.by_effect(avatar):
         positions, quats, colors = (
             a[name][index].astype(np.float32) for name in ("delta_positions", "delta_quats", "delta_colors")
         )  # files may hold them as float16
         deltas = layout.join(carrier_mesh.Gaussians.moved(positions, quats, _SH0 * colors))
         scale = learned_keys.fitting_scale(float(reach[index]), least.get(index, 1.0))
-        key = carrier.shape_key_add(name=learned_keys.default_name(index), from_mix=False)
-        key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT
+        key = carrier.shape_key_add(name=names[index], from_mix=False)
+        key.slider_min, key.slider_max = learned_keys.slider_ends(avatar, index, scale)
         key.value = 0.0  # Blender 5.0 and later start at 1
         key.data.foreach_set("co", base + np.float32(scale) * deltas.ravel())
         learned_keys.mark(carrier.data, key, index)
@@ -317,12 +333,16 @@ def _keep_an_artists_keys(
 ) -> None:
     """Names, values, slider ranges, mutes of learned keys; and the artist's ``own`` keys."""
     old, new = learned_keys.found(carrier), learned_keys.found(holder)
+    made = [learned_keys.made_name(holder.data, index) for index in range(max(new, default=-1) + 1)]
     for index in old.keys() & new.keys():
         source, target = old[index], new[index]
+        if source.name == learned_keys.made_name(carrier.data, index):  # what plays the key knows it by that name
+            made[index] = source.name
         target.name = source.name
         target.slider_min, target.slider_max = source.slider_min, source.slider_max
         grown = learned_keys.scale_of(holder.data, index) / learned_keys.scale_of(carrier.data, index)
         target.value, target.mute = source.value / grown, source.mute
+    learned_keys.set_made_names(holder.data, made)
     layout = carrier_mesh.layout_of(holder.data)
     fresh = np.empty(3 * len(holder.data.vertices), np.float32)
     holder.data.shape_keys.reference_key.data.foreach_get("co", fresh)

@@ -382,6 +382,17 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     remark: StringProperty(
         name="Remark", description="What of the performance Blender's sliders cannot hold", override=_OVERRIDABLE
     )
+    hold_back: FloatProperty(
+        name="Hold Back",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        description="How firmly the avatar is held back where its clip never went: smoothly, so that no slider makes "
+        "it fly apart. What the clip showed stays as it is. 0: not at all. It can be keyed",
+        update=follow_head.held,
+        override=_OVERRIDABLE,
+    )
     live: BoolProperty(
         name="Live",
         description="Moving the head's sliders and bones updates the avatar at once. Baked keys are muted meanwhile",

@@ -17,6 +17,7 @@ from . import (
     import_video,
     installation,
     large_picture,
+    learned_keys,
     live,
     measure_avatar,
     pack,
@@ -34,6 +35,7 @@ _MODULES = (
     editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
     train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
     several, pack,
+    learned_keys,
 )  # fmt: skip
 
 

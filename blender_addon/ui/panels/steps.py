@@ -12,7 +12,7 @@ from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, linked,
 from .. import acting
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
-from . import render_rows, several, splat_geometry
+from . import learned_keys, render_rows, several, splat_geometry
 from .job_button import button, step
 from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
 
@@ -57,6 +57,8 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             row.prop(carrier.blendsplat, "live", toggle=True)
             if carrier.blendsplat.live:
                 row.operator("blendsplat.bake_live", text="Bake", icon="REC")
+            if row.enabled:
+                learned_keys.draw_hold(context, column, carrier)
             if networks.drawn_by_networks(carrier):
                 _networks(context, column, carrier)
             for sentence in (baked_avatar.line_of(carrier), baked_avatar.hidden_original(carrier)):

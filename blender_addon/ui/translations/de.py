@@ -22,6 +22,18 @@ WORDS = {
     "Sliders": "Regler",
     "5  Render": "5  Rendern",
     "Training Presets": "Trainingsvorgaben",
+    # Learned keys
+    "Learned Keys": "Gelernte Schlüssel",
+    "Name and Draw Keys": "Schlüssel benennen und zeichnen",
+    "Show All Keys": "Alle Schlüssel zeigen",
+    "Solo": "Allein",
+    "Hold Back": "Zurückhalten",
+    "Its file does not say what its clip showed, so nothing holds it back: train it again, or add it again.": "Seine "
+    "Datei sagt nicht, was sein Clip zeigte, also hält ihn nichts zurück: trainiere ihn neu, oder füge ihn neu hinzu.",
+    "Far below and at the clip's mean; far above it, and where these differ": "Weit unter dem Mittel des Clips und "
+    "darauf; weit darüber, und wo sich beide unterscheiden",
+    "Show all learned keys in an image editor: each at -2, 0 and +2 deviations of what the clip showed": "Alle "
+    "gelernten Schlüssel in einem Bildeditor zeigen: jeden bei -2, 0 und +2 Abweichungen von dem, was der Clip zeigte",
     # Photographs
     "Fit Head from Image": "Kopf an Bild anpassen",
     "Fit Again": "Nochmals anpassen",

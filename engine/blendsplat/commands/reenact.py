@@ -36,6 +36,7 @@ def reenact(
     eyes: Annotated[float, _option("eyes", panel=_STRENGTH)] = _default("eyes"),
     brows: Annotated[float, _option("brows", panel=_STRENGTH)] = _default("brows"),
     head: Annotated[float, _option("head", panel=_STRENGTH)] = _default("head"),
+    hold_back: Annotated[float, _option("hold_back")] = _default("hold_back"),
     avatar_head: Annotated[str | None, _option("avatar_head", panel=_HEADS)] = None,
     driver_head: Annotated[str | None, _option("driver_head", panel=_HEADS)] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="pixels; none: as the performance's camera")] = None,
@@ -59,6 +60,7 @@ def reenact(
     values = {
         "avatar": avatar, "performance": performance, "output": output, "beside": beside, "relative": relative,
         "own": own, "smooth": smooth, "lively": lively, "mouth": mouth, "eyes": eyes, "brows": brows, "head": head,
+        "hold_back": hold_back,
         "avatar_head": avatar_head, "driver_head": driver_head, "width": width, "height": height,
         "background": background, "first": first, "count": count, "device": device,
     }  # fmt: skip

@@ -41,6 +41,8 @@ Device = Annotated[
 Size = Annotated[int, Field(ge=16, le=8192)]
 View = Literal["full", "base", "residual", "sliders"]
 VIEWS = "full; of a personal avatar also base, residual (its wrinkles, about grey) or sliders (as Blender plays it)"
+HoldBack = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+HELD = "how firmly what the clip never showed is held back: 0 not, 1 firmly; what it did show stays as it is"
 LensShift = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
@@ -306,6 +308,7 @@ class RenderOptions(Options):
         description="transparent, white, black, #rrggbb or r,g,b in 0..1; none: transparent for PNG, white for mp4",
     )
     show: View = Field("full", description=VIEWS)
+    hold_back: HoldBack = Field(1.0, description=HELD)
     first: int = Field(0, ge=0, description="first frame of the performance")
     count: int | None = Field(None, ge=1, description="how many frames; none: all that follow")
     device: Device = "auto"
@@ -340,6 +343,7 @@ class ReenactOptions(Options):
     eyes: Gain = Field(1.0, description="strength of lids and gaze")
     brows: Gain = Field(1.0, description="strength of the brows")
     head: Gain = Field(1.0, description="strength of the head's movement about where it is on average")
+    hold_back: HoldBack = Field(1.0, description=HELD)
     beside: bool = Field(False, description="put the driver's video to the left of the avatar")
     avatar_head: Head | None = Field(
         None, min_length=1, description="the avatar's head model, where the driver was tracked with another: as --head"
@@ -381,6 +385,7 @@ class EvaluateOptions(Options):
         None, description="folder for a table of all frames, a summary, and a sheet of the worst, median and best frame"
     )
     show: View = Field("full", description=VIEWS)
+    hold_back: HoldBack = Field(0.0, description=HELD)
     device: Device = "auto"
 
 
@@ -403,6 +408,7 @@ class ExportOptions(Options):
     frame: int = Field(0, ge=0, description="frame of the performance")
     output: AnyPath = Field(description="the .ply file to write")
     y_down: bool = Field(False, description="turn the axes for viewers that expect y down")
+    hold_back: HoldBack = Field(1.0, description=HELD)
     device: Device = "auto"
 
 
@@ -415,7 +421,19 @@ class BakeOptions(Options):
     error: float = Field(
         0.05, ge=0, le=1, allow_inf_nan=False, description="the part of what moves that may be left out"
     )
-    bounded: bool = Field(False, description="hold back what the avatar was never shown")
+    bounded: bool = Field(False, description="keep what drives it inside what training saw, as another clip's needs")
+    hold_back: HoldBack = Field(0.0, description=HELD)
+    device: Device = "auto"
+
+
+class KeysOptions(Options):
+    """Tell what an avatar's learned keys do: where, how much of all movement, how far; and draw each of them."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    output: AnyPath | None = Field(
+        None, description="folder for a picture of every key and keys.json; none: no picture"
+    )
+    size: Size = Field(192, description="pixels of one view")
     device: Device = "auto"
 
 

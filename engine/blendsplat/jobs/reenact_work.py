@@ -55,6 +55,7 @@ def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, An
         raise InputError("A performance's file has no pictures to put the driver's video beside; choose an .mp4 file.")
     device = resolve_device(options.device)
     avatar = load_avatar(options.avatar, device=device)
+    avatar.hold(options.hold_back)
     played = _drivers(avatar, options.performance)
     clip = _drivers_clip(options.performance, played) if options.beside else None
     own = avatar.reference is not None and avatar.owns(played)
