@@ -140,14 +140,14 @@ def _places(head: bpy.types.Object) -> dict[str, _Place]:
     apart = max(float(np.linalg.norm(joints["eye.L"] - joints["eye.R"])), 0.01)
     crown = eyes + (0, 1.05 * apart, 0)
     ring_size, ring_at = _around(points, crown[1], 0.25 * apart, eyes, apart)
-    chin = points[(np.abs(points[:, 0]) < 0.35 * apart) & (np.abs(points[:, 1] - eyes[1] + 1.75 * apart) < 0.3 * apart)]
+    chin = points[(np.abs(points[:, 0]) < 0.35 * apart) & (np.abs(points[:, 1] - eyes[1] + 1.6 * apart) < 0.3 * apart)]
     front = float(chin[:, 2].max()) if len(chin) else float(eyes[2])
     deep = 0.85 * apart
     shapes: dict[str, _Place] = {
         "root": (ring(), (0.0, 0.0, 0.0), (1.9 * apart, 1.0, 1.5 * apart)),
         "neck": (ring(), tuple(ring_at - joints["neck"]), (ring_size[0], 1.0, ring_size[1])),
         "jaw": (
-            arc(), tuple(np.array([0, eyes[1] - 1.75 * apart, front + 0.14 * apart - deep]) - joints["jaw"]),
+            arc(), tuple(np.array([0, eyes[1] - 1.6 * apart, front + 0.14 * apart - deep]) - joints["jaw"]),
             (0.95 * apart, apart, deep),
         ),
     }  # fmt: skip

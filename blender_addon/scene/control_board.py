@@ -15,12 +15,12 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from . import arkit, bone_shapes, face_blend, face_controls, face_regions
+from . import arkit, bone_shapes, face_blend, face_controls, face_regions, handles
 from .head_drivers import insert_before_joint, slider_bone
 
 _NAME = "Control Board"
 _DATA = "blendsplat_data"  # of a head: what head_rig keeps with it
-_HEAD = "blendsplat_head"  # of the board's armature: whose board it is
+MARK = "blendsplat_board_of"  # of the board's armature: whose it is
 _TRAVEL = 0.02  # metres from a frame's middle to its end
 _FRAME = "Board"  # the bone that carries all
 _BESIDE = 0.06  # metres beside the head
@@ -57,12 +57,7 @@ _Part = tuple[str, str, int, float]  # (handle, axis, direction or 0 for both, v
 
 def board_of(head: bpy.types.Object) -> bpy.types.Object | None:
     """The head's board."""
-    return next((item for item in bpy.data.objects if boards_head(item) == head), None)
-
-
-def boards_head(item: bpy.types.Object) -> bpy.types.Object | None:
-    """The head whose board this object is."""
-    return item.get(_HEAD) if item.type == "ARMATURE" else None
+    return handles.of(head, MARK)
 
 
 def added(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
@@ -77,7 +72,7 @@ def is_there(head: bpy.types.Object) -> bool:
 
 
 def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
-    """Add a board beside the head -> its armature, handles at rest: nothing moves yet. Needs Object Mode."""
+    """Add a board beside the head -> its armature, handles at rest: nothing moves yet. In Object or Pose Mode."""
     remove(head)
     board = _armature(context, head)
     for name, parts in _parts(head).items():
@@ -97,10 +92,7 @@ def remove(head: bpy.types.Object) -> None:
     if jaw is not None and (con := jaw.constraints.get(_NAME)) is not None:
         jaw.constraints.remove(con)
     if board is not None:
-        data = board.data
-        bpy.data.objects.remove(board)
-        if not data.users:
-            bpy.data.armatures.remove(data)
+        handles.remove(board)
 
 
 def _keys(head: bpy.types.Object) -> list[bpy.types.ShapeKey]:
@@ -198,46 +190,21 @@ def _turn_jaw(rig: bpy.types.Object, board: bpy.types.Object, radians: float) ->
 
 
 def _armature(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
-    rig = head.blendsplat.rig or head
-    data = bpy.data.armatures.new(f"{head.name} {_NAME}")
-    board = bpy.data.objects.new(data.name, data)
-    (rig.users_collection[0] if rig.users_collection else context.scene.collection).objects.link(board)
-    board.parent, board.show_in_front = rig, True
-    board.location = _beside(head)
-    board[_HEAD] = head
-    data.show_names = True
-    _bones(context, board)
+    bones = {_FRAME: ((0.0, 0.0, 0.0), _TRAVEL, "")}
+    for name, (x, y, *_) in _HANDLES.items():
+        bones[name] = (x * _TRAVEL, 0.0, y * _TRAVEL), 0.5 * _TRAVEL, _FRAME
+    board = handles.add(context, head, _NAME, MARK, _beside(head), bones)
+    board.data.show_names = True
     _dress(board)
     return board
 
 
-def _beside(head: bpy.types.Object) -> np.ndarray:
+def _beside(head: bpy.types.Object) -> handles.Place:
     """Where the board stands, in the armature's space: to the person's left, as high as the face."""
     points = face_controls.coordinates(head.data.shape_keys.key_blocks[0])
     eye = head.blendsplat.rig.data.bones.get("eye.L") if head.blendsplat.rig is not None else None
     height = eye.head_local.z - 0.03 if eye is not None else float(points[:, 2].mean())
-    return np.array([points[:, 0].max() + _BESIDE + 3.6 * _TRAVEL, points[:, 1].min(), height])
-
-
-def _bones(context: bpy.types.Context, board: bpy.types.Object) -> None:
-    previous = context.view_layer.objects.active
-    context.view_layer.update()
-    context.view_layer.objects.active = board
-    bpy.ops.object.mode_set(mode="EDIT")
-    edit = board.data.edit_bones
-    frame = edit.new(_FRAME)
-    frame.head, frame.tail = (0, 0, 0), (0, 0, _TRAVEL)
-    frame.align_roll((0, -1, 0))  # Z to the artist
-    for name, (x, y, *_) in _HANDLES.items():
-        bone = edit.new(name)
-        bone.head = (x * _TRAVEL, 0, y * _TRAVEL)
-        bone.tail = (x * _TRAVEL, 0, (y + 0.5) * _TRAVEL)
-        bone.align_roll((0, -1, 0))
-        bone.parent = frame
-    for bone in edit:
-        bone.use_deform = False
-    bpy.ops.object.mode_set(mode="OBJECT")
-    context.view_layer.objects.active = previous
+    return float(points[:, 0].max()) + _BESIDE + 3.6 * _TRAVEL, float(points[:, 1].min()), height
 
 
 def _dress(board: bpy.types.Object) -> None:

@@ -208,7 +208,7 @@ def test_the_target_goes_without_a_trace(human, how):
     OPERATORS.add_eye_target()
     assert not OPERATORS.add_eye_target.poll()
     if how == "deleted":
-        bpy.data.objects.remove(eye_target.target_of(human))
+        bpy.data.armatures.remove(eye_target.target_of(human).data)  # and its object with it
         assert eye_target.target_of(human) is None and OPERATORS.add_eye_target.poll()
         assert (matrices(human) == rest).all()
         OPERATORS.add_eye_target()
@@ -334,3 +334,22 @@ def test_a_head_with_few_sliders_gets_what_it_has(scene, kind):
     assert blocks(head)["board jawOpen"].value == pytest.approx(1)
     OPERATORS.remove_control_board()
     assert (matrices(head) == before).all()
+
+
+def test_all_handles_are_taken_together(human):
+    """Also added in Pose Mode, which stays."""
+    assert OPERATORS.pose_face() == {"FINISHED"} and bpy.context.mode == "POSE"
+    OPERATORS.add_eye_target()
+    OPERATORS.add_control_board()
+    assert bpy.context.mode == "POSE"
+    OPERATORS.pose_face()
+    assert bpy.context.mode == "OBJECT"
+    OPERATORS.pose_face()
+    taken = {item for item in bpy.context.scene.objects if item.mode == "POSE"}
+    assert taken == {human.blendsplat.rig, eye_target.target_of(human), control_board.board_of(human)}
+    OPERATORS.pose_face()
+    human.users_collection[0].hide_viewport = True
+    bpy.context.view_layer.update()
+    assert not OPERATORS.pose_face.poll()
+    OPERATORS.remove_eye_target()
+    assert OPERATORS.add_eye_target() == {"FINISHED"}, "in a collection that is seen"

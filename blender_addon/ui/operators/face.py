@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from ...scene import bone_shapes, control_board, eye_target, face_controls, face_link, face_words
+from ...scene import bone_shapes, control_board, eye_target, face_controls, face_link, face_words, handles
 from .. import face_properties
 from . import avatar, common
 
@@ -29,7 +29,7 @@ def meant_head(context: bpy.types.Context) -> bpy.types.Object | None:
     heads = [item for item in context.scene.objects if item.blendsplat.kind == "HEAD" and item.type == "MESH"]
     for head in heads if active is not None else ():
         if active in (head, head.blendsplat.rig) or head in (
-            eye_target.heads_target(active), control_board.boards_head(active)
+            handles.heads(active, eye_target.MARK), handles.heads(active, control_board.MARK)
         ):  # fmt: skip
             return head
     carrier = avatar.selected_avatar(context)
@@ -138,7 +138,8 @@ class AddEyeTarget(_OfHead, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return super().reason(context) or eye_target.cannot_add(meant_head(context))
+        why = super().reason(context)
+        return why or eye_target.cannot_add(meant_head(context)) or handles.cannot_add(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         eye_target.add(context, meant_head(context))
@@ -170,11 +171,9 @@ class AddControlBoard(_OfHead, bpy.types.Operator):
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         why = super().reason(context)
-        if not why and context.mode != "OBJECT":
-            why = "Leave this mode first (Object Mode)."
         if not why and control_board.board_of(meant_head(context)) is not None:
             why = f"{meant_head(context).name} has a control board already."
-        return why
+        return why or handles.cannot_add(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         control_board.add(context, meant_head(context))
@@ -197,6 +196,33 @@ class RemoveControlBoard(_OfHead, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class PoseFace(_OfHead, bpy.types.Operator):
+    """Take the head's bones, the eye target and the board's handles in hand: Pose Mode with all of them, and back"""
+
+    bl_idname = "blendsplat.pose_face"
+    bl_label = "Pose the Face"
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        why = super().reason(context)
+        if not why and context.mode != "POSE" and not posable(context, meant_head(context)):
+            why = "The head's armature is hidden, or not in this view layer: show it first."
+        return why or handles.cannot_add(context)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if context.mode == "POSE":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        else:
+            handles.pose(context, posable(context, meant_head(context)))
+        return {"FINISHED"}
+
+
+def posable(context: bpy.types.Context, head: bpy.types.Object) -> list[bpy.types.Object]:
+    """The armatures by which the head is moved, as far as they are seen, its own first."""
+    found = (head.blendsplat.rig, eye_target.target_of(head), control_board.board_of(head))
+    return [item for item in found if item is not None and item.visible_get(view_layer=context.view_layer)]
+
+
 class ShapeBones(_OfHead, bpy.types.Operator):
     """Give the head's bones shapes that a hand can take: rings around head and shoulders, an arc along the jaw, circles
     before the eyes"""
@@ -216,6 +242,6 @@ class ShapeBones(_OfHead, bpy.types.Operator):
 
 CLASSES = (
     FaceReset, FaceMirror, FaceKey, FaceFavourite, AddEyeTarget, RemoveEyeTarget, AddControlBoard, RemoveControlBoard,
-    ShapeBones,
+    PoseFace, ShapeBones,
 )  # fmt: skip
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

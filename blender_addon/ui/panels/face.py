@@ -12,6 +12,8 @@ from .layout import Panel, paragraph
 
 _OPEN = ("brows", "lids", "jaw", "mouth")  # parts that begin unfolded
 _MOVED = 1e-3
+_NAMES = 0.36  # of a row of two sides, for its name
+_WIDE = 300  # pixels of a sidebar in which there is room for a dot beside each slider
 
 
 class BLENDSPLAT_PT_face(Panel):
@@ -38,7 +40,7 @@ def draw_parts(context: bpy.types.Context, layout: bpy.types.UILayout, head: bpy
 
     ``layout``: a panel's own."""
     controls = face_controls.of(head)
-    rows = _Rows(head, face_properties.favourites(head))
+    rows = _Rows(context, head, face_properties.favourites(head))
     if query := context.window_manager.blendsplat_search.strip():
         found = [item for item in controls.values() if _bears(item, query)]
         if not found:
@@ -54,8 +56,10 @@ def draw_parts(context: bpy.types.Context, layout: bpy.types.UILayout, head: bpy
 class _Rows:
     """Draws controls of one head, both sides of a thing in one row."""
 
-    def __init__(self, head: bpy.types.Object, favourites: list[str]) -> None:
+    def __init__(self, context: bpy.types.Context, head: bpy.types.Object, favourites: list[str]) -> None:
         self.head, self.favourites = head, favourites
+        scale = context.preferences.system.ui_scale
+        self.wide = context.region is not None and context.region.width > _WIDE * scale
         self.usable = not face_controls.locked(head)
 
     def draw(self, column: bpy.types.UILayout, controls: list[face_controls.Control], short: bool = True) -> None:
@@ -72,19 +76,26 @@ class _Rows:
     def _row(self, row: bpy.types.UILayout, pair: list[face_controls.Control], short: bool) -> None:
         sliders = row.row(align=True)
         sliders.enabled = self.usable
+        if len(pair) == 2:
+            sliders = sliders.split(factor=_NAMES, align=True)
+            sliders.label(text=(pair[0].label if short else pair[0].full)[:-2], translate=False)
+            sliders = sliders.row(align=True)
         for control in pair:
-            struct, name = face_controls.place(self.head, control)
-            cell = sliders.row(align=True)
-            cell.active = not getattr(struct, "mute", False)
             text = control.label if short else control.full
-            index = control.index if control.bone else -1
-            cell.prop(struct, name, index=index, text=text, slider=True, translate=False)
-            cell.prop_decorator(struct, name, index=index)
+            self._slider(sliders.row(align=True), control, text if len(pair) == 1 else text[-1])
         starred = all(control.name in self.favourites for control in pair)
         star = row.operator(
             "blendsplat.face_favourite", text="", icon="SOLO_ON" if starred else "SOLO_OFF", emboss=False
         )
         star.name = "|".join(control.name for control in pair)
+
+    def _slider(self, cell: bpy.types.UILayout, control: face_controls.Control, text: str) -> None:
+        struct, name = face_controls.place(self.head, control)
+        cell.active = not getattr(struct, "mute", False)
+        index = control.index if control.bone else -1
+        cell.prop(struct, name, index=index, text=text, slider=not control.bone, translate=False)
+        if self.wide:
+            cell.prop_decorator(struct, name, index=index)
 
 
 def _bears(control: face_controls.Control, query: str) -> bool:
@@ -109,10 +120,12 @@ def _part(
     header, body = layout.panel(f"BLENDSPLAT_face_{name}", default_closed=not open_)
     header.label(text=title)
     moved = sum(abs(face_controls.value(rows.head, control)) > _MOVED for control in controls)
+    if moved:
+        count = header.row()
+        count.alignment, count.active = "RIGHT", False
+        count.label(text=f"{moved} ")
     buttons = header.row(align=True)
     buttons.alignment = "RIGHT"
-    if moved:
-        buttons.label(text=str(moved))
     for operator, icon in (("mirror", "MOD_MIRROR"), ("reset", "LOOP_BACK"), ("key", "KEY_HLT")):
         buttons.operator(f"blendsplat.face_{operator}", text="", icon=icon, emboss=False).group = name.upper()
     if body is not None:
@@ -126,6 +139,9 @@ def _rig(context: bpy.types.Context, layout: bpy.types.UILayout, head: bpy.types
     if body is None:
         return
     column, rig = body.column(), head.blendsplat.rig
+    if rig is not None:
+        posing = context.mode == "POSE"
+        column.operator("blendsplat.pose_face", icon="POSE_HLT", depress=posing)
     target = eye_target.target_of(head)
     if target is not None:
         row = column.row(align=True)

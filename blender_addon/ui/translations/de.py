@@ -50,6 +50,7 @@ WORDS = {
     "Remove Eye Target": "Blickziel entfernen",
     "Add Control Board": "Steuertafel hinzufügen",
     "Remove Control Board": "Steuertafel entfernen",
+    "Pose the Face": "Gesicht in Pose bringen",
     "Shape the Bones": "Knochen formen",
     "Hide the Bones": "Knochen verbergen",
     "No slider has these words in its name.": "Kein Regler hat diese Wörter im Namen.",
