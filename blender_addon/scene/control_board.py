@@ -20,7 +20,6 @@ from .head_drivers import insert_before_joint, slider_bone
 
 _NAME = "Control Board"
 _DATA = "blendsplat_data"  # of a head: what head_rig keeps with it
-MARK = "blendsplat_board_of"  # of the board's armature: whose it is
 _TRAVEL = 0.02  # metres from a frame's middle to its end
 _FRAME = "Board"  # the bone that carries all
 _BESIDE = 0.06  # metres beside the head
@@ -57,7 +56,7 @@ _Part = tuple[str, str, int, float]  # (handle, axis, direction or 0 for both, v
 
 def board_of(head: bpy.types.Object) -> bpy.types.Object | None:
     """The head's board."""
-    return handles.of(head, MARK)
+    return handles.of(head, handles.BOARD)
 
 
 def added(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
@@ -84,15 +83,14 @@ def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
 
 def remove(head: bpy.types.Object) -> None:
     """Take the board away with all that it moved."""
-    rig, board = head.blendsplat.rig, board_of(head)
+    rig = head.blendsplat.rig
     for key in _keys(head):
         key.driver_remove("value")
         head.shape_key_remove(key)
     jaw = rig.pose.bones.get("jaw") if rig is not None else None
     if jaw is not None and (con := jaw.constraints.get(_NAME)) is not None:
         jaw.constraints.remove(con)
-    if board is not None:
-        handles.remove(board)
+    handles.remove(head, handles.BOARD)
 
 
 def _keys(head: bpy.types.Object) -> list[bpy.types.ShapeKey]:
@@ -193,7 +191,7 @@ def _armature(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.O
     bones = {_FRAME: ((0.0, 0.0, 0.0), _TRAVEL, "")}
     for name, (x, y, *_) in _HANDLES.items():
         bones[name] = (x * _TRAVEL, 0.0, y * _TRAVEL), 0.5 * _TRAVEL, _FRAME
-    board = handles.add(context, head, _NAME, MARK, _beside(head), bones)
+    board = handles.add(context, head, _NAME, handles.BOARD, _beside(head), bones)
     board.data.show_names = True
     _dress(board)
     return board

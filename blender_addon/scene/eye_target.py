@@ -17,7 +17,6 @@ from .head_drivers import EYES, insert_before_joint
 LOOK = "Look"  # the target's property: 0 the gaze as it is, 1 at the target
 LOOK_PATH = f'["{LOOK}"]'
 BONE = "eye target"
-MARK = "blendsplat_target_of"  # of the target: whose eyes look at it
 _NAME = "Eye Target"
 _AWAY = 0.5  # metres before the face where it begins
 _SIZE = 0.02
@@ -42,7 +41,7 @@ def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
     remove(head)  # what is left of one that was deleted
     rig = head.blendsplat.rig
     at = _before_the_face(context, rig)
-    target = handles.add(context, head, _NAME, MARK, at, {BONE: ((0.0, 0.0, 0.0), _SIZE, "")})
+    target = handles.add(context, head, _NAME, handles.TARGET, at, {BONE: ((0.0, 0.0, 0.0), _SIZE, "")})
     bone_shapes.wear(target.pose.bones[BONE], _shape(rig), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "THEME09")
     target.pose.bones[BONE].lock_rotation = target.pose.bones[BONE].lock_scale = (True, True, True)
     target[LOOK] = 0.0
@@ -63,15 +62,14 @@ def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
 
 def remove(head: bpy.types.Object) -> None:
     """Take target and constraints away: the eyes look as they did before."""
-    rig, target = head.blendsplat.rig, handles.of(head, MARK)
+    rig = head.blendsplat.rig
     for con in _constraints(head):
         con.driver_remove("influence")
     for name in EYES if rig is not None else ():
         item = rig.pose.bones.get(name)
         if item is not None and (con := item.constraints.get(_NAME)) is not None:
             item.constraints.remove(con)
-    if target is not None:
-        handles.remove(target)
+    handles.remove(head, handles.TARGET)
 
 
 def _constraints(head: bpy.types.Object) -> list[bpy.types.Constraint]:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All that moves a face, as one list: sliders (shape keys) and turns of bones, each with its part of the face and its
-other side. What is done with them (reset, mirror, keyframes) is the same for both.
+"""All that moves a face, as one list: sliders (shape keys), turns of the head's bones and handles of its board, each
+with its part of the face and its other side. What is done with them (reset, mirror, keyframes) is the same for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 import numpy as np
 
-from . import face_regions, face_words, keyframes
+from . import face_regions, face_words, handles, keyframes
 from .head_drivers import identity_key, key_path
 
 BOARD = "board "  # begins the names of keys that only a control board drives
@@ -39,23 +40,28 @@ _BONES = (
 )  # fmt: skip
 
 
+KEYS, RIG, BOARDS = "keys", "rig", "board"  # whose number it is: the shape keys', the armature's, the board's
+_WORDS = ("Aside", "Up")  # what a handle does along its X and Y
+
+
 @dataclass(frozen=True)
 class Control:
-    """One number of a head: of its shape keys (``bone`` is "") or of a bone of its armature.
+    """One number of a head: of its shape keys, or of a ``bone`` of its armature or its board (``owner``).
 
     ``mirrored``: the name of what a mirror shows it as ("" where that is not there), with the sign; ``linked``: the
-    name of what moves along, or "".
+    name of what moves along, or "", with the sign.
     """
 
     name: str
     label: str
     full: str
     group: str
+    owner: str
     path: str
     index: int
     bone: str
     mirrored: tuple[str, float]
-    linked: str
+    linked: tuple[str, float]
 
 
 def of(head: bpy.types.Object) -> dict[str, Control]:
@@ -67,6 +73,7 @@ def of(head: bpy.types.Object) -> dict[str, Control]:
     places = _regions(head, names)
     found = [_slider(name, set(names), *places.get(name, ("", ""))) for name in names]
     found += _turns(head.blendsplat.rig, set(names))
+    found += _handles(handles.of(head, handles.BOARD))
     order = {group: place for place, group in enumerate((*face_words.GROUPS, ""))}
     return {control.name: control for control in sorted(found, key=lambda control: order[control.group])}
 
@@ -79,15 +86,18 @@ def in_groups(controls: Iterable[Control]) -> dict[str, list[Control]]:
     return grouped
 
 
-def owner_of(head: bpy.types.Object, control: Control) -> bpy.types.ID:
-    """The data block that is keyed: the shape keys, or the armature object."""
-    return head.blendsplat.rig if control.bone else head.data.shape_keys
+def owners(head: bpy.types.Object) -> dict[str, bpy.types.ID]:
+    """The data blocks that are keyed, as far as they are there: shape keys, armature object, board."""
+    found = {
+        KEYS: head.data.shape_keys, RIG: head.blendsplat.rig, BOARDS: handles.of(head, handles.BOARD),
+    }  # fmt: skip
+    return {name: owner for name, owner in found.items() if owner is not None}
 
 
 def place(head: bpy.types.Object, control: Control) -> tuple[bpy.types.bpy_struct, str]:
     """(struct, its property) that hold the number: what a layout draws."""
     if control.bone:
-        return head.blendsplat.rig.pose.bones[control.bone], control.path.rpartition(".")[2]
+        return owners(head)[control.owner].pose.bones[control.bone], control.path.rpartition(".")[2]
     return head.data.shape_keys.key_blocks[control.name], "value"
 
 
@@ -108,28 +118,26 @@ def put(head: bpy.types.Object, control: Control, number: float) -> None:
 
 
 def driven(head: bpy.types.Object) -> set[tuple[str, str, int]]:
-    """(bone, data path, index) of what drivers set: no hand moves it."""
-    found = set()
-    for owner, bones in ((head.data.shape_keys, False), (head.blendsplat.rig, True)):
-        data = owner.animation_data if owner is not None else None
-        for driver in data.drivers if data is not None else ():
-            bone = driver.data_path.partition('["')[2].partition('"]')[0] if bones else ""
-            found.add((bone, driver.data_path, driver.array_index if bones else 0))
-    return found
+    """(owner, data path, index) of what drivers set: no hand moves it."""
+    return {
+        (name, driver.data_path, driver.array_index)
+        for name, owner in owners(head).items() if owner.animation_data is not None
+        for driver in owner.animation_data.drivers
+    }  # fmt: skip
 
 
 def free(head: bpy.types.Object, controls: Iterable[Control]) -> list[Control]:
     """Those that no driver sets."""
     taken = driven(head)
-    return [control for control in controls if (control.bone, control.path, control.index) not in taken]
+    return [control for control in controls if (control.owner, control.path, control.index) not in taken]
 
 
 def locked(head: bpy.types.Object) -> str:
     """Why nothing of the head can be moved here, or ""."""
     if head.type != "MESH" or head.data.shape_keys is None:
         return f"{head.name} has no sliders (shape keys) any more."
-    for item in (head.data.shape_keys, head.blendsplat.rig):
-        if item is not None and not getattr(item, "is_editable", item.library is None):
+    for item in owners(head).values():
+        if not getattr(item, "is_editable", item.library is None):
             return f"{item.name} is linked from another file: make a library override, or move it in that file."
     return ""
 
@@ -155,23 +163,30 @@ def mirror(head: bpy.types.Object, controls: dict[str, Control], chosen: Iterabl
 
 def insert_keys(head: bpy.types.Object, controls: Iterable[Control], frame: float) -> int:
     """Key the controls as they are now -> how many; what a driver sets is left."""
-    count = 0
+    count, data = 0, owners(head)
     for control in free(head, controls):
         index = control.index if control.bone else -1
         group = control.bone or face_words.TITLES[control.group]
-        count += owner_of(head, control).keyframe_insert(control.path, index=index, frame=frame, group=group)
+        count += data[control.owner].keyframe_insert(control.path, index=index, frame=frame, group=group)
     return count
 
 
 def keyed_at(head: bpy.types.Object, frame: float) -> Callable[[Control], str]:
     """A function that tells of a control: "" (no curve), "animated" or "keyed" (it has a key at the frame)."""
-    states: dict[tuple[bool, str, int], str] = {}
-    for owner, bones in ((head.data.shape_keys, False), (head.blendsplat.rig, True)):
-        for curve in keyframes.fcurves(owner) if owner is not None else ():
-            frames = keyframes.points(curve)[:, 0]
-            here = len(frames) and np.abs(frames - frame).min() < 1e-3
-            states[bones, curve.data_path, curve.array_index] = "keyed" if here else "animated"
-    return lambda control: states.get((bool(control.bone), control.path, control.index), "")
+    states: dict[tuple[str, str, int], str] = {}
+    for place, curve in curves(head).items():
+        frames = keyframes.points(curve)[:, 0]
+        here = len(frames) and np.abs(frames - frame).min() < 1e-3
+        states[place] = "keyed" if here else "animated"
+    return lambda control: states.get((control.owner, control.path, control.index), "")
+
+
+def curves(head: bpy.types.Object) -> dict[tuple[str, str, int], Any]:
+    """The F-curves of the head's actions by owner, data path and index."""
+    return {
+        (name, curve.data_path, curve.array_index): curve
+        for name, owner in owners(head).items() for curve in keyframes.fcurves(owner)
+    }  # fmt: skip
 
 
 def _put_all(head: bpy.types.Object, wanted: dict[Control, float]) -> list[Control]:
@@ -186,8 +201,8 @@ def _slider(name: str, names: set[str], group: str, part: str) -> Control:
     mirrored = (other, 1.0) if other in names else ("" if other else name, 1.0)
     linked = face_words.linked_to(name)
     return Control(
-        name, face_words.label(name, part), face_words.label(name, part, short=False), group, key_path(name), 0, "",
-        mirrored, linked if linked in names else "",
+        name, face_words.label(name, part), face_words.label(name, part, short=False), group, KEYS, key_path(name), 0,
+        "", mirrored, (linked if linked in names else "", 1.0),
     )  # fmt: skip
 
 
@@ -200,7 +215,27 @@ def _turns(rig: bpy.types.Object | None, taken: set[str]) -> list[Control]:
         turns = item is not None and (channel != _TURN or item.rotation_mode not in ("QUATERNION", "AXIS_ANGLE"))
         if turns and name not in taken:
             path = f'pose.bones["{bone}"].{channel}'
-            found.append(Control(name, label, label, group, path, axis, bone, mirrored, linked))
+            found.append(Control(name, label, label, group, RIG, path, axis, bone, mirrored, (linked, 1.0)))
+    return found
+
+
+def _handles(board: bpy.types.Object | None) -> list[Control]:
+    """The handles of a board: its left and right are the person's."""
+    found = []
+    for item in board.pose.bones if board is not None else ():
+        stem, _, side = item.name.partition(".")
+        other = face_words.other_side(item.name)
+        for axis, word in enumerate(_WORDS):
+            if item.lock_location[axis] or item.parent is None:
+                continue
+            name, sign = f"handle {item.name} {word}", -1.0 if axis == 0 else 1.0
+            label = f"{stem.capitalize()} {word} {side}".rstrip()
+            partner = f"handle {other} {word}" if other else ""
+            path = f'pose.bones["{item.name}"].location'
+            found.append(
+                Control(name, label, label, "board", BOARDS, path, axis, item.name, (partner or name, sign),
+                        (partner, sign))
+            )  # fmt: skip
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import face_controls, handlers, keyframes
+from . import face_controls, handlers
 
 _known: dict[int, dict[str, float]] = {}  # by head (session_uid): the numbers of what has another side
 _SAME = 1e-6
@@ -32,15 +32,16 @@ def follow(head: bpy.types.Object) -> list[str]:
     if before is None:
         return []
     changed = {name for name, number in now.items() if abs(number - before.get(name, number)) > _SAME}
-    leaders = [controls[name] for name in changed if controls[name].linked not in changed]
+    leaders = [controls[name] for name in changed if controls[name].linked[0] not in changed]
     if not leaders:
         return []
     free = {control.name for control in face_controls.free(head, controls.values())}
     free -= _moved_by_curves(head, leaders, now)
-    moved = [control for control in leaders if {control.name, control.linked} <= free]
+    moved = [control for control in leaders if {control.name, control.linked[0]} <= free]
     for control in moved:
-        face_controls.put(head, controls[control.linked], now[control.name])
-    followers = [controls[control.linked] for control in moved]
+        name, sign = control.linked
+        face_controls.put(head, controls[name], sign * now[control.name])
+    followers = [controls[control.linked[0]] for control in moved]
     if followers and _keys_itself():
         face_controls.insert_keys(head, followers, bpy.context.scene.frame_current)
     _known[head.session_uid] = _numbers(head, controls)
@@ -84,7 +85,7 @@ def _linked(scene: bpy.types.Scene) -> list[bpy.types.Object]:
 
 
 def _numbers(head: bpy.types.Object, controls: dict[str, face_controls.Control]) -> dict[str, float]:
-    return {name: face_controls.value(head, control) for name, control in controls.items() if control.linked}
+    return {name: face_controls.value(head, control) for name, control in controls.items() if control.linked[0]}
 
 
 def _moved_by_curves(head: bpy.types.Object, controls: list[face_controls.Control], now: dict[str, float]) -> set[str]:
@@ -92,16 +93,11 @@ def _moved_by_curves(head: bpy.types.Object, controls: list[face_controls.Contro
     once, so nobody can tell."""
     if _keys_itself():
         return set()
-    said = {}
-    for owner, bones in ((head.data.shape_keys, False), (head.blendsplat.rig, True)):
-        for curve in keyframes.fcurves(owner) if owner is not None else ():
-            if not curve.mute:
-                said[bones, curve.data_path, curve.array_index] = curve
-    frame = bpy.context.scene.frame_current_final
+    curves, frame = face_controls.curves(head), bpy.context.scene.frame_current_final
     found = set()
     for control in controls:
-        curve = said.get((bool(control.bone), control.path, control.index))
-        if curve is not None and abs(curve.evaluate(frame) - now[control.name]) < _ON_CURVE:
+        curve = curves.get((control.owner, control.path, control.index))
+        if curve is not None and not curve.mute and abs(curve.evaluate(frame) - now[control.name]) < _ON_CURVE:
             found.add(control.name)
     return found
 

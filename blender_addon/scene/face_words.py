@@ -9,10 +9,11 @@ import re
 
 from . import arkit
 
-GROUPS = ("brows", "eyes", "lids", "gaze", "cheeks", "nose", "jaw", "mouth", "tongue", "head")
+GROUPS = ("brows", "eyes", "lids", "gaze", "cheeks", "nose", "jaw", "mouth", "tongue", "head", "board")
 TITLES = {
     "brows": "Brows", "eyes": "Eyes", "lids": "Lids", "gaze": "Gaze", "cheeks": "Cheeks", "nose": "Nose", "jaw": "Jaw",
-    "mouth": "Mouth", "tongue": "Tongue", "head": "Head and Neck", "": "More",
+    "mouth": "Mouth", "tongue": "Tongue", "head": "Head and Neck", "board": "Control Board",
+    "": "More",
 }  # fmt: skip
 _STEMS = {
     "brow": "brows", "eyelid": "lids", "eye": "eyes", "cheek": "cheeks", "nose": "nose", "jaw": "jaw", "mouth": "mouth",

@@ -8,19 +8,21 @@ from __future__ import annotations
 import bpy
 
 Place = tuple[float, float, float]
+TARGET, BOARD = "blendsplat_target", "blendsplat_board"  # on the head: the armature; on the armature: the head
 
 
 def add(
     context: bpy.types.Context, head: bpy.types.Object, name: str, mark: str, at: Place,
     bones: dict[str, tuple[Place, float, str]],
 ) -> bpy.types.Object:  # fmt: skip
-    """An armature at a place in the head's armature, marked as this head's by the property ``mark``; ``bones``: by
+    """An armature at a place in the head's armature, the head's ``mark`` (TARGET or BOARD) from now on; ``bones``: by
     name, where each begins (metres, Blender's axes), its length and its parent's name or "". Mode, selection and active
     object are afterwards what they were."""
     rig = head.blendsplat.rig or head
     data = bpy.data.armatures.new(f"{head.name} {name}")
     item = bpy.data.objects.new(data.name, data)
-    item.parent, item.location, item.show_in_front, item[mark] = rig, at, True, head
+    item.parent, item.location, item.show_in_front = rig, at, True
+    item[mark], head[mark] = head, item
     for collection in (*rig.users_collection, context.scene.collection):
         collection.objects.link(item)
         context.view_layer.update()
@@ -52,8 +54,9 @@ def cannot_add(context: bpy.types.Context) -> str:
 
 
 def of(head: bpy.types.Object, mark: str) -> bpy.types.Object | None:
-    """The head's armature with this mark."""
-    return next((item for item in bpy.data.objects if heads(item, mark) == head), None)
+    """The head's armature of this mark, while both know each other."""
+    item = head.get(mark)
+    return item if item is not None and heads(item, mark) == head else None
 
 
 def heads(item: bpy.types.Object, mark: str) -> bpy.types.Object | None:
@@ -61,12 +64,16 @@ def heads(item: bpy.types.Object, mark: str) -> bpy.types.Object | None:
     return item.get(mark) if item.type == "ARMATURE" else None
 
 
-def remove(item: bpy.types.Object) -> None:
-    """Delete an armature that ``add`` has made."""
-    data = item.data
-    bpy.data.objects.remove(item)
-    if not data.users:
-        bpy.data.armatures.remove(data)
+def remove(head: bpy.types.Object, mark: str) -> None:
+    """Delete the head's armature of this mark, where it has one."""
+    item = of(head, mark)
+    if mark in head:
+        del head[mark]
+    if item is not None:
+        data = item.data
+        bpy.data.objects.remove(item)
+        if not data.users:
+            bpy.data.armatures.remove(data)
 
 
 def pose(context: bpy.types.Context, items: list[bpy.types.Object]) -> None:

@@ -353,3 +353,26 @@ def test_all_handles_are_taken_together(human):
     assert not OPERATORS.pose_face.poll()
     OPERATORS.remove_eye_target()
     assert OPERATORS.add_eye_target() == {"FINISHED"}, "in a collection that is seen"
+
+
+def test_the_boards_handles_are_linked_mirrored_reset_and_keyed(human):
+    OPERATORS.add_control_board()
+    bones = board_bones(human)
+    human.blendsplat.face.link = True
+    bpy.context.view_layer.update()
+    bones["mouth.L"].location = (0.01, 0.015, 0)
+    bpy.context.view_layer.update()
+    assert list(bones["mouth.R"].location) == pytest.approx([-0.01, 0.015, 0])
+    human.blendsplat.face.link = False
+    bones["mouth.R"].location = (-0.002, 0, 0)
+    bones["jaw"].location = (0.01, -0.01, 0)
+    bpy.context.view_layer.update()
+    OPERATORS.face_mirror()
+    assert list(bones["mouth.L"].location) == pytest.approx([0.002, 0, 0])
+    assert list(bones["mouth.R"].location) == pytest.approx([-0.01, 0.015, 0])
+    assert list(bones["jaw"].location) == pytest.approx([-0.01, -0.01, 0])
+    OPERATORS.face_key(group="BOARD")
+    keyed = {(curve.data_path, curve.array_index) for curve in keyframes.fcurves(control_board.board_of(human))}
+    assert ('pose.bones["mouth.L"].location', 0) in keyed and len(keyed) == 9
+    OPERATORS.face_reset()
+    assert not any(value for item in bones for value in item.location)

@@ -29,7 +29,7 @@ def meant_head(context: bpy.types.Context) -> bpy.types.Object | None:
     heads = [item for item in context.scene.objects if item.blendsplat.kind == "HEAD" and item.type == "MESH"]
     for head in heads if active is not None else ():
         if active in (head, head.blendsplat.rig) or head in (
-            handles.heads(active, eye_target.MARK), handles.heads(active, control_board.MARK)
+            handles.heads(active, handles.TARGET), handles.heads(active, handles.BOARD)
         ):  # fmt: skip
             return head
     carrier = avatar.selected_avatar(context)

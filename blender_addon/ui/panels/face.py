@@ -12,7 +12,7 @@ from .layout import Panel, paragraph
 
 _OPEN = ("brows", "lids", "jaw", "mouth")  # parts that begin unfolded
 _MOVED = 1e-3
-_NAMES = 0.36  # of a row of two sides, for its name
+_NAMES = 0.44  # of a row of two sides, for its name
 _WIDE = 300  # pixels of a sidebar in which there is room for a dot beside each slider
 
 
@@ -68,7 +68,7 @@ class _Rows:
         for control in controls:
             if control.name in done:
                 continue
-            other = names.get(control.mirrored[0]) if control.linked else None
+            other = names.get(control.mirrored[0]) if control.linked[0] else None
             pair = [control] if other is None or other == control else [control, other]
             done.update(item.name for item in pair)
             self._row(column.row(align=True), pair, short)
@@ -78,11 +78,11 @@ class _Rows:
         sliders.enabled = self.usable
         if len(pair) == 2:
             sliders = sliders.split(factor=_NAMES, align=True)
-            sliders.label(text=(pair[0].label if short else pair[0].full)[:-2], translate=False)
+            sliders.label(text=_both(pair[0].label if short else pair[0].full), translate=False)
             sliders = sliders.row(align=True)
         for control in pair:
             text = control.label if short else control.full
-            self._slider(sliders.row(align=True), control, text if len(pair) == 1 else text[-1])
+            self._slider(sliders.row(align=True), control, text if len(pair) == 1 else "")
         starred = all(control.name in self.favourites for control in pair)
         star = row.operator(
             "blendsplat.face_favourite", text="", icon="SOLO_ON" if starred else "SOLO_OFF", emboss=False
@@ -96,6 +96,11 @@ class _Rows:
         cell.prop(struct, name, index=index, text=text, slider=not control.bone, translate=False)
         if self.wide:
             cell.prop_decorator(struct, name, index=index)
+
+
+def _both(label: str) -> str:
+    """The name of two sides, in the order in which they stand: "Smile L" -> "Smile L R"."""
+    return f"{label} R" if label.endswith("L") else f"{label} L"
 
 
 def _bears(control: face_controls.Control, query: str) -> bool:

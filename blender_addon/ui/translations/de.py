@@ -45,6 +45,7 @@ WORDS = {
     "Head and Neck": "Kopf und Hals",
     "More": "Weitere",
     "Handles": "Griffe",
+    "Control Board": "Steuertafel",
     "Look at the Target": "Zum Ziel blicken",
     "Add Eye Target": "Blickziel hinzufügen",
     "Remove Eye Target": "Blickziel entfernen",
