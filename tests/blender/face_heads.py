@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -17,8 +19,22 @@ import synthetic
 KINDS = ("human", "flame", "fitted", "sheet")
 
 
+_files = tempfile.TemporaryDirectory()  # a head is built once and opened again in each test
+
+
 def build(kind: str) -> bpy.types.Object:
-    """A head of this kind in the present scene."""
+    """A head of this kind in a scene of its own: the present file is closed."""
+    file = Path(_files.name) / f"{kind}.blend"
+    if not file.exists():
+        _build(kind)
+        bpy.ops.wm.save_as_mainfile(filepath=str(file))
+    bpy.ops.wm.open_mainfile(filepath=str(file))
+    head = next(item for item in bpy.context.scene.objects if item.blendsplat.kind == "HEAD")
+    bpy.context.view_layer.objects.active = head
+    return head
+
+
+def _build(kind: str) -> bpy.types.Object:
     fitted = None
     if kind == "sheet":
         rig = formats.rig_from(*synthetic.grid_head(), "grid")

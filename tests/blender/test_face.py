@@ -83,7 +83,6 @@ def test_a_numbered_slider_says_what_it_moves(scene):
 @pytest.mark.parametrize("kind", face_heads.KINDS)
 def test_the_panel_is_drawn_for_every_head(scene, kind):
     head = face_heads.build(kind)
-    bpy.context.view_layer.objects.active = head
     said = drawn(BLENDSPLAT_PT_face)
     assert {"Link Sides", "Head and Neck", "Nod", "Handles"} <= set(said)
     for name in json.loads(head[head_rig.CUSTOM]["expressions"]):
@@ -244,7 +243,6 @@ def shown(head) -> np.ndarray:
 @pytest.mark.parametrize("kind", face_heads.KINDS)
 def test_reset_of_a_part_leaves_the_others(scene, kind):
     head = face_heads.build(kind)
-    bpy.context.view_layer.objects.active = head
     controls = face_controls.of(head)
     for control in controls.values():
         face_controls.put(head, control, 0.25)

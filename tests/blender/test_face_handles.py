@@ -151,7 +151,6 @@ def test_the_ring_goes_around_the_head_and_the_circles_stand_before_the_eyes(hum
 def test_both_eyes_point_at_the_target(scene, kind):
     """Whatever tracking, sliders and the head's turn say, and wherever the armature stands."""
     head = face_heads.build(kind)
-    bpy.context.view_layer.objects.active = head
     rig = head.blendsplat.rig
     rig.location, rig.rotation_euler = (1, 2, 0.5), (0.1, 0.2, 0.7)
     rig.pose.bones["neck"].rotation_euler = (0.1, 0.3, 0.05)
@@ -284,7 +283,6 @@ def test_handles_end_at_their_frames_and_are_keyed(human):
 def test_nameless_sliders_are_mixed_to_what_a_handle_says(scene):
     """On a head whose sliders are FLAME's, corners and brows go where their handle goes, and the rest hardly moves."""
     head = face_heads.build("flame")
-    bpy.context.view_layer.objects.active = head
     OPERATORS.add_control_board()
     named = face_controls.coordinates(blocks(head)[0])
     corner = np.abs(named - [0.028, -0.09, -0.074]).sum(1).argmin()
@@ -321,7 +319,6 @@ def test_a_deleted_board_can_be_cleaned_up_and_made_again(human):
 @pytest.mark.parametrize("kind", ["fitted", "sheet"])
 def test_a_head_with_few_sliders_gets_what_it_has(scene, kind):
     head = face_heads.build(kind)
-    bpy.context.view_layer.objects.active = head
     before = matrices(head)
     OPERATORS.add_control_board()
     assert {key.name for key in blocks(head) if key.name.startswith("board")} == {
