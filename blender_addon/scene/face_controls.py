@@ -136,10 +136,20 @@ def locked(head: bpy.types.Object) -> str:
     """Why nothing of the head can be moved here, or ""."""
     if head.type != "MESH" or head.data.shape_keys is None:
         return f"{head.name} has no sliders (shape keys) any more."
-    for item in owners(head).values():
-        if not getattr(item, "is_editable", item.library is None):
+    for item in (head.data, *owners(head).values()):
+        if item.library is not None:
             return f"{item.name} is linked from another file: make a library override, or move it in that file."
+        if item.override_library is not None and item.override_library.is_system_override:
+            return f"{item.name} is an override that may not be changed: Outliner > Library Override > Make > Selected."
     return ""
+
+
+def fixed(head: bpy.types.Object) -> str:
+    """Why the head can get no handles (keys, constraints) here, or "": an override takes values, not parts."""
+    for item in (head, head.data, head.blendsplat.rig):
+        if item is not None and item.override_library is not None:
+            return f"{item.name} is a library override: add this in the file that it comes from."
+    return locked(head)
 
 
 def reset(head: bpy.types.Object, controls: Iterable[Control]) -> list[Control]:

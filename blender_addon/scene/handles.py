@@ -23,7 +23,8 @@ def add(
     item = bpy.data.objects.new(data.name, data)
     item.parent, item.location, item.show_in_front = rig, at, True
     item[mark], head[mark] = head, item
-    for collection in (*rig.users_collection, context.scene.collection):
+    own = [collection for collection in rig.users_collection if not (collection.library or collection.override_library)]
+    for collection in (*own, context.scene.collection):
         collection.objects.link(item)
         context.view_layer.update()
         if item.visible_get():

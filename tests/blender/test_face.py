@@ -353,6 +353,31 @@ def test_a_linked_head_is_grey_with_a_reason(human, tmp_path):
     face_link.on_other_change()
 
 
+@pytest.mark.parametrize("editable", [True, False])
+def test_a_library_override_takes_values_and_no_parts(human, tmp_path, editable):
+    library = str(tmp_path / "library.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=library)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(library, link=True) as (_, wanted):
+        wanted.collections = ["Human"]
+    scene, linked_in = bpy.context.scene, wanted.collections[0]
+    scene.collection.children.link(linked_in)
+    linked_in.override_hierarchy_create(scene, bpy.context.view_layer, do_fully_editable=editable)
+    head = face.meant_head(bpy.context)
+    assert head.library is None and head.override_library is not None
+    assert ("may not be changed" in face_controls.locked(head)) == (not editable)
+    assert OPERATORS.face_reset.poll() == OPERATORS.pose_face.poll() == editable
+    for operator in ("add_eye_target", "add_control_board", "shape_bones"):
+        assert not getattr(OPERATORS, operator).poll(), operator
+    assert drawn(BLENDSPLAT_PT_face)
+    if editable:
+        linked(head)
+        set_values(head, mouthSmileLeft=0.6)
+        assert blocks(head)["mouthSmileRight"].value == pytest.approx(0.6)
+        assert OPERATORS.face_key(group="ALL") == OPERATORS.face_reset() == {"FINISHED"}
+        assert OPERATORS.face_favourite(name="jawOpen") == OPERATORS.pose_face() == {"FINISHED"}
+
+
 def test_undo_takes_each_back(human):
     set_values(human, mouthSmileLeft=0.6)
     linked(human)

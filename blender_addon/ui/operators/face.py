@@ -35,7 +35,8 @@ def meant_head(context: bpy.types.Context) -> bpy.types.Object | None:
     carrier = avatar.selected_avatar(context)
     if carrier is not None and carrier.blendsplat.head in heads:
         return carrier.blendsplat.head
-    return heads[0] if len(heads) == 1 else None
+    own = [head for head in heads if head.library is None] or heads  # not what an override was made from
+    return own[0] if len(own) == 1 else None
 
 
 def controls_of(head: bpy.types.Object, group: str) -> list[face_controls.Control]:
@@ -67,6 +68,14 @@ class _OfHead(common.Grey):
         if head is None:
             return "Add an avatar or a head first, or select one of several."
         return face_controls.locked(head)
+
+
+class _Builds(_OfHead):
+    """An operator that adds something to the head or takes it away."""
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return super().reason(context) or face_controls.fixed(meant_head(context))
 
 
 class FaceReset(_OfHead, bpy.types.Operator):
@@ -130,7 +139,7 @@ class FaceFavourite(_OfHead, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class AddEyeTarget(_OfHead, bpy.types.Operator):
+class AddEyeTarget(_Builds, bpy.types.Operator):
     """Add a thing before the face that both eyes can look at. It changes nothing until you raise Look"""
 
     bl_idname = "blendsplat.add_eye_target"
@@ -146,7 +155,7 @@ class AddEyeTarget(_OfHead, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class RemoveEyeTarget(_OfHead, bpy.types.Operator):
+class RemoveEyeTarget(_Builds, bpy.types.Operator):
     """Take the eye target away: the eyes look as they did before"""
 
     bl_idname = "blendsplat.remove_eye_target"
@@ -162,7 +171,7 @@ class RemoveEyeTarget(_OfHead, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class AddControlBoard(_OfHead, bpy.types.Operator):
+class AddControlBoard(_Builds, bpy.types.Operator):
     """Add a board beside the head with handles for mouth and brows. They add to what is keyed: no keyframe changes"""
 
     bl_idname = "blendsplat.add_control_board"
@@ -180,7 +189,7 @@ class AddControlBoard(_OfHead, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class RemoveControlBoard(_OfHead, bpy.types.Operator):
+class RemoveControlBoard(_Builds, bpy.types.Operator):
     """Take the board and all that it moved away; keyframes on the board's handles go with it"""
 
     bl_idname = "blendsplat.remove_control_board"
@@ -223,7 +232,7 @@ def posable(context: bpy.types.Context, head: bpy.types.Object) -> list[bpy.type
     return [item for item in found if item is not None and item.visible_get(view_layer=context.view_layer)]
 
 
-class ShapeBones(_OfHead, bpy.types.Operator):
+class ShapeBones(_Builds, bpy.types.Operator):
     """Give the head's bones shapes that a hand can take: rings around head and shoulders, an arc along the jaw, circles
     before the eyes"""
 

@@ -163,7 +163,8 @@ def _rig(context: bpy.types.Context, layout: bpy.types.UILayout, head: bpy.types
         return
     if not bone_shapes.is_dressed(head):
         column.operator("blendsplat.shape_bones", icon="BONE_DATA")
-    column.prop(rig, "hide_viewport", text="Hide the Bones")
+    if context.space_data is not None and context.space_data.type == "VIEW_3D":
+        column.prop(context.space_data.overlay, "show_bones")
     turning = [item.name for item in rig.pose.bones if item.rotation_mode in ("QUATERNION", "AXIS_ANGLE")]
     if turning:
         paragraph(context, column, f"Turned by quaternions, so without sliders here: {', '.join(turning)}.", "INFO")

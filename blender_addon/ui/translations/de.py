@@ -53,7 +53,6 @@ WORDS = {
     "Remove Control Board": "Steuertafel entfernen",
     "Pose the Face": "Gesicht in Pose bringen",
     "Shape the Bones": "Knochen formen",
-    "Hide the Bones": "Knochen verbergen",
     "No slider has these words in its name.": "Kein Regler hat diese Wörter im Namen.",
     "Training Presets": "Trainingsvorgaben",
     # Photographs
