@@ -61,6 +61,7 @@ class _Rows:
         scale = context.preferences.system.ui_scale
         self.wide = context.region is not None and context.region.width > _WIDE * scale
         self.usable = not face_controls.locked(head)
+        self.state = face_controls.keyed_at(head, context.scene.frame_current)
 
     def draw(self, column: bpy.types.UILayout, controls: list[face_controls.Control], short: bool = True) -> None:
         names, done = {control.name: control for control in controls}, set()
@@ -131,7 +132,9 @@ def _part(
         count.label(text=f"{moved} ")
     buttons = header.row(align=True)
     buttons.alignment = "RIGHT"
-    for operator, icon in (("mirror", "MOD_MIRROR"), ("reset", "LOOP_BACK"), ("key", "KEY_HLT")):
+    states = {rows.state(control) for control in controls}
+    keyed = "DECORATE_KEYFRAME" if "keyed" in states else "DECORATE_ANIMATE" if "animated" in states else "DECORATE"
+    for operator, icon in (("mirror", "MOD_MIRROR"), ("reset", "LOOP_BACK"), ("key", keyed)):
         buttons.operator(f"blendsplat.face_{operator}", text="", icon=icon, emboss=False).group = name.upper()
     if body is not None:
         rows.draw(body.column(align=True), controls)
