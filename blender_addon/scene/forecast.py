@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from mathutils import Euler, Matrix, Quaternion
 
-from . import head_rig, keyframes
+from . import control_board, head_rig, keyframes
 from .head_drivers import BONES, key_path
 from .weight_network import HeadState
 
@@ -23,7 +23,8 @@ def head_state(head: bpy.types.Object, frame: float) -> HeadState:
 
     def value(name: str) -> float:
         key = blocks.get(name)
-        return values.get((key_path(name), 0), key.value) if key is not None and not key.mute else 0.0
+        own = values.get((key_path(name), 0), key.value) if key is not None and not key.mute else 0.0
+        return own + control_board.added(blocks, name)
 
     if rig is None:
         return head_rig.state_of(head, value, None, {})

@@ -15,6 +15,7 @@ from ..formats import Rig
 from . import arkit
 
 BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
+EYES = BONES[3:]
 _CORRECTIVE_BONES = BONES[1:]
 # Entries of R(w, x, y, z) - I, row-major, as Blender's simple driver expressions (no scripts need to run for them).
 _ROTATION_ENTRIES = (
@@ -125,6 +126,16 @@ def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list
         target.data_path = key_path(name)
         words.append(f"{metres:+.7f}*{letter}")
     driver.expression = "".join(words)
+
+
+def insert_before_joint(item: bpy.types.PoseBone, kind: str) -> bpy.types.Constraint:
+    """A new constraint that turns the bone, before the one by which sliders move its joint: that comes last."""
+    added = item.constraints.new(kind)
+    where = item.constraints.find(_PIVOT)
+    if where >= 0:
+        item.constraints.move(len(item.constraints) - 1, where)
+        added = item.constraints[where]
+    return added
 
 
 def pivot_offset(item: bpy.types.PoseBone) -> np.ndarray:

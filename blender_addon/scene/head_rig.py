@@ -17,7 +17,7 @@ import numpy as np
 
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
-from . import arkit, keyframes
+from . import arkit, bone_shapes, control_board, keyframes
 from .head_drivers import (
     BONES,
     bone_sliders,
@@ -78,6 +78,7 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarr
         drive_joints(head, armature, rig, fitted)
     head.blendsplat.kind, head.blendsplat.rig, head.blendsplat.rig_id = "HEAD", armature, rig_id(rig)
     armature.blendsplat.kind = "RIG"
+    bone_shapes.dress(head)
     _store_joints(head, rig, driven=fitted is not None)
     return head
 
@@ -204,7 +205,7 @@ def state_of(
 
 def _value(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
     key = blocks.get(name)
-    return key.value if key is not None and not key.mute else 0.0
+    return (key.value if key is not None and not key.mute else 0.0) + control_board.added(blocks, name)
 
 
 # --- building

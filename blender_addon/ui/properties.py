@@ -17,7 +17,7 @@ from bpy.props import (
 from ..client import session
 from ..paths import RELATIVE
 from ..scene import avatar_quality, follow_head, networks, tracking_view
-from . import acting, live_properties, photographs, step_state
+from . import acting, face_properties, live_properties, photographs, step_state
 from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
@@ -323,6 +323,12 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     )
     rig_id: StringProperty(
         name="Head Model", description="Which head model and person this head was made from", override=_OVERRIDABLE
+    )
+    face: PointerProperty(
+        type=face_properties.BlendsplatFace,
+        name="Face",
+        description="How this head's face is animated by hand",
+        override=_OVERRIDABLE,
     )
     avatar_path: StringProperty(
         name="Avatar File",

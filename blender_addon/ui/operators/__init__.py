@@ -12,6 +12,7 @@ from . import (
     editors,
     engine,
     export,
+    face,
     fit_image,
     fitted_head,
     import_video,
@@ -34,8 +35,7 @@ from . import (
 _MODULES = (
     editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
     train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
-    several, pack,
-    learned_keys,
+    several, pack, learned_keys, face,
 )  # fmt: skip
 
 

@@ -8,13 +8,13 @@ import bpy
 from ...client import session
 from ...render import engine as render_engine
 from ...render import limits
-from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, linked, networks
+from ...scene import avatar_repair, avatar_rig, baked_avatar, linked, networks
 from .. import acting
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
 from . import learned_keys, render_rows, several, splat_geometry
 from .job_button import button, step
-from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
+from .layout import StepPanel, column_of, paragraph, placeholder, section
 
 _OTHER_ENGINE = "This scene's render engine does not draw avatars: Blendsplat does, as they were trained."
 
@@ -67,9 +67,6 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             for item in (carrier, carrier.blendsplat.head):
                 if item is not None and item.blendsplat.remark:
                     paragraph(context, column, item.blendsplat.remark, "INFO")
-        head = _head(context)
-        if head is not None and (body := section(layout, "sliders", "Sliders", closed=True)) is not None:
-            sliders(body, head, lambda name: True)
 
 
 def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: bpy.types.Object) -> None:
@@ -129,16 +126,6 @@ class BLENDSPLAT_PT_film(bpy.types.Panel):
         layout.prop(context.scene.render, "film_transparent", text="Transparent")
         draw_quality(layout, context.scene)
         draw_passes(layout, context.view_layer)
-
-
-def _head(context: bpy.types.Context) -> bpy.types.Object | None:
-    """The head whose sliders are shown: the selected avatar's, else the active one."""
-    carrier = avatar_operators.selected_avatar(context)
-    head = carrier.blendsplat.head if carrier is not None else None
-    active = context.view_layer.objects.active
-    if head is None and active is not None and active.blendsplat.kind == "HEAD" and not fit_scene.fits_of(active):
-        head = active  # a fitted head has sliders of its own, above
-    return head if head is not None and head.data is not None and head.data.shape_keys is not None else None
 
 
 CLASSES = (BLENDSPLAT_PT_avatar, BLENDSPLAT_PT_render, BLENDSPLAT_PT_film)
