@@ -82,7 +82,7 @@ def _recorded_head(avatar: Avatar, driver_head: str | None) -> tuple[HeadModel, 
 
     if driver_head is not None:
         return load_head(driver_head, landmarks=False), stored_source(driver_head)
-    if avatar.head.family != FLAME:
+    if avatar.head.family not in (FLAME, ""):  # an unknown one may be somebody's own FLAME
         raise InputError(
             f"The recording moves a FLAME head, and the avatar lies on {avatar.head.name!r}: name the FLAME .pkl that "
             "it was tracked with (--driver-head), so that it can be carried over."
