@@ -22,8 +22,10 @@ from . import (
     head_rig,
     keyframes,
     learned_keys,
+    merged_performance,
     networks,
     neutral_face,
+    performance_parts,
     reenact,
     retarget,
 )
@@ -106,24 +108,27 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
 
 def apply_performance(
     carrier: bpy.types.Object, performance: Performance, start: float, fps: float, foreign: bool | None = None,
-    acting: reenact.Acting | None = None,
+    acting: reenact.Acting | None = None, room: bool = True,
 ) -> int:  # fmt: skip
     """Bake a tracked performance onto the avatar and its head as keyframes; returns the number of frames keyed.
 
     Another clip's performance is re-based, and its features are kept inside what training saw; whether it is another's
     the avatar tells, unless it is said (``foreign``). acting: it is played so, and one that this changes is kept inside
-    as well; None: as it was tracked. What Blender cannot hold is said in the objects' remarks. Raises FileError for one
-    that shows no face.
+    as well; None: as it was tracked. Of a part alone (Acting.part) the rest stays as it is keyed. room: keys that do
+    not reach far enough are changed so that they do. What Blender cannot hold is said in the objects' remarks. Raises
+    FileError for one that shows no face.
     """
     head, network = carrier.blendsplat.head, network_of(carrier)
     performance, inside, told = as_played(carrier, performance, foreign, acting)
     carrier.blendsplat.foreign, carrier.blendsplat.remark = inside, ""
     if head is not None:
-        head_rig.apply_performance(head, performance, start, fps)
+        part = acting.part if acting is not None else performance_parts.BOTH
+        performance = merged_performance.merged(head, performance, start, fps, part)
+        head_rig.apply_performance(head, performance, start, fps, part)
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
     if network is not None:
-        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside)[rows])
+        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside)[rows], room)
     if told:
         carrier.blendsplat.remark = f"{told} {carrier.blendsplat.remark}".strip()
     return len(frames)
@@ -153,9 +158,9 @@ def key_states(carrier: bpy.types.Object, frames: list[int], states: list[HeadSt
         _key(carrier, np.asarray(frames, float), np.stack(weights))
 
 
-def _key(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray) -> None:
+def _key(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray, room: bool = True) -> None:
     """Keyframes of weights [F,K] at frames [F]; what Blender cannot hold is said in the avatar's remark."""
-    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
+    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights)) if room else ""
     curves = learned_keys.curves(carrier, frames, weights)
     keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
 

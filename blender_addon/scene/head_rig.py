@@ -17,7 +17,7 @@ import numpy as np
 
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
-from . import arkit, keyframes
+from . import arkit, keyframes, performance_parts
 from .head_drivers import (
     BONES,
     bone_sliders,
@@ -104,18 +104,22 @@ def check_performance(head: bpy.types.Object, performance: Performance) -> None:
         )
 
 
-def apply_performance(head: bpy.types.Object, performance: Performance, start: float, fps: float) -> np.ndarray:
+def apply_performance(
+    head: bpy.types.Object, performance: Performance, start: float, fps: float, part: str = performance_parts.BOTH
+) -> np.ndarray:
     """Key the head and its bones from a tracked performance; returns the frames [F'] of its valid rows.
 
     Times come from the clip's time stamps, so clips of variable frame rate keep their timing at the scene's ``fps``.
+    part: of the face or of the head's movement alone curves are added to what else is keyed, whoever keyed it.
     """
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
-    expressions, pose = performance_curves(head, performance, rows, frames)
+    expressions, pose = performance_parts.chosen(*performance_curves(head, performance, rows, frames), part)
     head.blendsplat.remark = " ".join(widen_sliders(head, expressions))
-    keyframes.write(head.data.shape_keys, expressions, f"{head.name} expressions")
+    write = keyframes.write if part == performance_parts.BOTH else keyframes.add
+    write(head.data.shape_keys, expressions, f"{head.name} expressions")
     if head.blendsplat.rig is not None:
-        keyframes.write(head.blendsplat.rig, pose, f"{head.name} pose")
+        write(head.blendsplat.rig, pose, f"{head.name} pose")
     return frames
 
 

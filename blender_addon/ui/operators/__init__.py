@@ -19,6 +19,7 @@ from . import (
     large_picture,
     live,
     measure_avatar,
+    performances,
     pick,
     relink,
     results,
@@ -30,7 +31,8 @@ from . import (
 
 _MODULES = (
     editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
-    train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
+    train, large_picture, measure_avatar, avatar,
+    performances, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
 )  # fmt: skip
 
 
