@@ -8,6 +8,7 @@ the engine and without this add-on.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -144,7 +145,7 @@ def as_played(
     played = performance
     if acting is not None and face is not None:
         played, told = reenact.reenacted(performance, face, acting, own=reference is not None and not other)
-    elif acting is not None and acting != reenact.Acting():
+    elif acting is not None and replace(acting, part=performance_parts.BOTH) != reenact.Acting():
         told = _EARLIER
     changed = played is not performance
     return (retarget.rebased(played, reference) if other and reference else played), other or changed, told

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from ..formats import Performance
+from ..formats import FileError, Performance
 from . import avatar_rig, learned_keys, reenact
 
 _KEPT = "blendsplat_before_preview"
@@ -28,6 +28,8 @@ def start(carrier: bpy.types.Object, performance: Performance, first: float, fps
     """Let head and avatar play a performance until ``stop``; returns the number of frames. Raises FileError (nothing is
     changed then)."""
     stop(carrier)
+    if not len(performance.valid_rows):
+        raise FileError(f"{performance.path} shows a face in none of its frames.")
     try:
         for owner in _owners(carrier):
             _keep(owner)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 from bpy.props import EnumProperty
 
 from ... import formats
@@ -261,9 +262,8 @@ def rate_sentence(scene: bpy.types.Scene, carrier: bpy.types.Object) -> str:
     curve = next(iter(keyframes.fcurves(owner)), None) if owner is not None else None
     if curve is None or len(curve.keyframe_points) < 3:
         return ""
-    first, last = (curve.keyframe_points[index].co.x for index in (0, -1))
-    step = (last - first) / (len(curve.keyframe_points) - 1)
-    if abs(step - 1) < 0.02:
+    step = float(np.median(np.diff(keyframes.points(curve)[:, 0])))
+    if abs(step - 1) < 0.005 or step <= 0:
         return ""
     rate = scene.render.fps / scene.render.fps_base
     return (
