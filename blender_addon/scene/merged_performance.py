@@ -22,7 +22,7 @@ def merged(head: bpy.types.Object, performance: Performance, start: float, fps: 
     if part == BOTH:
         return performance
     rows = performance.valid_rows
-    states = [forecast.head_state(head, start + float(time) * fps) for time in performance.timestamps[rows]]
+    states = list(forecast.head_states(head, (start + performance.timestamps[rows] * fps).tolist()))
     arrays = {}
     for name in MOVES[HEAD if part == FACE else FACE]:
         values = np.stack([getattr(state, name)[0] for state in states])
