@@ -146,6 +146,8 @@ class AddSound(common.Grey, bpy.types.Operator):
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         path = _chosen(context.scene)
+        if not bpy.app.build_options.audaspace:
+            return "This Blender was built without sound."
         if path is None:
             return "Choose a performance's file first."
         if performance_sound.source_of(path) is None:
