@@ -93,7 +93,7 @@ class ReadPerformance(common.JobOperator, bpy.types.Operator):
         return cannot_play(context) or common.cannot_start(KIND)
 
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
-        carrier, path = avatar.selected_avatar(context), _chosen(context.scene)
+        carrier, path = avatar.selected_avatar(context), chosen(context.scene)
         output = carried_file(path, carrier, context.scene)
         output.parent.mkdir(exist_ok=True)
         params: dict[str, Any] = {
@@ -108,7 +108,7 @@ class ReadPerformance(common.JobOperator, bpy.types.Operator):
 
     def notes(self, context: bpy.types.Context) -> dict[str, Any]:
         carrier = avatar.selected_avatar(context)
-        told = {"then": self.then, "avatar": carrier.name, "source": _chosen(context.scene)}
+        told = {"then": self.then, "avatar": carrier.name, "source": chosen(context.scene)}
         return super().notes(context) | told
 
     def tell(self, job: jobs.Job) -> None:
@@ -145,7 +145,7 @@ class AddSound(common.Grey, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        path = _chosen(context.scene)
+        path = chosen(context.scene)
         if not bpy.app.build_options.audaspace:
             return "This Blender was built without sound."
         if path is None:
@@ -159,7 +159,7 @@ class AddSound(common.Grey, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         scene = context.scene
-        file, begins = performance_sound.source_of(_chosen(scene))
+        file, begins = performance_sound.source_of(chosen(scene))
         try:
             performance_sound.add(scene, file, begins, scene.blendsplat.performance_start)
         except RuntimeError as error:
@@ -209,17 +209,17 @@ def cannot_play(context: bpy.types.Context) -> str:
     return "" if path.exists() else f"There is no file {path}."
 
 
-def is_reading(scene: bpy.types.Scene) -> bool:
-    """Whether the engine reads a performance for this scene, or could not."""
-    job = common.job_of(scene, KIND)
-    return job is not None or bool(results.offers(scene, KIND))
+def chosen(scene: bpy.types.Scene) -> Path | None:
+    """The performance's file or folder, where it comes from one."""
+    settings = scene.blendsplat
+    return common.path_of(settings.performance) if settings.acting.source == acting.FILE else None
 
 
 def ready(scene: bpy.types.Scene, carrier: bpy.types.Object) -> formats.Performance | None:
     """The chosen performance, of the avatar's head; None where the engine must read it first. Raises FileError."""
     if scene.blendsplat.acting.source == acting.OBJECT:
         return rig_source.read(scene, scene.blendsplat.acting.item, carrier)
-    path = _chosen(scene)
+    path = chosen(scene)
     if _is_tracked(path):
         performance, head = formats.read_performance(path), carrier.blendsplat.head
         try:
@@ -283,15 +283,9 @@ def _played(scene: bpy.types.Scene, carrier: bpy.types.Object, performance: form
             head_rig.check_performance(head, performance)
         return preview_performance.start(carrier, performance, start, fps, acting.chosen(scene))
     preview_performance.stop(carrier)
-    if scene.blendsplat.acting.source == acting.FILE and _is_tracked(_chosen(scene)):
+    if scene.blendsplat.acting.source == acting.FILE and _is_tracked(chosen(scene)):
         return avatar.apply_performance(scene, carrier, performance)
     return avatar_rig.apply_performance(carrier, performance, start, fps, acting=acting.chosen(scene))
-
-
-def _chosen(scene: bpy.types.Scene) -> Path | None:
-    """The performance's file or folder, where it comes from one."""
-    settings = scene.blendsplat
-    return common.path_of(settings.performance) if settings.acting.source == acting.FILE else None
 
 
 def _is_tracked(path: Path) -> bool:

@@ -7,9 +7,9 @@ import bpy
 
 from ...scene import preview_performance
 from .. import acting
-from ..operators import avatar, common, performances
-from .job_button import button, step
-from .layout import column_of, paragraph, section
+from ..operators import avatar, common, performances, results
+from .job_button import button
+from .layout import column_of, paragraph, progress, section
 
 
 def draw(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
@@ -35,8 +35,7 @@ def draw(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         paragraph(context, column, "A performance is played on trial: apply it, or end the preview.", "INFO")
     _told(context, column, "blendsplat.preview_performance")
     button(context, column, "blendsplat.apply_performance", "KEY_HLT")
-    if performances.is_reading(scene):
-        step(context, column, performances.KIND, "blendsplat.read_performance", "IMPORT")
+    _reading(context, column)
     if carrier is None:
         return
     if last := performances.beyond(scene, carrier):
@@ -46,6 +45,26 @@ def draw(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         paragraph(context, column, sentence, "INFO")
     if settings.source == acting.FILE:
         button(context, column, "blendsplat.add_performance_sound", "SOUND")
+
+
+def _reading(context: bpy.types.Context, column: bpy.types.UILayout) -> None:
+    """How far the engine is with a capture, why it could not read it, and what it had to guess."""
+    for offer in results.offers(context.scene, performances.KIND):
+        column.operator("blendsplat.add_result", text=f"New Result: {offer.title}", icon="IMPORT").kind = offer.kind
+    job = common.job_of(context.scene, performances.KIND)
+    if job is None:
+        return
+    if job.running:
+        progress(column, job.fraction, job.status())
+        column.operator("blendsplat.cancel_job", icon="X").kind = performances.KIND
+    elif job.state == "failed":
+        paragraph(context, column, job.error, "ERROR")
+        row = column.row(align=True)
+        row.operator("blendsplat.show_details", icon="INFO").kind = performances.KIND
+        row.operator("blendsplat.engine_log", text="Log", icon="TEXT")
+    elif job.state == "done" and job.context.get("source") == performances.chosen(context.scene):
+        for remark in job.remarks:
+            paragraph(context, column, remark, "INFO")
 
 
 def _told(context: bpy.types.Context, column: bpy.types.UILayout, operator: str) -> None:

@@ -120,7 +120,7 @@ def mattes(
 def retarget(
     avatars: Annotated[list[Path], typer.Argument(help="Avatars on the head that ships.")],
     take: Annotated[Path, typer.Option("--take", help="A capture: a take of Live Link Face, ARKit's .csv or .json.")],
-    every: Annotated[int, typer.Option(min=1, help="Play every so many-th frame of it.")] = 2,
+    every: Annotated[int, typer.Option(min=1, help="Play every so many-th frame of it.")] = 1,
     frames: Annotated[int | None, typer.Option(min=10, help="Of its first frames; left out: all.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for what was rendered, a video for each avatar.")

@@ -51,7 +51,7 @@ class Retargeted:
 
 
 def benchmark_retargeting(
-    avatars: list[Path], take: Path, every: int = 2, frames: int | None = None, progress: Progress | None = None,
+    avatars: list[Path], take: Path, every: int = 1, frames: int | None = None, progress: Progress | None = None,
     film: Path | None = None,
 ) -> list[Retargeted]:  # fmt: skip
     """A row for each avatar and movement, over every ``every``-th of the capture's ``frames`` (None: all). film: a
