@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 
 import bpy
 import numpy as np
 
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
-from . import arkit, keyframes, performance_parts
+from . import arkit, keyframes, performance_parts, punch_in
 from .head_drivers import (
     BONES,
     bone_sliders,
@@ -105,18 +106,22 @@ def check_performance(head: bpy.types.Object, performance: Performance) -> None:
 
 
 def apply_performance(
-    head: bpy.types.Object, performance: Performance, start: float, fps: float, part: str = performance_parts.BOTH
-) -> np.ndarray:
+    head: bpy.types.Object, performance: Performance, start: float, fps: float, part: str = performance_parts.BOTH,
+    window: punch_in.Window | None = None,
+) -> np.ndarray:  # fmt: skip
     """Key the head and its bones from a tracked performance; returns the frames [F'] of its valid rows.
 
     Times come from the clip's time stamps, so clips of variable frame rate keep their timing at the scene's ``fps``.
-    part: of the face or of the head's movement alone curves are added to what else is keyed, whoever keyed it.
+    part: of the face or of the head's movement alone curves are added to what else is keyed, whoever keyed it. window:
+    only there, between the keys that are before and behind it.
     """
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
     expressions, pose = performance_parts.chosen(*performance_curves(head, performance, rows, frames), part)
     head.blendsplat.remark = " ".join(widen_sliders(head, expressions))
     write = keyframes.write if part == performance_parts.BOTH else keyframes.add
+    if window is not None:
+        write = partial(punch_in.write, window=window)
     write(head.data.shape_keys, expressions, f"{head.name} expressions")
     if head.blendsplat.rig is not None:
         write(head.blendsplat.rig, pose, f"{head.name} pose")

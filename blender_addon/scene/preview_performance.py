@@ -12,7 +12,7 @@ from typing import Any
 import bpy
 
 from ..formats import FileError, Performance
-from . import avatar_rig, learned_keys, reenact
+from . import avatar_rig, keyframes, learned_keys, reenact
 
 _KEPT = "blendsplat_before_preview"
 _ROTATIONS = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
@@ -74,7 +74,7 @@ def _told(item: bpy.types.Object) -> dict[str, Any]:
 
 
 def _keep(owner: bpy.types.ID) -> None:
-    """Remember an owner's action and values, and let it have an action of the preview's own."""
+    """Remember an owner's action and values, and let it have an action of the preview's own, a copy."""
     data = owner.animation_data
     kept: dict[str, Any] = {"animated": data is not None, "values": json.dumps(_values(owner))}
     if data is not None and data.action is not None:
@@ -82,8 +82,14 @@ def _keep(owner: bpy.types.ID) -> None:
         kept["slot"] = data.action_slot.identifier if getattr(data, "action_slot", None) is not None else ""
         kept["fake_user"] = data.action.use_fake_user
     owner[_KEPT] = kept
-    if data is not None:
-        data.action = None
+    if data is None:
+        return
+    preview = data.action.copy() if data.action is not None else None
+    data.action = preview
+    if preview is not None:
+        keyframes.mark_ours(preview)
+        preview.use_fake_user = False
+        _choose_slot(data, kept["slot"])
 
 
 def _give_back(owner: bpy.types.ID) -> None:

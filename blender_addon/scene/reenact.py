@@ -14,6 +14,7 @@ from . import acting_offsets, performance_parts
 from .acting_offsets import NOTHING_ADDED, Offsets
 from .neutral_face import NUMBERS, Face, Neutral, region_of
 from .one_euro import OneEuro, smoothed, smoothed_rotations
+from .punch_in import Window
 from .retarget import mean_rotation
 
 TURN, STEP = 0.3, 0.1  # radians, metres: one movement, to the filter
@@ -30,7 +31,7 @@ SHORT = "The performance is too short to tell a neutral face from an expression,
 @dataclass(frozen=True)
 class Acting:
     """relative: to each person's neutral face. smooth in seconds, lively: of the filter; steady_...: how many times as
-    long a region is smoothed. mouth, ...: strength. offsets: what is added. part: what is played at all."""
+    long a region is smoothed. mouth, ...: strength. offsets: what is added. part: what is played. window: when."""
 
     relative: bool = True
     smooth: float = 0.0
@@ -45,6 +46,7 @@ class Acting:
     steady_head: float = 1.0
     offsets: Offsets = NOTHING_ADDED
     part: str = performance_parts.BOTH
+    window: Window | None = None
 
     def seconds(self, region: str) -> float:
         """Of the filter for a region; next to nothing where it is not smoothed."""

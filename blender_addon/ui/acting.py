@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, PointerProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty, PointerProperty
 
-from ..scene import acting_offsets, performance_parts, reenact, rig_source
+from ..scene import acting_offsets, performance_parts, punch_in, reenact, rig_source
 
 FILE, OBJECT = "FILE", "OBJECT"
 STRENGTHS = ("mouth", "eyes", "brows", "head")
@@ -78,6 +78,19 @@ class BlendsplatActing(bpy.types.PropertyGroup):
         ],
         description="What of the performance is played",
     )
+    punch: BoolProperty(
+        name="Only Between",
+        description="Put the performance between two frames of the timeline alone: keys before and behind them stay",
+    )
+    punch_start: IntProperty(name="First Frame", default=1, description="Where the performance is let in")
+    punch_end: IntProperty(name="Last Frame", default=50, description="Where what was keyed before goes on")
+    punch_blend: IntProperty(
+        name="Blend",
+        default=5,
+        min=0,
+        soft_max=50,
+        description="Frames at both ends in which the old glides into the new; 0: a cut",
+    )
     relative: BoolProperty(
         name="Rest to Rest",
         default=True,
@@ -135,13 +148,24 @@ def chosen(scene: bpy.types.Scene) -> reenact.Acting:
     values = {name: getattr(settings, name) for name in names}
     offsets = {name: getattr(settings, f"offset_{name}") for name in OFFSETS}
     turned = acting_offsets.Offsets(**offsets, head=tuple(settings.offset_head))
-    return reenact.Acting(**values, offsets=turned)
+    return reenact.Acting(**values, offsets=turned, window=_window(settings))
+
+
+def _window(settings: BlendsplatActing) -> punch_in.Window | None:
+    """The frames that alone are played; their order does not matter."""
+    ends = sorted((settings.punch_start, settings.punch_end))
+    return punch_in.Window(*ends, min(settings.punch_blend, (ends[1] - ends[0]) / 2)) if settings.punch else None
 
 
 def draw(column: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
     """The choices, in a column."""
     settings = scene.blendsplat.acting
     column.prop(settings, "part")
+    column.prop(settings, "punch")
+    if settings.punch:
+        frames = column.column(align=True)
+        for name in ("punch_start", "punch_end", "punch_blend"):
+            frames.prop(settings, name)
     column.prop(settings, "relative")
     column.prop(settings, "smooth")
     row = column.row()
@@ -149,14 +173,15 @@ def draw(column: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
     row.prop(settings, "lively")
     _sliders(column, settings, "Strength", STRENGTHS)
     if settings.smooth > 0:
-        _sliders(column, settings, "Smoothing", tuple(f"steady_{name}" for name in STRENGTHS))
+        _sliders(column, settings, "Smoothing of", tuple(f"steady_{name}" for name in STRENGTHS))
     _sliders(column, settings, "Added", tuple(f"offset_{name}" for name in OFFSETS))
     column.column(align=True).prop(settings, "offset_head")
 
 
 def _sliders(column: bpy.types.UILayout, settings: BlendsplatActing, title: str, names: tuple[str, ...]) -> None:
     """Sliders under a title."""
-    part = column.column(align=True, heading=title)
+    part = column.column(align=True)
+    part.label(text=title)
     for name in names:
         part.prop(settings, name, slider=True)
 

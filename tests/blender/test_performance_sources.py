@@ -251,6 +251,69 @@ def test_regions_are_smoothed_by_themselves(scene, ann):
     assert np.ptp(calm[:, :2], 0).max() < 0.5 * np.ptp(head.expression[:, :2], 0).min()
 
 
+# --- punch-in
+
+
+def curve_of(owner: bpy.types.ID, path: str):
+    return next(curve for curve in keyframes.fcurves(owner) if curve.data_path == path)
+
+
+def test_a_punch_in_leaves_what_is_around_it(scene, plain, tmp_path):
+    """Inside it is the new performance, with blends at both ends; outside not a handle moves."""
+    keys, path = plain.blendsplat.head.data.shape_keys, 'key_blocks["jawOpen"].value'
+    for frame, value in ((1, 0.1), (5, 0.9), (16, 0.4), (30, 0.8)):
+        keys.key_blocks["jawOpen"].value = value
+        keys.key_blocks["jawOpen"].keyframe_insert("value", frame=frame)
+    own, settings = keys.animation_data.action, scene.blendsplat.acting
+    around = [(1, 2.0, 3.0), (30, 28.0, 33.0)]
+    for frame, left, right in around:
+        point = next(point for point in curve_of(keys, path).keyframe_points if point.co.x == frame)
+        point.handle_left_type = point.handle_right_type = "FREE"
+        point.handle_left, point.handle_right = (left - 2, 0.3), (right, 0.6)
+    before = curve_of(keys, path)
+    edges = before.evaluate(8), before.evaluate(14)
+    told = [
+        (tuple(point.handle_left), tuple(point.handle_right))
+        for point in before.keyframe_points
+        if point.co.x in (1, 30)
+    ]
+    settings.punch, settings.punch_start, settings.punch_end, settings.punch_blend = True, 14, 8, 2
+    choose(scene, performance(tmp_path))
+    assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
+    curve, given = curve_of(keys, path), formats.read_performance(performance(tmp_path))
+    assert keys.animation_data.action == own
+    np.testing.assert_allclose([curve.evaluate(8), curve.evaluate(14)], edges, atol=1e-5)
+    np.testing.assert_allclose([curve.evaluate(frame) for frame in (10, 11, 12)], given.expression[9:12, 0], atol=1e-4)
+    found = {point.co.x: point for point in curve.keyframe_points}
+    assert {1.0, 5.0, 16.0, 30.0} < set(found) and len(found) == 4 + 7
+    assert [(tuple(found[x].handle_left), tuple(found[x].handle_right)) for x in (1.0, 30.0)] == told
+    assert found[5.0].interpolation == "BEZIER" and found[11.0].interpolation == "LINEAR"
+    rig = plain.blendsplat.head.blendsplat.rig
+    neck = curve_of(rig, 'pose.bones["neck"].rotation_euler')
+    assert neck.evaluate(3) == pytest.approx(0, abs=1e-6), "what was not keyed is outside as it was"
+    settings.punch_start, settings.punch_end = 400, 500
+    with pytest.raises(RuntimeError, match="no frame between 400 and 500: it plays from 1 to 20"):
+        bpy.ops.blendsplat.apply_performance()
+
+
+def test_a_punch_in_into_a_performance(scene, plain, tmp_path):
+    """Blendshapes as well: outside the old take's, in the middle the new one's."""
+    choose(scene, performance(tmp_path, 5))
+    bpy.ops.blendsplat.apply_performance()
+    shapes = plain.data.shape_keys
+    old = {curve.data_path: [curve.evaluate(frame) for frame in (2, 17)] for curve in keyframes.fcurves(shapes)}
+    scene.blendsplat.acting.punch_start, scene.blendsplat.acting.punch_end = 6, 14
+    scene.blendsplat.acting.punch = True
+    choose(scene, performance(tmp_path, 6))
+    bpy.ops.blendsplat.preview_performance()
+    bpy.ops.blendsplat.end_preview()
+    bpy.ops.blendsplat.apply_performance()
+    for curve in keyframes.fcurves(shapes):
+        np.testing.assert_allclose([curve.evaluate(frame) for frame in (2, 17)], old[curve.data_path], atol=1e-5)
+    given = formats.read_performance(performance(tmp_path, 6))
+    np.testing.assert_allclose(state(scene, plain, 10).expression[0], given.expression[9], atol=1e-4)
+
+
 # --- previews
 
 

@@ -283,7 +283,8 @@ def _played(scene: bpy.types.Scene, carrier: bpy.types.Object, performance: form
             head_rig.check_performance(head, performance)
         return preview_performance.start(carrier, performance, start, fps, acting.chosen(scene))
     preview_performance.stop(carrier)
-    if scene.blendsplat.acting.source == acting.FILE and _is_tracked(chosen(scene)):
+    whole = acting.chosen(scene).window is None
+    if whole and scene.blendsplat.acting.source == acting.FILE and _is_tracked(chosen(scene)):
         return avatar.apply_performance(scene, carrier, performance)
     return avatar_rig.apply_performance(carrier, performance, start, fps, acting=acting.chosen(scene))
 
