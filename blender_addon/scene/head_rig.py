@@ -168,6 +168,11 @@ def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> list
     return sentences
 
 
+def expression_names(head: bpy.types.Object) -> list[str]:
+    """The head model's expressions, in its order."""
+    return list(json.loads(head[CUSTOM]["expressions"]))
+
+
 def identity_of(head: bpy.types.Object) -> np.ndarray:
     """The shape [S] that the identity keys say now; [0] for a head with its shape built in."""
     blocks = head.data.shape_keys.key_blocks

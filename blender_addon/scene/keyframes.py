@@ -174,6 +174,11 @@ def number(owner: bpy.types.ID, curve: Curve) -> float:
     return _number(owner, curve)
 
 
+def set_number(owner: bpy.types.ID, curve: Curve, value: float) -> None:
+    """Set what is at a curve's place now."""
+    _set_number(owner, curve, value)
+
+
 def mark_ours(action: bpy.types.Action) -> None:
     """Make an action one that ``write`` refills."""
     action[_MADE_BY_US] = True

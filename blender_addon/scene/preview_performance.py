@@ -31,15 +31,21 @@ def start(carrier: bpy.types.Object, performance: Performance, first: float, fps
     if not len(performance.valid_rows):
         raise FileError(f"{performance.path} shows a face in none of its frames.")
     try:
-        for owner in _owners(carrier):
-            _keep(owner)
-        carrier[_KEPT] = json.dumps({item.name: _told(item) for item in _heads_and_avatars(carrier)})
-        for key in learned_keys.found(carrier).values():  # whatever the weights, the keys themselves stay as they are
-            key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT
+        hold(carrier)
         return avatar_rig.apply_performance(carrier, performance, first, fps, acting=acting, room=False)
     except Exception:
         stop(carrier)
         raise
+
+
+def hold(carrier: bpy.types.Object, *, copies: bool = True) -> None:
+    """Remember all that a performance may change; head and avatar have copies of their actions, or none, until
+    ``stop``."""
+    for owner in _owners(carrier):
+        _keep(owner, copies)
+    carrier[_KEPT] = json.dumps({item.name: _told(item) for item in _heads_and_avatars(carrier)})
+    for key in learned_keys.found(carrier).values():  # whatever the weights, the keys themselves stay as they are
+        key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT
 
 
 def stop(carrier: bpy.types.Object) -> bool:
@@ -73,7 +79,7 @@ def _told(item: bpy.types.Object) -> dict[str, Any]:
     return {name: getattr(item.blendsplat, name) for name in _TOLD}
 
 
-def _keep(owner: bpy.types.ID) -> None:
+def _keep(owner: bpy.types.ID, copies: bool) -> None:
     """Remember an owner's action and values, and let it have an action of the preview's own, a copy."""
     data = owner.animation_data
     kept: dict[str, Any] = {"animated": data is not None, "values": json.dumps(_values(owner))}
@@ -84,7 +90,7 @@ def _keep(owner: bpy.types.ID) -> None:
     owner[_KEPT] = kept
     if data is None:
         return
-    preview = data.action.copy() if data.action is not None else None
+    preview = data.action.copy() if copies and data.action is not None else None
     data.action = preview
     if preview is not None:
         keyframes.mark_ours(preview)

@@ -53,12 +53,15 @@ class Acting:
         return max(self.smooth * float(getattr(self, f"steady_{region}")), UNSMOOTHED)
 
 
-def reenacted(performance: Performance, face: Face, acting: Acting, own: bool) -> tuple[Performance, str]:
+def reenacted(
+    performance: Performance, face: Face, acting: Acting, own: bool, driver: Neutral | None = None
+) -> tuple[Performance, str]:
     """The performance, and what an artist is told of it. own: of the avatar's own clip, whose neutral is the avatar's.
+    driver: the driver's neutral face, where it is known already.
     Without anything to do the very performance comes back. Raises FileError for one that shows no face."""
     if not len(performance.valid_rows):
         raise FileError(f"{performance.path} shows a face in none of its frames; track the clip again.")
-    driver = face.neutral if own else face.neutral_of(performance)
+    driver = driver or (face.neutral if own else face.neutral_of(performance))
     wanted = acting.relative and not own
     told = (UNKNOWN if face.neutral is None else SHORT if driver is None else "") if wanted else ""
     base = driver or face.neutral or _rest(len(face.names))

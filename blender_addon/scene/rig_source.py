@@ -8,7 +8,6 @@ artist's frame does not move. Keys of a face that nothing but its own curves mov
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def reason(item: bpy.types.Object | None, carrier: bpy.types.Object) -> str:
     if theirs is None and len(arkit_keys(item)) < FEWEST:
         return f"{item.name} has no shape keys with ARKit's names (jawOpen, mouthSmileLeft, ...)."
     if theirs is None or not _same_model(theirs, ours):
-        names = _expressions(ours)
+        names = head_rig.expression_names(ours)
         if len(set(names) & set(arkit.NAMES)) < FEWEST:
             return (
                 f"{ours.name}'s expressions have no names by which {item.name}'s could be told: both heads must be of "
@@ -99,7 +98,7 @@ def read(scene: bpy.types.Scene, item: bpy.types.Object, carrier: bpy.types.Obje
     }  # fmt: skip
     meta = {
         "head": ours.name, "head_model": str(ours[head_rig.CUSTOM].get("model", "")), "width": 1, "height": 1,
-        "expression_names": _expressions(ours),
+        "expression_names": head_rig.expression_names(ours),
     }  # fmt: skip
     return Performance(Path(item.name), meta, arrays)
 
@@ -107,11 +106,7 @@ def read(scene: bpy.types.Scene, item: bpy.types.Object, carrier: bpy.types.Obje
 def _same_model(one: bpy.types.Object, other: bpy.types.Object) -> bool:
     mine, theirs = one[head_rig.CUSTOM], other[head_rig.CUSTOM]
     known = str(mine.get("model", "")), str(theirs.get("model", ""))
-    return known[0] == known[1] if all(known) else _expressions(one) == _expressions(other)
-
-
-def _expressions(head: bpy.types.Object) -> list[str]:
-    return list(json.loads(head[head_rig.CUSTOM]["expressions"]))
+    return known[0] == known[1] if all(known) else head_rig.expression_names(one) == head_rig.expression_names(other)
 
 
 def _face(item: bpy.types.Object, frames: list[int]) -> dict[str, np.ndarray]:
@@ -140,7 +135,7 @@ def _face(item: bpy.types.Object, frames: list[int]) -> dict[str, np.ndarray]:
 def _of_values(values: dict[str, np.ndarray], ours: bpy.types.Object) -> dict[str, np.ndarray]:
     """The moving arrays of ARKit's coefficients on a head of ours with ARKit's names."""
     frames = len(next(iter(values.values())))
-    expression = np.zeros((frames, len(names := _expressions(ours))))
+    expression = np.zeros((frames, len(names := head_rig.expression_names(ours))))
     for column, name in enumerate(names):
         theirs = [values[one] for one in (name, *(name + side for side in arkit.SIDES)) if one in values]
         whole = next((values[name.removesuffix(s)] for s in arkit.SIDES if name.removesuffix(s) in values), None)
@@ -162,7 +157,7 @@ def _of_values(values: dict[str, np.ndarray], ours: bpy.types.Object) -> dict[st
 def _of_another_head(theirs: bpy.types.Object, frames: list[int], ours: bpy.types.Object) -> dict[str, np.ndarray]:
     """Of a head of another model: its expressions by ARKit's names, and how it is held."""
     states = _of_states(_walk(theirs, frames, lambda graph: head_rig.head_state(theirs, graph)))
-    names = _expressions(theirs)
+    names = head_rig.expression_names(theirs)
     values = {name: states["expression"][:, names.index(name)] for name in names}
     opened = arkit.TURNS["jawOpen"][1][0]
     values.setdefault("jawOpen", np.maximum(states["jaw_pose"][:, 0], 0) / opened)

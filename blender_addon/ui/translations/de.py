@@ -71,6 +71,9 @@ WORDS = {
     "Learning the shape of the face and the lens...": "Gesichtsform und Objektiv werden gelernt ...",
     "No face in the picture: look into the camera.": "Kein Gesicht im Bild: in die Kamera sehen.",
     "Saving the avatar and the take...": "Avatar und Aufnahme werden gesichert ...",
+    "Drive": "Bewegen",
+    "Learn an Avatar Too": "Auch einen Avatar lernen",
+    "This Is My Resting Face": "Das ist mein ruhendes Gesicht",
     # Performances
     "From": "Von",
     "Object": "Objekt",

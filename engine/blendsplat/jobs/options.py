@@ -287,6 +287,8 @@ class LiveOptions(Options):
     paced: bool = Field(True, description="a file plays at its own rate; otherwise every frame is taken")
     loop: bool = Field(False, description="a file begins again at its end")
     mirror: bool = Field(False, description="the source shows a mirror image: turn it round")
+    learn: bool = Field(True, description="learn an avatar; else frames are tracked and the take is recorded alone")
+    drive: bool = Field(False, description="tell the client what the head does in every tracked frame")
     landmarker: AnyPath | None = Field(
         None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
     )
