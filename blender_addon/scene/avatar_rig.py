@@ -8,13 +8,15 @@ the engine and without this add-on.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import bpy
 import numpy as np
 
 from .. import paths
-from ..formats import AvatarFile, Performance
+from ..formats import AvatarFile, FileError, Performance
 from . import (
     avatar_nodes,
     carrier_mesh,
@@ -24,9 +26,12 @@ from . import (
     keyframes,
     learned_keys,
     linked,
+    merged_performance,
     networks,
     neutral_face,
     packed_avatar,
+    performance_parts,
+    punch_in,
     reenact,
     retarget,
     seen_ranges,
@@ -117,29 +122,39 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
 
 def apply_performance(
     carrier: bpy.types.Object, performance: Performance, start: float, fps: float, foreign: bool | None = None,
-    acting: reenact.Acting | None = None,
+    acting: reenact.Acting | None = None, room: bool = True,
 ) -> int:  # fmt: skip
     """Bake a tracked performance onto the avatar and its head as keyframes; returns the number of frames keyed.
 
     Another clip's performance is re-based, and its features are kept inside what training saw; whether it is another's
     the avatar tells, unless it is said (``foreign``). acting: it is played so, and one that this changes is kept inside
-    as well; None: as it was tracked. What Blender cannot hold is said in the objects' remarks. Raises FileError for one
-    that shows no face.
+    as well; None: as it was tracked. Of a part alone (Acting.part) the rest stays as it is keyed, and so does
+    what is before and behind Acting.window. room: keys that do
+    not reach far enough are changed so that they do. What Blender cannot hold is said in the objects' remarks. Raises
+    FileError for one that shows no face.
     """
     head, network = carrier.blendsplat.head, network_of(carrier)
     performance, inside, told = as_played(carrier, performance, foreign, acting)
+    rows, window = performance.valid_rows, acting.window if acting is not None else None
+    frames = start + performance.timestamps[rows] * fps
+    if window is not None and not window.inside(frames).any():
+        raise FileError(
+            f"The performance has no frame between {window.first:g} and {window.last:g}: it plays from {frames[0]:.0f} "
+            f"to {frames[-1]:.0f}."
+        )
     carrier.blendsplat.foreign, carrier.blendsplat.remark = inside, ""
     if head is not None:
-        head_rig.apply_performance(head, performance, start, fps)
-    rows = performance.valid_rows
-    frames = start + performance.timestamps[rows] * fps
+        part = acting.part if acting is not None else performance_parts.BOTH
+        performance = merged_performance.merged(head, performance, start, fps, part)
+        head_rig.apply_performance(head, performance, start, fps, part, window)
     if network is not None:
         hold = np.zeros(performance.frame_count)
         hold[rows] = held_avatar.strengths(carrier, frames)
-        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside, hold=hold)[rows])
+        weights = network.weights(HeadState.of(performance), inside=inside, hold=hold)[rows]
+        _key(carrier, frames, weights, room, window)
     if told:
         carrier.blendsplat.remark = f"{told} {carrier.blendsplat.remark}".strip()
-    return len(frames)
+    return len(frames) if window is None else int(window.inside(frames).sum())
 
 
 def as_played(
@@ -152,7 +167,7 @@ def as_played(
     played = performance
     if acting is not None and face is not None:
         played, told = reenact.reenacted(performance, face, acting, own=reference is not None and not other)
-    elif acting is not None and acting != reenact.Acting():
+    elif acting is not None and replace(acting, part=performance_parts.BOTH, window=None) != reenact.Acting():
         told = _EARLIER
     changed = played is not performance
     return (retarget.rebased(played, reference) if other and reference else played), other or changed, told
@@ -170,11 +185,16 @@ def key_states(carrier: bpy.types.Object, frames: list[int], states: list[HeadSt
         _key(carrier, np.asarray(frames, float), np.stack(weights))
 
 
-def _key(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray) -> None:
-    """Keyframes of weights [F,K] at frames [F]; what Blender cannot hold is said in the avatar's remark."""
-    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
+def _key(
+    carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray, room: bool = True,
+    window: punch_in.Window | None = None,
+) -> None:  # fmt: skip
+    """Keyframes of weights [F,K] at frames [F], or in a window alone; what Blender cannot hold is said in the avatar's
+    remark."""
+    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights)) if room else ""
     curves = learned_keys.curves(carrier, frames, weights)
-    keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
+    write = keyframes.write if window is None else partial(punch_in.write, window=window)
+    write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
 
 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:

@@ -182,6 +182,21 @@ def _ours(owner: bpy.types.ID, name: str) -> Any:
     return _channels(data.action, data, owner)
 
 
+def number(owner: bpy.types.ID, curve: Curve) -> float:
+    """What is at a curve's place now."""
+    return _number(owner, curve)
+
+
+def set_number(owner: bpy.types.ID, curve: Curve, value: float) -> None:
+    """Set what is at a curve's place now."""
+    _set_number(owner, curve, value)
+
+
+def mark_ours(action: bpy.types.Action) -> None:
+    """Make an action one that ``write`` refills."""
+    action[_MADE_BY_US] = True
+
+
 def _number(owner: bpy.types.ID, curve: Curve) -> float:
     value = owner.path_resolve(curve.data_path)
     return float(value if isinstance(value, float) else value[curve.index])

@@ -9,6 +9,7 @@ from . import (
     bake_live,
     check_tracking,
     details,
+    drive_live,
     editors,
     engine,
     export,
@@ -22,6 +23,7 @@ from . import (
     live,
     measure_avatar,
     pack,
+    performances,
     pick,
     relink,
     results,
@@ -33,9 +35,9 @@ from . import (
 )
 
 _MODULES = (
-    editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
-    train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
-    several, pack, learned_keys, face,
+    editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, drive_live, track,
+    check_tracking, train, large_picture, measure_avatar, avatar, performances, bake, bake_live, splat_geometry,
+    surroundings, export, pick, relink, several, pack, learned_keys, face,
 )  # fmt: skip
 
 

@@ -52,6 +52,8 @@ class StartLive(common.JobOperator, bpy.types.Operator):
             "overrides": json.loads(self.overrides or "{}"),  # its error is a ValueError with the place
             "head": common.head_of(context.scene), "device": session.device(),
         }  # fmt: skip
+        if settings.drive is not None:
+            params["drive"], params["learn"] = True, settings.learn
         if settings.seconds > 0:
             params["seconds"] = settings.seconds
         if settings.film:

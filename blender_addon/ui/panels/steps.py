@@ -9,10 +9,9 @@ from ...client import session
 from ...render import engine as render_engine
 from ...render import limits
 from ...scene import avatar_repair, avatar_rig, baked_avatar, linked, networks
-from .. import acting
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
-from . import learned_keys, render_rows, several, splat_geometry
+from . import learned_keys, performance, render_rows, several, splat_geometry
 from .job_button import button, step
 from .layout import StepPanel, column_of, paragraph, placeholder, section
 
@@ -33,12 +32,8 @@ class BLENDSPLAT_PT_avatar(StepPanel):
         column.prop(settings, "avatar_file", placeholder=placeholder(avatar_operators.file_of(context.scene)))
         button(context, column, "blendsplat.add_avatar", "OUTLINER_OB_POINTCLOUD")
         column.separator()
-        column.prop(settings, "performance")
-        column.prop(settings, "performance_start")
-        if (part := section(layout, "acting", "How It Is Played", closed=True)) is not None:
-            acting.draw(column_of(part), context.scene)
+        performance.draw(context, layout)
         column = column_of(layout)
-        button(context, column, "blendsplat.apply_performance", "KEY_HLT")
         carrier = avatar_operators.selected_avatar(context)
         if carrier is None:
             several.draw_unselected(context, column)
