@@ -14,6 +14,7 @@ from .ui import (
     panels,
     pass_properties,
     photographs,
+    posing_properties,
     preferences_page,
     properties,
     status_bar,
@@ -22,7 +23,8 @@ from .ui import (
 )
 
 _MODULES = (
-    translations, preferences_page, photographs, acting, live_properties, properties, pass_properties, operators,
+    translations, preferences_page, photographs, acting, live_properties, posing_properties, properties,
+    pass_properties, operators,
     training_presets, panels, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 

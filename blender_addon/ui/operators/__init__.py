@@ -12,11 +12,15 @@ from . import (
     editors,
     engine,
     export,
+    expressions,
+    face_clipboard,
     fit_image,
     fitted_head,
+    head_keys,
     import_video,
     installation,
     large_picture,
+    layers,
     live,
     measure_avatar,
     pick,
@@ -31,6 +35,7 @@ from . import (
 _MODULES = (
     editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
     train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
+    face_clipboard, head_keys, layers, expressions,
 )  # fmt: skip
 
 
