@@ -9,6 +9,7 @@ from .render import viewport
 from .scene import follow_head, saved_paths, surroundings
 from .ui import (
     acting,
+    face_shelf,
     live_properties,
     operators,
     panels,
@@ -25,7 +26,7 @@ from .ui import (
 _MODULES = (
     translations, preferences_page, photographs, acting, live_properties, posing_properties, properties,
     pass_properties, operators,
-    training_presets, panels, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
+    training_presets, panels, face_shelf, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 

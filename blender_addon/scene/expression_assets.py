@@ -107,7 +107,7 @@ def owners_here() -> list[str]:
 
 
 def set_picture(action: bpy.types.Action, image: np.ndarray) -> None:
-    """Give the asset a thumbnail [H,W,4], 0 to 1, straight alpha, first row at the top."""
+    """Give the asset a thumbnail [H,W,4], 0 to 1, premultiplied alpha, first row at the top."""
     preview = action.preview_ensure()
     preview.image_size = image.shape[1], image.shape[0]
     preview.image_pixels_float = np.ascontiguousarray(image[::-1], np.float32).ravel()

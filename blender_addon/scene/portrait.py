@@ -20,8 +20,8 @@ from .retarget import Reference
 
 _BONES = ("jaw", "eye.L", "eye.R")
 _DISTANCE = 1.2  # metres to the face: a long lens
-_HEIGHT = 5.6  # of the picture, in distances between the eyes: hair and chin are in it
-_LOOK = -0.35  # where its middle lies, from the eyes upwards, in the same measure
+_HEIGHT = 4.9  # of the picture, in distances between the eyes: hair and chin are just in it
+_LOOK = -0.25  # where its middle lies, from the eyes upwards, in the same measure
 _EYES = 0.062  # metres between the eyes of a head without eye bones
 
 
@@ -80,7 +80,6 @@ def _middle(head: bpy.types.Object) -> np.ndarray:
 
 
 def picture_of(answer: dict[str, np.ndarray]) -> np.ndarray:
-    """What ``render.gaussians`` answered as a thumbnail [H,W,4]: straight alpha, 0 to 1."""
+    """What ``render.gaussians`` answered as a thumbnail [H,W,4]: premultiplied, as Blender draws its icons, 0 to 1."""
     alpha = np.clip(answer["alpha"], 0.0, 1.0)
-    colors = np.clip(answer["image"] / np.maximum(alpha, 1e-3), 0.0, 1.0)
-    return np.concatenate([colors, alpha], -1).astype(np.float32)
+    return np.concatenate([np.clip(answer["image"], 0.0, alpha), alpha], -1).astype(np.float32)

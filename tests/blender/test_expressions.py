@@ -144,7 +144,7 @@ def test_an_action_without_a_face_and_one_of_another_head(head):
     with pytest.raises(RuntimeError, match="of another head"):
         bpy.ops.blendsplat.apply_face(action="FLAME")
     with pytest.raises(RuntimeError, match="Asset Browser"):
-        bpy.ops.blendsplat.apply_face()
+        bpy.ops.blendsplat.apply_face_asset()
     assert walk.users == 0
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ...client import session
 from ...scene import (
@@ -26,6 +26,13 @@ _OTHER_NAMES = (
     "The expressions that ship have ARKit's names, and this head has none of them: save expressions of your own (Save "
     "Expression)."
 )
+
+_LIBRARIES = [  # with Blender's own numbers
+    ("LOCAL", "This File", "The face is in this file", 1),
+    ("ALL", "All", "The face is in any of the libraries", 2),
+    ("ESSENTIALS", "Essentials", "The face came with Blender", 3),
+    ("CUSTOM", "Custom", "The face is in a library of the preferences", 100),
+]
 
 
 class ApplyExpression(face_posing.PosesFace, bpy.types.Operator):
@@ -62,26 +69,22 @@ class ApplyExpression(face_posing.PosesFace, bpy.types.Operator):
         return face_posing.put(self, context, chosen.pose(rest(context)), self.strength, self.key)
 
 
-class ApplyFace(face_posing.PosesFace, bpy.types.Operator):
-    """Put a saved face onto this head: sliders of the same names, the jaw and the gaze"""
+class _PutsFace(face_posing.PosesFace):
+    """Mix-in: puts the face of an asset on."""
 
-    bl_idname = "blendsplat.apply_face"
-    bl_label = "Apply Face"
-    bl_options = {"REGISTER", "UNDO"}
-
-    action: StringProperty(
-        name="Face", options={"SKIP_SAVE"},
-        description="The action that holds the face. Empty: the asset that is chosen in the Asset Browser",
-    )  # fmt: skip
     mirrored: BoolProperty(
         name="Mirrored", options={"SKIP_SAVE"}, description="Exchange left and right: a left wink becomes a right one"
     )
     strength: face_posing.STRENGTH
     key: face_posing.KEY
 
+    def face(self, context: bpy.types.Context) -> face_pose.FacePose:
+        """The face to put on. Raises PoseError."""
+        raise NotImplementedError
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            pose = _face_of(context, self.action)
+            pose = self.face(context)
         except face_pose.PoseError as error:
             return self.failed(context, str(error))
         if self.mirrored:
@@ -89,6 +92,53 @@ class ApplyFace(face_posing.PosesFace, bpy.types.Operator):
                 return self.failed(context, NO_SIDES)
             pose = pose.mirrored()
         return face_posing.put(self, context, pose, self.strength, self.key)
+
+
+class ApplyFace(_PutsFace, bpy.types.Operator):
+    """Put a saved face onto this head: sliders of the same names, the jaw and the gaze"""
+
+    bl_idname = "blendsplat.apply_face"
+    bl_label = "Apply Face"
+    bl_options = {"REGISTER", "UNDO"}
+
+    action: StringProperty(name="Face", options={"SKIP_SAVE"}, description="The action that holds the face, by name")
+
+    def face(self, context: bpy.types.Context) -> face_pose.FacePose:
+        action = bpy.data.actions.get(self.action)
+        if action is None:
+            raise face_pose.PoseError(f"There is no action {self.action!r} in this file.")
+        return expression_assets.read(action)
+
+
+class ApplyFaceAsset(_PutsFace, bpy.types.Operator):
+    """Put the chosen face of the Asset Browser, of this file or of another, onto the head: sliders of the same names,
+    the jaw and the gaze"""
+
+    bl_idname = "blendsplat.apply_face_asset"
+    bl_label = "Apply Face to Head"
+    bl_options = {"REGISTER", "UNDO"}
+
+    # Blender's shelf says by these which asset was clicked; it is in the context as well.
+    asset_library_type: EnumProperty(
+        name="Library Type", items=_LIBRARIES, options={"SKIP_SAVE", "HIDDEN"},
+        description="Which kind of asset library the face is in (set by Blender)",
+    )  # fmt: skip
+    asset_library_identifier: StringProperty(
+        name="Library", options={"SKIP_SAVE", "HIDDEN"}, description="The face's asset library (set by Blender)"
+    )
+    relative_asset_identifier: StringProperty(
+        name="Asset", options={"SKIP_SAVE", "HIDDEN"}, description="The face in its asset library (set by Blender)"
+    )
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        asset = getattr(context, "asset", None)
+        if asset is None or not is_face(asset):
+            return "Choose a face in the Asset Browser first (Make Expression Library makes some)."
+        return super().reason(context)
+
+    def face(self, context: bpy.types.Context) -> face_pose.FacePose:
+        return _face_of(context.asset)
 
 
 class SaveExpression(common.Grey, bpy.types.Operator):
@@ -191,24 +241,22 @@ def owner_of(context: bpy.types.Context) -> str:
     return (carrier or head).name
 
 
-def _face_of(context: bpy.types.Context, name: str) -> face_pose.FacePose:
-    """The pose of an action of this file, or of the chosen asset of any. Raises PoseError."""
-    if name:
-        action = bpy.data.actions.get(name)
-        if action is None:
-            raise face_pose.PoseError(f"There is no action {name!r} in this file.")
-        return expression_assets.read(action)
-    asset = getattr(context, "asset", None)
-    if asset is None or asset.id_type != "ACTION":
-        raise face_pose.PoseError("Choose a face in the Asset Browser first.")
+def is_face(asset: bpy.types.AssetRepresentation) -> bool:
+    """Whether an asset is a face of this add-on's."""
+    return asset.id_type == "ACTION" and any(tag.name == expression_assets.TAG for tag in asset.metadata.tags)
+
+
+def _face_of(asset: bpy.types.AssetRepresentation) -> face_pose.FacePose:
+    """The pose of an asset of this file or of another, of which nothing is kept here. Raises PoseError."""
     if asset.local_id is not None:
         return expression_assets.read(asset.local_id)
+    gone = f"{asset.name} is no longer in {asset.full_library_path}."
     try:
         with bpy.types.BlendData.temp_data() as data:
-            with data.libraries.load(asset.full_library_path) as (_, wanted):
-                wanted.actions = [asset.name]
-            if wanted.actions[0] is None:
-                raise face_pose.PoseError(f"{asset.name} is no longer in {asset.full_library_path}.")
+            with data.libraries.load(asset.full_library_path) as (there, wanted):
+                wanted.actions = [name for name in there.actions if name == asset.name]
+            if not wanted.actions:
+                raise face_pose.PoseError(gone)
             return expression_assets.read(wanted.actions[0])
     except OSError as error:
         raise face_pose.PoseError(f"{asset.full_library_path} cannot be read: {error}") from error
@@ -259,7 +307,7 @@ def _on_saved(*_args: object) -> None:
 
 
 _HANDLERS = (("save_post", _on_saved),)
-CLASSES = (ApplyExpression, ApplyFace, SaveExpression, MakeLibrary, CancelPictures)
+CLASSES = (ApplyExpression, ApplyFace, ApplyFaceAsset, SaveExpression, MakeLibrary, CancelPictures)
 
 
 def register() -> None:

@@ -68,6 +68,12 @@ def _expressions(context: bpy.types.Context, layout: bpy.types.UILayout, head: b
     column.separator()
     button(context, column, "blendsplat.save_expression", "ADD")
     _library(context, column)
+    if hasattr(context.space_data, "show_region_asset_shelf"):
+        shown = context.space_data.show_region_asset_shelf
+        icon = "HIDE_OFF" if shown else "HIDE_ON"
+        row = column.row()
+        row.use_property_split = False
+        row.prop(context.space_data, "show_region_asset_shelf", text="Faces in the View", toggle=True, icon=icon)
 
 
 def _grid(context: bpy.types.Context, column: bpy.types.UILayout, names: Sequence[str], wide: int = _IN_A_ROW) -> None:

@@ -168,6 +168,8 @@ WORDS = {
     "Paste Face": "Gesicht einfügen",
     "Apply Expression": "Mimik anwenden",
     "Apply Face": "Gesicht anwenden",
+    "Apply Face to Head": "Gesicht auf den Kopf anwenden",
+    "Faces in the View": "Gesichter in der Ansicht",
     "Save Expression": "Mimik sichern",
     "Make Expression Library": "Mimikbibliothek anlegen",
     "Keyframes": "Keyframes",
