@@ -11,6 +11,7 @@ from ..scene import face_owners
 from .operators import face_posing
 from .operators.expressions import ApplyFaceAsset, is_face
 
+_SHELF_CLICKS = (4, 5, 0)  # from here on a click in a shelf runs its operator
 _keymap_items: list[tuple[bpy.types.KeyMap, bpy.types.KeyMapItem]] = []
 
 
@@ -56,8 +57,13 @@ def register() -> None:
     bpy.types.ASSETBROWSER_MT_context_menu.prepend(_in_menu)
     own = bpy.context.window_manager.keyconfigs.addon
     if own is not None:  # none in background
-        keymap = own.keymaps.new("File Browser Main", space_type="FILE_BROWSER")
-        _keymap_items.append((keymap, keymap.keymap_items.new(ApplyFaceAsset.bl_idname, "LEFTMOUSE", "DOUBLE_CLICK")))
+        _add_click(own.keymaps.new("File Browser Main", space_type="FILE_BROWSER"), "DOUBLE_CLICK")
+        if bpy.app.version < _SHELF_CLICKS:
+            _add_click(own.keymaps.new("Asset Shelf"), "CLICK")
+
+
+def _add_click(keymap: bpy.types.KeyMap, event: str) -> None:
+    _keymap_items.append((keymap, keymap.keymap_items.new(ApplyFaceAsset.bl_idname, "LEFTMOUSE", event)))
 
 
 def unregister() -> None:
