@@ -13,6 +13,8 @@ from typing import Any
 import bpy
 import numpy as np
 
+from .strips import push_down
+
 _LINEAR = 1  # Keyframe.interpolation as foreach_set counts it
 _MADE_BY_US = "blendsplat_performance"
 _UNTOUCHED = 1e-5  # a number this near to what we set is still ours
@@ -44,9 +46,11 @@ def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Acti
     """Give ``owner`` (object, shape keys, ...) an action of these curves.
 
     An action we wrote before is refilled, so that drivers, NLA strips and the artist's other curves stay; an action of
-    the artist's own is kept in the file and a new one takes its place.
+    the artist's own is kept in the file and a new one takes its place; one that is added to strips becomes a strip.
     """
     data = owner.animation_data or owner.animation_data_create()
+    if data.action is not None and data.action_blend_type != "REPLACE":
+        push_down(data, data.action.name)
     if data.action is not None and not data.action.get(_MADE_BY_US):
         data.action.use_fake_user = True
         data.action = None

@@ -12,38 +12,21 @@ from collections.abc import Sequence
 import bpy
 
 from . import keyframes
+from .strips import push_down
 
 COMBINE = "COMBINE"
 _LAYER = "blendsplat_layer"  # on an action that Add Layer made
 
 
 def as_strips(owners: Sequence[bpy.types.ID], name: str) -> int:
-    """Turn each owner's action into a strip on a track of its own, above the others, named ``name`` -> how many were.
-
-    The strip blends as the action did. Below other strips it goes on with what it showed last; above them it leaves
-    what is before and after it to them.
-    """
+    """Turn each owner's action into a strip on a track of its own, above the others, named ``name`` (a layer's: as the
+    layer) -> how many were."""
     made = 0
     for owner in owners:
         data = owner.animation_data
         if data is None or data.action is None or not any(True for _ in keyframes.fcurves(owner)):
             continue
-        action, slot = data.action, getattr(data, "action_slot", None)
-        blending, influence = data.action_blend_type, data.action_influence
-        lowest = not len(data.nla_tracks)
-        track = data.nla_tracks.new()
-        track.name = action.name if action.get(_LAYER) else name
-        start = int(action.frame_range[0])
-        data.action = None
-        strip = track.strips.new(track.name, start, action)
-        if slot is not None and strip.action_slot != slot:
-            strip.action_slot = slot
-        first, last = action.frame_range
-        strip.frame_end = max(last, first + 1)  # a strip of one key would be no strip
-        strip.blend_type = blending
-        strip.extrapolation = "HOLD" if lowest or blending != "REPLACE" else "NOTHING"
-        set_influence(strip, influence)
-        data.action_blend_type, data.action_influence = "REPLACE", 1.0
+        push_down(data, data.action.name if data.action.get(_LAYER) else name)
         made += 1
     return made
 
@@ -69,13 +52,6 @@ def layer_of(owner: bpy.types.ID) -> str:
     if data is None or data.action is None or data.action_blend_type == "REPLACE":
         return ""
     return str(data.action.get(_LAYER, data.action.name))
-
-
-def set_influence(strip: bpy.types.NlaStrip, influence: float) -> None:
-    """Let a strip count for so much, 0 to 1: Blender takes a number that is not keyed for none."""
-    if influence < 1.0:
-        strip.use_animated_influence = True
-        strip.fcurves.find("influence").keyframe_points.insert(strip.frame_start, influence)
 
 
 def _free(name: str) -> str:

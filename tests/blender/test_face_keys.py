@@ -395,6 +395,33 @@ def test_a_layer_is_added_to_what_plays_and_can_be_turned_down(head):
     assert [strip.blend_type for strip in strips] == ["REPLACE", "COMBINE"]
 
 
+def test_a_performance_that_is_applied_over_a_layer_is_not_added_to_it(head):
+    performed(head, 10)
+    bpy.ops.blendsplat.add_layer()
+    blocks(head)["mouthSmileLeft"].value = 0.9
+    head.data.shape_keys.keyframe_insert(face_pose.key_path("mouthSmileLeft"), frame=3)
+    performed(head, 10, seed=8)
+    data = head.data.shape_keys.animation_data
+    assert data.action_blend_type == "REPLACE"
+    assert [track.strips[0].blend_type for track in data.nla_tracks] == ["REPLACE", "COMBINE"]
+    curve = next(curve for curve in keyframes.fcurves(head.data.shape_keys) if "mouthSmileLeft" in curve.data_path)
+    assert value_at(head, "mouthSmileLeft", 5) == pytest.approx(curve.evaluate(5))
+
+
+def test_sliders_follow_drivers_by_blenders_own_means_without_scripts(head):
+    """As Copy As New Driver and Paste Driver make one: a slider that follows another property."""
+    driver = blocks(head)["eyeBlinkRight"].driver_add("value").driver
+    variable = driver.variables.new()
+    driver.type, driver.expression, variable.type = "SCRIPTED", variable.name, "SINGLE_PROP"
+    target = variable.targets[0]
+    target.id_type, target.id = "KEY", head.data.shape_keys
+    target.data_path = face_pose.key_path("eyeBlinkLeft")
+    assert driver.is_simple_expression, "it plays with Auto-Run off"
+    blocks(head)["eyeBlinkLeft"].value = 0.7
+    bpy.context.view_layer.update()
+    assert blocks(head)["eyeBlinkRight"].value == pytest.approx(0.7)
+
+
 def test_a_strip_that_is_tweaked_is_left_alone(head):
     performed(head)
     bpy.ops.blendsplat.as_strip()
