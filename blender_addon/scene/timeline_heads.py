@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an avatar's head does in frames of the timeline, read while the artist works on.
+"""What a head does in frames of the timeline, read while the artist works on.
 
 The frames are evaluated in a scene of their own that no window shows and that is gone when they are read: the artist's
 frame does not move, poses that are not keyed yet stay, and nothing but the head and what moves it is evaluated.
@@ -26,20 +26,22 @@ def read(carrier: bpy.types.Object, frames: list[int], seconds: float = float("i
     """``networks.head_arrays`` of the first of these frames, as many as ``seconds`` allow, at least one: [B,...].
 
     Raises NetworksError."""
-    rows = _walk(carrier, frames, seconds, lambda depsgraph: networks.head_arrays(carrier, depsgraph))
+    rows = walk(carrier.blendsplat.head, frames, seconds, lambda depsgraph: networks.head_arrays(carrier, depsgraph))
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def states(carrier: bpy.types.Object, frames: list[int], seconds: float = float("inf")) -> list[HeadState]:
     """What the network of an avatar's blendshapes takes, of the first of these frames, as ``read``."""
-    return _walk(carrier, frames, seconds, lambda depsgraph: head_rig.head_state(carrier.blendsplat.head, depsgraph))
+    head = carrier.blendsplat.head
+    return walk(head, frames, seconds, lambda depsgraph: head_rig.head_state(head, depsgraph))
 
 
-def _walk(
-    carrier: bpy.types.Object, frames: list[int], seconds: float, take: Callable[[bpy.types.Depsgraph], _T]
+def walk(
+    head: bpy.types.Object, frames: list[int], seconds: float, take: Callable[[bpy.types.Depsgraph], _T]
 ) -> list[_T]:
+    """What ``take`` finds of the head in the first of these frames, as many as ``seconds`` allow, at least one."""
     end, found = time.monotonic() + seconds, []
-    with _scene_of(carrier) as scene:
+    with _scene_of(head) as scene:
         for frame in frames:
             scene.frame_set(frame)
             found.append(take(scene.view_layers[0].depsgraph))
@@ -49,13 +51,13 @@ def _walk(
 
 
 @contextmanager
-def _scene_of(carrier: bpy.types.Object) -> Iterator[bpy.types.Scene]:
-    """A scene that evaluates the avatar's head alone, hidden or not: an empty looks at it."""
+def _scene_of(head: bpy.types.Object | None) -> Iterator[bpy.types.Scene]:
+    """A scene that evaluates the head alone, hidden or not: an empty looks at it."""
     scene = bpy.data.scenes.new(_NAME)
     empty = bpy.data.objects.new(_NAME, None)
     try:
         scene.collection.objects.link(empty)
-        empty.constraints.new("SHRINKWRAP").target = carrier.blendsplat.head
+        empty.constraints.new("SHRINKWRAP").target = head
         yield scene
     finally:
         bpy.data.scenes.remove(scene)

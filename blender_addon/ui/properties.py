@@ -17,7 +17,7 @@ from bpy.props import (
 from ..client import session
 from ..paths import RELATIVE
 from ..scene import avatar_quality, follow_head, networks, tracking_view
-from . import acting, face_properties, live_properties, photographs, step_state
+from . import acting, face_properties, live_properties, photographs, posing_properties, step_state
 from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
@@ -261,6 +261,11 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         type=acting.BlendsplatActing,
         name="How It Is Played",
         description="How another person's performance becomes this avatar's",
+    )
+    posing: PointerProperty(
+        type=posing_properties.BlendsplatPosing,
+        name="Expressions",
+        description="How expressions are put onto a face",
     )
     photographs: PointerProperty(
         type=photographs.BlendsplatPhotographs,

@@ -229,12 +229,19 @@ def bake(job: str, params: dict) -> None:
 
 
 def drive(params: dict, a: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A grey Gaussian on each of the head's vertices, the brighter the more of the avatar is shown."""
-    means, grey = a["vertices"], {"full": 0.9, "base": 0.6, "residual": 0.3}[params["shown"]]
+    """A grey Gaussian on each of the head's vertices, the brighter the more of the avatar is shown; without vertices on
+    those of a head that its expression moves."""
+    means = a.get("vertices", _moved(a["expression"]))
+    grey = {"full": 0.9, "base": 0.6, "residual": 0.3}[params["shown"]]
     ones = np.ones(means.shape[:2], np.float32)
     quats = np.tile(np.array([1, 0, 0, 0], np.float32), (*means.shape[:2], 1))
     scales = np.full_like(means, 0.002)
     return {"means": means, "quats": quats, "scales": scales, "opacities": ones, "colors": np.full_like(means, grey)}
+
+
+def _moved(expression: np.ndarray) -> np.ndarray:
+    places = synthetic.grid_head()[1]["rig.template"]
+    return (places + 0.01 * (expression @ np.sin(np.arange(expression.shape[1])))[:, None, None]).astype(np.float32)
 
 
 def finish_fit(job: str, directory: Path, params: dict) -> None:

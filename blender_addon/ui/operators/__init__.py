@@ -13,12 +13,16 @@ from . import (
     editors,
     engine,
     export,
+    expressions,
     face,
+    face_clipboard,
     fit_image,
     fitted_head,
+    head_keys,
     import_video,
     installation,
     large_picture,
+    layers,
     learned_keys,
     live,
     measure_avatar,
@@ -37,7 +41,8 @@ from . import (
 _MODULES = (
     editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, drive_live, track,
     check_tracking, train, large_picture, measure_avatar, avatar, performances, bake, bake_live, splat_geometry,
-    surroundings, export, pick, relink, several, pack, learned_keys, face,
+    surroundings, export, pick, relink, several, pack, learned_keys, face, face_clipboard, head_keys, layers,
+    expressions,
 )  # fmt: skip
 
 
