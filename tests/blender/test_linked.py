@@ -10,7 +10,7 @@ import pytest
 from blender_addon import formats, paths
 from blender_addon.render import gather
 from blender_addon.scene import avatar_rig, keyframes, linked, networks, relink
-from blender_addon.ui.operators.avatar import ApplyPerformance
+from blender_addon.ui.operators.performances import ApplyPerformance
 from blender_addon.ui.operators.several import OverrideAvatar
 from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar
 from drawn import drawn
