@@ -67,7 +67,7 @@ def added(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
 
 def is_there(head: bpy.types.Object) -> bool:
     """A board, or what is left of one whose armature was deleted."""
-    return board_of(head) is not None or bool(_keys(head))
+    return board_of(head) is not None or bool(keys_of(head))
 
 
 def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
@@ -84,7 +84,7 @@ def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
 def remove(head: bpy.types.Object) -> None:
     """Take the board away with all that it moved."""
     rig = head.blendsplat.rig
-    for key in _keys(head):
+    for key in keys_of(head):
         key.driver_remove("value")
         head.shape_key_remove(key)
     jaw = rig.pose.bones.get("jaw") if rig is not None else None
@@ -93,7 +93,8 @@ def remove(head: bpy.types.Object) -> None:
     handles.remove(head, handles.BOARD)
 
 
-def _keys(head: bpy.types.Object) -> list[bpy.types.ShapeKey]:
+def keys_of(head: bpy.types.Object) -> list[bpy.types.ShapeKey]:
+    """The shape keys that the head has for its board."""
     keys = head.data.shape_keys
     return [key for key in keys.key_blocks if key.name.startswith(face_controls.BOARD)] if keys is not None else []
 
