@@ -27,7 +27,7 @@ _BESIDE = 0.06  # metres beside the head
 # the person's left is on the right.
 _HANDLES = {
     "brow.R": (-2.6, 1.6, 0, 0, 1, 1), "brow": (0.0, 1.6, 0, 0, 0, 1), "brow.L": (2.6, 1.6, 0, 0, 1, 1),
-    "mouth.R": (-2.6, -1.2, 1, 1, 1, 1), "mouth.L": (2.6, -1.2, 1, 1, 1, 1), "jaw": (0.0, -1.2, 1, 1, 1, 0),
+    "mouth.R": (-2.6, -1.2, 1, 1, 1, 1), "mouth.L": (2.6, -1.2, 1, 1, 1, 1), "jaw": (0.0, -1.8, 1, 1, 1, 0),
 }  # fmt: skip
 # (handle, axis, direction) -> ARKit's slider; with both directions of one axis also for heads of other sliders: a place
 # of the face, its side, the movement in metres (x to the person's left, y backwards, z up)
@@ -237,5 +237,5 @@ def _frames() -> tuple[list, list]:
         margin = 0.0 if left + right else 0.12
         outline([(x - left - margin, y - down), (x + right + margin, y - down), (x + right + margin, y + up),
                  (x - left - margin, y + up)])  # fmt: skip
-    outline([(-4.2, -2.8), (4.2, -2.8), (4.2, 3.2), (-4.2, 3.2)])
+    outline([(-4.2, -3.2), (4.2, -3.2), (4.2, 3.2), (-4.2, 3.2)])
     return points, edges
