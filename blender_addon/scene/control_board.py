@@ -27,7 +27,7 @@ _BESIDE = 0.06  # metres beside the head
 # the person's left is on the right.
 _HANDLES = {
     "brow.R": (-2.6, 1.6, 0, 0, 1, 1), "brow": (0.0, 1.6, 0, 0, 0, 1), "brow.L": (2.6, 1.6, 0, 0, 1, 1),
-    "mouth.R": (-2.6, -1.2, 1, 1, 1, 1), "mouth.L": (2.6, -1.2, 1, 1, 1, 1), "jaw": (0.0, -1.2, 1, 1, 1, 0),
+    "mouth.R": (-2.6, -1.2, 1, 1, 1, 1), "mouth.L": (2.6, -1.2, 1, 1, 1, 1), "jaw": (0.0, -1.8, 1, 1, 1, 0),
 }  # fmt: skip
 # (handle, axis, direction) -> ARKit's slider; with both directions of one axis also for heads of other sliders: a place
 # of the face, its side, the movement in metres (x to the person's left, y backwards, z up)
@@ -67,7 +67,7 @@ def added(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
 
 def is_there(head: bpy.types.Object) -> bool:
     """A board, or what is left of one whose armature was deleted."""
-    return board_of(head) is not None or bool(_keys(head))
+    return board_of(head) is not None or bool(keys_of(head))
 
 
 def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
@@ -84,7 +84,7 @@ def add(context: bpy.types.Context, head: bpy.types.Object) -> bpy.types.Object:
 def remove(head: bpy.types.Object) -> None:
     """Take the board away with all that it moved."""
     rig = head.blendsplat.rig
-    for key in _keys(head):
+    for key in keys_of(head):
         key.driver_remove("value")
         head.shape_key_remove(key)
     jaw = rig.pose.bones.get("jaw") if rig is not None else None
@@ -93,7 +93,8 @@ def remove(head: bpy.types.Object) -> None:
     handles.remove(head, handles.BOARD)
 
 
-def _keys(head: bpy.types.Object) -> list[bpy.types.ShapeKey]:
+def keys_of(head: bpy.types.Object) -> list[bpy.types.ShapeKey]:
+    """The shape keys that the head has for its board."""
     keys = head.data.shape_keys
     return [key for key in keys.key_blocks if key.name.startswith(face_controls.BOARD)] if keys is not None else []
 
@@ -236,5 +237,5 @@ def _frames() -> tuple[list, list]:
         margin = 0.0 if left + right else 0.12
         outline([(x - left - margin, y - down), (x + right + margin, y - down), (x + right + margin, y + up),
                  (x - left - margin, y + up)])  # fmt: skip
-    outline([(-4.2, -2.8), (4.2, -2.8), (4.2, 3.2), (-4.2, 3.2)])
+    outline([(-4.2, -3.2), (4.2, -3.2), (4.2, 3.2), (-4.2, 3.2)])
     return points, edges

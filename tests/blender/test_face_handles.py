@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import blender_addon
 import bpy
 import face_heads
 import numpy as np
@@ -373,3 +374,43 @@ def test_the_boards_handles_are_linked_mirrored_reset_and_keyed(human):
     assert ('pose.bones["mouth.L"].location', 0) in keyed and len(keyed) == 9
     OPERATORS.face_reset()
     assert not any(value for item in bones for value in item.location)
+
+
+def test_handles_play_in_a_saved_file_without_the_add_on(human, tmp_path):
+    OPERATORS.add_control_board()
+    OPERATORS.add_eye_target()
+    target = eye_target.target_of(human)
+    for frame, value in ((1, 0.0), (11, 1.0)):
+        board_bones(human)["mouth.L"].location.y = 0.02 * value
+        board_bones(human)["mouth.L"].keyframe_insert("location", frame=frame)
+        target[eye_target.LOOK] = value
+        target.keyframe_insert(eye_target.LOOK_PATH, frame=frame)
+        target.pose.bones[0].location.x = 0.2 * value
+        target.pose.bones[0].keyframe_insert("location", frame=frame)
+    bpy.context.scene.frame_set(8)
+    bones, mesh = matrices(human), shown(human)
+    bpy.context.scene.frame_set(1)
+    assert np.abs(shown(human) - mesh).max() > 0.003 and np.abs(matrices(human) - bones).max() > 0.05
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "played.blend"))
+    blender_addon.unregister()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "played.blend"))
+        bpy.context.scene.frame_set(8)
+        np.testing.assert_allclose(shown(bpy.data.objects["Human Head"]), mesh, atol=1e-6)
+    finally:
+        blender_addon.register()
+    head = bpy.data.objects["Human Head"]
+    assert control_board.board_of(head) is not None and eye_target.target_of(head) is not None
+    np.testing.assert_allclose(matrices(head), bones, atol=1e-6)
+    OPERATORS.remove_control_board()
+    OPERATORS.remove_eye_target()
+
+
+def test_a_head_without_a_face_says_what_its_board_cannot(human):
+    """Nothing but a jaw."""
+    for key in [key for key in blocks(human)[1:] if key.name in face_controls.of(human)]:
+        human.shape_key_remove(key)
+    assert OPERATORS.add_control_board() == {"FINISHED"} and not control_board.keys_of(human)
+    before = matrices(human)
+    board_bones(human)["jaw"].location.y = -0.02
+    assert np.abs(matrices(human) - before).max() > 0.1

@@ -6,6 +6,7 @@ blender --factory-startup --python face_scenario.py -- OPTIONS.json
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from window import MODULE, OPTIONS, install, note, open_sidebar, run, screenshot, until, view
+
+_SLIDER = (1160, 223)  # where the first left slider is, below the panel's own rows, in a screen of 1600 x 1000
 
 
 def press(operator, **words: object) -> None:  # type: ignore[no-untyped-def]
@@ -77,10 +80,39 @@ def steps() -> Iterator[float]:
     yield from by_handles()
 
 
+def by_mouse() -> Iterator[float]:
+    """The left smile is dragged by a real mouse; Blender's own undo takes both sides back."""
+    bpy.context.window_manager.blendsplat_search = "smile"  # the only row, so that its place is known
+    step("Before")
+    yield from screenshot("face-2-mouse")  # which draws the row
+    mouse("mousemove", *_SLIDER)
+    yield 0.4
+    mouse("mousedown", 1)
+    yield 0.4
+    for pixels in range(2, 24, 2):
+        mouse("mousemove", _SLIDER[0] + pixels, _SLIDER[1])
+        yield 0.15
+    mouse("mouseup", 1)
+    yield 0.6
+    note("dragged", left=value("mouthSmileLeft"), right=value("mouthSmileRight"))
+    mouse("mousemove", 500, 600)
+    yield 0.3
+    mouse("key", "ctrl+z")
+    yield 0.8
+    note("drag undone", left=value("mouthSmileLeft"), right=value("mouthSmileRight"))
+    bpy.context.window_manager.blendsplat_search = ""
+    yield 0.3
+
+
+def mouse(*words: object) -> None:
+    subprocess.run(["xdotool", *map(str, words)], timeout=30, check=False)
+
+
 def by_sliders() -> Iterator[float]:
     yield from screenshot("face-1-panel")
     head().blendsplat.face.link = True
     yield 0.3
+    yield from by_mouse()
     yield from drag("mouthSmileLeft", 0.7)
     step("Smile")
     note("linked", left=value("mouthSmileLeft"), right=value("mouthSmileRight"))

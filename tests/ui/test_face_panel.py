@@ -20,6 +20,8 @@ def test_a_face_is_animated_by_hand(blender, extension, tmp_path):
     options = {"folder": str(folder), "zip": str(extension), "engine": f"python3 {FAKE}", "avatar": str(avatar)}
     report = played(blender, "face_scenario.py", options, [ROOT, extension.parent])
     steps = by_name(report)
+    assert steps["dragged"][0]["left"] == steps["dragged"][0]["right"] > 0.3
+    assert (steps["drag undone"][0]["left"], steps["drag undone"][0]["right"]) == (0, 0)
     assert (steps["linked"][0]["left"], steps["linked"][0]["right"]) == (0.7, 0.7)
     mirrored = steps["mirrored"][0]
     assert (mirrored["left"], mirrored["right"], mirrored["brow"]) == (0.1, 0.7, 0.6)

@@ -49,14 +49,6 @@ def controls_of(head: bpy.types.Object, group: str) -> list[face_controls.Contro
     return [control for control in controls.values() if (control.group.upper() or "MORE") == group]
 
 
-def _finished(context: bpy.types.Context, head: bpy.types.Object, moved: list[face_controls.Control]) -> set[str]:
-    """After a hand's work: with Auto Keying it is keyed, and both sides are as they were meant."""
-    if moved and context.scene.tool_settings.use_keyframe_insert_auto:
-        face_controls.insert_keys(head, moved, context.scene.frame_current)
-    face_link.read(head)
-    return {"FINISHED"}
-
-
 class _OfHead(common.Grey):
     """An operator on the head that is meant."""
 
@@ -68,6 +60,18 @@ class _OfHead(common.Grey):
         if head is None:
             return "Add an avatar or a head first, or select one of several."
         return face_controls.locked(head)
+
+    def moved(self, context: bpy.types.Context, controls: list[face_controls.Control]) -> set[str]:
+        """After a hand's work on controls: with Auto Keying it is keyed, else what keys take back is said; both sides
+        are as they were meant -> what the operator returns."""
+        head, scene = meant_head(context), context.scene
+        state = face_controls.keyed_at(head, scene.frame_current)
+        if scene.tool_settings.use_keyframe_insert_auto:
+            face_controls.insert_keys(head, controls, scene.frame_current)
+        elif any(state(control) for control in controls):
+            self.report({"INFO"}, "These sliders have keyframes: insert new ones (Key) before you leave the frame.")
+        face_link.read(head)
+        return {"FINISHED"}
 
 
 class _Builds(_OfHead):
@@ -87,7 +91,7 @@ class FaceReset(_OfHead, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         head = meant_head(context)
-        return _finished(context, head, face_controls.reset(head, controls_of(head, self.group)))
+        return self.moved(context, face_controls.reset(head, controls_of(head, self.group)))
 
 
 class FaceMirror(_OfHead, bpy.types.Operator):
@@ -106,7 +110,7 @@ class FaceMirror(_OfHead, bpy.types.Operator):
         chosen = controls_of(head, self.group)
         if self.head and self.group == "ALL":
             chosen += controls_of(head, "HEAD")
-        return _finished(context, head, face_controls.mirror(head, face_controls.of(head), chosen))
+        return self.moved(context, face_controls.mirror(head, face_controls.of(head), chosen))
 
 
 class FaceKey(_OfHead, bpy.types.Operator):
@@ -186,6 +190,8 @@ class AddControlBoard(_Builds, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         control_board.add(context, meant_head(context))
+        if not control_board.keys_of(meant_head(context)):
+            self.report({"WARNING"}, "This head has no sliders for mouth and brows: the board can only open the jaw.")
         return {"FINISHED"}
 
 
