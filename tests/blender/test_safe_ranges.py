@@ -206,7 +206,9 @@ def test_what_was_seen_is_told_by_name(avatar, files):
     for column, name in enumerate(synthetic.EXPRESSIONS):
         assert seen_ranges.seen_range(head, name) == pytest.approx(tuple(learned["seen.expression"][1:3, column]))
     assert seen_ranges.seen_range(head, "Eyelid R") == pytest.approx(tuple(learned["seen.eyelids"][1:3, 1]))
-    assert seen_ranges.seen_range(head, "corrective jaw 3") is None
+    assert seen_ranges.seen_range(head, "corrective jaw 3") is None and seen_ranges.words(head, "nothing") == ""
+    low, high = learned["seen.expression"][1:3, 1]
+    assert seen_ranges.words(head, "mouthSmileLeft") == f"{low:.2f} to {high:.2f}"
     low, high = seen_ranges.seen_turn(head, "eye.R")
     np.testing.assert_allclose([low, high], learned["seen.eyes_pose"][1:3, 1], atol=1e-6)
     head["blendsplat_seen"] = "{"
@@ -428,6 +430,7 @@ def test_the_panels_say_it_in_words(scene, avatar, files):
     carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(files.old), "Old")
     bpy.context.view_layer.objects.active = carrier
     assert hold_back.UNKNOWN in drawn(steps.BLENDSPLAT_PT_avatar)
+    assert "How far the clip went is not known" in drawn(panel.BLENDSPLAT_PT_learned_keys)
 
 
 def test_registering_twice_leaves_one_handler(scene):
