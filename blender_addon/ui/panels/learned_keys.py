@@ -30,7 +30,7 @@ class BLENDSPLAT_UL_learned_keys(bpy.types.UIList):
         heard = carrier is not None and key_preview.soloed(carrier) == place
         solo = layout.operator("blendsplat.solo_key", text="", icon="SOLO_ON" if heard else "SOLO_OFF", emboss=False)
         solo.index = place
-        layout.prop(item, "mute", text="", icon="CHECKBOX_DEHLT" if item.mute else "CHECKBOX_HLT", emboss=False)
+        layout.prop(item, "mute", text="", emboss=False)
 
     def filter_items(self, _context, data, name) -> tuple[list[int], list[int]]:
         carrier = _carrier_of(data)
