@@ -47,6 +47,12 @@ def seen_range(head: bpy.types.Object, name: str) -> Range | None:
     return (found[1], found[2]) if found else None
 
 
+def words(head: bpy.types.Object, name: str) -> str:
+    """How far the clip moved a slider, for a line beside it: "0.02 to 0.61"; "" where nothing is known of it."""
+    found = seen_range(head, name)
+    return f"{found[0]:.2f} to {found[1]:.2f}" if found is not None else ""
+
+
 def seen_turn(head: bpy.types.Object, bone: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Lowest and highest rotation vector ([3] each, radians, the bone's own axes) of "jaw", "neck", "eye.L" or "eye.R"
     in the clip, leaving out the outermost hundredth of its frames. None where nothing is known of it."""

@@ -16,7 +16,7 @@ import pytest
 from blender_addon import formats
 from blender_addon.client import jobs
 from blender_addon.render import beyond_words
-from blender_addon.scene import avatar_rig, coverage, head_rig, hold_back, key_preview, learned_keys, seen_ranges
+from blender_addon.scene import arkit, avatar_rig, coverage, head_rig, hold_back, key_preview, learned_keys, seen_ranges
 from blender_addon.scene.weight_network import HeadState, WeightNetwork
 from blender_addon.space import TO_BLENDER
 from blender_addon.ui.operators import common
@@ -206,11 +206,28 @@ def test_what_was_seen_is_told_by_name(avatar, files):
     for column, name in enumerate(synthetic.EXPRESSIONS):
         assert seen_ranges.seen_range(head, name) == pytest.approx(tuple(learned["seen.expression"][1:3, column]))
     assert seen_ranges.seen_range(head, "Eyelid R") == pytest.approx(tuple(learned["seen.eyelids"][1:3, 1]))
-    assert seen_ranges.seen_range(head, "corrective jaw 3") is None
+    assert seen_ranges.seen_range(head, "corrective jaw 3") is None and seen_ranges.words(head, "nothing") == ""
+    low, high = learned["seen.expression"][1:3, 1]
+    assert seen_ranges.words(head, "mouthSmileLeft") == f"{low:.2f} to {high:.2f}"
     low, high = seen_ranges.seen_turn(head, "eye.R")
     np.testing.assert_allclose([low, high], learned["seen.eyes_pose"][1:3, 1], atol=1e-6)
     head["blendsplat_seen"] = "{"
     assert seen_ranges.seen_range(head, "jawOpen") is None, "a damaged note is none"
+
+
+def test_sliders_that_turn_bones_are_told_by_the_bones():
+    names = [name for name in arkit.NAMES if name not in arkit.TURNS]
+    rows = np.array([0.0, 0.01, 0.5, 0.6])
+    arrays = {"seen.expression": np.tile(rows[:, None], len(names)), "seen.eyelids": np.zeros((4, 2))}
+    arrays |= {"seen.neck_pose": np.zeros((4, 3)), "seen.views": np.zeros((7, 9))}
+    arrays["seen.jaw_pose"] = np.stack([0.372 * rows, np.zeros(4), np.zeros(4)], 1)
+    arrays["seen.eyes_pose"] = np.zeros((4, 2, 3))
+    arrays["seen.eyes_pose"][:, 0, 0] = [-0.09, -0.045, 0.1, 0.2]  # the left eye looks up a little and down more
+    told = seen_ranges.of_file(SimpleNamespace(arrays=arrays, rig=SimpleNamespace(expression_names=tuple(names))))
+    assert told["sliders"]["jawOpen"] == pytest.approx(rows)
+    assert told["sliders"]["eyeLookUpLeft"] == pytest.approx([0, 0, 0.1, 0.2])
+    assert told["sliders"]["eyeLookDownLeft"] == pytest.approx([0, 0, 0.2, 0.4])
+    assert told["sliders"]["eyeLookUpRight"] == [0, 0, 0, 0] and set(told["sliders"]) >= set(arkit.NAMES)
 
 
 def test_what_goes_beyond_is_named_and_the_farthest_first(scene, avatar, files):
@@ -428,6 +445,7 @@ def test_the_panels_say_it_in_words(scene, avatar, files):
     carrier = avatar_rig.build_avatar(bpy.context, formats.read_avatar(files.old), "Old")
     bpy.context.view_layer.objects.active = carrier
     assert hold_back.UNKNOWN in drawn(steps.BLENDSPLAT_PT_avatar)
+    assert "How far the clip went is not known" in drawn(panel.BLENDSPLAT_PT_learned_keys)
 
 
 def test_registering_twice_leaves_one_handler(scene):

@@ -30,7 +30,7 @@ class BLENDSPLAT_UL_learned_keys(bpy.types.UIList):
         heard = carrier is not None and key_preview.soloed(carrier) == place
         solo = layout.operator("blendsplat.solo_key", text="", icon="SOLO_ON" if heard else "SOLO_OFF", emboss=False)
         solo.index = place
-        layout.prop(item, "mute", text="", icon="CHECKBOX_DEHLT" if item.mute else "CHECKBOX_HLT", emboss=False)
+        layout.prop(item, "mute", text="", emboss=False)
 
     def filter_items(self, _context, data, name) -> tuple[list[int], list[int]]:
         carrier = _carrier_of(data)
@@ -83,8 +83,9 @@ def _active(context: bpy.types.Context, column: bpy.types.UILayout, carrier: bpy
     place = next((one for one, key in learned_keys.found(carrier).items() if key == chosen), None)
     if place is None:
         return
-    if ends := learned_keys.seen_ends(carrier, place):
-        column.label(text=f"The clip went from {ends[0]:.2f} to {ends[1]:.2f}", icon="BLANK1")
+    ends = learned_keys.seen_ends(carrier, place)
+    words = f"The clip went from {ends[0]:.2f} to {ends[1]:.2f}" if ends else "How far the clip went is not known"
+    column.label(text=words, icon="BLANK1")
     path = key_preview.picture_of(carrier, place)
     if path is not None and (icon := preview.picture(path)):
         column.template_icon(icon_value=icon, scale=12.0)

@@ -61,6 +61,7 @@ WORDS = {
     "Show All Keys": "Alle Schlüssel zeigen",
     "Solo": "Allein",
     "Hold Back": "Zurückhalten",
+    "How far the clip went is not known": "Wie weit der Clip ging, ist nicht bekannt",
     "Its file does not say what its clip showed, so nothing holds it back: train it again, or add it again.": "Seine "
     "Datei sagt nicht, was sein Clip zeigte, also hält ihn nichts zurück: trainiere ihn neu, oder füge ihn neu hinzu.",
     "Far below and at the clip's mean; far above it, and where these differ": "Weit unter dem Mittel des Clips und "
