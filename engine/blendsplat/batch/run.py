@@ -15,7 +15,7 @@ from blendsplat.batch.events import Heard
 from blendsplat.batch.local import cores, run_local
 from blendsplat.batch.make import Outcome, outcome_of
 from blendsplat.batch.record import Record, next_stage
-from blendsplat.errors import Cancelled, StorageError
+from blendsplat.errors import Cancelled, InputError, StorageError
 from blendsplat.files import write_json
 from blendsplat.progress import Progress
 
@@ -86,7 +86,7 @@ def _check_writable(units: Sequence[Unit]) -> None:
 def _is_finished(unit: Unit, work: Work) -> bool:
     try:
         return next_stage(unit, work.recipe, Record(unit.record)) is None
-    except OSError:  # its source cannot be read: the worker tells it in a sentence
+    except InputError:  # it cannot be read: the worker tells it as the clip's row
         return False
 
 
@@ -135,11 +135,13 @@ class _Telling:
             self.now.pop(name, None)
             self.done += row.state in ("made", "kept", "failed")
             if row.state != "cancelled":
-                self.progress.update(name, 1, 1, row.problem or describe_made(row))
+                self.progress.note(describe(row))
         self.progress.update("clips", self.done, self.total, ", ".join(self.now.values()))
 
 
-def describe_made(row: Outcome) -> str:
-    """Made in 31 s, PSNR 28.4 dB."""
+def describe(row: Outcome) -> str:
+    """talk: made in 31 s, PSNR 28.4 dB; or what went wrong."""
+    if row.problem:
+        return f"{row.clip}: {row.problem}"
     psnr = "" if row.psnr is None else f", PSNR {row.psnr:.1f} dB"
     return f"{row.clip}: {row.state} in {sum(row.seconds.values()):.0f} s{psnr}."
