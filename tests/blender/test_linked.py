@@ -238,6 +238,30 @@ def test_what_was_animated_here_outlives_an_update_there(shot, tmp_path):
     np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(overridden())], want, atol=1e-5)
 
 
+def test_an_override_plays_without_the_addon(shot, tmp_path):
+    """On a farm's machine that has Blender alone; Live was left on."""
+    import blender_addon
+
+    plainly(shot)
+    bpy.ops.blendsplat.override_avatar()
+    bpy.context.scene.blendsplat.performance = str(synthetic.write_performance(tmp_path / "other.npz", seed=11))
+    bpy.context.scene.render.fps = 25
+    bpy.ops.blendsplat.apply_performance()
+    name, want = overridden().name, means(8)
+    overridden().blendsplat.live = True
+    bpy.ops.wm.save_mainfile()
+    blender_addon.unregister()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+        bpy.context.scene.frame_set(1)
+        bpy.context.scene.frame_set(8)
+        carrier = next(item for item in bpy.data.objects if item.name == name and item.library is None)
+        mesh = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+        np.testing.assert_allclose(gather.read(mesh).means, want, atol=1e-5)
+    finally:
+        blender_addon.register()
+
+
 def test_an_avatar_of_an_earlier_version_is_overridden_whole(shot, tmp_path):
     """Its mesh does not point at its head, so that Blender alone would leave the sliders linked."""
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "projekt ä" / "ann.blend"))
