@@ -7,6 +7,7 @@ the avatar's sliders, bones and settings are this file's own, and all else follo
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import bpy
@@ -96,6 +97,10 @@ def override(context: bpy.types.Context, item: bpy.types.Object) -> bpy.types.Ob
         _make_editable(owner)
         if owner is not None and owner.type == "MESH":  # sliders are its mesh's; Blender links meshes on
             _make_editable(owner.data)
+    context.view_layer.update()
+    if head is not None:
+        with contextlib.suppress(RuntimeError):  # in a collection that the view layer excludes
+            head.hide_set(True)  # the eye is not linked: without this it would cover the avatar
     return found
 
 

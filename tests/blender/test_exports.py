@@ -316,7 +316,7 @@ def test_a_heads_glb_plays_what_blender_plays(scene, two, tmp_path):
         want = want[:, [0, 2, 1]] * [1, 1, -1]  # glTF's y is up
         have = glb.vertices((frame - 5) / 25)  # it begins at 0 s
         nearest = np.linalg.norm(have[:, None] - want[None], axis=2).min(1)  # seams of the UV map double vertices
-        assert nearest.max() < 2e-4, (frame, nearest.max())
+        assert nearest.max() < 1e-5, (frame, nearest.max())
         weights = glb.at((frame - 5) / 25)
         (values,) = [value for (_, name), value in weights.items() if name == "weights"]
         key = head.data.shape_keys.evaluated_get(bpy.context.evaluated_depsgraph_get()).key_blocks["jawOpen"]

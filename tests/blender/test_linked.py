@@ -89,6 +89,7 @@ def test_an_override_is_animated_and_comes_back(shot, tmp_path, how):
     assert not OverrideAvatar.poll(bpy.context)
     np.testing.assert_allclose(means(8), before, atol=1e-6)
     assert len(means(8)) == 200, "it is seen twice"
+    assert not carrier.blendsplat.head.visible_get(), "the head covers its avatar"
     # another performance, through the operator
     path = synthetic.write_performance(tmp_path / "other.npz", seed=11)
     bpy.context.scene.blendsplat.performance = str(path)
@@ -152,6 +153,16 @@ def test_live_of_the_linked_file_is_not_followed(shot):
     assert curves and not any(curve.mute for curve in curves)
     values = means(5)
     assert np.abs(means(9) - values).max() > 1e-3
+
+
+def test_an_instanced_avatar_is_exported_as_it_stands(shot, tmp_path):
+    empty = instanced(shot)
+    empty.location.x = 3.0
+    path = tmp_path / "a.ply"
+    assert bpy.ops.blendsplat.export_ply(filepath=str(path)) == {"FINISHED"}
+    values = np.frombuffer(path.read_bytes().partition(b"end_header\n")[2], "<f4").reshape(200, 17)
+    np.testing.assert_allclose(values[:, :3], means(bpy.context.scene.frame_current), atol=1e-5)
+    assert values[:, 0].mean() > 2
 
 
 def test_an_override_that_is_not_a_whole_one(shot):
@@ -225,6 +236,30 @@ def test_what_was_animated_here_outlives_an_update_there(shot, tmp_path):
     assert len(means(7)) == 260
     bpy.context.scene.frame_set(8)
     np.testing.assert_allclose([key.value for key in avatar_rig.blendshape_keys(overridden())], want, atol=1e-5)
+
+
+def test_an_override_plays_without_the_addon(shot, tmp_path):
+    """On a farm's machine that has Blender alone; Live was left on."""
+    import blender_addon
+
+    plainly(shot)
+    bpy.ops.blendsplat.override_avatar()
+    bpy.context.scene.blendsplat.performance = str(synthetic.write_performance(tmp_path / "other.npz", seed=11))
+    bpy.context.scene.render.fps = 25
+    bpy.ops.blendsplat.apply_performance()
+    name, want = overridden().name, means(8)
+    overridden().blendsplat.live = True
+    bpy.ops.wm.save_mainfile()
+    blender_addon.unregister()
+    try:
+        bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+        bpy.context.scene.frame_set(1)
+        bpy.context.scene.frame_set(8)
+        carrier = next(item for item in bpy.data.objects if item.name == name and item.library is None)
+        mesh = carrier.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+        np.testing.assert_allclose(gather.read(mesh).means, want, atol=1e-5)
+    finally:
+        blender_addon.register()
 
 
 def test_an_avatar_of_an_earlier_version_is_overridden_whole(shot, tmp_path):

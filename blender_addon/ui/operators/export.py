@@ -14,6 +14,7 @@ from bpy_extras.io_utils import ExportHelper
 
 from ...exports import ExportError, head_glb, splat_ply, splat_usd
 from ...render import gather
+from ...scene import linked
 from . import avatar, common
 from .frame_by_frame import FrameByFrame, target_of
 
@@ -148,7 +149,9 @@ class ExportHeadAnimation(FrameByFrame, bpy.types.Operator, ExportHelper):
 
 
 def _no_avatar(scene: bpy.types.Scene) -> str:
-    return "" if any(item.blendsplat.kind == "AVATAR" for item in scene.objects) else "Add an avatar first."
+    """Why there is nothing to export; an avatar in a collection that an empty shows is one, too."""
+    shown = any(item.blendsplat.kind == "AVATAR" or linked.linked_collection(item) for item in scene.objects)
+    return "" if shown else "Add an avatar first."
 
 
 def _head(context: bpy.types.Context) -> bpy.types.Object | None:
