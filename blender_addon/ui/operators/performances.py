@@ -20,7 +20,7 @@ from ...client import jobs, session
 from ...paths import absolute
 from ...scene import avatar_rig, head_rig, keyframes, performance_sound, preview_performance, rig_source
 from .. import acting
-from . import avatar, common, results
+from . import avatar, common, live_results, results
 
 KIND = "reenact"
 APPLY, PREVIEW = "APPLY", "PREVIEW"
@@ -198,6 +198,8 @@ def cannot_play(context: bpy.types.Context) -> str:
     carrier, settings = avatar.selected_avatar(context), context.scene.blendsplat.acting
     if carrier is None:
         return "Add an avatar first (or select one)."
+    if is_driven(context.scene, carrier):
+        return f"Live Capture drives {carrier.name}: stop it first."
     if settings.source == acting.OBJECT:
         return rig_source.reason(settings.item, carrier)
     path = common.path_of(context.scene.blendsplat.performance)
@@ -207,6 +209,12 @@ def cannot_play(context: bpy.types.Context) -> str:
             "VHAP or metrical-tracker."
         )
     return "" if path.exists() else f"There is no file {path}."
+
+
+def is_driven(scene: bpy.types.Scene, carrier: bpy.types.Object) -> bool:
+    """Whether a live capture moves the avatar now."""
+    job = live_results.running(scene)
+    return job is not None and bool(job.params.get("drive")) and scene.blendsplat.live.drive == carrier
 
 
 def chosen(scene: bpy.types.Scene) -> Path | None:
