@@ -10,6 +10,9 @@ from typing import Any
 import bpy
 
 _OURS = "blendsplat_sound"
+_RENAMED = {  # from Blender 5.2 on
+    "frame_start": "content_start", "frame_offset_start": "left_handle_offset", "frame_final_duration": "duration",
+}  # fmt: skip
 _HEARD = (".wav", ".mp3", ".m4a", ".aac", ".ogg", ".flac", ".mov", ".mp4", ".m4v", ".mkv", ".avi", ".webm")
 
 
@@ -33,13 +36,19 @@ def add(scene: bpy.types.Scene, file: Path, begins: float, frame: float) -> Any:
             strips.remove(strip)
     rate = scene.render.fps / scene.render.fps_base
     strip = strips.new_sound(file.stem, str(file), _free_channel(strips), round(frame))
-    if strip.sound is None or strip.frame_final_duration <= 1:
+    if strip.sound is None or getattr(strip, _name(strip, "frame_final_duration")) <= 1:
         strips.remove(strip)
         raise RuntimeError(f"{file} holds no sound that Blender can play.")
     strip[_OURS] = str(file)
-    strip.frame_start = frame - begins * rate
-    strip.frame_offset_start = begins * rate
+    setattr(strip, _name(strip, "frame_start"), frame - begins * rate)
+    setattr(strip, _name(strip, "frame_offset_start"), begins * rate)
     return strip
+
+
+def _name(strip: Any, name: str) -> str:
+    """A strip's property under the name that this Blender has for it."""
+    renamed = _RENAMED[name]
+    return renamed if hasattr(strip, renamed) else name
 
 
 def _of_clip(path: Path) -> tuple[Path, float] | None:

@@ -60,6 +60,8 @@ def reason(item: bpy.types.Object | None, carrier: bpy.types.Object) -> str:
     """Why what this object does cannot be played on the avatar, or ""."""
     if item is None:
         return "Choose the object whose animation is played: an avatar, a head, or a face with ARKit's shape keys."
+    if not item.users_scene:
+        return f"{item.name} is no longer in the scene: choose another."
     theirs, ours = head_behind(item), carrier.blendsplat.head
     if ours is None:
         return f"{carrier.name} has no head: repair it first."

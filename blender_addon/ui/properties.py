@@ -252,7 +252,8 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         name="Performance",
         subtype="FILE_PATH",
         options=RELATIVE,
-        description="A tracked clip's tracking.npz, of this or another person",
+        description="A tracked clip's tracking.npz, of this or another person; a phone's face capture or ARKit's "
+        "expressions (.csv, .json); or a folder that VHAP or metrical-tracker made",
     )
     performance_start: IntProperty(
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"

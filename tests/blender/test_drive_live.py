@@ -56,6 +56,7 @@ def test_from_start_to_the_take(scene, driven):
     state = head_rig.head_state(driven.blendsplat.head)
     assert np.abs(weights).max() > 0 and state.jaw.shape == (1, 3, 3)
     assert "blendsplat.take_rest" in drawn(PANEL) and preview_performance.running(driven)
+    assert not OPERATORS.apply_performance.poll() and not OPERATORS.preview_performance.poll()
     assert OPERATORS.take_rest() == {"FINISHED"} and drive_live.learns_rest(job)
     pump.until(lambda: not drive_live.learns_rest(job))
     OPERATORS.stop_live()

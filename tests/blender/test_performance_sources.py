@@ -24,6 +24,8 @@ from blender_addon.scene import (
     rig_source,
 )
 from blender_addon.ui.operators import performances
+from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar as PANEL
+from drawn import drawn
 
 import synthetic
 
@@ -183,6 +185,8 @@ def test_what_cannot_be_played_says_why(scene, ann, plain):
     talker = face("Talker", dict.fromkeys(NAMES, 1.0))
     assert rig_source.reason(talker, ann) == ""
     assert "no names by which Talker's" in rig_source.reason(talker, plain)
+    scene.collection.objects.unlink(talker)
+    assert "no longer in the scene" in rig_source.reason(talker, ann)
     choose(scene, cube)
     assert not bpy.ops.blendsplat.apply_performance.poll() and not bpy.ops.blendsplat.preview_performance.poll()
 
@@ -207,7 +211,7 @@ def test_the_face_alone_leaves_the_heads_keys(scene, plain, tmp_path):
     np.testing.assert_allclose(after.expression[0], given.expression[8], atol=1e-4)
     network = avatar_rig.network_of(plain)
     values = [key.value for key in avatar_rig.blendshape_keys(plain)]
-    np.testing.assert_allclose(values, network.weights(after)[0], atol=5e-3), "blendshapes are for the two together"
+    np.testing.assert_allclose(values, network.weights(after)[0], atol=5e-3)  # for the two together
 
 
 def test_the_head_alone_leaves_the_face_and_an_artists_keys(scene, plain, tmp_path):
@@ -394,7 +398,7 @@ def test_a_capture_is_read_by_the_engine_once(scene, engine, plain, tmp_path):
     told = json.loads(file.with_suffix(".json").read_text())
     assert (told["performance"], told["fps"], told["relative"]) == (str(take), 50.0, False)
     given = formats.read_performance(file)
-    np.testing.assert_allclose(state(scene, plain, 5).expression[0], given.expression[8], atol=1e-4), "50 in 25"
+    np.testing.assert_allclose(state(scene, plain, 5).expression[0], given.expression[8], atol=1e-4)
     file.with_suffix(".json").unlink()
     assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
     assert not file.with_suffix(".json").exists(), "it was not read again"
@@ -420,6 +424,33 @@ def test_a_capture_without_the_avatars_file(scene, engine, plain, tmp_path):
     choose(scene, tmp_path / "take.json")
     with pytest.raises(RuntimeError, match="avatar's file, which is not there"):
         bpy.ops.blendsplat.apply_performance()
+
+
+# --- the panel
+
+
+def test_the_panel_says_what_is_going_on(scene, engine, plain, tmp_path):
+    scene.frame_end, scene.render.fps = 5, 24
+    choose(scene, plain)
+    assert "Object" in drawn(PANEL) and "blendsplat.add_performance_sound" not in drawn(PANEL)
+    choose(scene, performance(tmp_path, fps=50.0))
+    assert not any("on trial" in line for line in drawn(PANEL))
+    bpy.ops.blendsplat.preview_performance()
+    words = drawn(PANEL)
+    assert any("on trial" in line for line in words) and "Preview Again" in words and "blendsplat.end_preview" in words
+    bpy.ops.blendsplat.end_preview()
+    assert not any("Extend the Scene" in line for line in drawn(PANEL)), "nothing is keyed: nothing to be extended"
+    bpy.ops.blendsplat.apply_performance()
+    words = drawn(PANEL)
+    assert any("has 50 frames a second and the scene 24" in line for line in words), words
+    assert "Extend the Scene to 10" in words and scene.frame_end == 5
+    take = tmp_path / "take.csv"
+    take.write_text("whatever")
+    choose(scene, take)
+    bpy.ops.blendsplat.apply_performance()
+    assert any("no column for x" in line for line in drawn(PANEL)), "what had to be guessed"
+    choose(scene, performance(tmp_path))
+    assert not any("no column for x" in line for line in drawn(PANEL)), "of another source"
 
 
 # --- time

@@ -100,6 +100,8 @@ def test_timecodes_of_2997(tmp_path: Path) -> None:
     dropped = timecode_seconds(tmp_path, ["00:00:59;29", "00:01:00;02", "00:10:00;00"], 30 / 1.001)
     np.testing.assert_allclose(np.diff(dropped)[0], 1.001 / 30)
     np.testing.assert_allclose(dropped[2], 17982 * 1.001 / 30)
+    beyond = timecode_seconds(tmp_path, ["00:00:00:00", "00:00:00:29", "00:00:01:00"], 24)
+    np.testing.assert_allclose(np.diff(beyond), [29 / 30, 1 / 30], err_msg="24 would make them run backwards")
     with pytest.raises(FormatError, match="timecode"):
         timecode_seconds(tmp_path, ["1:2:3:4", "1:2"])
 

@@ -36,6 +36,12 @@ class TakeRest(common.Grey, bpy.types.Operator):
         return {"FINISHED"}
 
 
+def chosen(scene: bpy.types.Scene) -> bpy.types.Object | None:
+    """The avatar that captures drive; None where none is chosen, or it was deleted."""
+    carrier = scene.blendsplat.live.drive
+    return carrier if carrier is not None and carrier.name in scene.objects else None
+
+
 def problem(job: jobs.Job) -> str:
     """Why the capture does not move the avatar, or ""."""
     return str(job.context.get(_PROBLEM, ""))
@@ -55,7 +61,7 @@ def _framed(job: jobs.Job, info: dict[str, Any], arrays: dict[str, np.ndarray]) 
         return
     if not bpy.app.background and bpy.app.is_job_running("RENDER"):
         return
-    carrier = scene.blendsplat.live.drive
+    carrier = chosen(scene)
     if carrier is None or carrier.name != job.context.setdefault(_DRIVEN, carrier.name):
         _let_go(job, scene)
         if carrier is None:

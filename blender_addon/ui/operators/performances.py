@@ -20,7 +20,7 @@ from ...client import jobs, session
 from ...paths import absolute
 from ...scene import avatar_rig, head_rig, keyframes, linked, performance_sound, preview_performance, rig_source
 from .. import acting
-from . import avatar, common, results
+from . import avatar, common, live_results, results
 
 KIND = "reenact"
 APPLY, PREVIEW = "APPLY", "PREVIEW"
@@ -200,6 +200,8 @@ def cannot_play(context: bpy.types.Context) -> str:
         return "Add an avatar first (or select one)."
     if sentence := linked.sentence(carrier):
         return sentence
+    if is_driven(context.scene, carrier):
+        return f"Live Capture drives {carrier.name}: stop it first."
     if settings.source == acting.OBJECT:
         return rig_source.reason(settings.item, carrier)
     path = common.path_of(context.scene.blendsplat.performance)
@@ -209,6 +211,12 @@ def cannot_play(context: bpy.types.Context) -> str:
             "VHAP or metrical-tracker."
         )
     return "" if path.exists() else f"There is no file {path}."
+
+
+def is_driven(scene: bpy.types.Scene, carrier: bpy.types.Object) -> bool:
+    """Whether a live capture moves the avatar now."""
+    job = live_results.running(scene)
+    return job is not None and bool(job.params.get("drive")) and scene.blendsplat.live.drive == carrier
 
 
 def chosen(scene: bpy.types.Scene) -> Path | None:

@@ -28,6 +28,7 @@ def draw(context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
             column_of(part).prop(settings, "rate")
     column = column_of(layout)
     on_trial = carrier is not None and preview_performance.running(carrier)
+    on_trial = on_trial and not performances.is_driven(scene, carrier)
     row = column.row(align=True)
     row.operator("blendsplat.preview_performance", icon="PLAY", text="Preview Again" if on_trial else "Preview")
     if on_trial:

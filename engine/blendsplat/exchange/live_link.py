@@ -43,8 +43,8 @@ def is_live_link(path: Path) -> bool:
     return names[:2] == [_TIME, _COUNT] and _whole(_columns([name.strip() for name in names]))
 
 
-def read(path: Path, _fps: float | None = None) -> Capture:
-    """The take, whose timecodes are its own. Raises FormatError."""
+def read(path: Path, fps: float | None = None) -> Capture:
+    """The take; fps: of its timecodes, where they do not count to 30 or 60. Raises FormatError."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -65,7 +65,7 @@ def read(path: Path, _fps: float | None = None) -> Capture:
             table[index] = _numbers(path, index + 2, row)
     values = {name: table[:, index] for name, index in columns.items()}
     head = np.stack([values.pop(name, np.zeros(len(table))) for name in _HEAD], 1)
-    seconds = timecode_seconds(path, [row[0] for row in rows[1:]])
+    seconds = timecode_seconds(path, [row[0] for row in rows[1:]], fps)
     return checked(Capture("Live Link Face", seconds, valid, values, head), path)
 
 

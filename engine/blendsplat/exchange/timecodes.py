@@ -19,7 +19,8 @@ def timecode_seconds(path: Path, codes: list[str], rate: float | None = None) ->
     """Timecodes h:m:s:frames (drop-frame's h:m:s;frames too) or h:m:s.part as seconds [F]; past midnight they go on.
 
     rate: frames a second; of one that is no whole number (29.97) timecodes count the next whole one (30), and those
-    with a semicolon leave out two numbers a minute, but not in every tenth. None: 30, or as many as they count to.
+    with a semicolon leave out two numbers a minute, but not in every tenth. None, or one that they count beyond: 30,
+    or as many as they count to.
     Raises FormatError.
     """
     try:
@@ -32,7 +33,8 @@ def timecode_seconds(path: Path, codes: list[str], rate: float | None = None) ->
     if not np.isfinite(table).all():
         raise FormatError(f"{path} has a timecode that is not hours:minutes:seconds:frames.")
     most = table[:, 3].max()
-    rate = rate or next((one for one in _RATES if most < one), most + 1)
+    if rate is None or most >= np.ceil(rate - 1e-9):  # what they count to rules another rate out
+        rate = next((one for one in _RATES if most < one), most + 1)
     counted = np.ceil(rate - 1e-9)
     numbers = table @ np.array([3600 * counted, 60 * counted, counted, 1.0])
     if any(";" in code for code in codes):
