@@ -264,10 +264,11 @@ def test_ends_of_nothing_and_of_one_straight_line():
     assert np.flatnonzero(clean_curves.kept(np.arange(6.0), step, 0.1)).tolist() == [0, 2, 3, 5]
 
 
-def test_cleaning_keeps_the_performance_within_what_was_asked(head):
+@pytest.mark.parametrize("smooth", [False, True])
+def test_cleaning_keeps_the_performance_within_what_was_asked(head, smooth):
     performed(head, 120)
-    before = numbers(head)
-    assert bpy.ops.blendsplat.clean_keys(sliders=0.02, turns=math.radians(1), places=0.004) == {"FINISHED"}
+    before, asked = numbers(head), {"sliders": 0.02, "turns": math.radians(1), "places": 0.004, "smooth": smooth}
+    assert bpy.ops.blendsplat.clean_keys(**asked) == {"FINISHED"}
     after = numbers(head)
     assert sum(map(len, after.values())) < 0.5 * sum(map(len, before.values()))
     for owner in (head.data.shape_keys, head.blendsplat.rig):
@@ -275,8 +276,11 @@ def test_cleaning_keeps_the_performance_within_what_was_asked(head):
             most = {"value": 0.02, "location": 0.004}.get(curve.data_path.rpartition(".")[2], math.radians(1))
             for frame, value in before[f"{curve.data_path} {curve.array_index}"]:
                 assert abs(curve.evaluate(frame) - value) <= most + 1e-6
-    assert bpy.ops.blendsplat.clean_keys(sliders=0.02, turns=math.radians(1), places=0.004) == {"FINISHED"}
-    assert numbers(head) == after
+    assert bpy.ops.blendsplat.clean_keys(**asked) == {"FINISHED"}
+    assert numbers(head) == after, "a second cleaning takes nothing"
+    ways = {key.interpolation for curve in keyframes.fcurves(head.data.shape_keys) for key in curve.keyframe_points}
+    assert ways == {"BEZIER" if smooth else "LINEAR"}
+    assert bpy.ops.blendsplat.clean_keys(**asked | {"sliders": 0.0, "turns": 0.0, "places": 0.0}) == {"FINISHED"}
 
 
 def test_an_artists_own_keys_and_locked_curves_stay(head):
@@ -287,7 +291,7 @@ def test_an_artists_own_keys_and_locked_curves_stay(head):
     for frame in (200.0, 220.0, 240.0):  # by hand, in one line: a straight way would do
         shaped.keyframe_points.insert(frame, 0.001 * frame).interpolation = "BEZIER"
     before = numbers(head)
-    bpy.ops.blendsplat.clean_keys(sliders=10, turns=3, places=1)
+    bpy.ops.blendsplat.clean_keys(sliders=10, turns=3, places=1, smooth=False)
     after = numbers(head)
     assert after[f"{locked.data_path} 0"] == before[f"{locked.data_path} 0"]
     assert [key[0] for key in after[f"{BLINK} 0"]] == [1, 200, 220, 240]
