@@ -39,7 +39,7 @@ def mirror(owner: bpy.types.ID, has: Callable[[str], bool]) -> int:
             changed += 1
         if place.group(1) == "pose.bones":
             changed += _turn_over(curve, place.group(3), other == _ROOT) and other == name
-    _regroup(owner, curves)
+    _regroup(curves)
     return changed
 
 
@@ -62,12 +62,13 @@ def _turn_over(curve: Any, channel: str, root: bool) -> bool:
     return True
 
 
-def _regroup(owner: bpy.types.ID, curves: list[tuple[Any, re.Match[str]]]) -> None:
-    """Curves in the group of their bone's name go to the group of their new bone's."""
+def _regroup(curves: list[tuple[Any, re.Match[str]]]) -> None:
+    """Groups that are called as a bone whose curves changed sides are called as the other bone. They keep their curves:
+    a group that is empty for a moment is gone."""
+    moved = {_name(place) for curve, place in curves if curve.data_path != place.string}
     groups = {curve.group.name: curve.group for curve, _ in curves if curve.group is not None}
-    for curve, place in curves:
-        name = _name(place)
-        if curve.group is not None and curve.group.name == name and counterpart(name) in groups:
-            now = _PLACES.match(curve.data_path)
-            if now is not None and _name(now) != name:
-                curve.group = groups[counterpart(name)]
+    renamed = [(group, counterpart(name)) for name, group in groups.items() if name in moved]
+    for number, (group, _) in enumerate(renamed):
+        group.name = f"mirrored {number}"
+    for group, name in renamed:
+        group.name = name

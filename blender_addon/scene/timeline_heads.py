@@ -16,6 +16,7 @@ import bpy
 import numpy as np
 
 from . import head_rig, networks
+from .head_drivers import key_path
 from .weight_network import HeadState
 
 _T = TypeVar("_T")
@@ -26,7 +27,8 @@ def read(carrier: bpy.types.Object, frames: list[int], seconds: float = float("i
     """``networks.head_arrays`` of the first of these frames, as many as ``seconds`` allow, at least one: [B,...].
 
     Raises NetworksError."""
-    rows = walk(carrier.blendsplat.head, frames, seconds, lambda depsgraph: networks.head_arrays(carrier, depsgraph))
+    head = carrier.blendsplat.head
+    rows = walk(head, frames, seconds, lambda depsgraph: networks.head_arrays(carrier, depsgraph), surface=True)
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -37,11 +39,13 @@ def states(carrier: bpy.types.Object, frames: list[int], seconds: float = float(
 
 
 def walk(
-    head: bpy.types.Object, frames: list[int], seconds: float, take: Callable[[bpy.types.Depsgraph], _T]
-) -> list[_T]:
-    """What ``take`` finds of the head in the first of these frames, as many as ``seconds`` allow, at least one."""
+    head: bpy.types.Object, frames: list[int], seconds: float, take: Callable[[bpy.types.Depsgraph], _T], *,
+    surface: bool = False,
+) -> list[_T]:  # fmt: skip
+    """What ``take`` finds of the head in the first of these frames, as many as ``seconds`` allow, at least one.
+    surface: the mesh is evaluated as well, which takes many times as long as sliders and bones alone."""
     end, found = time.monotonic() + seconds, []
-    with _scene_of(head) as scene:
+    with _scene_of(head, surface) as scene:
         for frame in frames:
             scene.frame_set(frame)
             found.append(take(scene.view_layers[0].depsgraph))
@@ -51,14 +55,30 @@ def walk(
 
 
 @contextmanager
-def _scene_of(head: bpy.types.Object | None) -> Iterator[bpy.types.Scene]:
+def _scene_of(head: bpy.types.Object | None, surface: bool) -> Iterator[bpy.types.Scene]:
     """A scene that evaluates the head alone, hidden or not: an empty looks at it."""
     scene = bpy.data.scenes.new(_NAME)
     empty = bpy.data.objects.new(_NAME, None)
     try:
         scene.collection.objects.link(empty)
-        empty.constraints.new("SHRINKWRAP").target = head
+        if surface or head is None:
+            empty.constraints.new("SHRINKWRAP").target = head
+        else:
+            _look_at_sliders(empty, head)
         yield scene
     finally:
         bpy.data.scenes.remove(scene)
         bpy.data.objects.remove(empty)
+
+
+def _look_at_sliders(empty: bpy.types.Object, head: bpy.types.Object) -> None:
+    """Let the empty depend on the head's shape keys and on its bones, and so on all that moves these."""
+    driver = empty.driver_add("location", 0).driver
+    driver.type = "AVERAGE"
+    target = driver.variables.new().targets[0]
+    target.id_type, target.id = "KEY", head.data.shape_keys
+    target.data_path = key_path(head.data.shape_keys.key_blocks[-1].name)
+    rig = head.blendsplat.rig
+    if rig is not None and len(rig.pose.bones):
+        follows = empty.constraints.new("COPY_LOCATION")
+        follows.target, follows.subtarget = rig, rig.pose.bones[0].name

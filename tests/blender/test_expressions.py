@@ -236,3 +236,31 @@ def test_an_avatar_that_is_not_live_shows_the_face_too(ana):
     before = [key.value for key in keys]
     bpy.ops.blendsplat.apply_expression(expression="Surprise")
     assert [key.value for key in keys] != before
+
+
+def test_an_undo_takes_the_face_back(ana):
+    bpy.ops.ed.undo_push(message="before")
+    assert bpy.ops.blendsplat.apply_expression(expression="Joy", key=True) == {"FINISHED"}
+    bpy.ops.ed.undo_push(message="Joy")
+    bpy.ops.ed.undo()
+    keys = bpy.data.objects["Ana"].blendsplat.head.data.shape_keys
+    assert all(key.value == 0 for key in keys.key_blocks[1:])
+    assert not any(True for _ in keyframes.fcurves(keys))
+
+
+def test_a_library_override_takes_a_face(head, tmp_path):
+    blend = str(tmp_path / "head.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=blend)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(blend, link=True) as (there, here):
+        here.collections = list(there.collections)
+    scene = bpy.context.scene
+    scene.collection.children.link(here.collections[0])
+    made = here.collections[0].override_hierarchy_create(scene, bpy.context.view_layer, do_fully_editable=True)
+    over = next(item for item in made.all_objects if item.blendsplat.kind == "HEAD")
+    bpy.context.view_layer.objects.active = over
+    bpy.context.view_layer.update()
+    assert over.override_library is not None
+    assert bpy.ops.blendsplat.apply_expression(expression="Joy", key=True) == {"FINISHED"}
+    assert over.data.shape_keys.key_blocks["mouthSmileLeft"].value == pytest.approx(0.95)
+    assert len(list(keyframes.fcurves(over.data.shape_keys))) > 30

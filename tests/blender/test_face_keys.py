@@ -61,14 +61,14 @@ def same(one: face_pose.FacePose, other: face_pose.FacePose, atol: float = 1e-5)
 def performed(head, frames: int = 40, seed: int = 3) -> None:
     """Keyframes in every frame, of both sides, jaw, eyes, neck and root."""
     rng, times = np.random.default_rng(seed), np.arange(1, frames + 1, dtype=float)
-    wave = np.sin(times[:, None] * rng.uniform(0.1, 0.6, 9) + rng.uniform(0, 6, 9))
+    wave = np.sin(times[:, None] * rng.uniform(0.1, 0.6, 10) + rng.uniform(0, 6, 10))
     names = ("eyeBlinkLeft", "mouthSmileLeft", "mouthSmileRight", "jawOpen", "mouthLeft")
     keyframes.write(
         head.data.shape_keys,
         [head_rig.key_curve(name, times, 0.5 + 0.4 * wave[:, i]) for i, name in enumerate(names)], "take",
     )  # fmt: skip
     places = [("root", "rotation_euler", 1), ("jaw", "rotation_euler", 0), ("eye.L", "rotation_euler", 1),
-              ("root", "location", 0)]  # fmt: skip
+              ("root", "location", 0), ("eye.R", "rotation_euler", 0)]  # fmt: skip
     keyframes.write(
         head.blendsplat.rig,
         [keyframes.Curve(f'pose.bones["{bone}"].{channel}', axis, times, 0.3 + 0.2 * wave[:, 5 + i], bone)
@@ -264,10 +264,11 @@ def test_ends_of_nothing_and_of_one_straight_line():
     assert np.flatnonzero(clean_curves.kept(np.arange(6.0), step, 0.1)).tolist() == [0, 2, 3, 5]
 
 
-def test_cleaning_keeps_the_performance_within_what_was_asked(head):
+@pytest.mark.parametrize("smooth", [False, True])
+def test_cleaning_keeps_the_performance_within_what_was_asked(head, smooth):
     performed(head, 120)
-    before = numbers(head)
-    assert bpy.ops.blendsplat.clean_keys(sliders=0.02, turns=math.radians(1), places=0.004) == {"FINISHED"}
+    before, asked = numbers(head), {"sliders": 0.02, "turns": math.radians(1), "places": 0.004, "smooth": smooth}
+    assert bpy.ops.blendsplat.clean_keys(**asked) == {"FINISHED"}
     after = numbers(head)
     assert sum(map(len, after.values())) < 0.5 * sum(map(len, before.values()))
     for owner in (head.data.shape_keys, head.blendsplat.rig):
@@ -275,8 +276,11 @@ def test_cleaning_keeps_the_performance_within_what_was_asked(head):
             most = {"value": 0.02, "location": 0.004}.get(curve.data_path.rpartition(".")[2], math.radians(1))
             for frame, value in before[f"{curve.data_path} {curve.array_index}"]:
                 assert abs(curve.evaluate(frame) - value) <= most + 1e-6
-    assert bpy.ops.blendsplat.clean_keys(sliders=0.02, turns=math.radians(1), places=0.004) == {"FINISHED"}
-    assert numbers(head) == after
+    assert bpy.ops.blendsplat.clean_keys(**asked) == {"FINISHED"}
+    assert numbers(head) == after, "a second cleaning takes nothing"
+    ways = {key.interpolation for curve in keyframes.fcurves(head.data.shape_keys) for key in curve.keyframe_points}
+    assert ways == {"BEZIER" if smooth else "LINEAR"}
+    assert bpy.ops.blendsplat.clean_keys(**asked | {"sliders": 0.0, "turns": 0.0, "places": 0.0}) == {"FINISHED"}
 
 
 def test_an_artists_own_keys_and_locked_curves_stay(head):
@@ -287,7 +291,7 @@ def test_an_artists_own_keys_and_locked_curves_stay(head):
     for frame in (200.0, 220.0, 240.0):  # by hand, in one line: a straight way would do
         shaped.keyframe_points.insert(frame, 0.001 * frame).interpolation = "BEZIER"
     before = numbers(head)
-    bpy.ops.blendsplat.clean_keys(sliders=10, turns=3, places=1)
+    bpy.ops.blendsplat.clean_keys(sliders=10, turns=3, places=1, smooth=False)
     after = numbers(head)
     assert after[f"{locked.data_path} 0"] == before[f"{locked.data_path} 0"]
     assert [key[0] for key in after[f"{BLINK} 0"]] == [1, 200, 220, 240]
@@ -307,6 +311,9 @@ def test_a_performance_mirrored_twice_is_as_it_was(head):
     assert turned[smile.format("Left")] == before[smile.format("Right")]
     gaze = np.array(before['pose.bones["eye.L"].rotation_euler 1'])
     np.testing.assert_allclose(turned['pose.bones["eye.R"].rotation_euler 1'], gaze * [1, -1], atol=1e-6)
+    for curve in keyframes.fcurves(head.blendsplat.rig):
+        group = curve.group.name if curve.group is not None else ""  # 4.4 and 4.5 give ours none
+        assert curve.data_path.startswith(f'pose.bones["{group}'), "and is in its bone's group"
     jaw = 'pose.bones["jaw"].rotation_euler 0'
     assert turned[jaw] == before[jaw]
     for place in ('pose.bones["root"].rotation_euler 1', 'pose.bones["root"].location 0'):

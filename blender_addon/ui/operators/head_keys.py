@@ -76,6 +76,11 @@ class CleanKeys(ChangesKeys, bpy.types.Operator):
         name="Places", default=0.0005, min=0.0, soft_max=0.01, max=1.0, subtype="DISTANCE", precision=4,
         description="How far the head may be moved off where a key was",
     )  # fmt: skip
+    smooth: BoolProperty(
+        name="Smooth",
+        default=True,
+        description="Leave smooth curves with handles, which are easy to edit, instead of straight lines between keys",
+    )
     with_avatar: BoolProperty(
         name="The Avatar's, Too",
         default=True,
@@ -89,7 +94,7 @@ class CleanKeys(ChangesKeys, bpy.types.Operator):
         head, carrier = face_posing.meant(context)
         done = clean_curves.Cleaned()
         for owner in face_owners.owners(head, carrier if self.with_avatar else None):
-            done += clean_curves.clean(owner, self.tolerance_of)
+            done += clean_curves.clean(owner, self.tolerance_of, smooth=self.smooth)
         if not done.before:
             sentence = "There was nothing to clean: no curve has three keys"
             self.report({"INFO"}, f"{sentence}{', or they are locked' if done.locked else ''}.")

@@ -257,6 +257,7 @@ WORDS = {
     "Clean Keys": "Keyframes ausdünnen",
     "Turns": "Drehungen",
     "Places": "Orte",
+    "Smooth": "Glatt",
     "The Avatar's, Too": "Auch die des Avatars",
     "Mirror Performance": "Darbietung spiegeln",
     "Layers": "Ebenen",
