@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from ...scene import bone_shapes, control_board, eye_target, face_controls, face_words
+from ...scene import bone_shapes, control_board, eye_target, face_controls, face_words, seen_ranges
 from .. import face_properties
 from ..operators import face
 from .layout import Panel, paragraph
@@ -13,6 +13,7 @@ from .layout import Panel, paragraph
 _OPEN = ("brows", "lids", "jaw", "mouth")  # parts that begin unfolded
 _MOVED = 1e-3
 _NAMES = 0.44  # of a row of two sides, for its name
+_BEYOND = "Red sliders go farther than the clip ever did."
 _WIDE = 300  # pixels of a sidebar in which there is room for a dot beside each slider
 
 
@@ -31,6 +32,8 @@ class BLENDSPLAT_PT_face(Panel):
         if sentence := face_controls.locked(head):
             paragraph(context, column, sentence, "ERROR")
         _all(context, column, head)
+        if any(_is_beyond(head, control) for control in face_controls.of(head).values()):
+            paragraph(context, column, _BEYOND, "INFO")
         draw_parts(context, self.layout, head)
         _rig(context, self.layout, head)
 
@@ -93,6 +96,7 @@ class _Rows:
     def _slider(self, cell: bpy.types.UILayout, control: face_controls.Control, text: str) -> None:
         struct, name = face_controls.place(self.head, control)
         cell.active = not getattr(struct, "mute", False)
+        cell.alert = _is_beyond(self.head, control)
         index = control.index if control.bone else -1
         cell.prop(struct, name, index=index, text=text, slider=not control.bone, translate=False)
         if self.wide:
@@ -102,6 +106,10 @@ class _Rows:
 def _both(label: str) -> str:
     """The name of two sides, in the order in which they stand: "Smile L" -> "Smile L R"."""
     return f"{label} R" if label.endswith("L") else f"{label} L"
+
+
+def _is_beyond(head: bpy.types.Object, control: face_controls.Control) -> bool:
+    return not control.bone and seen_ranges.is_beyond(head, control.name, face_controls.value(head, control))
 
 
 def _bears(control: face_controls.Control, query: str) -> bool:
