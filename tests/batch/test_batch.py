@@ -8,85 +8,29 @@ import os
 import signal
 import sys
 import threading
-import time
-import zipfile
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-import stand_in_worker
+from batch_folder import WORK, Batch, wait_for
 from blendsplat.batch import child, worker
-from blendsplat.batch.child import Child, Work
-from blendsplat.batch.clips import Unit, find_clips
+from blendsplat.batch.child import Child
 from blendsplat.batch.local import run_local
 from blendsplat.batch.make import Outcome
 from blendsplat.batch.recipe import Recipe
 from blendsplat.batch.record import Record
-from blendsplat.batch.run import Machines, exit_code, fitting_workers, run_batch
+from blendsplat.batch.run import exit_code, fitting_workers
 from blendsplat.commands.batch import remarks, table_of
 from blendsplat.errors import BlendsplatError, Cancelled
 from blendsplat.progress import Progress
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in kills itself by a POSIX signal")
-WORK = Work(Recipe(device="cpu"), 1, (stand_in_worker.__file__,))
-
-
-class Batch:
-    """A folder of clips and what is made of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clips, self.output = folder / "clips ü", folder / "avatars ü"
-        self.clips.mkdir()
-
-    def add(self, name: str, **asked: Any) -> None:
-        (self.clips / f"{name}.mp4").write_text(json.dumps(asked))
-
-    @property
-    def units(self) -> dict[str, Unit]:
-        return {unit.name: unit for unit in find_clips([self.clips], self.output)[0]}
-
-    def run(self, progress: Progress | None = None, recipe: Recipe | None = None, workers: int = 2) -> dict[str, Any]:
-        work = replace(WORK, recipe=recipe or WORK.recipe)
-        units = list(self.units.values())
-        return run_batch(units, work, Machines(workers), progress or Progress(), self.output / "batch" / "result.json")
-
-    @property
-    def calls(self) -> Counter[str]:
-        try:
-            return Counter((self.output / "calls.txt").read_text(encoding="utf-8").splitlines())
-        except FileNotFoundError:
-            return Counter()
-
-    def states(self, result: dict[str, Any]) -> dict[str, str]:
-        return {row["clip"]: row["state"] for row in result["clips"]}
-
-    def trained_from(self, name: str) -> int:
-        """The step with which the training began that finished it."""
-        with np.load(self.output / f"{name}.avatar.npz") as archive:
-            return json.loads(archive["meta"].tobytes())["trained_from"]
-
-    def check_whole(self, *names: str) -> None:
-        for name in names:
-            with zipfile.ZipFile(self.output / f"{name}.avatar.npz") as archive:
-                assert archive.testzip() is None
-        assert not list(self.output.glob(".*"))  # nothing half-written lies about
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Batch:
     return Batch(tmp_path)
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_a_clip_that_fails_is_named_and_a_worker_that_dies_is_started_again(batch: Batch) -> None:
@@ -182,9 +126,8 @@ def test_a_killed_worker_loses_nothing(batch: Batch) -> None:
     killed: list[int] = []
 
     def kill() -> None:
-        checkpoint = batch.output / "ann.avatar.checkpoint"
-        wait_for(lambda: checkpoint.exists() and int(checkpoint.read_text() or 0) > 20)
-        killed.append(int(batch.units["ann"].lock.read_text().split()[1]))
+        wait_for(lambda: batch.steps("ann") > 20)
+        killed.append(batch.process("ann"))
         os.kill(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -206,13 +149,13 @@ def test_ctrl_c_leaves_what_the_same_command_continues(batch: Batch) -> None:
 
     class Impatient(Progress):
         def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
-            if (batch.output / "ann.avatar.checkpoint").exists():
+            if batch.steps("ann") > 0:
                 self.cancelled = True
 
     result = batch.run(Impatient(), workers=1)
     assert set(batch.states(result).values()) == {"cancelled"} and result["exit_code"] == Cancelled.exit_code
     assert "ann" in {line.split()[0] for line in batch.calls} and "cat import" not in batch.calls
-    assert 0 < int((batch.output / "ann.avatar.checkpoint").read_text()) < 60
+    assert 0 < batch.steps("ann") < 60
     again = batch.run()
     assert again["made"] == 3 and again["exit_code"] == 0
     assert batch.calls["ann import"] == 1 and batch.calls["ann train"] == 2
@@ -226,8 +169,7 @@ def test_a_worker_whose_batch_is_gone_keeps_what_there_is_and_ends(batch: Batch)
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(one.run()))
     thread.start()
-    checkpoint = batch.output / "ann.avatar.checkpoint"
-    wait_for(checkpoint.exists)
+    wait_for(lambda: batch.steps("ann") > 0)
     with (
         pytest.raises(BlendsplatError, match=r"Another batch is making this avatar \(process \d+ on"),
         worker.alone(unit.lock, Progress(), patience=0.0),
@@ -235,7 +177,7 @@ def test_a_worker_whose_batch_is_gone_keeps_what_there_is_and_ends(batch: Batch)
         pass
     one.stop()
     thread.join(30)
-    assert outcomes[0].state == "cancelled" and int(checkpoint.read_text()) > 0
+    assert outcomes[0].state == "cancelled" and batch.steps("ann") > 0
     with worker.alone(unit.lock, Progress(), patience=0.0):
         pass
 
@@ -245,7 +187,7 @@ def test_closing_kills_at_once(batch: Batch) -> None:
     batch.add("ann", steps=3000)
     events = run_local(list(batch.units.values()), WORK, 1, ["cpu"], lambda: False)
     next(event for event in events if event.stage == "train")
-    process = int(batch.units["ann"].lock.read_text().split()[1])
+    process = batch.process("ann")
     events.close()  # type: ignore[attr-defined]
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)

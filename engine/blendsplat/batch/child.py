@@ -66,6 +66,16 @@ class Child:
                 with contextlib.suppress(OSError):
                     self._process.stdin.close()
 
+    def leave(self, seconds: float) -> None:
+        """Stop it and wait for its end so long; then kill it."""
+        self.stop()
+        process = self._process
+        if process is not None:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
     def kill(self) -> None:
         with self._changing:
             self.stopped = True

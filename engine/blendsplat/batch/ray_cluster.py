@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from blendsplat.errors import BlendsplatError, InputError
 LOCAL = "local"  # the address that starts a Ray of our own on this machine
 _LOOK_SECONDS = 0.5
 _LEAVE_SECONDS = 60.0  # for stopped tasks to keep their checkpoints
+_STORE_BYTES = 80 * 2**20  # Ray's least: tasks hand each other nothing but rows of the table
 _MOST_THREADS = 8  # of a clip where nobody said how many: beyond, another clip makes more of the processors
 
 
@@ -57,7 +59,7 @@ def make_on_ray(unit: Unit, work: Work) -> dict[str, Any]:
     try:
         return child.run().as_json()
     finally:
-        child.stop()  # a task that Ray ends by an exception leaves no worker behind
+        child.leave(_LEAVE_SECONDS)  # Ray interrupts a task that is cancelled by an exception
 
 
 class _Tasks:
@@ -110,10 +112,11 @@ class _Tasks:
         for reference in self.running:
             with contextlib.suppress(Exception):  # it ended meanwhile
                 self.ray.cancel(reference)
-        self.ray.wait(list(self.running), num_returns=len(self.running), timeout=_LEAVE_SECONDS) if self.running else ()
-        for reference, unit in self.running.items():
-            done, _ = self.ray.wait([reference], timeout=0)
-            yield Heard(unit, outcome=self._outcome(unit, reference) if done else outcome_of(unit, "cancelled"))
+        end = time.monotonic() + _LEAVE_SECONDS
+        while self.running and time.monotonic() < end:
+            yield from self._ended(_LOOK_SECONDS)
+        for unit in self.running.values():
+            yield Heard(unit, outcome=outcome_of(unit, "cancelled", exit_code=130))
         self.running = {}
 
 
@@ -122,7 +125,7 @@ def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address == LOCAL:
-            ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
+            ray.init(num_cpus=cores(), include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
         else:
             ray.init(address=address, **quiet)
     except Exception as error:  # Ray has many, and no family of them
