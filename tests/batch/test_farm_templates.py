@@ -28,6 +28,7 @@ BLENDER = """#!/bin/bash
 # As `blender -b FILE -o OUT -s A -e B -a`, whose frame 8 cannot be rendered.
 echo "$*" >> "$(dirname "$0")/calls.txt"
 while [ $# -gt 0 ]; do case $1 in -s) first=$2;; -e) last=$2;; -o) out=$2;; esac; shift; done
+[ -z "${ENGINE:-}" ] || echo "Error: Engine '$ENGINE' not available for scene 'Scene' (an add-on may need to be ...)"
 for ((frame = first; frame <= last; frame++)); do
   if ((frame == ${BROKEN_FRAME:--1})); then echo "Error: the engine is gone" >&2; exit 0; fi
   echo "00:00.123  render  | Saved: '$(printf "${out//######/%06d}.png" "$frame")'"
@@ -84,6 +85,14 @@ def test_a_frame_that_was_not_rendered_fails_its_task(tmp_path: Path) -> None:
     done = render(tmp_path, "-p", "LastFrame=12", "-p", "FramesPerTask=6", BROKEN_FRAME="8")
     assert done.returncode != 0
     assert "Of the frames 7 to 12 only 1 were saved" in done.stdout and "the engine is gone" in done.stdout
+
+
+@POSIX
+def test_a_machine_without_the_extension_fails(tmp_path: Path) -> None:
+    """Blender would render by another engine."""
+    program(tmp_path / "blender", BLENDER)
+    done = render(tmp_path, "-p", "LastFrame=2", ENGINE="BLENDSPLAT")
+    assert done.returncode != 0 and "install the extension there" in done.stdout
 
 
 @POSIX
