@@ -101,6 +101,13 @@ def test_what_is_made_again(batch: Batch) -> None:
     assert (aside / "tracking.npz").read_bytes() == b"corrected by hand"
 
 
+def test_a_video_that_is_still_being_copied(batch: Batch) -> None:
+    batch.add("ann", grows=True)
+    result = batch.run()
+    assert batch.states(result) == {"ann": "failed"} and "changed while it was read" in result["clips"][0]["problem"]
+    assert batch.calls == {"ann import": 1}
+
+
 def test_clips_of_others_stay(batch: Batch) -> None:
     """A tracked clip is used where it is; a clip folder that no batch made is not written over."""
     tracked, mine = batch.clips / "tracked", batch.output / "clips" / "ann"

@@ -51,6 +51,16 @@ def test_clips_of_a_folder(clips: Path, tmp_path: Path) -> None:
     assert [Unit.from_json(unit.as_json()) for unit in units] == units
 
 
+def test_links_are_called_what_they_are_called(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "ann.mov").symlink_to(clips / "take 2.mov")
+    clip(tmp_path / "linked" / "ann", str(clips / "take 2.mov"))
+    units, _ = find_clips([tmp_path / "linked" / "ann.mov"], tmp_path / "out")
+    assert [unit.name for unit in units] == ["ann"]
+    units, notes = find_clips([tmp_path / "linked"], tmp_path / "out")
+    assert [unit.kind for unit in units] == ["clip"] and "ann.mov was imported into ann" in notes[0]
+
+
 def test_single_clips(clips: Path, tmp_path: Path) -> None:
     units, _ = find_clips([clips / "take 2.mov", clips / "stills", clips / "tracked"], tmp_path / "out")
     assert [unit.name for unit in units] == ["stills", "take 2", "tracked"]

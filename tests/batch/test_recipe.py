@@ -68,11 +68,13 @@ def test_wrong_input_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ((tmp_path / "gone",), "gone does not exist; name the folder"),
         ((tmp_path, "--part", "3/2"), "The part 3/2 does not exist"),
         ((tmp_path, "--device", "tpu"), "'device' cannot be 'tpu'"),
+        ((tmp_path, "--device", "cuda:77"), "no device 'cuda:77'"),
     ):
         result = batch(*arguments, "-o", tmp_path / "out")
         assert result.exit_code == 2 and words in result.stderr and "Traceback" not in result.output
         assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "out").exists()
+    result = batch(tmp_path, "-o", tmp_path / "a.mp4" / "out")
+    assert result.exit_code == 4 and "cannot be made" in result.stderr
 
 
 def test_parts_as_typed() -> None:

@@ -2,7 +2,8 @@
 """A batch's worker whose jobs take moments: a "video" is a JSON file that says what happens to it.
 
 {"steps": of the training, "fail": a stage, "die": how often the process is killed in the middle of the training,
-"import": what the clip shows}. Every job that begins leaves a line in calls.txt beside the avatars.
+"shows": anything, "grows": the file while it is read}. Every job that begins leaves a line in calls.txt beside the
+avatars.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def run_import(options: Any, progress: Progress) -> dict[str, Any]:
     print("noise of a careless library", flush=True)
     if asked.get("fail") == "import":
         raise NoFaceError(f"No face was found in {options.video}.")
+    if asked.get("grows"):
+        options.video.write_text(json.dumps(asked) + " ")
     write_bytes(options.directory / "images" / "000000.png", str(asked.get("shows", "")).encode())
     (options.directory / "tracking.npz").unlink(missing_ok=True)
     write_json(options.directory / "clip.json", {"source": str(options.video), **asked})

@@ -108,12 +108,13 @@ class Child:
             return outcome, code
 
     def _started(self, log: Any) -> subprocess.Popen[bytes]:
-        """A terminal's Ctrl-C is not for it (a session of its own): it is told by its input's end."""
+        """A terminal's Ctrl-C is not for it (a session or group of its own): it is told by its input's end."""
         threads = str(self.work.threads)
         path = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
         process = subprocess.Popen(
             [sys.executable, *self.work.words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             env={**os.environ, **dict.fromkeys(_THREADS, threads), "PYTHONPATH": path}, start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )  # fmt: skip
         task = {"unit": self.unit.as_json(), "recipe": self.work.recipe.as_json()}
         assert process.stdin is not None

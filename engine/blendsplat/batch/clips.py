@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,11 @@ class Unit:
 def find_clips(sources: Iterable[Path], output: Path) -> tuple[list[Unit], list[str]]:
     """The clips that ``sources`` (folders of clips, or single ones) hold, by name, and sentences on what was passed
     over. Raises InputError where there is none, and where two would become the same avatar."""
-    output = output.expanduser().resolve()
+    output = _absolute(output)
     found: list[Unit] = []
     passed: list[Path] = []
     for source in sources:
-        source = source.expanduser().resolve()
+        source = _absolute(source)
         if kind := kind_of(source):
             found.append(Unit(_name(source, kind), source, kind, output))
             continue
@@ -113,6 +114,11 @@ def part_of(units: list[Unit], part: int, parts: int) -> list[Unit]:
     return units[part - 1 :: parts]
 
 
+def _absolute(path: Path) -> Path:
+    """With links as they are: a clip is called what its link is called."""
+    return Path(os.path.abspath(path.expanduser()))
+
+
 def _name(path: Path, kind: Kind) -> str:
     return path.stem if kind == "video" else path.name
 
@@ -131,16 +137,16 @@ def _ours(path: Path, output: Path) -> bool:
 def _without_imported(units: list[Unit]) -> tuple[list[Unit], list[str]]:
     """Where a video and a clip folder that was imported from it lie side by side, the clip folder."""
     imported = {source: unit for unit in units if unit.kind == "clip" and (source := imported_from(unit.source))}
-    kept = [unit for unit in units if unit.kind == "clip" or unit.source not in imported]
+    kept = [unit for unit in units if unit.kind == "clip" or unit.source.resolve() not in imported]
     notes = [
-        f"{unit.source.name} was imported into {imported[unit.source].source.name} before, which is used."
+        f"{unit.source.name} was imported into {imported[unit.source.resolve()].source.name} before, which is used."
         for unit in units if unit not in kept
     ]  # fmt: skip
     return kept, notes
 
 
 def imported_from(folder: Path) -> Path | None:
-    """The video that a clip folder says it was made of."""
+    """The video that a clip folder says it was made of, behind all links."""
     try:
         return Path(json.loads((folder / "clip.json").read_text(encoding="utf-8"))["source"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -61,10 +61,13 @@ def make_avatar(unit: Unit, recipe: Recipe, progress: Progress) -> None:
     are finished by then stay so."""
     if not unit.source.exists():
         raise InputError(f"{unit.source} is not there; clips and avatars need the same path on every machine.")
-    record = Record(unit.record)
+    record, done = Record(unit.record), set[Stage]()
     while stage := next_stage(unit, recipe, record):
         progress.check()
+        if stage in done:
+            raise InputError(f"{unit.source} changed while it was read; start again when it is complete.")
         _STAGES[stage](unit, recipe, record, progress)
+        done.add(stage)
 
 
 def _import(unit: Unit, recipe: Recipe, record: Record, progress: Progress) -> None:

@@ -89,7 +89,7 @@ def _is_imported(unit: Unit, recipe: Recipe, record: Record) -> bool:
     if not (unit.folder / "clip.json").is_file():
         return False
     if "import" not in record.stages:  # somebody imported it there by hand
-        return imported_from(unit.folder) == unit.source
+        return imported_from(unit.folder) == unit.source.resolve()
     return record.is_done("import", import_key(unit, recipe))
 
 

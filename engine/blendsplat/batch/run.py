@@ -15,7 +15,7 @@ from blendsplat.batch.events import Heard
 from blendsplat.batch.local import cores, run_local
 from blendsplat.batch.make import Outcome, outcome_of
 from blendsplat.batch.record import Record, next_stage
-from blendsplat.errors import Cancelled
+from blendsplat.errors import Cancelled, StorageError
 from blendsplat.files import write_json
 from blendsplat.progress import Progress
 
@@ -38,10 +38,12 @@ def run_batch(
     """-> {clips: [rows], made, kept, failed, cancelled, seconds, exit_code}, also written to ``report``. Failed clips
     are in the table and do not stop the others; a progress that is cancelled does."""
     begun = time.monotonic()
+    _check_writable(units)
     rows: dict[str, Outcome] = {unit.name: outcome_of(unit, "kept") for unit in units if _is_finished(unit, work)}
     left = [unit for unit in units if unit.name not in rows]
+    events = _events(left, work, machines, progress)
     telling = _Telling(progress, len(units), len(rows))
-    for event in _events(left, work, machines, progress):
+    for event in events:
         if event.outcome is not None:
             rows[event.unit.name] = event.outcome
         telling.hear(event)
@@ -71,6 +73,16 @@ def fitting_workers(units: int, devices: int, on_cards: bool) -> int:
     return max(1, min(devices if on_cards else cores() // _CORES_A_CLIP, units))
 
 
+def _check_writable(units: Sequence[Unit]) -> None:
+    """Raises StorageError where the batch's folder cannot be made."""
+    for folder in {unit.log.parent for unit in units}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"{error.strerror}; choose another one"
+            raise StorageError(f"The folder {folder} cannot be made: {reason}.", repr(error)) from error
+
+
 def _is_finished(unit: Unit, work: Work) -> bool:
     try:
         return next_stage(unit, work.recipe, Record(unit.record)) is None
@@ -85,8 +97,9 @@ def _events(units: Sequence[Unit], work: Work, machines: Machines, progress: Pro
     if not units:
         return iter(())
     if machines.ray is not None:
-        from blendsplat.batch.ray_cluster import run_on_ray
+        from blendsplat.batch.ray_cluster import import_ray, run_on_ray
 
+        import_ray()
         asked = Work(work.recipe, machines.threads or 0, work.words)
         return run_on_ray(units, asked, machines.ray, machines.workers, stopped)
     devices = _devices(work.recipe.device)
