@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -78,6 +79,18 @@ def test_without_ray_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'ray>=2.9'.* without --ray the clips are made by this machine"):
         run_batch(list(batch.units.values()), WORK, Machines(ray="local"), Progress())
+
+
+def test_an_address_at_which_nobody_listens_is_told_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]  # bound, and nobody listens
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999"):
+            with pytest.raises(InputError, match=r"No Ray answers at .* use --ray local"):
+                ray_cluster.check_answers(address)
+        free.listen()
+        ray_cluster.check_answers(f"127.0.0.1:{port}")
+    ray_cluster.check_answers("auto")
 
 
 class Cluster:

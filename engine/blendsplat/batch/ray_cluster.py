@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from blendsplat.errors import BlendsplatError, InputError
 
 LOCAL = "local"  # the address that starts a Ray of our own on this machine
 _LOOK_SECONDS = 0.5
+_ANSWER_SECONDS = 10.0
 _LEAVE_SECONDS = 60.0  # for stopped tasks to keep their checkpoints
 _STORE_BYTES = 80 * 2**20  # Ray's least: tasks hand each other nothing but rows of the table
 _MOST_THREADS = 8  # of a clip where nobody said how many: beyond, another clip makes more of the processors
@@ -120,7 +122,27 @@ class _Tasks:
         self.running = {}
 
 
+def check_answers(address: str) -> None:
+    """Raises InputError where nobody listens at HOST:PORT or ray://HOST:PORT: Ray itself would ask for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():  # auto, or what only Ray understands
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _nobody(address, str(error)) from error
+
+
+def _nobody(address: str, reason: str) -> InputError:
+    return InputError(
+        f"No Ray answers at {address!r} ({' '.join(reason.split())[:200]}): start one with 'ray start --head' and name "
+        "its address, or use --ray local.",
+        reason,
+    )
+
+
 def _connect(ray: Any, address: str) -> None:
+    check_answers(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would ask a server of its maker
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -129,11 +151,7 @@ def _connect(ray: Any, address: str) -> None:
         else:
             ray.init(address=address, **quiet)
     except Exception as error:  # Ray has many, and no family of them
-        raise InputError(
-            f"No Ray answers at {address!r} ({str(error)[:200]}): start one with 'ray start --head' and name its "
-            "address, or use --ray local.",
-            repr(error),
-        ) from error
+        raise _nobody(address, str(error)) from error
 
 
 def _threads(ray: Any, at_once: int) -> int:

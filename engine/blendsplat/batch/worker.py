@@ -79,7 +79,8 @@ def attempt(unit: Unit, recipe: Recipe, progress: Progress) -> Outcome:
         outcome = outcome_of(unit, "kept" if finished else "made")
     except Exception as error:
         failure = describe_failure(error, "making the avatar", str(unit.log))
-        log.error("%s\n%s", failure.sentence, failure.detail)
+        level = logging.INFO if failure.expected else logging.ERROR
+        log.log(level, "%s\n%s", failure.sentence, failure.detail)
         state: State = "cancelled" if failure.code == Cancelled.code else "failed"
         outcome = outcome_of(unit, state, problem=failure.sentence, code=failure.code, exit_code=failure.exit_code)
     outcome.machine = socket.gethostname()
