@@ -109,4 +109,17 @@ class Cluster:
     [((2,), 2, 1), ((16,), 4, 4), ((16,), 1, 8), ((32, 32), 4, 8), ((4, 32), 2, 4), ((0, 6), 1, 6), ((2, 2), 50, 1)],
 )
 def test_processors_of_a_task(processors: tuple[int, ...], at_once: int, threads: int) -> None:
-    assert ray_cluster._threads(Cluster(*processors), at_once) == threads
+    assert ray_cluster.processors_of_a_task(Cluster(*processors), at_once) == threads
+
+
+def test_what_no_machine_has_is_told() -> None:
+    """Ray would wait for it for ever."""
+    ray_cluster.check_machines(Cluster(4, 16), 16, 0)
+    for cluster, threads, cards, words in (
+        (Cluster(4, 16), 17, 0, "has 17 processors: add one"),
+        (Cluster(4, 16), 2, 1, "2 processors and a graphics card"),
+    ):
+        with pytest.raises(InputError, match=words):
+            ray_cluster.check_machines(cluster, threads, cards)
+    with pytest.raises(InputError, match="no processors to give"):
+        ray_cluster.processors_of_a_task(Cluster(0), 1)

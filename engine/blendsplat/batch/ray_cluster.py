@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from blendsplat.batch.child import ATTEMPTS, Child, Work
@@ -20,7 +21,7 @@ from blendsplat.batch.clips import Unit
 from blendsplat.batch.events import Heard
 from blendsplat.batch.local import cores
 from blendsplat.batch.make import Outcome, outcome_of
-from blendsplat.errors import BlendsplatError, InputError
+from blendsplat.errors import InputError
 
 LOCAL = "local"  # the address that starts a Ray of our own on this machine
 _LOOK_SECONDS = 0.5
@@ -70,10 +71,12 @@ class _Tasks:
     def __init__(self, ray: Any, units: Sequence[Unit], work: Work, at_once: int) -> None:
         self.ray, self.waiting, self.at_once = ray, list(units), at_once
         self.running: dict[Any, Unit] = {}
-        threads = work.threads or _threads(ray, at_once)
-        self.work = Work(work.recipe, threads, work.words)
-        # a task without a card is shown none, so "auto" is the processor there
+        threads = work.threads or processors_of_a_task(ray, at_once)
         cards = 1 if work.recipe.device.startswith("cuda") else 0
+        check_machines(ray, threads, cards)
+        # whom Ray has given no card must take none, whatever the machine has; who has one sees no other
+        device = "cuda" if cards else "cpu"
+        self.work = Work(replace(work.recipe, device=device), threads, work.words)
         self.task = ray.remote(num_cpus=threads, num_gpus=cards, max_retries=ATTEMPTS - 1)(make_on_ray)
 
     def run(self, stopped: Callable[[], bool]) -> Iterator[Heard]:
@@ -154,11 +157,22 @@ def _connect(ray: Any, address: str) -> None:
         raise _nobody(address, str(error)) from error
 
 
-def _threads(ray: Any, at_once: int) -> int:
-    """Of each task: what the smallest machine offers, shared by the tasks where there is one machine."""
+def check_machines(ray: Any, threads: int, cards: int) -> None:
+    """Raises InputError where no machine of the cluster has what a task asks for: Ray would wait for one for ever."""
+    wanted = {"CPU": threads, "GPU": cards}
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(all(has.get(name, 0) >= count for name, count in wanted.items()) for has in machines):
+        words = f"{threads} processors" + (" and a graphics card" if cards else "")
+        raise InputError(
+            f"No machine of the Ray cluster has {words}: add one, or ask for less (--threads, --device cpu)."
+        )
+
+
+def processors_of_a_task(ray: Any, at_once: int) -> int:
+    """What the smallest machine offers, or its share of that where there are more tasks than machines."""
     machines = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     machines = [count for count in machines if count]
     if not machines:
-        raise BlendsplatError("The Ray cluster has no processors to give; add machines to it.")
+        raise InputError("The Ray cluster has no processors to give; add machines to it.")
     share = -(-at_once // len(machines))  # tasks on a machine
     return max(1, min(min(machines) // share, _MOST_THREADS))
