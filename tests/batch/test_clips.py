@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_avatars_beside_the_clips(clips: Path) -> None:
     clip(clips / "clips" / "take 2")
     after, notes = find_clips([clips], clips)
     assert after == before and "avatar" not in notes[0]
+
+
+def test_avatars_among_the_pictures(clips: Path) -> None:
+    for output in (clips / "stills" / "avatars", clips / "stills"):
+        before, _ = find_clips([clips / "stills"], output)
+        video(output / "stills.avatar.npz")
+        clip(output / "clips" / "stills")
+        after, _ = find_clips([clips / "stills"], output)
+        assert after == before and after[0].kind == "pictures"
+        shutil.rmtree(output / "clips")
+        if output.name == "avatars":
+            shutil.rmtree(output)
 
 
 def test_a_video_that_was_imported_beside_itself(clips: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,20 +63,21 @@ def find_clips(sources: Iterable[Path], output: Path) -> tuple[list[Unit], list[
     """The clips that ``sources`` (folders of clips, or single ones) hold, by name, and sentences on what was passed
     over. Raises InputError where there is none, and where two would become the same avatar."""
     output = _absolute(output)
+    own = {output, output / "clips", output / "batch"}
     found: list[Unit] = []
     passed: list[Path] = []
     for source in sources:
         source = _absolute(source)
-        if kind := kind_of(source):
+        if kind := kind_of(source, own):
             found.append(Unit(_name(source, kind), source, kind, output))
             continue
         if not source.is_dir():
             wrong = "is neither a folder of clips nor a video" if source.exists() else "does not exist"
             raise InputError(f"{source} {wrong}; name the folder that holds the clips.")
-        for entry in sorted(source.iterdir(), key=_order):
-            if entry.name.startswith(".") or entry in (output, output / "clips", output / "batch"):
+        for entry in sorted(_visible(source), key=_order):
+            if entry in own:
                 continue
-            if kind := kind_of(entry):
+            if kind := kind_of(entry, own):
                 found.append(Unit(_name(entry, kind), entry, kind, output))
             elif not _ours(entry, output):
                 passed.append(entry)
@@ -91,8 +92,9 @@ def find_clips(sources: Iterable[Path], output: Path) -> tuple[list[Unit], list[
     return sorted(units, key=lambda unit: _order(Path(unit.name))), notes
 
 
-def kind_of(path: Path) -> Kind | None:
-    """What ``path`` is to a batch; None: nothing. A folder that holds videos or folders beside pictures is no clip."""
+def kind_of(path: Path, own: Collection[Path] = ()) -> Kind | None:
+    """What ``path`` is to a batch; None: nothing. A folder that holds videos, or other folders than the batch's
+    ``own``, beside pictures is no clip."""
     if path.is_file():
         return "video" if path.suffix.lower() in VIDEO_SUFFIXES else None
     if not path.is_dir():
@@ -101,7 +103,10 @@ def kind_of(path: Path) -> Kind | None:
         return "clip"
     from blendsplat.video.images import IMAGE_SUFFIXES
 
-    entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    try:
+        entries = [entry for entry in _visible(path) if entry not in own]
+    except InputError:  # not ours to read
+        return None
     pictures = any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries)
     others = any(entry.is_dir() or entry.suffix.lower() in VIDEO_SUFFIXES for entry in entries)
     return "pictures" if pictures and not others else None
@@ -112,6 +117,14 @@ def part_of(units: list[Unit], part: int, parts: int) -> list[Unit]:
     if not 1 <= part <= parts:
         raise InputError(f"The part {part}/{parts} does not exist; parts count from 1/{parts} to {parts}/{parts}.")
     return units[part - 1 :: parts]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Raises InputError."""
+    try:
+        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be read: {error.strerror}.", repr(error)) from error
 
 
 def _absolute(path: Path) -> Path:
