@@ -14,7 +14,8 @@ import pytest
 
 from blendsplat.batch.clips import Unit
 from blendsplat.batch.recipe import Recipe
-from blendsplat.batch.record import import_key, is_whole, track_key, train_key
+from blendsplat.batch.record import Record, import_key, is_whole, next_stage, track_key, train_key
+from blendsplat.errors import InputError
 
 RECIPE = Recipe()
 MEGABYTE = 2**20
@@ -86,7 +87,8 @@ def test_a_longer_video_is_another_and_a_copy_is_the_same(video: Unit, tmp_path:
 )
 def test_changed_pictures_are_others(pictures: Unit, change: Callable[[Path], object]) -> None:
     before = import_key(pictures, RECIPE)
-    (pictures.source / ".thumbnails").write_bytes(b"of a file browser")
+    for other in (".thumbnails", "shots.avatar.npz", "notes.txt"):
+        (pictures.source / other).write_bytes(b"no picture")
     assert import_key(pictures, RECIPE) == before
     change(pictures.source)
     assert import_key(pictures, RECIPE) != before
@@ -102,6 +104,22 @@ def test_what_a_stage_is_made_of(clip: Unit, name: str, tracked: bool, trained: 
     (clip.folder / name).write_bytes(b"something else, and longer")
     after = track_key(clip, RECIPE), train_key(clip, RECIPE)
     assert [one != other for one, other in zip(before, after, strict=True)] == [tracked, trained]
+
+
+def test_what_cannot_be_read_is_said(clip: Unit) -> None:
+    with pytest.raises(InputError, match=r"clip\.mp4 cannot be read: No such file"):
+        next_stage(replace(clip, kind="video", source=clip.folder / "clip.mp4"), RECIPE, made_before(clip))
+    (clip.folder / "tracking.npz").unlink()
+    assert next_stage(clip, RECIPE, Record(clip.record)) == "track"
+
+
+def made_before(unit: Unit) -> Record:
+    """The record of an import, with its clip in place."""
+    record, folder = Record(unit.record), unit.output / "clips" / unit.name
+    record.finish("import", "key", seconds=1.0)
+    folder.mkdir(parents=True)
+    (folder / "clip.json").write_text("{}")
+    return record
 
 
 def test_whole_avatars(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from blendsplat.batch.clips import Unit, imported_from
 from blendsplat.batch.recipe import Recipe
+from blendsplat.errors import InputError
 from blendsplat.files import write_json
 
 FORMAT, VERSION = "blendsplat-batch", 1
@@ -56,8 +57,9 @@ def import_key(unit: Unit, recipe: Recipe) -> str:
     if unit.kind == "video":
         content = [_sample(unit.source, _BLOCK)]
     else:
-        pictures = sorted(path for path in unit.source.iterdir() if path.is_file() and not path.name.startswith("."))
-        content = [f"{path.name} {_sample(path, 4096)}" for path in pictures]
+        from blendsplat.video.images import list_images
+
+        content = [f"{path.name} {_sample(path, 4096)}" for path in list_images(unit.source)]
     return _hash(["import", content, recipe.imports])
 
 
@@ -73,8 +75,15 @@ def train_key(unit: Unit, recipe: Recipe) -> str:
 
 
 def next_stage(unit: Unit, recipe: Recipe, record: Record) -> Stage | None:
-    """What has to be done first of what is left; None: the avatar is finished. Raises OSError for a source that cannot
-    be read."""
+    """What has to be done first of what is left; None: the avatar is finished. Raises InputError for what cannot be
+    read."""
+    try:
+        return _next_stage(unit, recipe, record)
+    except OSError as error:
+        raise InputError(f"{error.filename or unit.source} cannot be read: {error.strerror}.", repr(error)) from error
+
+
+def _next_stage(unit: Unit, recipe: Recipe, record: Record) -> Stage | None:
     if unit.kind != "clip" and not _is_imported(unit, recipe, record):
         return "import"
     if not (unit.folder / "tracking.npz").is_file():

@@ -15,7 +15,7 @@ from blendsplat.batch.events import Heard
 from blendsplat.batch.local import cores, run_local
 from blendsplat.batch.make import Outcome, outcome_of
 from blendsplat.batch.record import Record, next_stage
-from blendsplat.errors import Cancelled, StorageError
+from blendsplat.errors import Cancelled, InputError, StorageError
 from blendsplat.files import write_json
 from blendsplat.progress import Progress
 
@@ -86,7 +86,7 @@ def _check_writable(units: Sequence[Unit]) -> None:
 def _is_finished(unit: Unit, work: Work) -> bool:
     try:
         return next_stage(unit, work.recipe, Record(unit.record)) is None
-    except OSError:  # its source cannot be read: the worker tells it in a sentence
+    except InputError:  # it cannot be read: the worker tells it as the clip's row
         return False
 
 
