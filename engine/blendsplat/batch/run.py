@@ -135,11 +135,13 @@ class _Telling:
             self.now.pop(name, None)
             self.done += row.state in ("made", "kept", "failed")
             if row.state != "cancelled":
-                self.progress.update(name, 1, 1, row.problem or describe_made(row))
+                self.progress.note(describe(row))
         self.progress.update("clips", self.done, self.total, ", ".join(self.now.values()))
 
 
-def describe_made(row: Outcome) -> str:
-    """Made in 31 s, PSNR 28.4 dB."""
+def describe(row: Outcome) -> str:
+    """talk: made in 31 s, PSNR 28.4 dB; or what went wrong."""
+    if row.problem:
+        return f"{row.clip}: {row.problem}"
     psnr = "" if row.psnr is None else f", PSNR {row.psnr:.1f} dB"
     return f"{row.clip}: {row.state} in {sum(row.seconds.values()):.0f} s{psnr}."
