@@ -68,6 +68,10 @@ def test_a_clip_that_fails_is_named_and_a_worker_that_dies_is_started_again(batc
     new = batch.calls - before
     assert {name.split()[0] for name in new} == {"ann", "ben", "dan", "eve"} and new["ann import"] == 1
     assert {row["clip"]: row["psnr"] for row in again["clips"]}["cat"] == 28.5  # of the run that made it
+    batch.add("ann", fail="import")
+    ann = batch.run()["clips"][0]
+    assert ann["state"] == "failed" and (ann["psnr"], ann["seconds"]) == (None, {})  # nothing of the avatar before
+    batch.check_whole("ann")
 
 
 def test_what_is_made_again(batch: Batch) -> None:
