@@ -46,14 +46,14 @@ class Outcome:
 def outcome_of(unit: Unit, state: State, **more: Any) -> Outcome:
     """The row of a unit, with what its record tells of the stages that are done, up to the first that is not."""
     stages, done = Record(unit.record).stages, dict[str, dict[str, Any]]()
-    for name in _STAGES:
-        if not stages.get(name, {}).get("done", True):
+    for stage in _STAGES:
+        if not stages.get(stage, {}).get("done", True):
             break
-        done |= {name: stages[name]} if name in stages else {}
+        done |= {stage: stages[stage]} if stage in stages else {}
     row = Outcome(
-        unit.name, str(unit.source), str(unit.avatar), state, {name: stage["seconds"] for name, stage in done.items()},
+        unit.name, str(unit.source), str(unit.avatar), state, {name: told["seconds"] for name, told in done.items()},
         done.get("train", {}).get("psnr") if state in ("made", "kept") else None,
-        [note for stage in done.values() for note in stage.get("notes", ())], log=str(unit.log),
+        [note for told in done.values() for note in told.get("notes", ())], log=str(unit.log),
     )  # fmt: skip
     for name, value in more.items():
         setattr(row, name, value)
