@@ -87,6 +87,7 @@ def animate() -> Iterator[float]:
         if frame in (42, 96, 212):
             yield from screenshot(f"shot-{frame}")
     press(bpy.ops.blendsplat.bake_live, "EXEC_DEFAULT", frame_start=1, frame_end=LAST)
+    yield from until(lambda: not carrier.blendsplat.live, 120)
     note("baked", live=carrier.blendsplat.live)
 
 
