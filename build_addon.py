@@ -23,7 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 SOURCE = ROOT / "blender_addon"
 ALLOWED_IMPORTS = {
-    "bl_operators", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "mathutils", "numpy", *sys.stdlib_module_names,
+    "addon_utils", "bl_operators", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "mathutils", "numpy", "pxr",
+    *sys.stdlib_module_names,
 }  # fmt: skip
 PYTHONS = ("311", "312", "313")  # as pyproject.toml's requires-python
 _DATE = (2020, 1, 1, 0, 0, 0)  # the same input gives the same zip

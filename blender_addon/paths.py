@@ -19,6 +19,16 @@ def absolute(text: str, library: bpy.types.Library | None = None) -> Path | None
     return Path(bpy.path.abspath(text, library=library)) if text else None
 
 
+def home_of(item: bpy.types.Object, name: str) -> bpy.types.Library | None:
+    """The library from whose file the path property ``name`` of an object counts; None: from this .blend. A library
+    override that was not given a path of its own has its library's."""
+    if item.library is not None or item.override_library is None:
+        return item.library
+    reference = item.override_library.reference
+    inherited = reference is not None and getattr(reference.blendsplat, name) == getattr(item.blendsplat, name)
+    return reference.library if inherited else None
+
+
 def kept(path: Path, beside: Path | None = None) -> str:
     """A path as the .blend keeps it; ``beside``: the folder where the .blend is about to be saved."""
     if (beside is not None or bpy.data.filepath) and bpy.context.preferences.filepaths.use_relative_paths:

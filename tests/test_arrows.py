@@ -29,6 +29,7 @@ from rooms import (
 
 BLENDER_MODULES = {
     "bpy", "bpy_extras", "bmesh", "mathutils", "gpu", "gpu_extras", "blf", "bl_ui", "bl_operators", "addon_utils",
+    "pxr",
 }  # fmt: skip
 PROGRAMS = pytest.mark.parametrize(
     ("folder", "floors"), [(ENGINE, ENGINE_FLOORS), (ADDON, ADDON_FLOORS)], ids=["engine", "addon"]

@@ -28,6 +28,7 @@ TITLES = {
     "train": "Train",
     "live": "Live Capture",
     "render": "Render",
+    "reenact": "Read Performance",
     "evaluate": "Measure Avatar",
     "export": "Export",
     "bake": "Bake Networks",

@@ -12,8 +12,8 @@ import contextlib
 
 import bpy
 
-from .. import formats, paths
-from . import avatar_nodes, avatar_rig, head_rig, reenact, retarget, seen_ranges
+from .. import formats
+from . import avatar_nodes, avatar_rig, head_rig, linked, packed_avatar, reenact, retarget, seen_ranges
 
 HEAD, BONES, NODES = "its head", "the bones of its head", "its Geometry Nodes"
 
@@ -87,7 +87,7 @@ def _bring_back(context: bpy.types.Context, carrier: bpy.types.Object) -> bool:
 
 
 def _make_anew(context: bpy.types.Context, carrier: bpy.types.Object) -> None:
-    path = paths.absolute(carrier.blendsplat.avatar_path, carrier.library)
+    path = packed_avatar.file_of(carrier)
     if path is None:
         raise formats.FileError(f"{carrier.name!r} does not say which avatar file its head came from: choose its file.")
     file = formats.read_avatar(path)
@@ -100,6 +100,7 @@ def _make_anew(context: bpy.types.Context, carrier: bpy.types.Object) -> None:
         _hide(context, head)
     carrier.blendsplat.head = head
     seen_ranges.note(head, file)
+    linked.tie(carrier)
     if before is None or before.blendsplat.kind == "RIG":
         carrier.parent = head.parent
         carrier.matrix_parent_inverse.identity()

@@ -8,13 +8,15 @@ the engine and without this add-on.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import bpy
 import numpy as np
 
 from .. import paths
-from ..formats import AvatarFile, Performance
+from ..formats import AvatarFile, FileError, Performance
 from . import (
     avatar_nodes,
     carrier_mesh,
@@ -23,8 +25,13 @@ from . import (
     held_avatar,
     keyframes,
     learned_keys,
+    linked,
+    merged_performance,
     networks,
     neutral_face,
+    packed_avatar,
+    performance_parts,
+    punch_in,
     reenact,
     retarget,
     seen_ranges,
@@ -52,6 +59,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     carrier.blendsplat.kind = "AVATAR"
     carrier.blendsplat.head = head
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
+    linked.tie(carrier)
     seen_ranges.note(head, avatar)
     _add_nodes(carrier)
     context.view_layer.update()  # from 5.0 on a new object is not in the view layer before
@@ -60,15 +68,15 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     return carrier
 
 
-def find_avatar(scene: bpy.types.Scene, avatar: AvatarFile) -> bpy.types.Object | None:
-    """The scene's avatar from the same file (trained further since), if its head still fits."""
-    wanted = head_rig.rig_id(avatar.rig)
+def find_avatars(scene: bpy.types.Scene, avatar: AvatarFile) -> list[bpy.types.Object]:
+    """The scene's avatars from the same file (trained further since) whose heads still fit: one, and its duplicates."""
+    wanted, found = head_rig.rig_id(avatar.rig), []
     for item in avatars_of(scene, avatar.path):
         head = item.blendsplat.head
         whole = head is not None and item.data.shape_keys is not None and item.data.users == 1
         if whole and head.blendsplat.rig_id == wanted:
-            return item
-    return None
+            found.append(item)
+    return found
 
 
 def avatars_of(scene: bpy.types.Scene, file: Path) -> list[bpy.types.Object]:
@@ -76,7 +84,7 @@ def avatars_of(scene: bpy.types.Scene, file: Path) -> list[bpy.types.Object]:
     return [
         item for item in scene.objects
         if item.blendsplat.kind == "AVATAR"
-        and paths.same(paths.absolute(item.blendsplat.avatar_path, item.library), file)
+        and paths.same(packed_avatar.own_path(item), file)
     ]  # fmt: skip
 
 
@@ -84,7 +92,7 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
     """Give an avatar its file's present content; object, modifier, keyframes, drivers and the artist's names, and where
     the number of Gaussians is the same the artist's own shape keys, stay. A carrier of an earlier version becomes a
     compact one, unless a key of the artist's moves what such a one cannot."""
-    old, name = carrier.data, carrier.data.name
+    old, name, packed = carrier.data, carrier.data.name, packed_avatar.is_packed(carrier)
     own = _artists_keys(carrier) if carrier_mesh.count_of(old) == avatar.gaussians else {}
     mesh = _carrier_mesh(avatar, name, FULL if any(_needs_full(moved) for moved in own.values()) else COMPACT)
     holder = bpy.data.objects.new(name, mesh)
@@ -103,6 +111,9 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
         seen_ranges.note(carrier.blendsplat.head, avatar)
     fit_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
+    linked.tie(carrier)
+    if packed:
+        packed_avatar.pack(carrier)
     bpy.data.objects.remove(holder)
     bpy.data.meshes.remove(old)
     mesh.name = name
@@ -111,29 +122,39 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
 
 def apply_performance(
     carrier: bpy.types.Object, performance: Performance, start: float, fps: float, foreign: bool | None = None,
-    acting: reenact.Acting | None = None,
+    acting: reenact.Acting | None = None, room: bool = True,
 ) -> int:  # fmt: skip
     """Bake a tracked performance onto the avatar and its head as keyframes; returns the number of frames keyed.
 
     Another clip's performance is re-based, and its features are kept inside what training saw; whether it is another's
     the avatar tells, unless it is said (``foreign``). acting: it is played so, and one that this changes is kept inside
-    as well; None: as it was tracked. What Blender cannot hold is said in the objects' remarks. Raises FileError for one
-    that shows no face.
+    as well; None: as it was tracked. Of a part alone (Acting.part) the rest stays as it is keyed, and so does
+    what is before and behind Acting.window. room: keys that do
+    not reach far enough are changed so that they do. What Blender cannot hold is said in the objects' remarks. Raises
+    FileError for one that shows no face.
     """
     head, network = carrier.blendsplat.head, network_of(carrier)
     performance, inside, told = as_played(carrier, performance, foreign, acting)
+    rows, window = performance.valid_rows, acting.window if acting is not None else None
+    frames = start + performance.timestamps[rows] * fps
+    if window is not None and not window.inside(frames).any():
+        raise FileError(
+            f"The performance has no frame between {window.first:g} and {window.last:g}: it plays from {frames[0]:.0f} "
+            f"to {frames[-1]:.0f}."
+        )
     carrier.blendsplat.foreign, carrier.blendsplat.remark = inside, ""
     if head is not None:
-        head_rig.apply_performance(head, performance, start, fps)
-    rows = performance.valid_rows
-    frames = start + performance.timestamps[rows] * fps
+        part = acting.part if acting is not None else performance_parts.BOTH
+        performance = merged_performance.merged(head, performance, start, fps, part)
+        head_rig.apply_performance(head, performance, start, fps, part, window)
     if network is not None:
         hold = np.zeros(performance.frame_count)
         hold[rows] = held_avatar.strengths(carrier, frames)
-        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside, hold=hold)[rows])
+        weights = network.weights(HeadState.of(performance), inside=inside, hold=hold)[rows]
+        _key(carrier, frames, weights, room, window)
     if told:
         carrier.blendsplat.remark = f"{told} {carrier.blendsplat.remark}".strip()
-    return len(frames)
+    return len(frames) if window is None else int(window.inside(frames).sum())
 
 
 def as_played(
@@ -146,7 +167,7 @@ def as_played(
     played = performance
     if acting is not None and face is not None:
         played, told = reenact.reenacted(performance, face, acting, own=reference is not None and not other)
-    elif acting is not None and acting != reenact.Acting():
+    elif acting is not None and replace(acting, part=performance_parts.BOTH, window=None) != reenact.Acting():
         told = _EARLIER
     changed = played is not performance
     return (retarget.rebased(played, reference) if other and reference else played), other or changed, told
@@ -164,11 +185,16 @@ def key_states(carrier: bpy.types.Object, frames: list[int], states: list[HeadSt
         _key(carrier, np.asarray(frames, float), np.stack(weights))
 
 
-def _key(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray) -> None:
-    """Keyframes of weights [F,K] at frames [F]; what Blender cannot hold is said in the avatar's remark."""
-    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
+def _key(
+    carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray, room: bool = True,
+    window: punch_in.Window | None = None,
+) -> None:  # fmt: skip
+    """Keyframes of weights [F,K] at frames [F], or in a window alone; what Blender cannot hold is said in the avatar's
+    remark."""
+    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights)) if room else ""
     curves = learned_keys.curves(carrier, frames, weights)
-    keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
+    write = keyframes.write if window is None else partial(punch_in.write, window=window)
+    write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
 
 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import avatar_rig, carrier_mesh, keyframes, learned_keys
+from . import avatar_rig, carrier_mesh, keyframes, learned_keys, linked
 from .carrier_mesh import FULL
 
 _BAKED = "blendsplat_baked"
@@ -41,6 +41,7 @@ def build(context: bpy.types.Context, carrier: bpy.types.Object, baked: Shapes) 
     mesh = _mesh(carrier, baked, name)
     made = carrier.copy()  # in its place, with what the artist put on it
     made.name, made.data = name, mesh
+    linked.tie(made)
     avatar_rig.fit_nodes(made)
     made.blendsplat.live, made.blendsplat.avatar_path, made.blendsplat.remark = False, "", ""
     for collection in carrier.users_collection or (context.scene.collection,):

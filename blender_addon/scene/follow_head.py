@@ -19,6 +19,8 @@ def toggled(item: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
     carrier = item.id_data
     if item.kind != "AVATAR" or carrier.data.shape_keys is None:
         return
+    if carrier.library is None and carrier.data.library is None:
+        keyframes.make_local(carrier.data.shape_keys)  # others may play the linked action
     _mute_baked(carrier, item.live)
     if item.live:
         _update([carrier], context.evaluated_depsgraph_get())
@@ -85,13 +87,17 @@ def _mute_baked(carrier: bpy.types.Object, muted: bool) -> None:
         return
     paths = {learned_keys.value_path(key) for key in avatar_rig.blendshape_keys(carrier)}
     for curve in keyframes.played(carrier.data.shape_keys):
-        if curve.data_path in paths and curve.mute != muted:
+        if curve.data_path in paths and curve.mute != muted and curve.id_data.library is None:
             curve.mute = muted
 
 
 def live_avatars(scene: bpy.types.Scene) -> list[bpy.types.Object]:
-    """Avatars of the scene that follow their heads."""
-    return [item for item in scene.objects if item.blendsplat.kind == "AVATAR" and item.blendsplat.live]
+    """Avatars of the scene that follow their heads. Linked ones play what their own file baked."""
+    return [
+        item for item in scene.objects
+        if item.blendsplat.kind == "AVATAR" and item.blendsplat.live and item.library is None
+        and item.data.library is None
+    ]  # fmt: skip
 
 
 def _sources(carrier: bpy.types.Object) -> set[int]:

@@ -13,10 +13,9 @@ from typing import Any
 import bpy
 import numpy as np
 
-from .. import paths
 from ..formats import AvatarFile
 from ..space import TO_BLENDER, matrix_to_rotvec
-from . import head_rig
+from . import head_rig, packed_avatar
 
 SYSTEM = "dipguava"
 SLIDERS, FULL, BASE, RESIDUAL = "SLIDERS", "FULL", "BASE", "RESIDUAL"  # what of it is shown
@@ -59,8 +58,8 @@ def cost_line(figures: Mapping[str, Any]) -> str:
 
 
 def file_of(carrier: bpy.types.Object) -> Path | None:
-    """The avatar's file, as this machine knows it."""
-    return paths.absolute(carrier.blendsplat.avatar_path, carrier.library)
+    """The avatar's file, as this machine knows it, or as it was packed."""
+    return packed_avatar.file_of(carrier)
 
 
 def missing_file(carrier: bpy.types.Object) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import bpy
 
 from .. import formats, paths
-from . import carrier_mesh, fit_scene, saved_paths
+from . import carrier_mesh, fit_scene, packed_avatar, saved_paths
 
 _MADE_LATER = ("directory", "output", "takes", "take")  # may be chosen before they are there
 _MARKS = ("clip.json", "fit.json", "tracking.npz")  # what makes a folder one of ours
@@ -72,6 +72,8 @@ def lost(*, all_of_them: bool = True) -> list[Lost]:
         if path is None or path.exists() or (name in _MADE_LATER and not all_of_them):
             continue
         item = owner.id_data
+        if name == "avatar_path" and packed_avatar.is_packed(item):
+            continue
         count = _gaussians(item) if name == "avatar_path" else 0
         found[path] = Lost(path, owner.bl_rna.properties[name].subtype == "DIR_PATH", count)
     return sorted(found.values(), key=lambda one: len(one.path.parts))

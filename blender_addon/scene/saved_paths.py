@@ -66,7 +66,12 @@ def path_properties() -> Iterator[tuple[bpy.types.PropertyGroup, str]]:
     """Our path properties in this .blend: (what has it, its name); not those of linked data."""
     for data in (*bpy.data.scenes, *bpy.data.objects):
         if data.library is None:
-            yield from _paths_in(data.blendsplat)
+            yield from (found for found in _paths_in(data.blendsplat) if not _inherited(data, *found))
+
+
+def _inherited(data: bpy.types.ID, group: bpy.types.PropertyGroup, name: str) -> bool:
+    """It is a library override's, and the path is as the other file has it."""
+    return isinstance(data, bpy.types.Object) and group == data.blendsplat and paths.home_of(data, name) is not None
 
 
 def _paths_in(group: bpy.types.PropertyGroup) -> Iterator[tuple[bpy.types.PropertyGroup, str]]:

@@ -54,6 +54,12 @@ def words(head: bpy.types.Object, name: str) -> str:
     return f"{found[0]:.2f} to {found[1]:.2f}" if found is not None else ""
 
 
+def is_beyond(head: bpy.types.Object, name: str, value: float) -> bool:
+    """Whether the clip never moved a slider so far."""
+    rows = _of(head).get("sliders", {}).get(name)
+    return rows is not None and _farther(value, rows, _LEAST["slider"]) > 0
+
+
 def seen_turn(head: bpy.types.Object, bone: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Lowest and highest rotation vector ([3] each, radians, the bone's own axes) of "jaw", "neck", "eye.L" or "eye.R"
     in the clip, leaving out the outermost hundredth of its frames. None where nothing is known of it."""

@@ -17,12 +17,14 @@ from bpy.props import (
 from ..client import session
 from ..paths import RELATIVE
 from ..scene import avatar_quality, follow_head, networks, tracking_view
-from . import acting, live_properties, photographs, step_state
+from . import acting, face_properties, live_properties, photographs, posing_properties, step_state
 from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
 _OLD_PRESETS = ("detailed", "draft", "rgbavatar")
 _DEFAULT_PRESET = "draft"
+# Of an object, all that is: else an overridden avatar forgets its head when its file is opened again.
+_OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
 _items: list[tuple[str, str, str]] = []  # Blender needs an enum's texts to be kept alive
 
 
@@ -250,7 +252,8 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         name="Performance",
         subtype="FILE_PATH",
         options=RELATIVE,
-        description="A tracked clip's tracking.npz, of this or another person",
+        description="A tracked clip's tracking.npz, of this or another person; a phone's face capture or ARKit's "
+        "expressions (.csv, .json); or a folder that VHAP or metrical-tracker made",
     )
     performance_start: IntProperty(
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
@@ -259,6 +262,11 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         type=acting.BlendsplatActing,
         name="How It Is Played",
         description="How another person's performance becomes this avatar's",
+    )
+    posing: PointerProperty(
+        type=posing_properties.BlendsplatPosing,
+        name="Expressions",
+        description="How expressions are put onto a face",
     )
     photographs: PointerProperty(
         type=photographs.BlendsplatPhotographs,
@@ -311,27 +319,49 @@ class BlendsplatObject(bpy.types.PropertyGroup):
             ("LIVE", "Live Avatar", "What a live capture has learned so far; it goes when the capture ends"),
         ],
         description="What this object is to Blendsplat",
+        override=_OVERRIDABLE,
     )
-    head: PointerProperty(name="Head", type=bpy.types.Object, description="The head that moves this avatar")
-    rig: PointerProperty(name="Rig", type=bpy.types.Object, description="The armature of this head")
-    rig_id: StringProperty(name="Head Model", description="Which head model and person this head was made from")
+    head: PointerProperty(
+        name="Head", type=bpy.types.Object, description="The head that moves this avatar", override=_OVERRIDABLE
+    )
+    rig: PointerProperty(
+        name="Rig", type=bpy.types.Object, description="The armature of this head", override=_OVERRIDABLE
+    )
+    rig_id: StringProperty(
+        name="Head Model", description="Which head model and person this head was made from", override=_OVERRIDABLE
+    )
+    face: PointerProperty(
+        type=face_properties.BlendsplatFace,
+        name="Face",
+        description="How this head's face is animated by hand",
+        override=_OVERRIDABLE,
+    )
     avatar_path: StringProperty(
-        name="Avatar File", subtype="FILE_PATH", options=RELATIVE, description="The file this avatar was made from"
+        name="Avatar File",
+        subtype="FILE_PATH",
+        options=RELATIVE,
+        description="The file this avatar was made from",
+        override=_OVERRIDABLE,
     )
     fit_path: StringProperty(
         name="Fit",
         subtype="DIR_PATH",
         options=RELATIVE,
         description="The folder of the fitted photograph that this camera matches",
+        override=_OVERRIDABLE,
     )
     clip_path: StringProperty(
         name="Clip",
         subtype="DIR_PATH",
         options=RELATIVE,
         description="The folder of the clip that this head was tracked in",
+        override=_OVERRIDABLE,
     )
     clip_start: FloatProperty(
-        name="Clip's First Frame", default=1.0, description="Frame of the timeline at which the clip's first image is"
+        name="Clip's First Frame",
+        default=1.0,
+        description="Frame of the timeline at which the clip's first image is",
+        override=_OVERRIDABLE,
     )
     overlay: EnumProperty(
         name="Overlay",
@@ -343,6 +373,7 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         default=tracking_view.SHADED,
         description="How the head is drawn over the clip",
         update=tracking_view.overlay_changed,
+        override=_OVERRIDABLE,
     )
     overlay_opacity: FloatProperty(
         name="Opacity",
@@ -352,11 +383,16 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         subtype="FACTOR",
         description="How much of the head is seen over the picture",
         update=tracking_view.overlay_changed,
+        override=_OVERRIDABLE,
     )
     foreign: BoolProperty(
         name="Another Clip's Performance",
         description="The avatar plays a performance of another clip than it was trained on, or a changed one: it is "
         "kept inside what the training has seen",
+        override=_OVERRIDABLE,
+    )
+    remark: StringProperty(
+        name="Remark", description="What of the performance Blender's sliders cannot hold", override=_OVERRIDABLE
     )
     hold_back: FloatProperty(
         name="Hold Back",
@@ -367,12 +403,13 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         description="How firmly the avatar is held back where its clip never went: smoothly, so that no slider makes "
         "it fly apart. What the clip showed stays as it is. 0: not at all. It can be keyed",
         update=follow_head.held,
+        override=_OVERRIDABLE,
     )
-    remark: StringProperty(name="Remark", description="What of the performance Blender's sliders cannot hold")
     live: BoolProperty(
         name="Live",
         description="Moving the head's sliders and bones updates the avatar at once. Baked keys are muted meanwhile",
         update=follow_head.toggled,
+        override=_OVERRIDABLE,
     )
     shown: EnumProperty(
         name="Render",
@@ -389,6 +426,7 @@ class BlendsplatObject(bpy.types.PropertyGroup):
         default=networks.FULL,
         description="What renders show of this avatar. All but the sliders asks the networks in its avatar file; the "
         "viewport always shows the sliders",
+        override=_OVERRIDABLE,
     )
 
 
@@ -399,7 +437,7 @@ def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.Scene.blendsplat = PointerProperty(type=BlendsplatScene)
-    bpy.types.Object.blendsplat = PointerProperty(type=BlendsplatObject)
+    bpy.types.Object.blendsplat = PointerProperty(type=BlendsplatObject, override=_OVERRIDABLE)
 
 
 def unregister() -> None:

@@ -217,3 +217,17 @@ def test_a_training_says_what_its_sliders_cost():
     ):
         job.result = {"figures": figures}
         assert train.cost_line(job) == line
+
+
+def test_packed_the_blend_is_enough(dipguava_stage, pictures, tmp_path):
+    """The avatar's file is gone, and the .blend somewhere else: the networks still draw."""
+    blend = tmp_path / "shot.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+    assert bpy.ops.blendsplat.pack_avatar() == {"FINISHED"}
+    bpy.ops.wm.save_mainfile()
+    (tmp_path / "dip.avatar.npz").unlink()
+    moved = tmp_path / "farm ü" / "shot.blend"
+    moved.parent.mkdir()
+    blend.rename(moved)
+    bpy.ops.wm.open_mainfile(filepath=str(moved))
+    compare_frames(bpy.context.scene, pictures["rows"][:1], pictures["full"][:1], tmp_path)

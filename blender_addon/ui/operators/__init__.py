@@ -9,20 +9,29 @@ from . import (
     bake_live,
     check_tracking,
     details,
+    drive_live,
     editors,
     engine,
     export,
+    expressions,
+    face,
+    face_clipboard,
     fit_image,
     fitted_head,
+    head_keys,
     import_video,
     installation,
     large_picture,
+    layers,
     learned_keys,
     live,
     measure_avatar,
+    pack,
+    performances,
     pick,
     relink,
     results,
+    several,
     splat_geometry,
     surroundings,
     track,
@@ -30,9 +39,10 @@ from . import (
 )
 
 _MODULES = (
-    editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, track, check_tracking,
-    train, large_picture, measure_avatar, avatar, bake, bake_live, splat_geometry, surroundings, export, pick, relink,
-    learned_keys,
+    editors, engine, installation, details, results, fit_image, fitted_head, import_video, live, drive_live, track,
+    check_tracking, train, large_picture, measure_avatar, avatar, performances, bake, bake_live, splat_geometry,
+    surroundings, export, pick, relink, several, pack, learned_keys, face, face_clipboard, head_keys, layers,
+    expressions,
 )  # fmt: skip
 
 

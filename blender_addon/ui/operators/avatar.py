@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Step 4: an avatar file comes into the scene, and performances are baked onto it as keyframes."""
+"""Step 4: an avatar file comes into the scene, with the performance that is chosen as keyframes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import bpy
 from ... import formats
 from ...paths import kept
 from ...render import engine as render_engine
-from ...scene import avatar_repair, avatar_rig, head_rig, matched_camera, tracking_quality, tracking_view
+from ...scene import avatar_repair, avatar_rig, head_rig, linked, matched_camera, tracking_quality, tracking_view
 from .. import acting
 from . import common, results
 
@@ -31,7 +31,8 @@ class AddAvatar(common.Grey, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            carrier = add_avatar(context, file_of(context.scene), common.path_of(context.scene.blendsplat.performance))
+            path = file_of(context.scene)
+            carrier = add_avatar(context, path, performance_for(context.scene, path))
         except formats.FileError as error:
             return self.failed(context, str(error))
         for item in context.view_layer.objects:
@@ -69,36 +70,6 @@ class RepairAvatar(common.Grey, bpy.types.Operator):
         return self.solved(context)
 
 
-class ApplyPerformance(common.Grey, bpy.types.Operator):
-    """Bake a tracked performance onto the avatar and its head as keyframes; the file then plays anywhere"""
-
-    bl_idname = "blendsplat.apply_performance"
-    bl_label = "Apply Performance"
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
-        if selected_avatar(context) is None:
-            return "Add an avatar first (or select one)."
-        path = common.path_of(context.scene.blendsplat.performance)
-        if path is None:
-            return "Choose a performance: the tracking.npz of a tracked clip."
-        return "" if path.exists() else f"There is no file {path}."
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        carrier = selected_avatar(context)
-        try:
-            performance = formats.read_performance(common.path_of(context.scene.blendsplat.performance))
-            count = apply_performance(context.scene, carrier, performance)
-        except formats.FileError as error:
-            return self.failed(context, str(error))
-        for item in (carrier, carrier.blendsplat.head):
-            if item is not None and item.blendsplat.remark:
-                self.report({"WARNING"}, item.blendsplat.remark)
-        self.report({"INFO"}, f"{count} frames keyed on {carrier.name}.")
-        return self.solved(context)
-
-
 class UseEngine(common.Grey, bpy.types.Operator):
     """Set the scene's Render Engine to Blendsplat, which draws avatars and nothing else, and the View Transform (Color
     Management) to Standard, which shows the colours of the video as they are"""
@@ -121,14 +92,32 @@ def file_of(scene: bpy.types.Scene) -> Path | None:
     return common.path_of(scene.blendsplat.avatar_file) or common.output_of(scene)
 
 
+def performance_for(scene: bpy.types.Scene, file: Path) -> Path | None:
+    """What an avatar of this file plays when it is added: the chosen performance. Beside other avatars, whose it may
+    be, a new one plays its own clip where its file lies in that, and one that is updated keeps its keyframes."""
+    chosen = common.path_of(scene.blendsplat.performance)
+    here = avatar_rig.avatars_of(scene, file)
+    if len(avatars(scene)) == len(here):
+        return chosen
+    own = file.with_name("tracking.npz")
+    return None if here else own if own.is_file() else chosen
+
+
+def avatars(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """The scene's avatars, by name."""
+    return sorted((item for item in scene.objects if item.blendsplat.kind == "AVATAR"), key=lambda item: item.name)
+
+
 def selected_avatar(context: bpy.types.Context) -> bpy.types.Object | None:
-    """The avatar that is meant: the active one, the active head's, else the scene's only or first one."""
+    """The avatar that is meant: the active one, the active head's or bones', else the scene's only or first one."""
     active = context.view_layer.objects.active if context.view_layer is not None else None
-    avatars = [item for item in context.scene.objects if item.blendsplat.kind == "AVATAR"]
-    for item in avatars:
-        if active is not None and active in (item, item.blendsplat.head, item.parent):
-            return item
-    return avatars[0] if avatars else None
+    found = [item for item in context.scene.objects if item.blendsplat.kind == "AVATAR"]
+    if active is not None and active not in found:  # an avatar of two that share a head is only meant by itself
+        for item in found:
+            head = item.blendsplat.head
+            if active in (head, item.parent, head.blendsplat.rig if head is not None else None):
+                return item
+    return active if active in found else found[0] if found else None
 
 
 def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | None) -> bpy.types.Object:
@@ -138,8 +127,13 @@ def add_avatar(context: bpy.types.Context, path: Path, performance_path: Path | 
     name = path.name.removesuffix(".avatar.npz")
     scene = context.scene
     tracking_view.put_back(context, perspective=False)  # an overlay's colours are no avatar's
-    carrier = avatar_rig.find_avatar(scene, file)
-    carrier = avatar_rig.replace_avatar(carrier, file) if carrier else avatar_rig.build_avatar(context, file, name)
+    for item in avatar_rig.avatars_of(scene, path):
+        if sentence := linked.follows_sentence(item):
+            raise formats.FileError(sentence)
+    known = avatar_rig.find_avatars(scene, file)
+    for item in known:
+        avatar_rig.replace_avatar(item, file)
+    carrier = known[0] if known else avatar_rig.build_avatar(context, file, name)
     if scene.camera is None and "camera.K" in file.arrays:
         K, size = file.arrays["camera.K"], file.arrays["camera.size"]
         meta = {"width": int(size[0]), "height": int(size[1])}
@@ -175,5 +169,5 @@ def use_render_engine(scene: bpy.types.Scene) -> None:
     scene.view_settings.view_transform = "Standard"
 
 
-CLASSES = (AddAvatar, RepairAvatar, ApplyPerformance, UseEngine)
+CLASSES = (AddAvatar, RepairAvatar, UseEngine)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -13,7 +13,7 @@ from bpy.props import IntProperty
 
 from ... import formats
 from ...client import jobs, session
-from ...paths import absolute, kept
+from ...paths import absolute, home_of, kept
 from ...scene import avatar_rig, corrections, fit_scene, head_rig, matched_camera, tracking_quality, tracking_view
 from . import common, editors, results, track
 
@@ -44,7 +44,7 @@ def meant_head(context: bpy.types.Context) -> bpy.types.Object | None:
 
 def clip_of(scene: bpy.types.Scene, head: bpy.types.Object) -> Path | None:
     """The folder of the head's clip."""
-    return absolute(head.blendsplat.clip_path, head.library) or common.directory_of(scene)
+    return absolute(head.blendsplat.clip_path, home_of(head, "clip_path")) or common.directory_of(scene)
 
 
 def start_of(scene: bpy.types.Scene, head: bpy.types.Object) -> float:

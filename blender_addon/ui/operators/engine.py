@@ -183,27 +183,42 @@ class OpenPreferences(bpy.types.Operator):
         return bpy.ops.preferences.addon_show(module=preferences.PACKAGE)
 
 
-class AddFolder(bpy.types.Operator):
+class AddFolder(common.Grey, bpy.types.Operator):
     """Name another folder that this machine and the engine's share"""
 
     bl_idname = "blendsplat.add_folder"
     bl_label = "Add Shared Folder"
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return _no_preferences()
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         preferences.get().folders.add()
         return {"FINISHED"}
 
 
-class RemoveFolder(bpy.types.Operator):
+class RemoveFolder(common.Grey, bpy.types.Operator):
     """Forget these two names; nothing is deleted"""
 
     bl_idname = "blendsplat.remove_folder"
     bl_label = "Remove Shared Folder"
     index: IntProperty(options={"SKIP_SAVE"}, description="Which of the folders, from 0")
 
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return _no_preferences()
+
     def execute(self, _context: bpy.types.Context) -> set[str]:
         preferences.get().folders.remove(self.index)
         return {"FINISHED"}
+
+
+def _no_preferences() -> str:
+    """A script that only imports the extension has no preferences to change."""
+    if hasattr(preferences.get(), "folders"):
+        return ""
+    return "Enable the extension in the preferences first: that is where the folders are kept."
 
 
 CLASSES = (Check, Stop, DrawTestPicture, ShowLog, CheckWeights, OpenPreferences, AddFolder, RemoveFolder)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, EnumProperty
 
-from ...scene import avatar_repair, splat_geometry
+from ...scene import avatar_repair, linked, splat_geometry
 from . import avatar, common
 
 EEVEE = ("BLENDER_EEVEE_NEXT", "BLENDER_EEVEE")
@@ -182,7 +182,7 @@ def _no_avatar(context: bpy.types.Context) -> str:
     if carrier is None:
         return "Add an avatar first (or select one)."
     if carrier.library is not None:
-        return f"{carrier.name} is linked from another file: make a library override of it first."
+        return linked.sentence(carrier)
     sentence = avatar_repair.sentence(carrier)
     return f"{sentence} Press Repair Avatar in the panel 4 Avatar." if sentence else ""
 

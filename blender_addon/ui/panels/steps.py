@@ -8,13 +8,12 @@ import bpy
 from ...client import session
 from ...render import engine as render_engine
 from ...render import limits
-from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, networks
-from .. import acting
+from ...scene import avatar_repair, avatar_rig, baked_avatar, linked, networks
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
-from . import learned_keys, render_rows, splat_geometry
+from . import learned_keys, performance, render_rows, several, splat_geometry
 from .job_button import button, step
-from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
+from .layout import StepPanel, column_of, paragraph, placeholder, section
 
 _OTHER_ENGINE = "This scene's render engine does not draw avatars: Blendsplat does, as they were trained."
 
@@ -33,16 +32,14 @@ class BLENDSPLAT_PT_avatar(StepPanel):
         column.prop(settings, "avatar_file", placeholder=placeholder(avatar_operators.file_of(context.scene)))
         button(context, column, "blendsplat.add_avatar", "OUTLINER_OB_POINTCLOUD")
         column.separator()
-        column.prop(settings, "performance")
-        column.prop(settings, "performance_start")
-        if (part := section(layout, "acting", "How It Is Played", closed=True)) is not None:
-            acting.draw(column_of(part), context.scene)
+        performance.draw(context, layout)
         column = column_of(layout)
-        button(context, column, "blendsplat.apply_performance", "KEY_HLT")
         carrier = avatar_operators.selected_avatar(context)
-        if carrier is not None:
+        if carrier is None:
+            several.draw_unselected(context, column)
+        else:
             column.separator()
-            column.label(text=carrier.name, icon="OUTLINER_OB_POINTCLOUD")
+            several.draw(context, column, carrier)
             if sentence := avatar_repair.sentence(carrier):
                 paragraph(context, column, sentence, "ERROR")
                 if avatar_repair.lost(carrier) != avatar_repair.NODES:  # what a new head would come from
@@ -51,7 +48,7 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             if sentence := limits.view_sentence():
                 paragraph(context, column, sentence, "ERROR")
             row = column.row()
-            row.enabled = bool(avatar_rig.blendshape_keys(carrier))
+            row.enabled = bool(avatar_rig.blendshape_keys(carrier)) and not linked.sentence(carrier)
             row.prop(carrier.blendsplat, "live", toggle=True)
             if carrier.blendsplat.live:
                 row.operator("blendsplat.bake_live", text="Bake", icon="REC")
@@ -65,9 +62,6 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             for item in (carrier, carrier.blendsplat.head):
                 if item is not None and item.blendsplat.remark:
                     paragraph(context, column, item.blendsplat.remark, "INFO")
-        head = _head(context)
-        if head is not None and (body := section(layout, "sliders", "Sliders", closed=True)) is not None:
-            sliders(body, head, lambda name: True)
 
 
 def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: bpy.types.Object) -> None:
@@ -79,6 +73,7 @@ def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: b
         sentence = "" if session.remote() else networks.missing_file(carrier)
         if sentence:
             paragraph(context, column, sentence, "ERROR")
+        several.draw_packing(column, carrier)
     if line := networks.cost_of(carrier):
         paragraph(context, column, line, "BLANK1")
     step(context, column, "bake", "blendsplat.bake_networks", "REC")
@@ -104,7 +99,7 @@ class BLENDSPLAT_PT_render(StepPanel):
         row = column.row(align=True)
         row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = False
         row.operator("render.render", text="Animation", icon="RENDER_ANIMATION").animation = True
-        column.operator("blendsplat.export_ply", icon="EXPORT")
+        several.draw_exports(column)
         if (part := section(layout, "splat_geometry", "For EEVEE and Cycles", closed=True)) is not None:
             splat_geometry.draw(context, column_of(part))
 
@@ -126,16 +121,6 @@ class BLENDSPLAT_PT_film(bpy.types.Panel):
         layout.prop(context.scene.render, "film_transparent", text="Transparent")
         draw_quality(layout, context.scene)
         draw_passes(layout, context.view_layer)
-
-
-def _head(context: bpy.types.Context) -> bpy.types.Object | None:
-    """The head whose sliders are shown: the selected avatar's, else the active one."""
-    carrier = avatar_operators.selected_avatar(context)
-    head = carrier.blendsplat.head if carrier is not None else None
-    active = context.view_layer.objects.active
-    if head is None and active is not None and active.blendsplat.kind == "HEAD" and not fit_scene.fits_of(active):
-        head = active  # a fitted head has sliders of its own, above
-    return head if head is not None and head.data is not None and head.data.shape_keys is not None else None
 
 
 CLASSES = (BLENDSPLAT_PT_avatar, BLENDSPLAT_PT_render, BLENDSPLAT_PT_film)

@@ -289,6 +289,8 @@ class LiveOptions(Options):
     paced: bool = Field(True, description="a file plays at its own rate; otherwise every frame is taken")
     loop: bool = Field(False, description="a file begins again at its end")
     mirror: bool = Field(False, description="the source shows a mirror image: turn it round")
+    learn: bool = Field(True, description="learn an avatar; else frames are tracked and the take is recorded alone")
+    drive: bool = Field(False, description="tell the client what the head does in every tracked frame")
     landmarker: AnyPath | None = Field(
         None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
     )
@@ -322,7 +324,8 @@ class ReenactOptions(Options):
 
     avatar: AnyPath = Field(description="the avatar file")
     performance: AnyPath = Field(
-        description="the driver's: a tracked clip folder, its tracking.npz, or a .csv of the phone app Live Link Face"
+        description="the driver's: a tracked clip folder, its tracking.npz, a take of the phone app Live Link Face, "
+        "ARKit's expressions as .csv or .json, or a folder of VHAP or metrical-tracker"
     )
     output: AnyPath = Field(
         description="an .mp4 file, a folder for PNG files with alpha, or an .npz: the performance, to load in Blender"
@@ -344,13 +347,17 @@ class ReenactOptions(Options):
     brows: Gain = Field(1.0, description="strength of the brows")
     head: Gain = Field(1.0, description="strength of the head's movement about where it is on average")
     hold_back: HoldBack = Field(1.0, description=HELD)
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="frames per second of a performance that does not tell; none: 60 of ARKit's"
+    )
     beside: bool = Field(False, description="put the driver's video to the left of the avatar")
     avatar_head: Head | None = Field(
         None, min_length=1, description="the avatar's head model, where the driver was tracked with another: as --head"
     )
     driver_head: Head | None = Field(
-        None, min_length=1, description="where the head that the driver was tracked with lies now, if it was moved"
-    )
+        None, min_length=1,
+        description="the head that the driver was tracked with, where it was moved or the performance does not say",
+    )  # fmt: skip
     width: Size | None = Field(None, description="pixels of the avatar; none: as the performance's camera")
     height: Size | None = Field(None, description="pixels of the avatar; none: as the performance's camera")
     background: str | tuple[float, float, float] | None = Field(
