@@ -19,6 +19,9 @@ from ..scene.weight_network import HeadState
 from ..space import TO_BLENDER
 
 _LISTED = 3
+_BEYOND = "{avatar}: beyond what the clip showed ({what})"
+_UNSEEN = "{avatar}: seen from where the clip never showed it"
+_MORE = " and {count} more"
 _SIZE, _LEFT, _BOTTOM, _LINE = 12, 16, 18, 18  # pixels at a scale of 1
 _BONES = {"eye.L": "left eye", "eye.R": "right eye"}
 _COLOR = (1.0, 0.72, 0.25, 1.0)
@@ -35,12 +38,17 @@ def sentences(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph, view: n
     state, beyond = _of(carrier, head, depsgraph)
     found = []
     if beyond:
-        more = f" and {len(beyond) - _LISTED} more" if len(beyond) > _LISTED else ""
+        more = _told(_MORE).format(count=len(beyond) - _LISTED) if len(beyond) > _LISTED else ""
         named = ", ".join(map(plain, beyond[:_LISTED]))
-        found.append(f"{carrier.name}: beyond what the clip showed ({named}{more})")
+        found.append(_told(_BEYOND).format(avatar=carrier.name, what=named + more))
     if seen_ranges.view_unseen(head, *angles(carrier, depsgraph, state, view, flat)):
-        found.append(f"{carrier.name}: seen from where the clip never showed it")
+        found.append(_told(_UNSEEN).format(avatar=carrier.name))
     return found
+
+
+def _told(text: str) -> str:
+    """In the artist's language."""
+    return bpy.app.translations.pgettext_iface(text)
 
 
 def plain(name: str) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import bpy
 
 from .. import formats
-from . import avatar_nodes, avatar_rig, head_rig, linked, packed_avatar, reenact, retarget
+from . import avatar_nodes, avatar_rig, head_rig, linked, packed_avatar, reenact, retarget, seen_ranges
 
 HEAD, BONES, NODES = "its head", "the bones of its head", "its Geometry Nodes"
 
@@ -90,7 +90,8 @@ def _make_anew(context: bpy.types.Context, carrier: bpy.types.Object) -> None:
     path = packed_avatar.file_of(carrier)
     if path is None:
         raise formats.FileError(f"{carrier.name!r} does not say which avatar file its head came from: choose its file.")
-    rig = formats.read_avatar(path).rig
+    file = formats.read_avatar(path)
+    rig = file.rig
     head, before = head_rig.find_head(context.scene, rig), carrier.parent
     if head is None or not _in_a_scene(head.blendsplat.rig):
         head = head_rig.build_head(context, rig, carrier.name)
@@ -98,6 +99,7 @@ def _make_anew(context: bpy.types.Context, carrier: bpy.types.Object) -> None:
             head.parent.matrix_world = before.matrix_world
         _hide(context, head)
     carrier.blendsplat.head = head
+    seen_ranges.note(head, file)
     linked.tie(carrier)
     if before is None or before.blendsplat.kind == "RIG":
         carrier.parent = head.parent

@@ -29,9 +29,10 @@ Range = tuple[float, float]
 
 
 def note(head: bpy.types.Object, avatar: AvatarFile) -> None:
-    """Keep what the avatar's file tells, on the head that moves it; one that does not tell leaves what was known."""
+    """Keep what the avatar's file tells, on the head that moves it; one that does not tell leaves what was known, and a
+    linked head is its own file's."""
     told = of_file(avatar)
-    if told:
+    if told and head.library is None:
         head[_SEEN] = json.dumps(told)
 
 

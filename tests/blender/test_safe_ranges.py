@@ -16,7 +16,17 @@ import pytest
 from blender_addon import formats
 from blender_addon.client import jobs
 from blender_addon.render import beyond_words
-from blender_addon.scene import arkit, avatar_rig, coverage, head_rig, hold_back, key_preview, learned_keys, seen_ranges
+from blender_addon.scene import (
+    arkit,
+    avatar_repair,
+    avatar_rig,
+    coverage,
+    head_rig,
+    hold_back,
+    key_preview,
+    learned_keys,
+    seen_ranges,
+)
 from blender_addon.scene.weight_network import HeadState, WeightNetwork
 from blender_addon.space import TO_BLENDER
 from blender_addon.ui.operators import common
@@ -213,6 +223,12 @@ def test_what_was_seen_is_told_by_name(avatar, files):
     np.testing.assert_allclose([low, high], learned["seen.eyes_pose"][1:3, 1], atol=1e-6)
     head["blendsplat_seen"] = "{"
     assert seen_ranges.seen_range(head, "jawOpen") is None, "a damaged note is none"
+
+
+def test_a_head_that_is_made_anew_knows_it_too(avatar):
+    bpy.data.objects.remove(avatar.blendsplat.head)
+    assert avatar_repair.repair(bpy.context, avatar)
+    assert seen_ranges.seen_range(avatar.blendsplat.head, "jawOpen") is not None
 
 
 def test_sliders_that_turn_bones_are_told_by_the_bones():

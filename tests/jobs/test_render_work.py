@@ -87,3 +87,24 @@ def test_a_part_of_a_performance_is_as_in_the_whole(foreign: bool, tmp_path: Pat
     with torch.no_grad():
         want = avatar.drive(adopted.select([8]).params(), bounded=foreign)
     torch.testing.assert_close(read_ply(tmp_path / "a.ply").means, want.means, atol=1e-5, rtol=0)
+
+
+def test_what_the_clip_never_showed_is_held_back_unless_it_is_let_go(tmp_path: Path) -> None:
+    """Of the own clip, whose features are not kept inside: the tracked one to the bit, a louder one held."""
+    own, avatar = tiny_tracking(tiny_head(), 12), tiny_avatar(tiny_head())
+    avatar.note_seen(avatar.features(own.params()))
+    avatar.save(tmp_path / "a.avatar.npz")
+    shared = {"avatar": tmp_path / "a.avatar.npz", "width": 24, "height": 24, "first": 7, "count": 1}
+    pictures = {}
+    for name, played in (("own", own), ("loud", replace(own, expression=6 * own.expression))):
+        played.save(tmp_path / f"{name}.npz")
+        for hold_back in (0.0, 1.0):
+            folder = tmp_path / f"{name} {hold_back}"
+            options = RenderOptions(output=folder, performance=tmp_path / f"{name}.npz", hold_back=hold_back, **shared)
+            run_render(options, Progress())
+            pictures[name, hold_back] = (folder / "000007.png").read_bytes()
+    assert pictures["own", 0.0] == pictures["own", 1.0] and pictures["loud", 0.0] != pictures["loud", 1.0]
+    files = {"avatar": tmp_path / "a.avatar.npz", "performance": tmp_path / "loud.npz", "frame": 7}
+    for hold_back in (0.0, 1.0):
+        run_export(ExportOptions(output=tmp_path / f"{hold_back}.ply", hold_back=hold_back, **files), Progress())
+    assert not torch.equal(read_ply(tmp_path / "0.0.ply").means, read_ply(tmp_path / "1.0.ply").means)

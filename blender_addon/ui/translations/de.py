@@ -61,6 +61,8 @@ WORDS = {
     "Show All Keys": "Alle Schlüssel zeigen",
     "Solo": "Allein",
     "Hold Back": "Zurückhalten",
+    "{avatar}: beyond what the clip showed ({what})": "{avatar}: weiter, als der Clip ging ({what})",
+    "{avatar}: seen from where the clip never showed it": "{avatar}: von einer Seite gesehen, die der Clip nie zeigte",
     "How far the clip went is not known": "Wie weit der Clip ging, ist nicht bekannt",
     "Its file does not say what its clip showed, so nothing holds it back: train it again, or add it again.": "Seine "
     "Datei sagt nicht, was sein Clip zeigte, also hält ihn nichts zurück: trainiere ihn neu, oder füge ihn neu hinzu.",
