@@ -16,7 +16,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
-from . import carrier_mesh, keyframes
+from . import carrier_mesh, keyframes, linked
 
 LIMIT = 10.0  # Blender's own end of a shape key's slider
 _UNIT = 1 / 1024  # ids and their squares are exact in float32 up to 4096 keys
@@ -79,6 +79,9 @@ def make_room(carrier: bpy.types.Object, weights: np.ndarray) -> list[str]:
     for index, key in found(carrier).items():
         low, high = float(weights[:, index].min()), float(weights[:, index].max())
         scale = scale_of(carrier.data, index)
+        if (fixed := linked.too_narrow(carrier.data, key, low / scale, high / scale)) is not None:
+            sentences += [fixed] if fixed else []
+            continue
         wanted = fitting_scale(max(-low, high), scale)
         if wanted > scale and _driven(carrier, key):
             sentences.append(f"{key.name} reaches {max(-low, high):.1f}; its driver ends it at {LIMIT * scale:g}.")
