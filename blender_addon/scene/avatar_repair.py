@@ -77,7 +77,7 @@ def _bring_back(context: bpy.types.Context, carrier: bpy.types.Object) -> bool:
     head = carrier.blendsplat.head
     if head is None or head.blendsplat.rig is None:
         return False
-    collection = (*carrier.users_collection, context.scene.collection)[0]
+    collection = linked.collections_for(carrier, context.scene)[0]
     for item in (head, head.blendsplat.rig):
         if not _in_a_scene(item):
             collection.objects.link(item)

@@ -52,7 +52,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     head = head_rig.find_head(context.scene, avatar.rig) or head_rig.build_head(context, avatar.rig, name)
     mesh = _carrier_mesh(avatar, name, COMPACT)
     carrier = bpy.data.objects.new(name, mesh)
-    (head.users_collection[0] if head.users_collection else context.scene.collection).objects.link(carrier)
+    linked.collections_for(head, context.scene)[0].objects.link(carrier)
     carrier.parent = head.parent
     carrier.matrix_parent_inverse.identity()
     _add_blendshapes(carrier, avatar, {})

@@ -44,7 +44,7 @@ def build(context: bpy.types.Context, carrier: bpy.types.Object, baked: Shapes) 
     linked.tie(made)
     avatar_rig.fit_nodes(made)
     made.blendsplat.live, made.blendsplat.avatar_path, made.blendsplat.remark = False, "", ""
-    for collection in carrier.users_collection or (context.scene.collection,):
+    for collection in linked.collections_for(carrier, context.scene):
         collection.objects.link(made)
     _add_keys(made, baked)
     mesh[_BAKED] = _noted(carrier.name, baked)

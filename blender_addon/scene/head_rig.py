@@ -18,7 +18,7 @@ import numpy as np
 
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
-from . import arkit, bone_shapes, control_board, keyframes, performance_parts, punch_in
+from . import arkit, bone_shapes, control_board, keyframes, linked, performance_parts, punch_in
 from .head_drivers import (
     BONES,
     bone_sliders,
@@ -161,6 +161,9 @@ def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> list
     for curve in curves:
         key = head.data.shape_keys.path_resolve(curve.data_path.rpartition(".")[0])
         low, high = float(curve.values.min()), float(curve.values.max())
+        if (fixed := linked.too_narrow(head.data, key, low, high)) is not None:
+            sentences += [fixed] if fixed else []
+            continue
         key.slider_min = min(key.slider_min, low)
         key.slider_max = max(key.slider_max, high)
         if max(-low, high) > LIMIT:

@@ -19,7 +19,7 @@ import bpy
 import numpy as np
 
 from ..formats import AvatarFile
-from . import carrier_mesh, keyframes
+from . import carrier_mesh, keyframes, linked
 from .hold_back import HEADROOM, SeenWeights
 
 LIMIT = 10.0  # Blender's own end of a shape key's slider
@@ -138,6 +138,9 @@ def make_room(carrier: bpy.types.Object, weights: np.ndarray) -> list[str]:
     for index, key in found(carrier).items():
         low, high = float(weights[:, index].min()), float(weights[:, index].max())
         scale = scale_of(carrier.data, index)
+        if (fixed := linked.too_narrow(carrier.data, key, low / scale, high / scale)) is not None:
+            sentences += [fixed] if fixed else []
+            continue
         wanted = fitting_scale(max(-low, high), scale)
         if wanted > scale and _driven(carrier, key):
             sentences.append(f"{key.name} reaches {max(-low, high):.1f}; its driver ends it at {LIMIT * scale:g}.")

@@ -13,6 +13,7 @@ from pathlib import Path
 import bpy
 from mathutils import Matrix
 
+_SAME = 1e-4  # values this near are one
 _TIE = "blendsplat_moved_by"
 
 
@@ -46,15 +47,37 @@ def sentence(carrier: bpy.types.Object) -> str:
     return ""
 
 
-def follows_sentence(carrier: bpy.types.Object) -> str:
-    """Why an avatar cannot be given its file's present content here, or "": it is another file's, overridden or not."""
+def follows_sentence(carrier: bpy.types.Object, button: str = "Update Avatar") -> str:
+    """Why a button that changes what the avatar is made of cannot be pressed here, or "": it is another file's,
+    overridden or not."""
     if carrier.library is None and carrier.override_library is None:
         return ""
     library = carrier.library or carrier.override_library.reference.library
     return (
-        f"{carrier.name} comes from {_file(library)}: press Update Avatar in that file and save it; here it follows "
+        f"{carrier.name} comes from {_file(library)}: press {button} in that file and save it; here it follows "
         "when this file is opened again."
     )
+
+
+def too_narrow(mesh: bpy.types.Mesh, key: bpy.types.ShapeKey, low: float, high: float) -> str | None:
+    """None: the slider can be made as wide as its values (low to high) need. Else it is a library override's, which
+    keeps values but neither ranges nor shapes: "" where it is wide enough, or what it cuts off, in a sentence."""
+    if mesh.override_library is None:
+        return None
+    if key.slider_min - _SAME <= low and high <= key.slider_max + _SAME:
+        return ""
+    file = _file(mesh.override_library.reference.library)
+    return (
+        f"{key.name} goes from {low:.2f} to {high:.2f}, and its slider ends at {key.slider_min:g} and "
+        f"{key.slider_max:g}: make it wider in {file}, where it comes from."
+    )
+
+
+def collections_for(item: bpy.types.Object, scene: bpy.types.Scene) -> list[bpy.types.Collection]:
+    """Where something new that belongs to the object goes: its collections, but for those of other files (overridden or
+    not), which take nothing; the scene's own where it has no other."""
+    own = [one for one in item.users_collection if one.library is None and one.override_library is None]
+    return own or [scene.collection]
 
 
 def instancer_sentence(item: bpy.types.Object | None) -> str:

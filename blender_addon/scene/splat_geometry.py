@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import avatar_nodes, splat_nodes
+from . import avatar_nodes, linked, splat_nodes
 from .splat_material import splat_material
 
 MODIFIER = splat_nodes.GROUP
@@ -104,7 +104,7 @@ def snapshot(context: bpy.types.Context, carrier: bpy.types.Object) -> bpy.types
     made = bpy.data.objects.new(f"{carrier.name} Frame {context.scene.frame_current}", mesh)
     mesh.name, made.matrix_world = made.name, carrier.matrix_world
     made.visible_shadow = carrier.visible_shadow
-    for collection in carrier.users_collection or (context.scene.collection,):
+    for collection in linked.collections_for(carrier, context.scene):
         collection.objects.link(made)
     return made
 

@@ -7,12 +7,13 @@ import json
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
 import pytest
 from blender_addon import formats
-from blender_addon.exports import splat_ply, splat_usd
+from blender_addon.exports import ExportError, splat_ply, splat_usd
 from blender_addon.render import color, gather
 from blender_addon.scene import avatar_rig
 from blender_addon.ui.operators import export, frame_by_frame
@@ -109,6 +110,71 @@ def test_one_at_a_time(two, monkeypatch):
     sentence = "Export PLY Sequence goes through the frames: wait for it, or press Esc."
     assert export.ExportHeadAnimation.reason(bpy.context) == sentence
     assert bpy.ops.blendsplat.export_ply.poll(), "a single frame disturbs nobody"
+
+
+class InAWindow(frame_by_frame.FrameByFrame):
+    """The mix-in in the middle of an export, with a window manager that only counts timers."""
+
+    bl_label = "Export"
+
+    def __init__(self, work) -> None:
+        self._work, self._timer, self.said = work, object(), []
+        self._scene, self._before = bpy.context.scene.session_uid, (3, 0.0)
+        frame_by_frame._running = self.bl_label
+
+    def report(self, _kind, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def told(self) -> str:
+        return "All written."
+
+    def turn(self, event: str = "TIMER", scene: object = None) -> tuple[set[str], int]:
+        """One event -> (what the operator returns, timers that were removed)."""
+        removed = []
+        context = SimpleNamespace(
+            scene=scene or bpy.context.scene, workspace=SimpleNamespace(status_text_set=lambda text: None),
+            window_manager=SimpleNamespace(event_timer_remove=removed.append),
+        )  # fmt: skip
+        return self.modal(context, SimpleNamespace(type=event)), len(removed)
+
+
+def failing(error: Exception):
+    yield 0.1
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ExportError("No avatar."), "No avatar."),
+        (OSError(28, "No space left on device", "/out/a.ply"), "/out/a.ply could not be written: No space left"),
+        (ReferenceError("StructRNA of type Object has been removed"), "Export was ended by an undo: export again."),
+    ],
+)
+def test_an_export_in_a_window_ends_whatever_happens(two, error, said):
+    bpy.context.scene.frame_set(9)
+    export = InAWindow(failing(error))
+    assert export.turn("MOUSEMOVE") == ({"PASS_THROUGH"}, 0)
+    assert export.turn() == ({"CANCELLED"}, 1)
+    assert export.said[0].startswith(said) and frame_by_frame._running == ""
+    assert bpy.context.scene.frame_current == 3, "the artist's frame is another now"
+
+
+def test_esc_another_scene_and_the_end(two):
+    for event, scene in (("ESC", None), ("TIMER", SimpleNamespace(session_uid=-1))):
+        assert InAWindow(iter_of(0.1, 0.2)).turn(event, scene) == ({"CANCELLED"}, 1)
+        assert frame_by_frame._running == ""
+    export = InAWindow(iter_of(0.5, 1.0))
+    assert export.turn() == ({"RUNNING_MODAL"}, 0) and frame_by_frame._running
+    assert export.turn() == ({"FINISHED"}, 1) and export.said == ["All written."]
+    broken = InAWindow(failing(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        broken.turn()
+    assert frame_by_frame._running == "", "no export can be started any more"
+
+
+def iter_of(*fractions: float):
+    yield from fractions
 
 
 def test_nothing_to_see(scene, two, tmp_path):

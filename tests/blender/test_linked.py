@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from blender_addon import formats, paths
 from blender_addon.render import gather
-from blender_addon.scene import avatar_rig, keyframes, linked, networks, relink
+from blender_addon.scene import (
+    avatar_nodes,
+    avatar_rig,
+    keyframes,
+    learned_keys,
+    linked,
+    networks,
+    relink,
+    splat_geometry,
+    splat_nodes,
+)
+from blender_addon.ui.operators.pack import PackAvatar
 from blender_addon.ui.operators.performances import ApplyPerformance
 from blender_addon.ui.operators.several import OverrideAvatar
 from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar
@@ -260,6 +271,68 @@ def test_an_override_plays_without_the_addon(shot, tmp_path):
         np.testing.assert_allclose(gather.read(mesh).means, want, atol=1e-5)
     finally:
         blender_addon.register()
+
+
+def test_what_an_override_cannot_hold_is_said(shot, tmp_path):
+    """Values, not ranges and not shapes: a key that is rescaled here would play wrong in the next session."""
+    plainly(shot)
+    bpy.ops.blendsplat.override_avatar()
+    carrier = overridden()
+    wild = synthetic.performance_arrays(seed=11)
+    wild["expression"] = 3 * wild["expression"]
+    wild["jaw_pose"] = 2 * wild["jaw_pose"]
+    bpy.context.scene.blendsplat.performance = str(synthetic.write_tracking(tmp_path / "wild.npz", wild))
+    bpy.context.scene.render.fps = 25
+    narrow = carrier.data.shape_keys.key_blocks[1]
+    ends = {key.name: (key.slider_min, key.slider_max) for key in carrier.data.shape_keys.key_blocks}
+    assert bpy.ops.blendsplat.apply_performance() == {"FINISHED"}
+    assert "jawOpen goes from" in carrier.blendsplat.head.blendsplat.remark
+    assert "make it wider in ann.blend" in carrier.blendsplat.head.blendsplat.remark
+    assert ends == {key.name: (key.slider_min, key.slider_max) for key in carrier.data.shape_keys.key_blocks}
+    assert narrow.slider_max == 10
+    want = means(8)
+    reopen()
+    np.testing.assert_allclose(means(8), want, atol=1e-5)
+
+
+def test_a_wide_slider_is_not_rescaled_in_an_override(shot, tmp_path):
+    plainly(shot)
+    bpy.ops.blendsplat.override_avatar()
+    carrier = overridden()
+    shape = np.empty(3 * len(carrier.data.vertices), np.float32)
+    key = carrier.data.shape_keys.key_blocks[1]
+    key.data.foreach_get("co", shape)
+    (sentence,) = learned_keys.make_room(carrier, np.array([[25.0, 0, 0, 0, 0, 0], [-3.0, 0, 0, 0, 0, 0]]))
+    assert sentence.startswith("Blendshape 01 goes from -3.00 to 25.00") and "ann.blend" in sentence
+    again = np.empty_like(shape)
+    key.data.foreach_get("co", again)
+    np.testing.assert_array_equal(again, shape)
+    assert learned_keys.scale_of(carrier.data, 0) == 1.0
+
+
+def test_faces_on_an_override_stay(shot):
+    plainly(shot)
+    bpy.ops.blendsplat.override_avatar()
+    assert bpy.ops.blendsplat.splat_geometry(in_viewport=True) == {"FINISHED"}
+    reopen()
+    modifier = splat_geometry.modifier_of(overridden())
+    assert modifier is not None and splat_geometry.shape_of(modifier) == splat_geometry.QUADS
+    head = avatar_nodes.input_of(modifier, splat_nodes.HEAD)
+    assert head == overridden().blendsplat.head and head.library is None
+    bpy.context.view_layer.objects.active = overridden()
+    made = bpy.ops.blendsplat.bake_frame()
+    assert made == {"FINISHED"}
+
+
+def test_it_is_packed_in_its_own_file(shot):
+    carrier = plainly(shot)
+    for _ in range(2):
+        bpy.context.view_layer.objects.active = carrier
+        carrier.data["blendsplat_networks"] = {}
+        assert PackAvatar.reason(bpy.context).startswith("Ann comes from ann.blend: press Pack Avatar in that file")
+        if carrier.library is not None:
+            bpy.ops.blendsplat.override_avatar()
+            carrier = overridden()
 
 
 def test_an_avatar_of_an_earlier_version_is_overridden_whole(shot, tmp_path):

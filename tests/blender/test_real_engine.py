@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from blender_addon import space
 from blender_addon.client import jobs, session
 from blender_addon.render import gather
-from blender_addon.scene import fit_scene, live_avatar
+from blender_addon.scene import arkit, fit_scene, live_avatar
 from steps import compare_frames
 
 pytestmark = pytest.mark.slow
@@ -110,6 +111,43 @@ def test_a_fitted_head_is_the_engines_and_is_exported_as_it_stands(real, referen
     assert np.abs(shown(head) - space.to_blender(written)).max() < 1e-4
     assert bpy.ops.blendsplat.reset_sliders() == {"FINISHED"} and blocks["jawOpen"].value == 0
     assert np.abs(shown(head) - space.to_blender(want)).max() < 1e-6
+
+
+def test_the_example_plays_a_folder_of_captures(real, reference, engine_python, tmp_path, monkeypatch):
+    """examples/retarget_folder.py: a capture of Live Link Face goes through the engine onto the avatar; a broken one is
+    named."""
+    import blender_addon
+
+    columns = [name[:1].upper() + name[1:] for name in arkit.NAMES]
+    takes, out = tmp_path / "takes ü", tmp_path / "shots"
+    takes.mkdir()
+    lines = [f"Timecode,BlendShapeCount,{','.join(columns)}"]
+    for frame in range(30):
+        moved = {"JawOpen": 0.5 - 0.5 * np.cos(frame / 4), "MouthSmileLeft": 0.2}
+        values = ",".join(f"{moved.get(name, 0.0):.6f}" for name in columns)
+        lines.append(f"10:00:00:{frame:02d}.000,61,{values}")
+    (takes / "one.csv").write_text("\n".join(lines) + "\n")
+    (takes / "two.csv").write_text("not a capture\n")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    import common
+    import retarget_folder
+
+    monkeypatch.setattr(common, "load_extension", lambda engine="": blender_addon)
+    words = ["retarget_folder.py", str(reference / "person.avatar.npz"), str(takes), "-o", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    said = []
+    monkeypatch.setattr(common, "table", lambda rows: said.extend(rows) or "")
+    assert retarget_folder.main() == 1
+    assert said[1][0] == "one.csv" and said[1][2].endswith("one.blend")
+    assert said[2][0] == "two.csv" and "two.csv" in said[2][2], said[2]
+    bpy.ops.wm.open_mainfile(filepath=str(out / "one.blend"))
+    head = next(item for item in bpy.context.scene.objects if item.blendsplat.kind == "HEAD")
+    opened = []
+    for frame in range(bpy.context.scene.frame_start, bpy.context.scene.frame_end + 1):
+        bpy.context.scene.frame_set(frame)
+        opened.append(head.blendsplat.rig.pose.bones["jaw"].rotation_euler.x)
+    want = [0.5 - 0.5 * np.cos(frame / 4) for frame in np.linspace(0, 29, len(opened))]
+    assert len(opened) > 20 and np.corrcoef(opened, want)[0, 1] > 0.95
 
 
 def test_killed_in_training_and_trained_again(real, test_data, tmp_path):

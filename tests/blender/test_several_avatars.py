@@ -203,6 +203,29 @@ def test_a_duplicate_is_the_same_until_it_is_moved(ann):
     np.testing.assert_array_equal(weights(ann), keys)
 
 
+def test_shift_d_of_all_three_makes_a_whole_one(ann):
+    """Blender's own duplicate: drivers, nodes, bones and the mesh's pointer are the copy's."""
+    head = ann.blendsplat.head
+    head.hide_set(False)
+    for item in bpy.context.view_layer.objects:
+        item.select_set(item in (ann, head, head.blendsplat.rig))
+    before = shown(ann).means
+    assert bpy.ops.object.duplicate() == {"FINISHED"}
+    made = next(item for item in bpy.context.selected_objects if item.blendsplat.kind == "AVATAR")
+    new = made.blendsplat.head
+    assert made.data["blendsplat_moved_by"] == new != head and new.blendsplat.rig != head.blendsplat.rig
+    targets = {
+        target.id
+        for owner in (new.data.shape_keys, new.blendsplat.rig) for driver in owner.animation_data.drivers
+        for variable in driver.driver.variables for target in variable.targets
+    }  # fmt: skip
+    assert targets <= {new.data.shape_keys, new.blendsplat.rig}
+    still(made)
+    new.blendsplat.rig.pose.bones["jaw"].rotation_euler = (0.5, 0.2, 0)
+    assert np.abs(shown(made).means - before).max() > 0.005
+    np.testing.assert_allclose(shown(ann).means, before, atol=1e-7)
+
+
 def test_a_duplicates_keyframes_are_its_own(ann):
     track = ann.data.shape_keys.animation_data.nla_tracks.new()
     action = ann.data.shape_keys.animation_data.action

@@ -95,6 +95,11 @@ class FrameByFrame(common.Grey):
             return self._stop(context, self._done())
         except (ExportError, OSError) as error:
             return self._stop(context, self._failed(_sentence(error)))
+        except ReferenceError:  # what Python held of the file is another since an undo
+            return self._stop(context, self._failed(f"{self.bl_label} was ended by an undo: export again."))
+        except Exception:
+            self._stop(context, {"CANCELLED"})
+            raise
         return {"RUNNING_MODAL"}
 
     def _done(self) -> set[str]:

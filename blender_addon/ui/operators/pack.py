@@ -25,8 +25,8 @@ class PackAvatar(common.Grey, bpy.types.Operator):
             return "Add an avatar first (or select one)."
         if not networks.drawn_by_networks(carrier):
             return f"Nothing is to be packed: all of {carrier.name} is in this .blend already."
-        if carrier.data.library is not None:
-            return f"{linked.sentence(carrier)} Or pack it in the file that it comes from."
+        if sentence := linked.follows_sentence(carrier, cls.bl_label):
+            return sentence
         if session.remote():
             return "The engine runs on another machine: it reads the avatar's file there, not from this .blend."
         return ""
@@ -53,7 +53,7 @@ class UnpackAvatar(common.Grey, bpy.types.Operator):
         carrier = avatar.selected_avatar(context)
         if carrier is None or not packed_avatar.is_packed(carrier):
             return "No avatar's file is packed."
-        return linked.sentence(carrier) if carrier.data.library is not None else ""
+        return linked.follows_sentence(carrier, cls.bl_label)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:

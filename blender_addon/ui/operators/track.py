@@ -12,7 +12,7 @@ import bpy
 from ... import formats, preferences
 from ...client import jobs, session
 from ...paths import kept
-from ...scene import head_rig, matched_camera, scene_match, tracking_quality, tracking_view
+from ...scene import head_rig, linked, matched_camera, scene_match, tracking_quality, tracking_view
 from . import common, results
 
 TOPIC = "head"  # what panels find a head on its way by
@@ -157,7 +157,7 @@ def add_head(
         scene.blendsplat.scene_note = scene_match.match(scene, performance, start, untouched=untouched)
     head.blendsplat.clip_path, head.blendsplat.clip_start = kept(directory), start
     play(scene, head, performance)
-    camera = matched_camera.add_camera(context, performance, head.users_collection[0], directory, start)
+    camera = matched_camera.add_camera(context, performance, linked.collections_for(head, scene)[0], directory, start)
     if known is None:
         tracking_view.look_through(context, head, camera)
     else:
