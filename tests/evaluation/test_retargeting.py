@@ -13,6 +13,7 @@ from blendsplat.errors import FormatError, InputError
 from blendsplat.evaluation.retargeting import (
     MOVEMENTS,
     Retargeted,
+    _sized,
     benchmark_retargeting,
     coefficient,
     correlation,
@@ -37,6 +38,16 @@ def test_a_curve_of_a_performance() -> None:
     brows = curve("brows", values.__getitem__)
     ups = np.mean([values[name] for name in MOVEMENTS["brows"][0]], axis=0)
     np.testing.assert_allclose(brows, ups - (values["browDownLeft"] + values["browDownRight"]) / 2)
+
+
+def test_a_larger_picture_shows_the_same() -> None:
+    human = load_head("human", landmarks=False)
+    played = acted(human, frames=12)
+    larger = _sized(played, 512)
+    assert (larger.width, larger.height, played.width) == (512, 512, 256)
+    np.testing.assert_allclose(larger.K[:2], 2 * played.K[:2])
+    np.testing.assert_array_equal(larger.K[2], [0, 0, 1])
+    assert larger.expression is played.expression
 
 
 def test_correlation() -> None:

@@ -122,6 +122,7 @@ def retarget(
     take: Annotated[Path, typer.Option("--take", help="A capture: a take of Live Link Face, ARKit's .csv or .json.")],
     every: Annotated[int, typer.Option(min=1, help="Play every so many-th frame of it.")] = 1,
     frames: Annotated[int | None, typer.Option(min=10, help="Of its first frames; left out: all.")] = None,
+    size: Annotated[int, typer.Option(min=64, help="Longer side of what is rendered and tracked.")] = 512,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for what was rendered, a video for each avatar.")
     ] = None,
@@ -139,7 +140,7 @@ def retarget(
     made: list[Any] = []
 
     def work(progress: Any) -> dict[str, Any]:
-        made.extend(benchmark_retargeting(avatars, take, every, frames, progress, output))
+        made.extend(benchmark_retargeting(avatars, take, every, frames, progress, output, size))
         return {"retarget": [asdict(row) for row in made]}
 
     result = run_command("measuring", work, verbose, as_json)
