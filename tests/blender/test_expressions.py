@@ -245,6 +245,20 @@ def test_an_avatar_that_is_not_live_shows_the_face_too(ana):
     assert [key.value for key in keys] != before
 
 
+def test_the_avatars_own_keys_become_a_strip_with_the_heads(ana, scene):
+    head, keys = ana.blendsplat.head, ana.data.shape_keys
+    name = next(key.name for key in keys.key_blocks[1:])
+    times = np.array([1.0, 10.0])
+    keyframes.write(keys, [head_rig.key_curve(name, times, np.array([0.0, 0.9]))], "take")
+    keyframes.write(head.data.shape_keys, [head_rig.key_curve("mouthSmileLeft", times, np.array([0.2, 0.4]))], "take")
+    assert bpy.ops.blendsplat.as_strip(name="Take 7") == {"FINISHED"}
+    assert [track.name for track in keys.animation_data.nla_tracks] == ["Take 7"] and keys.animation_data.action is None
+    scene.frame_set(10)
+    assert keys.key_blocks[name].value == pytest.approx(0.9)
+    assert bpy.ops.blendsplat.add_layer() == {"FINISHED"}
+    assert ana.blendsplat.live and keys.animation_data.action is None, "the avatar follows its head; it has no layer"
+
+
 def test_an_undo_takes_the_face_back(ana):
     bpy.ops.ed.undo_push(message="before")
     assert bpy.ops.blendsplat.apply_expression(expression="Joy", key=True) == {"FINISHED"}
