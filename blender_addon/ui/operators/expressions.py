@@ -168,8 +168,8 @@ class SaveExpression(common.Grey, bpy.types.Operator):
         expression_assets.put_into_catalog([action], owner)
         _enter_catalogs()
         _draw(context, [(action.name, pose)])
-        said = "" if carrier is not None else " It has no picture: that needs an avatar on this head."
-        self.report({"INFO"}, f"{action.name} is kept as an asset of this file.{said}")
+        missing = "It has no picture: that needs an avatar on this head." if carrier is None else _no_pictures(carrier)
+        self.report({"INFO"}, f"{action.name} is kept as an asset of this file. {missing}".strip())
         return self.solved(context)
 
 

@@ -266,6 +266,13 @@ WORDS = {
     "Add Layer": "Ebene hinzufügen",
     "As NLA Strip": "Als NLA-Strip",
     "Bones": "Knochen",
+    "The expressions that ship have ARKit's names, and this head has none of them: save expressions of your own (Save "
+    "Expression).": "Die mitgelieferte Mimik hat ARKits Namen, und dieser Kopf hat keinen davon: sichern Sie eigene "
+    "(Mimik sichern).",
+    "The sliders of this head are only numbered and tell nothing of left and right, so they cannot be mirrored: use a "
+    "head with ARKit's names (Blendsplat's own).": "Die Regler dieses Kopfes sind nur nummeriert und sagen nichts von "
+    "links und rechts, also lassen sie sich nicht spiegeln: nehmen Sie einen Kopf mit ARKits Namen (Blendsplats "
+    "eigenen).",
     # Render
     "Use Blendsplat for Rendering": "Mit Blendsplat rendern",
     "Transparent": "Durchsichtig",
