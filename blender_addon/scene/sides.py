@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_SIDES = (("Left", "Right"), (".L", ".R"), (" L", " R"), ("_L", "_R"))
+from . import face_words
+
 # What the mirror does with each number of a bone, by the channel's name: the signs of its entries.
 SIGNS = {
     "location": (-1, 1, 1),
@@ -21,11 +22,7 @@ SIGNS = {
 
 def counterpart(name: str) -> str:
     """The same on the other side of the face; a name without a side is its own."""
-    for one, other in _SIDES:
-        for here, there in ((one, other), (other, one)):
-            if name.endswith(here):
-                return name.removesuffix(here) + there
-    return name
+    return face_words.other_side(name) or name
 
 
 def have_sides(names: Iterable[str]) -> bool:
