@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 SOURCE = ROOT / "blender_addon"
 ALLOWED_IMPORTS = {
-    "addon_utils", "bl_operators", "bl_ui", "bpy", "bpy_extras", "gpu", "mathutils", "numpy", "pxr",
+    "addon_utils", "bl_operators", "bl_ui", "blf", "bpy", "bpy_extras", "gpu", "mathutils", "numpy", "pxr",
     *sys.stdlib_module_names,
 }  # fmt: skip
 PYTHONS = ("311", "312", "313")  # as pyproject.toml's requires-python

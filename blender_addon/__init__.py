@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from .client import jobs, preview, pump, session, test_picture, weights_check
+from .render import beyond_words, viewport
 from .render import engine as render_engine
-from .render import viewport
-from .scene import follow_head, saved_paths, surroundings
+from .scene import face_link, follow_head, saved_paths, surroundings
 from .ui import (
     acting,
+    face_properties,
+    face_shelf,
     live_properties,
     operators,
     panels,
     pass_properties,
     photographs,
+    posing_properties,
     preferences_page,
     properties,
     status_bar,
@@ -22,8 +25,9 @@ from .ui import (
 )
 
 _MODULES = (
-    translations, preferences_page, photographs, acting, live_properties, properties, pass_properties, operators,
-    training_presets, panels, status_bar, render_engine, viewport, follow_head, saved_paths, surroundings,
+    translations, preferences_page, photographs, acting, face_properties, live_properties, posing_properties,
+    properties, pass_properties, operators, training_presets, panels, face_shelf, status_bar, render_engine, viewport,
+    beyond_words, face_link, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 

@@ -80,7 +80,15 @@ _OPTIONAL_SHAPES = {
     **_CAMERA_SHAPES, "neutral_translation": (3,), "neutral_rotation": (3, 3), "neutral_expression": ("E",),
     "neutral_jaw_pose": (3,), "neutral_eyes_pose": (2, 3), "neutral_eyelids": (2,),
 }  # fmt: skip
-_RANGE_SHAPES = {"feature_range": (2, "D"), "weight_range": (2, "K")}
+_RANGE_SHAPES = {
+    "feature_range": (2, "D"), "weight_range": (2, "K"), "weight_mean": ("K",), "weight_covariance": ("K", "K"),
+    "weight_reach": (1,),
+}  # fmt: skip
+# What the clip showed: lowest, 1st and 99th percentile, highest; and a grid of views. All of them or none.
+_SEEN_SHAPES = {
+    "seen.expression": (4, "E"), "seen.jaw_pose": (4, 3), "seen.neck_pose": (4, 3), "seen.eyes_pose": (4, 2, 3),
+    "seen.eyelids": (4, 2), "seen.views": (7, 9),
+}  # fmt: skip
 _TRACKING_SHAPES = {
     "timestamps": ("F",), "valid": ("F",), "expression": ("F", "E"), "root_pose": ("F", 3), "neck_pose": ("F", 3),
     "jaw_pose": ("F", 3), "eyes_pose": ("F", 2, 3), "eyelids": ("F", 2), "translation": ("F", 3), "K": (3, 3),
@@ -121,6 +129,15 @@ class AvatarFile:
         told = training.get("figures") if isinstance(training, dict) else None
         told = told if isinstance(told, dict) else {}
         return {str(name): float(value) for name, value in told.items() if isinstance(value, (int, float))}
+
+    @property
+    def places(self) -> list[tuple[str, float]]:
+        """Where each blendshape acts and its share of all that they do; [] where the file does not say."""
+        try:
+            told = [(str(place), float(share)) for place, share in self.meta.get("blendshape_places") or ()]
+        except (TypeError, ValueError):
+            return []
+        return told if len(told) == self.blendshapes and all(0 <= share <= 1 for _, share in told) else []
 
     @property
     def gaussians(self) -> int:
@@ -245,6 +262,8 @@ def read_avatar(path: Path | str) -> AvatarFile:
         arrays |= {name: np.zeros((0, sizes["N"], shape[2]), np.float32) for name, shape in _BLENDSHAPE_SHAPES.items()}
     sizes |= _check(path, arrays, _BLENDSHAPE_SHAPES, sizes)
     told = {name: shape for name, shape in _OPTIONAL_SHAPES.items() if name in arrays}
+    if any(name in arrays for name in _SEEN_SHAPES):
+        told |= _SEEN_SHAPES
     _check(path, arrays, told, {"E": len(rig.expression_directions)})
     layers = _layers(path, arrays)
     if not sizes["K"]:
@@ -254,7 +273,21 @@ def read_avatar(path: Path | str) -> AvatarFile:
         raise FileError(f"{path}: the network does not fit the features or the blendshapes; train the avatar again.")
     ranges = {name: shape for name, shape in _RANGE_SHAPES.items() if name in arrays}
     _check(path, arrays, {"feature_origin": (3,), **ranges}, {"D": features, "K": sizes["K"]})
+    for name in ("feature_range", "weight_range"):
+        if name in arrays and (arrays[name][0] > arrays[name][1]).any():
+            raise FileError(f"{path}: the array {name!r} has its lowest above its highest; train the avatar again.")
+    if "weight_covariance" in arrays and not _is_covariance(arrays["weight_covariance"]):
+        raise FileError(f"{path}: the array 'weight_covariance' is no covariance; train the avatar again.")
     return AvatarFile(path, meta, arrays, rig, layers)
+
+
+def _is_covariance(array: np.ndarray) -> bool:
+    """Whether [K,K] is symmetric and has no negative eigenvalue, as far as rounding tells."""
+    exact = np.asarray(array, float)
+    size = max(float(np.abs(exact).max(initial=0)), 1e-30)
+    return bool(
+        np.allclose(exact, exact.T, atol=1e-5 * size) and np.linalg.eigvalsh(exact / size).min(initial=0) > -1e-4
+    )
 
 
 def _layers(path: Path, arrays: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:

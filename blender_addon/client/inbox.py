@@ -2,7 +2,8 @@
 """What the engine said by itself, waiting for Blender's main thread.
 
 Blender may be busy for minutes (a render, a dialogue) while a job shows itself several times a second: of each job's
-pictures, and of the Gaussians of a live session, only the newest waits. All else waits in order and none is left out.
+pictures, and of the Gaussians and heads of a live session, only the newest waits. All else waits in order and none is
+left out.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def _shows(body: dict[str, Any]) -> tuple[str, str] | None:
     params = params if isinstance(params, dict) else {}
     info = params.get("info")
     method = str(body.get("method"))
-    if method == "job.preview" or (method == "job.frame" and isinstance(info, dict) and "splats" in info):
-        return method, str(params.get("job"))
+    told = info if isinstance(info, dict) else {}
+    what = next((name for name in ("splats", "head") if name in told), "") if method == "job.frame" else ""
+    if method == "job.preview" or what:
+        return method + what, str(params.get("job"))
     return None

@@ -28,9 +28,11 @@ TITLES = {
     "train": "Train",
     "live": "Live Capture",
     "render": "Render",
+    "reenact": "Read Performance",
     "evaluate": "Measure Avatar",
     "export": "Export",
     "bake": "Bake Networks",
+    "keys": "Name and Draw Keys",
     "train_kaolrm": "Train Face Network",
     "generate_heads": "Generate Heads",
 }

@@ -41,6 +41,7 @@ class Networks:
         params = {
             "path": session.engine_path(networks.file_of(carrier) or ""), "device": session.device(),
             "bounded": carrier.blendsplat.foreign, "shown": shown.lower(),
+            "hold_back": float(carrier.evaluated_get(self._depsgraph).blendsplat.hold_back),
         }  # fmt: skip
         try:
             answer = self._ask("avatar.drive", params, arrays)

@@ -8,26 +8,33 @@ the engine and without this add-on.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import bpy
 import numpy as np
 
 from .. import paths
-from ..formats import AvatarFile, Performance
+from ..formats import AvatarFile, FileError, Performance
 from . import (
     avatar_nodes,
     carrier_mesh,
     forecast,
     head_rig,
+    held_avatar,
     keyframes,
     learned_keys,
     linked,
+    merged_performance,
     networks,
     neutral_face,
     packed_avatar,
+    performance_parts,
+    punch_in,
     reenact,
     retarget,
+    seen_ranges,
 )
 from .carrier_mesh import COMPACT, FULL, Layout
 from .weight_network import HeadState, WeightNetwork
@@ -53,6 +60,7 @@ def build_avatar(context: bpy.types.Context, avatar: AvatarFile, name: str) -> b
     carrier.blendsplat.head = head
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     linked.tie(carrier)
+    seen_ranges.note(head, avatar)
     _add_nodes(carrier)
     context.view_layer.update()  # from 5.0 on a new object is not in the view layer before
     with contextlib.suppress(RuntimeError):  # in a collection that this view layer excludes
@@ -99,6 +107,8 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
         if grown != 1.0:
             keyframes.scale(mesh.shape_keys, learned_keys.value_path(key), 1 / grown)
     carrier.data = mesh
+    if carrier.blendsplat.head is not None:
+        seen_ranges.note(carrier.blendsplat.head, avatar)
     fit_nodes(carrier)
     carrier.blendsplat.avatar_path = paths.kept(avatar.path)
     linked.tie(carrier)
@@ -112,27 +122,39 @@ def replace_avatar(carrier: bpy.types.Object, avatar: AvatarFile) -> bpy.types.O
 
 def apply_performance(
     carrier: bpy.types.Object, performance: Performance, start: float, fps: float, foreign: bool | None = None,
-    acting: reenact.Acting | None = None,
+    acting: reenact.Acting | None = None, room: bool = True,
 ) -> int:  # fmt: skip
     """Bake a tracked performance onto the avatar and its head as keyframes; returns the number of frames keyed.
 
     Another clip's performance is re-based, and its features are kept inside what training saw; whether it is another's
     the avatar tells, unless it is said (``foreign``). acting: it is played so, and one that this changes is kept inside
-    as well; None: as it was tracked. What Blender cannot hold is said in the objects' remarks. Raises FileError for one
-    that shows no face.
+    as well; None: as it was tracked. Of a part alone (Acting.part) the rest stays as it is keyed, and so does
+    what is before and behind Acting.window. room: keys that do
+    not reach far enough are changed so that they do. What Blender cannot hold is said in the objects' remarks. Raises
+    FileError for one that shows no face.
     """
     head, network = carrier.blendsplat.head, network_of(carrier)
     performance, inside, told = as_played(carrier, performance, foreign, acting)
+    rows, window = performance.valid_rows, acting.window if acting is not None else None
+    frames = start + performance.timestamps[rows] * fps
+    if window is not None and not window.inside(frames).any():
+        raise FileError(
+            f"The performance has no frame between {window.first:g} and {window.last:g}: it plays from {frames[0]:.0f} "
+            f"to {frames[-1]:.0f}."
+        )
     carrier.blendsplat.foreign, carrier.blendsplat.remark = inside, ""
     if head is not None:
-        head_rig.apply_performance(head, performance, start, fps)
-    rows = performance.valid_rows
-    frames = start + performance.timestamps[rows] * fps
+        part = acting.part if acting is not None else performance_parts.BOTH
+        performance = merged_performance.merged(head, performance, start, fps, part)
+        head_rig.apply_performance(head, performance, start, fps, part, window)
     if network is not None:
-        _key(carrier, frames, network.weights(HeadState.of(performance), inside=inside)[rows])
+        hold = np.zeros(performance.frame_count)
+        hold[rows] = held_avatar.strengths(carrier, frames)
+        weights = network.weights(HeadState.of(performance), inside=inside, hold=hold)[rows]
+        _key(carrier, frames, weights, room, window)
     if told:
         carrier.blendsplat.remark = f"{told} {carrier.blendsplat.remark}".strip()
-    return len(frames)
+    return len(frames) if window is None else int(window.inside(frames).sum())
 
 
 def as_played(
@@ -145,7 +167,7 @@ def as_played(
     played = performance
     if acting is not None and face is not None:
         played, told = reenact.reenacted(performance, face, acting, own=reference is not None and not other)
-    elif acting is not None and acting != reenact.Acting():
+    elif acting is not None and replace(acting, part=performance_parts.BOTH, window=None) != reenact.Acting():
         told = _EARLIER
     changed = played is not performance
     return (retarget.rebased(played, reference) if other and reference else played), other or changed, told
@@ -155,32 +177,45 @@ def key_states(carrier: bpy.types.Object, frames: list[int], states: list[HeadSt
     """Keyframes of the blendshapes that a head's states in these frames ask for: what Live shows, without Live."""
     network = network_of(carrier) if can_follow(carrier) else None
     if network is not None:
-        weights = [network.weights(state, inside=carrier.blendsplat.foreign)[0] for state in states]
+        hold, inside = held_avatar.strengths(carrier, np.asarray(frames, float)), carrier.blendsplat.foreign
+        weights = [
+            network.weights(state, inside=inside, hold=float(strength))[0]
+            for state, strength in zip(states, hold, strict=True)
+        ]
         _key(carrier, np.asarray(frames, float), np.stack(weights))
 
 
-def _key(carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray) -> None:
-    """Keyframes of weights [F,K] at frames [F]; what Blender cannot hold is said in the avatar's remark."""
-    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights))
+def _key(
+    carrier: bpy.types.Object, frames: np.ndarray, weights: np.ndarray, room: bool = True,
+    window: punch_in.Window | None = None,
+) -> None:  # fmt: skip
+    """Keyframes of weights [F,K] at frames [F], or in a window alone; what Blender cannot hold is said in the avatar's
+    remark."""
+    carrier.blendsplat.remark = " ".join(learned_keys.make_room(carrier, weights)) if room else ""
     curves = learned_keys.curves(carrier, frames, weights)
-    keyframes.write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
+    write = keyframes.write if window is None else partial(punch_in.write, window=window)
+    write(carrier.data.shape_keys, curves, f"{carrier.name} performance")
 
 
 def update_from_head(carrier: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bool:
     """Set the blendshapes to what the head does now; True when a value changed."""
     network = network_of(carrier) if can_follow(carrier) else None
-    return network is not None and _follow(carrier, network, head_rig.head_state(carrier.blendsplat.head, depsgraph))
+    if network is None:
+        return False
+    hold = float(carrier.blendsplat.hold_back)
+    return _follow(carrier, network, head_rig.head_state(carrier.blendsplat.head, depsgraph), hold)
 
 
 def foresee(carrier: bpy.types.Object, frame: float) -> None:
     """Set the blendshapes to what the head is likely to do in a frame that is about to be evaluated."""
     network = network_of(carrier) if can_follow(carrier) else None
     if network is not None:
-        _follow(carrier, network, forecast.head_state(carrier.blendsplat.head, frame))
+        hold = float(held_avatar.strengths(carrier, np.array([frame]))[0])
+        _follow(carrier, network, forecast.head_state(carrier.blendsplat.head, frame), hold)
 
 
-def _follow(carrier: bpy.types.Object, network: WeightNetwork, state: HeadState) -> bool:
-    return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign)[0])
+def _follow(carrier: bpy.types.Object, network: WeightNetwork, state: HeadState, hold: float) -> bool:
+    return learned_keys.take(carrier, network.weights(state, inside=carrier.blendsplat.foreign, hold=hold)[0])
 
 
 def can_follow(carrier: bpy.types.Object) -> bool:
@@ -271,14 +306,15 @@ def _add_blendshapes(carrier: bpy.types.Object, avatar: AvatarFile, least: dict[
     carrier.data.vertices.foreach_get("co", base)
     carrier.shape_key_add(name="Basis", from_mix=False)
     reach = np.abs(a["weight_range"]).max(0) if "weight_range" in a else np.zeros(avatar.blendshapes)
-    for index in range(avatar.blendshapes):
+    names = learned_keys.keep_names(carrier.data, avatar)
+    for index in learned_keys.by_effect(avatar):
         positions, quats, colors = (
             a[name][index].astype(np.float32) for name in ("delta_positions", "delta_quats", "delta_colors")
         )  # files may hold them as float16
         deltas = layout.join(carrier_mesh.Gaussians.moved(positions, quats, _SH0 * colors))
         scale = learned_keys.fitting_scale(float(reach[index]), least.get(index, 1.0))
-        key = carrier.shape_key_add(name=learned_keys.default_name(index), from_mix=False)
-        key.slider_min, key.slider_max = -learned_keys.LIMIT, learned_keys.LIMIT
+        key = carrier.shape_key_add(name=names[index], from_mix=False)
+        key.slider_min, key.slider_max = learned_keys.slider_ends(avatar, index, scale)
         key.value = 0.0  # Blender 5.0 and later start at 1
         key.data.foreach_set("co", base + np.float32(scale) * deltas.ravel())
         learned_keys.mark(carrier.data, key, index)
@@ -317,12 +353,16 @@ def _keep_an_artists_keys(
 ) -> None:
     """Names, values, slider ranges, mutes of learned keys; and the artist's ``own`` keys."""
     old, new = learned_keys.found(carrier), learned_keys.found(holder)
+    made = [learned_keys.made_name(holder.data, index) for index in range(max(new, default=-1) + 1)]
     for index in old.keys() & new.keys():
         source, target = old[index], new[index]
+        if source.name == learned_keys.made_name(carrier.data, index):  # what plays the key knows it by that name
+            made[index] = source.name
         target.name = source.name
         target.slider_min, target.slider_max = source.slider_min, source.slider_max
         grown = learned_keys.scale_of(holder.data, index) / learned_keys.scale_of(carrier.data, index)
         target.value, target.mute = source.value / grown, source.mute
+    learned_keys.set_made_names(holder.data, made)
     layout = carrier_mesh.layout_of(holder.data)
     fresh = np.empty(3 * len(holder.data.vertices), np.float32)
     holder.data.shape_keys.reference_key.data.foreach_get("co", fresh)

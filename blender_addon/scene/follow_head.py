@@ -26,6 +26,13 @@ def toggled(item: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
         _update([carrier], context.evaluated_depsgraph_get())
 
 
+def held(item: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    """The hold was moved: what Live shows follows at once."""
+    carrier = item.id_data
+    if item.kind == "AVATAR" and item.live and carrier.data is not None and carrier.data.shape_keys is not None:
+        _update([carrier], context.evaluated_depsgraph_get())
+
+
 @bpy.app.handlers.persistent
 def on_depsgraph_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     """depsgraph_update_post: follow heads that an artist just changed."""

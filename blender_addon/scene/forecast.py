@@ -5,11 +5,14 @@ all that moves it. A guess: constraints, drivers and NLA strips are not asked.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import bpy
 import numpy as np
 from mathutils import Euler, Matrix, Quaternion
 
-from . import head_rig, keyframes
+from . import control_board, head_rig, keyframes
 from .head_drivers import BONES, key_path
 from .weight_network import HeadState
 
@@ -18,24 +21,30 @@ _Values = dict[tuple[str, int], float]  # what curves say, by data path and inde
 
 def head_state(head: bpy.types.Object, frame: float) -> HeadState:
     """The state in which the curves put the head; numbers without a curve are as they are now."""
+    return next(head_states(head, [frame]))
+
+
+def head_states(head: bpy.types.Object, frames: Iterable[float]) -> Iterator[HeadState]:
+    """The same in many frames, quicker than one by one."""
     keys, rig = head.data.shape_keys, head.blendsplat.rig
-    values, blocks = _values(keys, frame), keys.key_blocks
+    curves, blocks = _heard(keys), keys.key_blocks
+    boards = {key.name: control_board.added(blocks, key.name) for key in blocks}
+    plain = {key.name: (0.0 if key.mute else key.value) + boards[key.name] for key in blocks}
+    paths = {key.name: (key_path(key.name), 0) for key in blocks if not key.mute}
+    moved = _heard(rig) if rig is not None else {}
+    for frame in frames:
+        told = {name: curves[path].evaluate(frame) + boards[name] for name, path in paths.items() if path in curves}
+        value = (plain | told).get
+        matrices = {} if rig is None else _matrices(rig.pose, {p: c.evaluate(frame) for p, c in moved.items()})
+        pose = rig.pose if rig is not None else None
+        yield head_rig.state_of(head, lambda name, value=value: value(name, 0.0), pose, matrices)
 
-    def value(name: str) -> float:
-        key = blocks.get(name)
-        return values.get((key_path(name), 0), key.value) if key is not None and not key.mute else 0.0
 
-    if rig is None:
-        return head_rig.state_of(head, value, None, {})
-    return head_rig.state_of(head, value, rig.pose, _matrices(rig.pose, _values(rig, frame)))
-
-
-def _values(owner: bpy.types.ID, frame: float) -> _Values:
+def _heard(owner: bpy.types.ID) -> dict[tuple[str, int], Any]:
+    """The curves that are not muted, by data path and index; of several the last counts."""
     return {
-        (curve.data_path, curve.array_index): curve.evaluate(frame)
-        for curve in keyframes.played(owner)
-        if not curve.mute
-    }
+        (curve.data_path, curve.array_index): curve for curve in keyframes.played(owner) if not curve.mute
+    }  # fmt: skip
 
 
 def _matrices(pose: bpy.types.Pose, values: _Values) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from ..formats import Rig
 from . import arkit
 
 BONES = ("root", "neck", "jaw", "eye.L", "eye.R")
+EYES = BONES[3:]
 _CORRECTIVE_BONES = BONES[1:]
 # Entries of R(w, x, y, z) - I, row-major, as Blender's simple driver expressions (no scripts need to run for them).
 _ROTATION_ENTRIES = (
@@ -22,8 +23,9 @@ _ROTATION_ENTRIES = (
     "2*(x*y+w*z)", "-2*(x*x+z*z)", "2*(y*z-w*x)",
     "2*(x*z-w*y)", "2*(y*z+w*x)", "-2*(x*x+y*y)",
 )  # fmt: skip
-_TURN = "Slider"  # the constraint by which sliders turn a bone
-_PIVOT = "Joint"  # the constraint by which sliders move a joint
+TURN = "Slider"  # the constraint by which sliders turn a bone
+PIVOT = "Joint"  # the constraint by which sliders move a joint
+OWN_CONSTRAINTS = (TURN, PIVOT)
 _PIVOT_TERMS = 16  # keys that one driver sums
 
 
@@ -66,7 +68,7 @@ def drive_turns(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig) ->
             if terms:
                 _drive_by_keys(turned.driver_add("rotation_euler", axis).driver, head, terms)
         copied = armature.pose.bones[bone].constraints.new("COPY_ROTATION")
-        copied.name, copied.target, copied.subtarget, copied.mix_mode = _TURN, armature, turned.name, "BEFORE"
+        copied.name, copied.target, copied.subtarget, copied.mix_mode = TURN, armature, turned.name, "BEFORE"
         copied.owner_space = copied.target_space = "LOCAL"
 
 
@@ -103,7 +105,7 @@ def drive_joints(head: bpy.types.Object, armature: bpy.types.Object, rig: Rig, f
         if not moves[:, index].any():
             continue
         pivot = armature.pose.bones[bone].constraints.new("PIVOT")
-        pivot.name, pivot.owner_space, pivot.rotation_range = _PIVOT, "LOCAL", "ALWAYS_ACTIVE"
+        pivot.name, pivot.owner_space, pivot.rotation_range = PIVOT, "LOCAL", "ALWAYS_ACTIVE"
         pivot.use_relative_location = True
         for axis in range(3):
             metres = moves[:, index, axis]
@@ -127,7 +129,17 @@ def _drive_by_keys(driver: bpy.types.Driver, head: bpy.types.Object, terms: list
     driver.expression = "".join(words)
 
 
+def insert_before_joint(item: bpy.types.PoseBone, kind: str) -> bpy.types.Constraint:
+    """A new constraint that turns the bone, before the one by which sliders move its joint: that comes last."""
+    added = item.constraints.new(kind)
+    where = item.constraints.find(PIVOT)
+    if where >= 0:
+        item.constraints.move(len(item.constraints) - 1, where)
+        added = item.constraints[where]
+    return added
+
+
 def pivot_offset(item: bpy.types.PoseBone) -> np.ndarray:
     """How far sliders moved the bone's joint [3] (engine axes, which are the bone's own)."""
-    pivot = item.constraints.get(_PIVOT)
+    pivot = item.constraints.get(PIVOT)
     return np.array(pivot.offset) if pivot is not None else np.zeros(3)

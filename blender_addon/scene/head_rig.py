@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 
 import bpy
 import numpy as np
 
 from ..formats import FileError, Performance, Rig, head_model_id
 from ..space import TO_BLENDER, matrix_to_euler, rotation_to_engine, to_blender
-from . import arkit, keyframes, linked
+from . import arkit, bone_shapes, control_board, keyframes, linked, performance_parts, punch_in
 from .head_drivers import (
     BONES,
     bone_sliders,
@@ -78,6 +79,7 @@ def build_head(context: bpy.types.Context, rig: Rig, name: str, fitted: np.ndarr
         drive_joints(head, armature, rig, fitted)
     head.blendsplat.kind, head.blendsplat.rig, head.blendsplat.rig_id = "HEAD", armature, rig_id(rig)
     armature.blendsplat.kind = "RIG"
+    bone_shapes.dress(head)
     _store_joints(head, rig, driven=fitted is not None)
     return head
 
@@ -103,18 +105,26 @@ def check_performance(head: bpy.types.Object, performance: Performance) -> None:
         )
 
 
-def apply_performance(head: bpy.types.Object, performance: Performance, start: float, fps: float) -> np.ndarray:
+def apply_performance(
+    head: bpy.types.Object, performance: Performance, start: float, fps: float, part: str = performance_parts.BOTH,
+    window: punch_in.Window | None = None,
+) -> np.ndarray:  # fmt: skip
     """Key the head and its bones from a tracked performance; returns the frames [F'] of its valid rows.
 
     Times come from the clip's time stamps, so clips of variable frame rate keep their timing at the scene's ``fps``.
+    part: of the face or of the head's movement alone curves are added to what else is keyed, whoever keyed it. window:
+    only there, between the keys that are before and behind it.
     """
     rows = performance.valid_rows
     frames = start + performance.timestamps[rows] * fps
-    expressions, pose = performance_curves(head, performance, rows, frames)
+    expressions, pose = performance_parts.chosen(*performance_curves(head, performance, rows, frames), part)
     head.blendsplat.remark = " ".join(widen_sliders(head, expressions))
-    keyframes.write(head.data.shape_keys, expressions, f"{head.name} expressions")
+    write = keyframes.write if part == performance_parts.BOTH else keyframes.add
+    if window is not None:
+        write = partial(punch_in.write, window=window)
+    write(head.data.shape_keys, expressions, f"{head.name} expressions")
     if head.blendsplat.rig is not None:
-        keyframes.write(head.blendsplat.rig, pose, f"{head.name} pose")
+        write(head.blendsplat.rig, pose, f"{head.name} pose")
     return frames
 
 
@@ -159,6 +169,11 @@ def widen_sliders(head: bpy.types.Object, curves: list[keyframes.Curve]) -> list
         if max(-low, high) > LIMIT:
             sentences.append(f"{key.name} reaches {max(-low, high):.1f}; Blender's sliders end at {LIMIT:g}.")
     return sentences
+
+
+def expression_names(head: bpy.types.Object) -> list[str]:
+    """The head model's expressions, in its order."""
+    return list(json.loads(head[CUSTOM]["expressions"]))
 
 
 def identity_of(head: bpy.types.Object) -> np.ndarray:
@@ -207,7 +222,7 @@ def state_of(
 
 def _value(blocks: bpy.types.bpy_prop_collection, name: str) -> float:
     key = blocks.get(name)
-    return key.value if key is not None and not key.mute else 0.0
+    return (key.value if key is not None and not key.mute else 0.0) + control_board.added(blocks, name)
 
 
 # --- building

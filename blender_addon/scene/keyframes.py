@@ -13,6 +13,8 @@ from typing import Any
 import bpy
 import numpy as np
 
+from .strips import push_down
+
 _LINEAR = 1  # Keyframe.interpolation as foreach_set counts it
 _MADE_BY_US = "blendsplat_performance"
 _UNTOUCHED = 1e-5  # a number this near to what we set is still ours
@@ -44,10 +46,13 @@ def write(owner: bpy.types.ID, curves: list[Curve], name: str) -> bpy.types.Acti
     """Give ``owner`` (object, shape keys, ...) an action of these curves.
 
     An action we wrote before is refilled, so that drivers, NLA strips and the artist's other curves stay; an action of
-    the artist's own is kept in the file and a new one takes its place. Of a linked action a copy is refilled.
+    the artist's own is kept in the file and a new one takes its place; one that is added to strips becomes a strip. Of
+    a linked action a copy is refilled.
     """
     data = owner.animation_data or owner.animation_data_create()
     make_local(owner)
+    if data.action is not None and data.action_blend_type != "REPLACE":
+        push_down(data, data.action.name)
     if data.action is not None and not data.action.get(_MADE_BY_US):
         data.action.use_fake_user = True
         data.action = None
@@ -148,6 +153,27 @@ def played(owner: bpy.types.ID) -> Iterator[Any]:
             yield from _curves_played_by(player)
 
 
+def action_of(name: str, parts: list[tuple[str, str, list[Curve]]]) -> bpy.types.Action:
+    """A new action that nobody plays. parts: (the id type, as "KEY", of whom it is for, a name for it, its curves)."""
+    action = bpy.data.actions.new(name)
+    for id_type, who, curves in parts:
+        channels = _slot_channels(action, action.slots.new(id_type, who)) if _has_slots(action) else action.fcurves
+        for curve in curves:
+            _fill(_new_curve(channels, curve), curve)
+    return action
+
+
+def curves_in(action: bpy.types.Action) -> Iterator[Any]:
+    """Every F-curve of an action, whomever it is for."""
+    if not _has_slots(action):
+        yield from action.fcurves
+        return
+    for layer in action.layers:
+        for strip in layer.strips:
+            for bag in strip.channelbags:
+                yield from bag.fcurves
+
+
 def scale(owner: bpy.types.ID, data_path: str, factor: float) -> None:
     """Multiply what the owner's action, and its NLA strips' actions, say of one number."""
     for fcurve in played(owner):
@@ -163,7 +189,7 @@ def _curves_played_by(player: Any) -> Iterator[Any]:
     action = player.action
     if action is None:
         return
-    if not hasattr(action, "layers"):
+    if not _has_slots(action):
         yield from action.fcurves
         return
     for layer in action.layers:
@@ -180,6 +206,21 @@ def _ours(owner: bpy.types.ID, name: str) -> Any:
         data.action = bpy.data.actions.new(name)
         data.action[_MADE_BY_US] = True
     return _channels(data.action, data, owner)
+
+
+def number(owner: bpy.types.ID, curve: Curve) -> float:
+    """What is at a curve's place now."""
+    return _number(owner, curve)
+
+
+def set_number(owner: bpy.types.ID, curve: Curve, value: float) -> None:
+    """Set what is at a curve's place now."""
+    _set_number(owner, curve, value)
+
+
+def mark_ours(action: bpy.types.Action) -> None:
+    """Make an action one that ``write`` refills."""
+    action[_MADE_BY_US] = True
 
 
 def _number(owner: bpy.types.ID, curve: Curve) -> float:
@@ -205,12 +246,22 @@ def _insert(channels: Any, fcurve: Any, curve: Curve, frame: float, value: float
 
 def _channels(action: bpy.types.Action, data: bpy.types.AnimData, owner: bpy.types.ID) -> Any:
     """The collection that holds the owner's curves, made where it is missing."""
-    if not hasattr(action, "layers"):
+    if not _has_slots(action):
         return action.fcurves
     slot = data.action_slot
     if slot is None:
         slot = action.slots.new(owner.id_type, owner.name)
         data.action_slot = slot
+    return _slot_channels(action, slot)
+
+
+def _has_slots(action: bpy.types.Action) -> bool:
+    """From 4.4 on."""
+    return hasattr(action, "layers")
+
+
+def _slot_channels(action: bpy.types.Action, slot: Any) -> Any:
+    """The collection that holds a slot's curves, made where it is missing."""
     layer = action.layers[0] if len(action.layers) else action.layers.new("Layer")
     strip = layer.strips[0] if len(layer.strips) else layer.strips.new(type="KEYFRAME")
     return strip.channelbag(slot, ensure=True).fcurves

@@ -13,20 +13,79 @@ in the mesh's custom properties), and its value is the weight divided by it.
 
 from __future__ import annotations
 
+import json
+
 import bpy
 import numpy as np
 
+from ..formats import AvatarFile
 from . import carrier_mesh, keyframes, linked
+from .hold_back import HEADROOM, SeenWeights
 
 LIMIT = 10.0  # Blender's own end of a shape key's slider
 _UNIT = 1 / 1024  # ids and their squares are exact in float32 up to 4096 keys
 _SAME = 1e-5  # values this near are one
-_SCALES = "blendsplat_scales"
+_SCALES, _NAMES = "blendsplat_scales", "blendsplat_key_names"
 
 
 def default_name(index: int) -> str:
     """What a learned key is called before an artist does."""
     return f"Blendshape {index + 1:02d}"
+
+
+def made_name(mesh: bpy.types.Mesh, index: int) -> str:
+    """What the learned key was called when it was made, or last named by what it does."""
+    try:
+        return str(json.loads(mesh.get(_NAMES, "[]"))[index])
+    except (ValueError, IndexError, TypeError):
+        return default_name(index)
+
+
+def keep_names(mesh: bpy.types.Mesh, avatar: AvatarFile) -> list[str]:
+    """The names of all learned keys, by what they do where the avatar's file tells that, kept on the mesh."""
+    places = avatar.places
+    names = [
+        effect_name(index, *places[index]) if places else default_name(index) for index in range(avatar.blendshapes)
+    ]
+    set_made_names(mesh, names)
+    return names
+
+
+def set_made_names(mesh: bpy.types.Mesh, names: list[str]) -> None:
+    """Keep what the learned keys are called by themselves, in the network's order."""
+    mesh[_NAMES] = json.dumps(names)
+
+
+def effect_name(index: int, place: str, share: float) -> str:
+    """A learned key's name by where it acts and by its share of all that the learned keys do."""
+    return f"GB {index + 1:02d} {place}, {100 * share:.0f} %"[:60]
+
+
+def by_effect(avatar: AvatarFile) -> list[int]:
+    """The learned keys' places in the network's order, the one that does most first where the file tells."""
+    places = avatar.places
+    return sorted(range(avatar.blendshapes), key=lambda index: -places[index][1] if places else index)
+
+
+def slider_ends(avatar: AvatarFile, index: int, scale: float) -> tuple[float, float]:
+    """A learned key's slider: as far as training went, and what holds an avatar back lets it go, 0 included; where the
+    file does not say, Blender's own ends."""
+    seen = avatar.arrays.get("weight_range")
+    if seen is None:
+        return -LIMIT, LIMIT
+    low, high = (float(end[index]) for end in seen)
+    room = HEADROOM * max(high - low, 1e-3)
+    return max(-LIMIT, min(0.0, low - room) / scale), min(LIMIT, max(0.0, high + room) / scale)
+
+
+def seen_ends(carrier: bpy.types.Object, index: int) -> tuple[float, float] | None:
+    """The least and the greatest value that the key had in the clip; None where the avatar does not know."""
+    packed = carrier.data.get("blendsplat_data")
+    seen = SeenWeights.unpack(packed) if packed else None
+    if seen is None or index >= len(seen.mean):
+        return None
+    scale = scale_of(carrier.data, index)
+    return float(seen.range[0, index]) / scale, float(seen.range[1, index]) / scale
 
 
 def mark(mesh: bpy.types.Mesh, key: bpy.types.ShapeKey, index: int) -> None:
@@ -47,7 +106,7 @@ def found(carrier: bpy.types.Object) -> dict[int, bpy.types.ShapeKey]:
     marked: dict[int, bpy.types.ShapeKey] = {}
     for key in blocks:
         index = _index_of(carrier.data, key)
-        if index is not None and (index not in marked or key.name == default_name(index)):
+        if index is not None and (index not in marked or key.name == made_name(carrier.data, index)):
             marked[index] = key
     if not marked:
         names = {default_name(index): index for index in range(len(blocks))}

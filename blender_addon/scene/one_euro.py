@@ -15,10 +15,10 @@ SHORTEST = 1e-3  # seconds between two frames
 
 @dataclass(frozen=True)
 class OneEuro:
-    """seconds: about how long a face at rest is averaged over. beta: how readily fast movement escapes. unit: what
-    counts as one movement, in the value's own units."""
+    """seconds: about how long a face at rest is averaged over, one number or one for each value. beta: how readily fast
+    movement escapes. unit: what counts as one movement, in the value's own units."""
 
-    seconds: float
+    seconds: float | np.ndarray
     beta: float
     unit: float = 1.0
 

@@ -10,11 +10,15 @@ import numpy as np
 
 from ..formats import FileError, Performance
 from ..space import matrix_to_rotvec, rotvec_to_matrix
-from .neutral_face import NUMBERS, Face, Neutral
+from . import acting_offsets, performance_parts
+from .acting_offsets import NOTHING_ADDED, Offsets
+from .neutral_face import NUMBERS, Face, Neutral, region_of
 from .one_euro import OneEuro, smoothed, smoothed_rotations
+from .punch_in import Window
 from .retarget import mean_rotation
 
 TURN, STEP = 0.3, 0.1  # radians, metres: one movement, to the filter
+UNSMOOTHED = 1e-6  # seconds of the filter
 STEEPEST = 2.0  # times faster than the driver's an avatar's lid may move
 LIDS = ("eyeBlinkLeft", "eyeBlinkRight")
 UNKNOWN = (
@@ -26,7 +30,8 @@ SHORT = "The performance is too short to tell a neutral face from an expression,
 
 @dataclass(frozen=True)
 class Acting:
-    """relative: to each person's neutral face. smooth in seconds, lively: of the filter. The others: strength."""
+    """relative: to each person's neutral face. smooth in seconds, lively: of the filter; steady_...: how many times as
+    long a region is smoothed. mouth, ...: strength. offsets: what is added. part: what is played. window: when."""
 
     relative: bool = True
     smooth: float = 0.0
@@ -35,24 +40,39 @@ class Acting:
     eyes: float = 1.0
     brows: float = 1.0
     head: float = 1.0
+    steady_mouth: float = 1.0
+    steady_eyes: float = 1.0
+    steady_brows: float = 1.0
+    steady_head: float = 1.0
+    offsets: Offsets = NOTHING_ADDED
+    part: str = performance_parts.BOTH
+    window: Window | None = None
+
+    def seconds(self, region: str) -> float:
+        """Of the filter for a region; next to nothing where it is not smoothed."""
+        return max(self.smooth * float(getattr(self, f"steady_{region}")), UNSMOOTHED)
 
 
-def reenacted(performance: Performance, face: Face, acting: Acting, own: bool) -> tuple[Performance, str]:
+def reenacted(
+    performance: Performance, face: Face, acting: Acting, own: bool, driver: Neutral | None = None
+) -> tuple[Performance, str]:
     """The performance, and what an artist is told of it. own: of the avatar's own clip, whose neutral is the avatar's.
+    driver: the driver's neutral face, where it is known already.
     Without anything to do the very performance comes back. Raises FileError for one that shows no face."""
     if not len(performance.valid_rows):
         raise FileError(f"{performance.path} shows a face in none of its frames; track the clip again.")
-    driver = face.neutral if own else face.neutral_of(performance)
+    driver = driver or (face.neutral if own else face.neutral_of(performance))
     wanted = acting.relative and not own
     told = (UNKNOWN if face.neutral is None else SHORT if driver is None else "") if wanted else ""
     base = driver or face.neutral or _rest(len(face.names))
     goal = face.neutral if acting.relative and face.neutral is not None and driver is not None else base
-    steady = _steadied(performance, acting)
+    steady = _steadied(performance, acting, face.names)
     arrays = dict(steady)
     arrays["expression"], arrays["jaw_pose"] = _face(steady, face, acting, base, goal)
     arrays["eyes_pose"] = _turned(steady["eyes_pose"], base["eyes_pose"], goal["eyes_pose"], acting.eyes)
     arrays["eyelids"] = _lids(steady["eyelids"], base["eyelids"], goal["eyelids"], acting.eyes)
     arrays |= _moved_head(steady, performance.valid_rows, acting.head)
+    arrays = acting_offsets.added(arrays, face, acting.offsets)
     arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     if all(np.array_equal(array, performance.arrays[name]) for name, array in arrays.items()):
         return performance, told
@@ -63,7 +83,7 @@ def _rest(count: int) -> Neutral:
     return dict(zip(NUMBERS, (np.zeros(count), np.zeros(3), np.zeros((2, 3)), np.zeros(2)), strict=True))
 
 
-def _steadied(performance: Performance, acting: Acting) -> dict[str, np.ndarray]:
+def _steadied(performance: Performance, acting: Acting, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The moving arrays, filtered over the frames that show a face; the others hold what their neighbour has."""
     moving = ("expression", "eyelids", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "translation")
     p = {name: performance.arrays[name] for name in moving}
@@ -72,16 +92,19 @@ def _steadied(performance: Performance, acting: Acting) -> dict[str, np.ndarray]
         return p
     times, back = performance.timestamps[rows].astype(float), _nearest(rows, performance.frame_count)
 
-    def by(unit: float) -> OneEuro:
-        return OneEuro(acting.smooth, acting.lively, unit)
+    def by(unit: float, *regions: str) -> OneEuro:
+        return OneEuro(np.array([acting.seconds(region) for region in regions]), acting.lively, unit)
 
-    numbers = smoothed(np.concatenate([p["expression"], p["eyelids"]], 1)[rows], times, by(1.0))[back]
+    regions = [region_of(name) for name in names] + ["eyes"] * 2
+    numbers = smoothed(np.concatenate([p["expression"], p["eyelids"]], 1)[rows], times, by(1.0, *regions))[back]
     turning = [p["root_pose"][:, None], p["neck_pose"][:, None], p["jaw_pose"][:, None], p["eyes_pose"]]
-    turns = smoothed_rotations(np.concatenate(turning, 1)[rows], times, by(TURN))[back]
+    by_turns = by(TURN, "head", "head", "mouth", "eyes", "eyes")
+    by_turns = replace(by_turns, seconds=by_turns.seconds[:, None])
+    turns = smoothed_rotations(np.concatenate(turning, 1)[rows], times, by_turns)[back]
     return {
         "expression": numbers[:, :-2], "eyelids": numbers[:, -2:], "root_pose": turns[:, 0], "neck_pose": turns[:, 1],
         "jaw_pose": turns[:, 2], "eyes_pose": turns[:, 3:],
-        "translation": smoothed(p["translation"][rows], times, by(STEP))[back],
+        "translation": smoothed(p["translation"][rows], times, by(STEP, "head"))[back],
     }  # fmt: skip
 
 

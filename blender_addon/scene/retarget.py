@@ -67,12 +67,13 @@ def foreign(performance: Performance, reference: Reference | None) -> bool:
     return reference is not None and reference.performance != performance_id(performance)
 
 
-def rebased(performance: Performance, reference: Reference) -> Performance:
+def rebased(performance: Performance, reference: Reference, own: Reference | None = None) -> Performance:
     """``performance`` carried to where the avatar's own clip is, as one rigid motion: afterwards the valid frames' mean
     translation and mean head rotation are the reference's. The neck does what it did. A single frame, a photograph's,
-    has no mean to turn about and keeps its rotation."""
-    own = Reference.of(performance)
-    turn = reference.rotation @ own.rotation.T if len(performance.valid_rows) != 1 else np.eye(3)
+    has no mean to turn about and keeps its rotation. own: of more than these frames, where that is known."""
+    alone = own is None and len(performance.valid_rows) == 1
+    own = own or Reference.of(performance)
+    turn = np.eye(3) if alone else reference.rotation @ own.rotation.T
     shifted = (performance.translation - own.translation) @ turn.T + reference.translation
     root = matrix_to_rotvec(turn @ rotvec_to_matrix(performance.root_pose))
     moved = {"translation": shifted.astype(np.float32), "root_pose": root.astype(np.float32)}

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..formats import AvatarFile, Performance
 from ..space import rotvec_to_matrix
+from .hold_back import SeenWeights, Strength, held_features
 
 ROTATION_SIZE = 6  # a rotation as a feature: the first two rows of its matrix
 # Features behind the expression, in the network's order (docs/formats.md, "feature_layout").
@@ -49,12 +50,14 @@ class HeadState:
 class WeightNetwork:
     """The part of an avatar file that turns a HeadState into blendshape weights.
 
-    feature_range [2,D]: lowest and highest features seen in training; None in files of version 1.
+    feature_range [2,D]: lowest and highest features seen in training; None in files of version 1. seen: which weights
+    were seen; None where a file (or a scene of an earlier version) does not say.
     """
 
     layers: list[tuple[np.ndarray, np.ndarray]]
     origin: np.ndarray  # [3]
     feature_range: np.ndarray | None = None
+    seen: SeenWeights | None = None
 
     @property
     def expression_count(self) -> int:
@@ -76,16 +79,20 @@ class WeightNetwork:
             1,
         ).astype(np.float32)  # fmt: skip
 
-    def weights(self, state: HeadState, *, inside: bool = False) -> np.ndarray:
-        """[B,K] weights of the Gaussian blendshapes; ``inside``: features are kept in the range seen in training."""
+    def weights(self, state: HeadState, *, inside: bool = False, hold: Strength = 0.0) -> np.ndarray:
+        """[B,K] weights of the Gaussian blendshapes; ``inside``: features are kept in the range seen in training. hold:
+        how firmly what was never shown is held back, 0 to 1, or [B] of them; what was shown never is."""
         x = self.features(state)
-        if inside and self.feature_range is not None:
-            x = np.clip(x, *self.feature_range)
+        if self.feature_range is not None:
+            if inside:
+                x = np.clip(x, *self.feature_range)
+            elif self.seen is not None:
+                x = held_features(x, self.feature_range, hold)
         for index, (weight, bias) in enumerate(self.layers):
             x = x @ weight.T + bias
             if index + 1 < len(self.layers):
                 x = np.maximum(x, 0)
-        return x
+        return x if self.seen is None else self.seen.held(x, hold)
 
     @classmethod
     def of(cls, avatar: AvatarFile) -> WeightNetwork | None:
@@ -94,7 +101,7 @@ class WeightNetwork:
             return None
         return cls(
             [(w.astype(np.float32), b.astype(np.float32)) for w, b in avatar.layers], avatar.arrays["feature_origin"],
-            avatar.arrays.get("feature_range"),
+            avatar.arrays.get("feature_range"), SeenWeights.of_file(avatar),
         )  # fmt: skip
 
     def pack(self) -> dict[str, Any]:
@@ -106,7 +113,7 @@ class WeightNetwork:
         for index, (weight, bias) in enumerate(self.layers):
             packed[f"weight{index}"] = weight.astype("<f4").tobytes()
             packed[f"bias{index}"] = bias.astype("<f4").tobytes()
-        return packed
+        return packed | (self.seen.pack() if self.seen is not None else {})
 
     @classmethod
     def unpack(cls, packed: Any) -> WeightNetwork:
@@ -117,4 +124,4 @@ class WeightNetwork:
             layers.append((weight, np.frombuffer(packed[f"bias{index}"], "<f4")))
         seen = packed.get("feature_range")
         seen = np.frombuffer(seen, "<f4").reshape(2, -1) if seen else None
-        return cls(layers, np.frombuffer(packed["origin"], "<f4"), seen)
+        return cls(layers, np.frombuffer(packed["origin"], "<f4"), seen, SeenWeights.unpack(packed))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
 
 from ..paths import RELATIVE
 from . import live_sources, live_words
@@ -49,6 +49,17 @@ class BlendsplatLive(bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         options=RELATIVE,
         description="The video that is played and learned from",
+    )
+    drive: PointerProperty(
+        name="Drive",
+        type=bpy.types.Object,
+        poll=lambda _settings, item: item.blendsplat.kind == "AVATAR",
+        description="An avatar of the scene that does what the person before the camera does, while the camera runs. "
+        "Its keys stay; the take is the performance to apply afterwards",
+    )
+    learn: BoolProperty(
+        name="Learn an Avatar Too",
+        description="Also learn an avatar of the person before the camera. Off: all of the machine is for the driving",
     )
     mirror: BoolProperty(
         name="Mirrored",

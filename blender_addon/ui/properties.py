@@ -17,7 +17,7 @@ from bpy.props import (
 from ..client import session
 from ..paths import RELATIVE
 from ..scene import avatar_quality, follow_head, networks, tracking_view
-from . import acting, live_properties, photographs, step_state
+from . import acting, face_properties, live_properties, photographs, posing_properties, step_state
 from .operators import train
 
 # Older files kept a preset's place in the list that the engine told, not its name.
@@ -252,7 +252,8 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         name="Performance",
         subtype="FILE_PATH",
         options=RELATIVE,
-        description="A tracked clip's tracking.npz, of this or another person",
+        description="A tracked clip's tracking.npz, of this or another person; a phone's face capture or ARKit's "
+        "expressions (.csv, .json); or a folder that VHAP or metrical-tracker made",
     )
     performance_start: IntProperty(
         name="Start Frame", default=1, description="Frame of the timeline where the performance begins"
@@ -261,6 +262,11 @@ class BlendsplatScene(bpy.types.PropertyGroup):
         type=acting.BlendsplatActing,
         name="How It Is Played",
         description="How another person's performance becomes this avatar's",
+    )
+    posing: PointerProperty(
+        type=posing_properties.BlendsplatPosing,
+        name="Expressions",
+        description="How expressions are put onto a face",
     )
     photographs: PointerProperty(
         type=photographs.BlendsplatPhotographs,
@@ -324,6 +330,12 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     rig_id: StringProperty(
         name="Head Model", description="Which head model and person this head was made from", override=_OVERRIDABLE
     )
+    face: PointerProperty(
+        type=face_properties.BlendsplatFace,
+        name="Face",
+        description="How this head's face is animated by hand",
+        override=_OVERRIDABLE,
+    )
     avatar_path: StringProperty(
         name="Avatar File",
         subtype="FILE_PATH",
@@ -381,6 +393,17 @@ class BlendsplatObject(bpy.types.PropertyGroup):
     )
     remark: StringProperty(
         name="Remark", description="What of the performance Blender's sliders cannot hold", override=_OVERRIDABLE
+    )
+    hold_back: FloatProperty(
+        name="Hold Back",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        description="How firmly the avatar is held back where its clip never went: smoothly, so that no slider makes "
+        "it fly apart. What the clip showed stays as it is. 0: not at all. It can be keyed",
+        update=follow_head.held,
+        override=_OVERRIDABLE,
     )
     live: BoolProperty(
         name="Live",

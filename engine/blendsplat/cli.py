@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 import blendsplat
-from blendsplat.commands import avatar, bench, evaluation, exchange, kaolrm, live, photographs, reenact, system
+from blendsplat import memory
+from blendsplat.commands import (
+    avatar,
+    batch,
+    bench,
+    evaluation,
+    exchange,
+    kaolrm,
+    keys,
+    live,
+    photographs,
+    reenact,
+    system,
+)
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -18,10 +31,10 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _command in (
-    avatar.track, avatar.correct, avatar.train, live.live, photographs.fit_image, photographs.evaluate_fit,
+    avatar.track, avatar.correct, avatar.train, batch.batch, live.live, photographs.fit_image, photographs.evaluate_fit,
     photographs.evaluate_head, photographs.evaluate_coverage, photographs.export_head,
     avatar.render, reenact.reenact, evaluation.evaluate, evaluation.evaluate_reenactment, avatar.evaluate_tracking,
-    avatar.export,
+    avatar.export, keys.keys,
     exchange.import_recording, exchange.export_vhap, exchange.convert_performance,
     kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo, system.serve,
 ):  # fmt: skip
@@ -52,4 +65,5 @@ def blendsplat_command(
 
 def main() -> None:
     """Entry point of the console script."""
+    memory.keep_large_arrays()
     app()

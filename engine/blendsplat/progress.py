@@ -76,6 +76,9 @@ class Progress:
     def update(self, stage: str, done: float, total: float, message: str = "", **figures: float) -> None:
         """Report that ``done`` of ``total`` units of ``stage`` are finished. figures: e.g. loss=0.02, psnr=29.1."""
 
+    def note(self, sentence: str) -> None:
+        """Tell something that stays to be read, whatever goes on."""
+
     def preview(self, image: np.ndarray) -> None:
         """Offer a preview image [H,W,3] uint8 sRGB; only the newest matters."""
 

@@ -13,6 +13,7 @@ import torch
 from blendsplat.avatars.file import write_avatar
 from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.model import SCHEMA, RGBAvatar
+from blendsplat.avatars.seen import Seen
 from blendsplat.errors import FormatError, InputError, StorageError
 from blendsplat.files import write_npz
 from blendsplat.systems import describe_avatar, load_avatar, read_avatar
@@ -31,6 +32,9 @@ def saved(avatar: RGBAvatar, tmp_path: Path) -> Path:
     avatar.reference = Reference("0123456789abcdef", torch.zeros(3), torch.eye(3))
     avatar.feature_range = torch.tensor([[-1.0], [1.0]]).repeat(1, len(avatar.feature_scale))
     avatar.weight_range = torch.tensor([[-1.0], [1.0]]).repeat(1, avatar.blendshape_count)
+    avatar.weight_mean, avatar.weight_covariance = torch.zeros(3), torch.eye(3)
+    avatar.weight_reach = torch.ones(1)
+    avatar.seen = Seen.of(tiny_tracking(tiny_head(), 9).params(), avatar.camera.viewmat)
     avatar.save(path)
     return path
 
@@ -162,6 +166,17 @@ def test_damaged_files_are_refused(saved: Path, cut: int) -> None:
         ("feature_range", lambda a: a[::-1]),
         ("weight_range", lambda a: a[::-1]),
         ("weight_range", lambda a: a * np.nan),
+        ("weight_mean", lambda a: a[:-1]),
+        ("weight_covariance", lambda a: -a),
+        ("weight_covariance", lambda a: np.triu(a + 1)),
+        ("weight_covariance", lambda a: a[:, :2]),
+        ("weight_covariance", lambda a: a * np.inf),
+        ("weight_reach", lambda a: a.astype("U4")),
+        ("seen.expression", lambda a: a[::-1]),
+        ("seen.jaw_pose", lambda a: a[:2]),
+        ("seen.eyelids", lambda a: a * np.nan),
+        ("seen.views", lambda a: -a - 1),
+        ("seen.views", lambda a: a[:, :8]),
     ],
 )
 def test_wrong_arrays_are_refused_on_reading_and_name_the_array(saved: Path, tmp_path: Path, name: str, change) -> None:

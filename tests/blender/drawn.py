@@ -34,7 +34,7 @@ class Layout:
         self.words.append(text or name)
         return self
 
-    def label(self, text: str = "", icon: str = "") -> None:
+    def label(self, text: str = "", icon: str = "", **_how) -> None:
         self.words.append(text)
 
     def prop(self, owner, name: str, text: str | None = None, **_how) -> None:

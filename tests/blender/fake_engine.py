@@ -8,7 +8,8 @@ nothing), lanes (tells none), die (ends when a job is half done), slow (jobs tak
 minute), late (heads take a second), busy (late, and training crawls), noface (tracking fails with a sentence).
 Photographs: cats have no face, owls are doubtful, slow ones take ten seconds. The job "mirror" sends every frame back,
 turned, until it is cancelled. The job "bake" makes three shapes of its own of whatever heads come. The job "live" films
-until it is told to stop (a file: for a fifth of a second); away: nobody is seen; gone: the camera is pulled out.
+until it is told to stop (a file: for a fifth of a second); away: nobody is seen; gone: the camera is pulled out; other:
+its head is another. The job "reenact" makes the same performance of every capture, and refuses files of other heads.
 """
 
 from __future__ import annotations
@@ -113,11 +114,29 @@ def run_job(kind: str, job: str, params: dict, bad: str) -> None:
     if kind == "fit_image":
         finish_fit(job, directory, params)
         return
+    if kind == "reenact":
+        reenact(job, params)
+        return
     if kind == "train":
         checkpoint.write_text("0")  # the engine's stays as well; here training again begins anew
     write_results(kind, directory, params)
     result = {"directory": str(directory)}
     finish(job, kind, "done", result | {"notes": ["Two people."]} if bad == "remark" else result)
+
+
+def reenact(job: str, params: dict) -> None:
+    """A capture becomes a performance of the made-up head; one of another head cannot be laid onto it."""
+    path = Path(params["performance"])
+    if path.suffix == ".npz":
+        with np.load(path) as archive:
+            meta, count = json.loads(archive["meta"].tobytes()), archive["expression"].shape[1]
+        told = f"The head {meta.get('head')!r} ({count} expressions, model {meta.get('head_model') or 'unknown'})"
+        error = {"code": "input", "sentence": f"{told} cannot be laid onto the avatar's.", "detail": ""}
+        finish(job, "reenact", "failed", error=error)
+        return
+    synthetic.write_performance(Path(params["output"]), fps=params.get("fps", 60.0), seed=6)
+    Path(params["output"]).with_suffix(".json").write_text(json.dumps(params))
+    finish(job, "reenact", "done", {"output": params["output"], "frames": 20, "notes": ["It has no column for x."]})
 
 
 def live(job: str, params: dict, bad: str) -> None:
@@ -145,6 +164,12 @@ def live(job: str, params: dict, bad: str) -> None:
                 "position": places + np.float32([0, 0, 0.001 * (seen % 60)]), "scale": np.full_like(places, 0.004),
                 "rotation": np.tile(np.float32([1, 0, 0, 0]), (len(places), 1)),
                 "opacity": np.full(len(places), 0.8, np.float32), "color": np.full_like(places, 0.25)})  # fmt: skip
+        if params.get("drive"):
+            one = synthetic.performance_arrays(frames=60, seed=6)
+            told = ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
+            arrays = {name: one[name][[0 if seen < 40 else 30]] for name in told}  # rests, then does something
+            model = "another" if bad == "other" else ""
+            send({"method": "job.frame", "params": {"job": job, "info": {"head": model, "frame": seen}}}, arrays)
         if bad == "die" and seen > 8:
             os._exit(137)
     if bad == "away":
@@ -154,6 +179,9 @@ def live(job: str, params: dict, bad: str) -> None:
     shutil.rmtree(directory / "live-journal")
     write_results("import", directory, params)
     write_results("track", directory, params)
+    if not params.get("learn", True):
+        left = {"avatar": None, "directory": str(directory), "notes": []}
+        return finish(job, "live", *(["cancelled"] if job in _cancelled else ["done", left]))
     synthetic.write_avatar(Path(params["output"]), training={"preset": "live", "images": 40 * seen})
     Path(params["output"].replace(".avatar.npz", ".live.safetensors")).write_text("what training goes on from")
     if job in _cancelled:
@@ -201,12 +229,19 @@ def bake(job: str, params: dict) -> None:
 
 
 def drive(params: dict, a: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A grey Gaussian on each of the head's vertices, the brighter the more of the avatar is shown."""
-    means, grey = a["vertices"], {"full": 0.9, "base": 0.6, "residual": 0.3}[params["shown"]]
+    """A grey Gaussian on each of the head's vertices, the brighter the more of the avatar is shown; without vertices on
+    those of a head that its expression moves."""
+    means = a.get("vertices", _moved(a["expression"]))
+    grey = {"full": 0.9, "base": 0.6, "residual": 0.3}[params["shown"]]
     ones = np.ones(means.shape[:2], np.float32)
     quats = np.tile(np.array([1, 0, 0, 0], np.float32), (*means.shape[:2], 1))
     scales = np.full_like(means, 0.002)
     return {"means": means, "quats": quats, "scales": scales, "opacities": ones, "colors": np.full_like(means, grey)}
+
+
+def _moved(expression: np.ndarray) -> np.ndarray:
+    places = synthetic.grid_head()[1]["rig.template"]
+    return (places + 0.01 * (expression @ np.sin(np.arange(expression.shape[1])))[:, None, None]).astype(np.float32)
 
 
 def finish_fit(job: str, directory: Path, params: dict) -> None:

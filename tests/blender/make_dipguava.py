@@ -72,6 +72,7 @@ def make(folder: Path) -> None:
     performance = write_tiny_clip(folder / "clip", head=head)
     train_avatar(folder / "clip", make_preset(VALUES), folder / "dip.avatar.npz")
     avatar = load_avatar(folder / "dip.avatar.npz")
+    avatar.hold(1.0)  # as Blender and "blendsplat render" do
     pictures = {}
     for view in avatar.views:
         avatar.show(view)

@@ -42,6 +42,17 @@ def grid_head(size: int = 12, seed: int = 3) -> tuple[dict, dict[str, np.ndarray
     return {"head": "grid", "expression_names": list(EXPRESSIONS), "expression_range": [0.0, 1.0]}, typed
 
 
+def named_head(names: list[str], size: int = 8) -> tuple[dict, dict[str, np.ndarray]]:
+    """As ``grid_head``, with expressions of these names that move no joint, and without lids of its own."""
+    meta, arrays = grid_head(size)
+    count = size * size
+    moves = np.random.default_rng(1).normal(0, 0.01, (len(names), count, 3))
+    arrays["rig.expression_directions"] = moves.astype(np.float32)
+    arrays["rig.joint_expression_directions"] = np.zeros((len(names), 5, 3), np.float32)
+    arrays["rig.eyelid_directions"] = np.zeros((2, count, 3), np.float32)
+    return meta | {"expression_names": names}, arrays
+
+
 def performance_arrays(frames: int = 20, seed: int = 5, fps: float = 25.0) -> dict[str, np.ndarray]:
     """The arrays of a tracking.npz; frame 3 has no face."""
     rng = np.random.default_rng(seed)

@@ -4,40 +4,21 @@ beside what keyframes and hands do with the bones."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bpy
 import numpy as np
 import oracle
 import pytest
 from blender_addon import formats, space
 from blender_addon.scene import arkit, head_drivers, head_rig
+from human_head import human_head
 
 import synthetic
-
-HEAD = Path(__file__).parents[2] / "engine" / "blendsplat" / "heads" / "human" / "human_head.npz"
 
 
 def human_rig() -> tuple[formats.Rig, dict[str, np.ndarray]]:
     """The mean head with the shape built in, and its rig.* arrays."""
-    with np.load(HEAD) as file:
-        raw = {name: file[name] for name in file.files}
-
-    def moves(name: str) -> np.ndarray:
-        low, high = raw[name].astype(np.uint16)
-        return (low | high << 8).astype(np.uint16).view(np.int16) * np.float32(0.004e-3)
-
-    expressions = len(raw["expression_names"])
-    arrays = {
-        **{name: raw[name] for name in ("template", "uvs", "joints", "skin_weights")},
-        **{name: raw[name].astype(np.int32) for name in ("faces", "uv_faces")},
-        "expression_directions": moves("expression_directions"), "pose_directions": moves("pose_directions"),
-        "eyelid_directions": np.zeros((2, *raw["template"].shape), np.float32),
-        "joint_expression_directions": np.zeros((expressions, 5, 3), np.float32),
-    }  # fmt: skip
-    rig_arrays = {f"rig.{name}": value for name, value in arrays.items()}
-    meta = {"head": "human", "expression_names": raw["expression_names"].tolist(), "expression_range": [0.0, 1.0]}
-    return formats.rig_from(meta, rig_arrays, "human"), rig_arrays
+    meta, arrays = human_head()
+    return formats.rig_from(meta, arrays, "human"), arrays
 
 
 @pytest.fixture

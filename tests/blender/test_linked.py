@@ -20,8 +20,8 @@ from blender_addon.scene import (
     splat_geometry,
     splat_nodes,
 )
-from blender_addon.ui.operators.avatar import ApplyPerformance
 from blender_addon.ui.operators.pack import PackAvatar
+from blender_addon.ui.operators.performances import ApplyPerformance
 from blender_addon.ui.operators.several import OverrideAvatar
 from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar
 from drawn import drawn

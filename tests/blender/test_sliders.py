@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A head's sliders as the panels draw them, seen by a stand-in for Blender's layout."""
+"""The sliders of a head's shape as the panels draw them, seen by a stand-in for Blender's layout."""
 
 from __future__ import annotations
 
@@ -10,34 +10,19 @@ import numpy as np
 import pytest
 import synthetic_fit
 from blender_addon import formats
-from blender_addon.scene import arkit, head_rig
-from blender_addon.ui.panels.layout import sliders
+from blender_addon.scene import head_rig
+from blender_addon.ui.panels.layout import identity_sliders
 
 
-class Layout:
-    """Remembers the groups and the sliders that were drawn. Without ``unfold`` groups that begin folded stay so."""
+class Column:
+    """Remembers the sliders that were drawn."""
 
-    def __init__(self, unfold: bool = True) -> None:
-        self.drawn: dict[str, list[str]] = {"": []}
-        self.closed: set[str] = set()
-        self._group, self._unfold = "", unfold
-
-    def panel(self, _idname: str, default_closed: bool):
-        header = SimpleNamespace(label=lambda text: self._begin(text, default_closed))
-        return header, None if default_closed and not self._unfold else self
-
-    def _begin(self, text: str, closed: bool) -> None:
-        self._group = text
-        self.drawn[text] = []
-        if closed:
-            self.closed.add(text)
-
-    def column(self, align: bool):
-        return self
+    def __init__(self) -> None:
+        self.drawn: list[str] = []
 
     def prop(self, key, _name: str, text: str, slider: bool) -> None:
         assert slider and key.name == text, "a slider bears its shape key's name, so that the key is found by it"
-        self.drawn[self._group].append(text)
+        self.drawn.append(text)
 
 
 def head(*names: str) -> SimpleNamespace:
@@ -53,26 +38,9 @@ def head(*names: str) -> SimpleNamespace:
 @pytest.mark.parametrize("last", ["identity child", 'identity jaw "wide" ü'])
 def test_what_bears_a_name_is_above_what_is_numbered(last):
     """A child's face is the last of 81 directions: nobody scrolls that far to find it."""
-    layout, numbered = Layout(), [f"identity {index:02d}" for index in range(1, 81)]
-    sliders(layout, head("jawOpen", *numbered, last, "corrective jaw 0"), lambda name: name.startswith("identity "))
-    assert layout.drawn == {"": [last, *numbered]}
-
-
-def test_the_numbered_expressions_of_another_head_stay_in_order_below_its_lids():
-    layout, numbered = Layout(), [f"expression{index:03d}" for index in range(12)]
-    sliders(layout, head(*numbered, "Eyelid L", "Eyelid R"), lambda name: True)
-    assert layout.drawn[""] == ["Eyelid L", "Eyelid R", *numbered]
-
-
-def test_arkits_sliders_are_in_groups_and_the_small_ones_begin_folded():
-    layout = Layout()
-    sliders(layout, head(*reversed(arkit.NAMES), "wrinkle"), lambda name: True)
-    groups = {group.capitalize(): list(names) for group, names in arkit.GROUPS.items()}
-    assert layout.drawn == {"": [], **groups, "More": ["wrinkle"]}
-    assert layout.closed == {"Cheeks", "Nose", "Tongue", "More"}
-    folded = Layout(unfold=False)
-    sliders(folded, head(*arkit.NAMES), lambda name: True)
-    assert folded.drawn["Brows"] and not folded.drawn["Tongue"]
+    column, numbered = Column(), [f"identity {index:02d}" for index in range(1, 81)]
+    identity_sliders(column, head("jawOpen", *numbered, last, "corrective jaw 0"))
+    assert column.drawn == [last, *numbered]
 
 
 @pytest.mark.parametrize(("value", "low", "high"), [(0.4, -1, 1), (-1.3, -2, 2)])

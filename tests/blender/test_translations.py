@@ -9,8 +9,11 @@ from types import SimpleNamespace
 
 import blender_addon
 import pytest
-from blender_addon.ui import live_properties, photographs, properties, translations
+from blender_addon.scene import face_words
+from blender_addon.ui import face_properties, live_properties, photographs, properties, translations
+from blender_addon.ui.operators import face
 from blender_addon.ui.panels import check_tracking, live, photograph, steps, track, train, video, work
+from blender_addon.ui.panels import face as face_panel
 
 SOURCE = Path(blender_addon.__file__).parent
 
@@ -37,7 +40,14 @@ def seen() -> list[str]:
     """The names of the steps and of what is set in them."""
     names = [cls.bl_label for module in (work, photograph, live, video, track, check_tracking, train, steps)
              for cls in module.CLASSES if hasattr(cls, "step")]  # fmt: skip
-    for group in (properties.BlendsplatScene, photographs.BlendsplatPhotographs, live_properties.BlendsplatLive):
+    names += [face_panel.BLENDSPLAT_PT_face.bl_label, *face_words.TITLES.values()]
+    names += [cls.bl_label for cls in face.CLASSES]
+    for group in (
+        properties.BlendsplatScene,
+        photographs.BlendsplatPhotographs,
+        live_properties.BlendsplatLive,
+        face_properties.BlendsplatFace,
+    ):
         told = [prop for prop in group.bl_rna.properties if prop.type not in ("COLLECTION", "POINTER")]
         told = [prop for prop in told if prop.identifier not in ("rna_type", "name") and not prop.is_hidden]
         names += [prop.name for prop in told if not prop.identifier.startswith("show_")]

@@ -219,7 +219,7 @@ def test_two_clips_two_people(scene, engine, tmp_path):
     assert len(have) == 1000
 
 
-def test_a_performance_of_another_head_is_refused(scene, engine, video, tmp_path):
+def test_a_performance_of_another_head_that_cannot_be_carried_over_is_refused(scene, engine, video, tmp_path):
     work(scene)
     arrays = synthetic.performance_arrays()
     arrays["expression"] = np.zeros((20, 9), np.float32)
@@ -233,7 +233,6 @@ def test_a_performance_of_another_head_is_refused(scene, engine, video, tmp_path
 def test_a_performance_of_another_head_of_equal_counts_is_refused(scene, engine, video, tmp_path):
     """FLAME 2020 and 2023 count alike: what their expressions do tells them apart, where the file says it."""
     work(scene)
-    head = next(item for item in scene.objects if item.blendsplat.kind == "AVATAR").blendsplat.head
     rig = formats.rig_from(*synthetic.grid_head(), "grid")
     meta = {"format": "blendsplat-tracking", "version": 1, "width": 8, "height": 8, "head": "flame2023",
             "expression_names": list(synthetic.EXPRESSIONS)}  # fmt: skip
@@ -244,7 +243,7 @@ def test_a_performance_of_another_head_of_equal_counts_is_refused(scene, engine,
         return bpy.ops.blendsplat.apply_performance()
 
     assert apply(head_model=formats.head_model_id(rig)) == {"FINISHED"}
-    with pytest.raises(RuntimeError, match=f"flame2023.*{head.name}"):
+    with pytest.raises(RuntimeError, match="flame2023"):
         apply(head_model="0123456789abcdef")
     with pytest.raises(RuntimeError, match="unknown"):  # an older file: only the names differ
         apply(expression_names=["a", "b", "c"])

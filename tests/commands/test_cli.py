@@ -27,6 +27,7 @@ COMMANDS = (
     "track",
     "correct",
     "train",
+    "batch",
     "fit-image",
     "evaluate-fit",
     "evaluate-coverage",

@@ -66,3 +66,13 @@ def test_lines_tell_the_time_left() -> None:
 
 def test_figures() -> None:
     assert describe_figures({"loss": 0.01234567, "psnr": 30.0, "x": math.inf, "eta_s": 4.0}) == "loss 0.01235  psnr 30"
+
+
+def test_notes_stay() -> None:
+    for kind, terminal in ((BarProgress, True), (LineProgress, False)):
+        with kind(console(terminal)) as progress:
+            progress.update("clips", 0, 2, "ann: train 40%")
+            progress.note("ben [x]: No face was found.")
+            progress.update("clips", 1, 2)
+        shown = progress._console.file.getvalue()  # type: ignore[attr-defined]
+        assert "ben [x]: No face was found.\n" in shown

@@ -20,13 +20,11 @@ from flame_recordings import (
     FRAMES,
     HEIGHT,
     WIDTH,
-    cameras,
     head_params,
     make_head,
-    parameters,
     projected,
     tracked_pixels,
-    write_pictures,
+    write_vhap,
 )
 from make_pickles import flame_arrays, write_flame
 
@@ -35,38 +33,6 @@ from make_pickles import flame_arrays, write_flame
 def vhap(tmp_path):
     """VHAP's export with a moving camera: (folder, parameters, viewmats)."""
     return write_vhap(tmp_path / "vhäp")
-
-
-def write_vhap(folder, vertices=30):
-    rng = np.random.default_rng(1)
-    values, viewmats = parameters(rng, vertices), cameras(rng)
-    images, masks = write_pictures(folder / "images", rng), write_pictures(folder / "fg_masks", rng)
-    (folder / "flame_param").mkdir()
-    frames = []
-    for index in range(FRAMES):
-        name = f"flame_param/{index:05d}.npz"
-        shared = {"shape": values["shape"], "static_offset": values["static_offset"]}
-        np.savez(folder / name, **{k: v[index : index + 1] for k, v in values.items() if k not in shared}, **shared)
-        opengl = np.linalg.inv(viewmats[index]) @ np.diag([1, -1, -1, 1])
-        frames.append(
-            {
-                "timestep_index": index,
-                "camera_index": 0,
-                "cx": 31,
-                "cy": 25,
-                "fl_x": 80,
-                "fl_y": 82,
-                "h": HEIGHT,
-                "w": WIDTH,
-                "transform_matrix": opengl.tolist(),
-                "file_path": images[index],
-                "fg_mask_path": masks[index],
-                "flame_param_path": name,
-            }
-        )
-    other = {**frames[0], "camera_index": 3, "file_path": "images/missing.png"}
-    (folder / "transforms.json").write_text(json.dumps({"frames": [*frames[::-1], other]}))
-    return folder, values, viewmats
 
 
 def test_vhap_the_skull_stays_at_its_pixels(vhap, head, tmp_path):

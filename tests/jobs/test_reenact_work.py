@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from acting import acted
@@ -26,6 +27,7 @@ from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.options import validated
 from blendsplat.progress import Progress
 from blendsplat.systems import load_avatar
+from flame_recordings import make_head, write_vhap
 from other_heads import turned_head
 from tiny_clip import tiny_avatar, tiny_head, tiny_tracking, write_tiny_clip
 
@@ -243,6 +245,38 @@ def test_a_phones_capture(tmp_path: Path, of_human: Path) -> None:
     np.testing.assert_array_equal(played.viewmat, avatar.camera.viewmat.numpy())
     with pytest.raises(InputError, match="no video to put beside"):
         run(avatar=of_human, performance=tmp_path / "take.csv", output=tmp_path / "o.mp4", beside=True)
+
+
+def test_captures_of_other_programs(tmp_path: Path, of_human: Path) -> None:
+    """A table without times plays at the rate that is given; what had to be guessed is said."""
+    lines = ["jawOpen;mouthFunnel;eyeBlink_L;eyeBlink_R;browInnerUp"]
+    lines += [f"{'0,5' if frame > 12 else '0'};0;0;0;0" for frame in range(20)]
+    (tmp_path / "take.csv").write_text("\n".join(lines), encoding="utf-8")
+    result = run(avatar=of_human, performance=tmp_path / "take.csv", output=tmp_path / "o.npz", fps=24, relative=False)
+    played = Performance.load(tmp_path / "o.npz")
+    np.testing.assert_allclose(played.timestamps, np.arange(20) / 24)
+    np.testing.assert_allclose(result["fps"], 24)
+    np.testing.assert_allclose(played.jaw_pose[[0, 19], 0], [0, 0.5 * 0.372], atol=1e-6)
+    assert any("no column for" in note for note in result["notes"])
+    untold = run(avatar=of_human, performance=tmp_path / "take.csv", output=tmp_path / "o.npz")
+    assert any("60 frames a second were taken" in note for note in untold["notes"])
+
+
+def test_other_trackers_folders(tmp_path: Path, of_human: Path) -> None:
+    """VHAP's numbers drive an avatar of the same FLAME without its pictures; another head asks for the model's file."""
+    head = replace(make_head(30), family="flame").to("cpu", torch.float32)
+    avatar = tiny_avatar(head)
+    avatar.save(tmp_path / "flame.avatar.npz")
+    _, values, _ = write_vhap(tmp_path / "vhap")
+    for picture in (tmp_path / "vhap" / "images").iterdir():
+        picture.unlink()
+    result = run(avatar=tmp_path / "flame.avatar.npz", performance=tmp_path / "vhap", output=tmp_path / "o.npz", fps=10)
+    played = Performance.load(tmp_path / "o.npz")
+    np.testing.assert_allclose(played.expression, values["expr"], atol=1e-6)
+    np.testing.assert_allclose(played.timestamps, np.arange(6) / 10)
+    assert any("own FLAME" in note for note in result["notes"])
+    with pytest.raises(InputError, match=r"moves a FLAME head.*'human'.*--driver-head"):
+        run(avatar=of_human, performance=tmp_path / "vhap", output=tmp_path / "o.npz")
 
 
 # --- the command

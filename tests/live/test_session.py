@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -251,6 +252,25 @@ def test_a_pose_that_is_no_number_teaches_nothing(tmp_path: Path, monkeypatch: p
     assert all(bool(value.isfinite().all()) for value in load_avatar(result.avatar).parameters())
 
 
+def test_a_light_that_changes(tmp_path: Path, session: Session) -> None:
+    """Half the light from the 45th picture on: tracked on, and the avatar grows darker than without it."""
+    listener, camera = Listener(), FakeCamera(COUNT)
+
+    def dim(now: int) -> None:
+        if now == 45:
+            camera.footage = replace(camera.footage, images=camera.footage.images // 2)
+
+    camera.trouble = dim
+    result = live(tmp_path, camera, listener, chosen=preset(online_images_per_frame=6))
+    assert Performance.load(result.directory).valid.all()
+    assert all(bool(value.isfinite().all()) for value in load_avatar(result.avatar).parameters())
+    before, after = (
+        float(np.average(splats["color"].mean(1), weights=splats["opacity"]))
+        for _, splats in (session.listener.splats[-1], listener.splats[-1])
+    )
+    assert 0.3 * before < after < 0.9 * before
+
+
 def test_where_a_take_goes(tmp_path: Path) -> None:
     output = tmp_path / "me.avatar.npz"
     assert take_folder(output, None) == tmp_path / "me"
@@ -266,5 +286,7 @@ def test_a_preset_that_cannot_stream_is_refused(tmp_path: Path) -> None:
     for name, words in (("draft", "samples offline"), ("dipguava-draft", "only those of RGBAvatar")):
         with pytest.raises(InputError, match=words):
             live(tmp_path, FakeCamera(1), chosen=load_preset(name))
+        assert not load_preset(name).streams
     with pytest.raises(InputError, match="decay_images"):
         live(tmp_path, FakeCamera(1), chosen=preset(decay_images=0))
+    assert preset().streams and not preset(decay_images=0).streams

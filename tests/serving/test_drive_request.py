@@ -61,12 +61,16 @@ def test_the_same_as_driving_it_here(server: LocalServer, avatar_file: Path, per
 
 def test_what_was_never_seen_can_be_held_back(server: LocalServer, avatar_file: Path, performance: Performance) -> None:
     asked: list[bool] = []
+    held: list[float] = []
 
     class Watched:
         gaussian_count = 2
 
         def show(self, view: str) -> None:
             assert view == "full"
+
+        def hold(self, strength: float) -> None:
+            held.append(strength)
 
         def drive(self, params: Any, *, bounded: bool, vertices: Any) -> Gaussians:
             assert vertices is None
@@ -77,10 +81,12 @@ def test_what_was_never_seen_can_be_held_back(server: LocalServer, avatar_file: 
     cache = AvatarCache(lambda path, device: Watched())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driving, "_avatars", cache)
-        for bounded in (False, True):
-            send = server.send("avatar.drive", parameters(performance), path=str(avatar_file), bounded=bounded)
+        for more in ({}, {"bounded": True, "hold_back": 0.5}, {"bounded": False}):
+            send = server.send("avatar.drive", parameters(performance), path=str(avatar_file), **more)
             assert server.answer(send).arrays["opacities"].shape == (FRAMES, 2)
-    assert asked == [False, True]
+        wrong = server.error("avatar.drive", parameters(performance), path=str(avatar_file), hold_back=1.5)
+        assert "hold_back" in wrong["message"]
+    assert asked == [False, True, False] and held == [0.0, 0.5, 0.0], "an earlier request's strength is forgotten"
 
 
 def test_heads_that_are_deformed_otherwise(server: LocalServer, avatar_file: Path, performance: Performance) -> None:

@@ -26,6 +26,7 @@ def test_hello_describes_the_engine(engine: EngineProcess, tmp_path: Path) -> No
     assert hello["devices"][0]["id"] == "cpu" and hello["devices"][0]["name"]
     assert set(hello["kernels"]) == {"cpu", "cuda"}
     assert {"draft", "rgbavatar"} <= {preset["name"] for preset in hello["presets"]}
+    assert [preset["name"] for preset in hello["presets"] if preset["live"]] == ["live"]
     assert all(preset["title"] and preset["description"] for preset in hello["presets"])
     assert hello["heads"][0]["name"] == "human"
     assert Path(hello["log"]).parent == tmp_path and Path(hello["log"]).is_file()

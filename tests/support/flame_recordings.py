@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
@@ -105,3 +108,36 @@ def write_pictures(folder, rng, alpha=False) -> list[str]:
         channels = 4 if alpha else 3
         Image.fromarray(rng.integers(0, 255, (HEIGHT, WIDTH, channels), np.uint8)).save(folder.parent / names[-1])
     return names
+
+
+def write_vhap(folder: Path, vertices: int = 30) -> tuple[Path, dict[str, np.ndarray], np.ndarray]:
+    """VHAP's export of a moving camera (and one frame of another one): (folder, parameters, viewmats)."""
+    rng = np.random.default_rng(1)
+    values, viewmats = parameters(rng, vertices), cameras(rng)
+    images, masks = write_pictures(folder / "images", rng), write_pictures(folder / "fg_masks", rng)
+    (folder / "flame_param").mkdir()
+    frames = []
+    for index in range(FRAMES):
+        name = f"flame_param/{index:05d}.npz"
+        shared = {"shape": values["shape"], "static_offset": values["static_offset"]}
+        np.savez(folder / name, **{k: v[index : index + 1] for k, v in values.items() if k not in shared}, **shared)
+        opengl = np.linalg.inv(viewmats[index]) @ np.diag([1, -1, -1, 1])
+        frames.append(
+            {
+                "timestep_index": index,
+                "camera_index": 0,
+                "cx": 31,
+                "cy": 25,
+                "fl_x": 80,
+                "fl_y": 82,
+                "h": HEIGHT,
+                "w": WIDTH,
+                "transform_matrix": opengl.tolist(),
+                "file_path": images[index],
+                "fg_mask_path": masks[index],
+                "flame_param_path": name,
+            }
+        )
+    other = {**frames[0], "camera_index": 3, "file_path": "images/missing.png"}
+    (folder / "transforms.json").write_text(json.dumps({"frames": [*frames[::-1], other]}))
+    return folder, values, viewmats

@@ -60,7 +60,7 @@ class FakeCamera:
         self, count: int | None, live: bool = False, trouble: Callable[[int], None] | None = None, first: int = 0
     ) -> None:
         self.name, self.total, self.live = "The camera Test", count or 0, live
-        self._count, self._next, self._first, self._trouble = count, first, first, trouble
+        self._count, self._next, self._first, self.trouble = count, first, first, trouble
         self.footage: Footage = plain()
         self.closed = False
 
@@ -68,8 +68,8 @@ class FakeCamera:
         number = self._next
         if self._count is not None and number >= self._count:
             return None
-        if self._trouble is not None:
-            self._trouble(number)
+        if self.trouble is not None:
+            self.trouble(number)
         if self.live:
             time.sleep(1 / RATE / 2)
         self._next += 1

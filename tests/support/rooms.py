@@ -14,7 +14,7 @@ ADDON = ROOT / "blender_addon"
 # From the ground up. A room uses rooms of lower floors; rooms of one floor do not know each other.
 ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "__init__"),
-    ("geometry", "folders", "files", "progress", "_kernels_cpu", "_kernels_cuda"),
+    ("geometry", "folders", "files", "memory", "progress", "_kernels_cpu", "_kernels_cuda"),
     ("splatting",),
     ("image_metrics", "landmarks"),
     ("heads", "video"),
@@ -28,6 +28,7 @@ ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("jobs", "demo"),
     ("serving", "bench"),
+    ("batch",),
     ("commands",),
     ("cli",),
     ("__main__",),
@@ -134,17 +135,20 @@ def drawing() -> str:
         graph = room_graph(folder, floors)
         lines.append(f'    subgraph {title}["{"engine/blendsplat" if folder == ENGINE else "blender_addon"}"]')
         lines.append("        direction BT")
-        shown = [[room for room in floor if room in graph and room not in _UNDRAWN] for floor in floors]
+        shown = [[room for room in floor if room in graph and room not in _UNDRAWN[folder]] for floor in floors]
         lines += [f'        {title}_{_id(room)}["{room}"]' for floor in shown for room in floor]
         for room in sorted(set().union(*shown)):
-            for other in sorted(_direct(room, graph) - _UNDRAWN):
+            for other in sorted(_direct(room, graph) - _UNDRAWN[folder]):
                 lines.append(f"        {title}_{_id(other)} --> {title}_{_id(room)}")
         lines.append("    end")
     return "\n".join([*lines, "```"])
 
 
 # What nearly everything stands on, and the entry points: drawn, their arrows would hide the others.
-_UNDRAWN = {"errors", "geometry", "folders", "files", "progress", "__main__", "__init__", "space", "paths", "batch"}
+_UNDRAWN = {
+    ENGINE: {"errors", "geometry", "folders", "files", "memory", "progress", "__main__", "__init__"},
+    ADDON: {"__init__", "space", "paths", "batch"},
+}
 
 
 def _direct(room: str, graph: dict[str, set[str]]) -> set[str]:

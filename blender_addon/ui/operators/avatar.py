@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Step 4: an avatar file comes into the scene, and performances are baked onto it as keyframes."""
+"""Step 4: an avatar file comes into the scene, with the performance that is chosen as keyframes."""
 
 from __future__ import annotations
 
@@ -67,39 +67,6 @@ class RepairAvatar(common.Grey, bpy.types.Operator):
                     avatar_repair.play(carrier, formats.read_performance(path), start, fps, chosen)
         except formats.FileError as error:
             return self.failed(context, str(error))
-        return self.solved(context)
-
-
-class ApplyPerformance(common.Grey, bpy.types.Operator):
-    """Bake a tracked performance onto the avatar and its head as keyframes; the file then plays anywhere"""
-
-    bl_idname = "blendsplat.apply_performance"
-    bl_label = "Apply Performance"
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
-        carrier = selected_avatar(context)
-        if carrier is None:
-            return "Add an avatar first (or select one)."
-        if sentence := linked.sentence(carrier):
-            return sentence
-        path = common.path_of(context.scene.blendsplat.performance)
-        if path is None:
-            return "Choose a performance: the tracking.npz of a tracked clip."
-        return "" if path.exists() else f"There is no file {path}."
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        carrier = selected_avatar(context)
-        try:
-            performance = formats.read_performance(common.path_of(context.scene.blendsplat.performance))
-            count = apply_performance(context.scene, carrier, performance)
-        except formats.FileError as error:
-            return self.failed(context, str(error))
-        for item in (carrier, carrier.blendsplat.head):
-            if item is not None and item.blendsplat.remark:
-                self.report({"WARNING"}, item.blendsplat.remark)
-        self.report({"INFO"}, f"{count} frames keyed on {carrier.name}.")
         return self.solved(context)
 
 
@@ -202,5 +169,5 @@ def use_render_engine(scene: bpy.types.Scene) -> None:
     scene.view_settings.view_transform = "Standard"
 
 
-CLASSES = (AddAvatar, RepairAvatar, ApplyPerformance, UseEngine)
+CLASSES = (AddAvatar, RepairAvatar, UseEngine)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

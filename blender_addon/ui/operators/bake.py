@@ -109,7 +109,8 @@ class BakeNetworks(common.JobOperator, bpy.types.Operator):
             raise ValueError(f"The avatar {carrier.name!r} has no head that moves it: add the avatar again.")
         return {
             "avatar": session.engine_path(networks.file_of(carrier) or ""), "frames": count, "most": self.most,
-            "error": self.error, "bounded": carrier.blendsplat.foreign, "device": session.device(),
+            "error": self.error, "bounded": carrier.blendsplat.foreign,
+            "hold_back": float(carrier.blendsplat.hold_back), "device": session.device(),
         }  # fmt: skip
 
     def notes(self, context: bpy.types.Context) -> dict[str, Any]:

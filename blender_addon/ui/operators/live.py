@@ -15,7 +15,7 @@ from ...client import jobs, pump, session
 from ...paths import kept
 from ...scene import live_avatar
 from .. import live_sources
-from . import common, live_results, train
+from . import common, drive_live, live_results, train
 
 _OFFLINE_PRESET = "draft"  # whose Gaussians are those of the live preset
 _NOT_RUNNING = "No live capture is running."
@@ -52,6 +52,8 @@ class StartLive(common.JobOperator, bpy.types.Operator):
             "overrides": json.loads(self.overrides or "{}"),  # its error is a ValueError with the place
             "head": common.head_of(context.scene), "device": session.device(),
         }  # fmt: skip
+        if drive_live.chosen(context.scene) is not None:
+            params["drive"], params["learn"] = True, settings.learn
         if settings.seconds > 0:
             params["seconds"] = settings.seconds
         if settings.film:

@@ -85,6 +85,14 @@ def _choose(scene: bpy.types.Scene, directory: Path) -> None:
     settings.output = ""
 
 
+def _choose_performance(place: common.Place | None, directory: Path) -> None:
+    """Make a take that was recorded to drive an avatar the performance that is applied next; the scene's clip stays."""
+    scene = place.find() if place is not None else None
+    if scene is not None:
+        scene.blendsplat.live.take = kept(directory)
+        scene.blendsplat.performance, scene.blendsplat.acting.source = kept(directory / "tracking.npz"), "FILE"
+
+
 def look_at(context: bpy.types.Context, item: bpy.types.Object) -> None:
     """The window's largest 3D view sees the object large, from the front."""
     areas = [area for area in context.screen.areas if area.type == "VIEW_3D"] if context.screen is not None else []
@@ -119,6 +127,9 @@ def _finished(job: jobs.Job) -> session.Errand | None:
     _end(job)
     if directory is None or place is None or not preferences.get().add_results:
         return None
+    if not job.params.get("learn", True):
+        _choose_performance(place, directory)
+        return None
     return fetch(place, directory)
 
 
@@ -130,7 +141,9 @@ def _broken_off(job: jobs.Job) -> None:
     directory = session.local_path(job.params["directory"])
     if job.result is not None or not preferences.get().add_results:
         return
-    if (directory / "tracking.npz").is_file() and job.state == "cancelled" and place is not None:
+    if (directory / "tracking.npz").is_file() and not job.params.get("learn", True):
+        _choose_performance(place, directory)
+    elif (directory / "tracking.npz").is_file() and job.state == "cancelled" and place is not None:
         fetch(place, directory)
     elif scene is not None and common.is_broken_off(directory):
         _choose(scene, directory)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import check_tracking, engine, live, photograph, steps, track, train, video, work
+from . import check_tracking, engine, face, keys, learned_keys, live, photograph, steps, track, train, video, work
 
 CLASSES = (
     *work.CLASSES, *engine.CLASSES, *photograph.CLASSES, *live.CLASSES, *video.CLASSES, *track.CLASSES,
-    *check_tracking.CLASSES, *train.CLASSES, *steps.CLASSES,
+    *check_tracking.CLASSES, *train.CLASSES, *steps.CLASSES, *face.CLASSES, *learned_keys.CLASSES, *keys.CLASSES,
 )  # fmt: skip
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

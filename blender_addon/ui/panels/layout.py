@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What panels are laid out with: the base classes, a bar of progress, wrapped sentences, a head's sliders."""
+"""What panels are laid out with: the base classes, a bar of progress, wrapped sentences, sliders of a head's shape."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
 
 import bpy
 
-from ...scene import arkit
+from ...scene import head_drivers
 from .. import step_state
-
-_OPEN = ("brows", "eyes", "mouth", "jaw")  # groups of sliders that begin unfolded
 
 
 class Panel(bpy.types.Panel):
@@ -93,23 +90,14 @@ def paragraph(context: bpy.types.Context, column: bpy.types.UILayout, sentence: 
         box.label(text=line, icon=icon if index == 0 else "BLANK1")
 
 
-def sliders(layout: bpy.types.UILayout, head: bpy.types.Object, shown: Callable[[str], bool]) -> None:
-    """The head's shape keys whose names are to be shown, ARKit's in groups that fold; never the correctives, which the
-    bones drive. What bears a name (a child's face, lids) is above what is only numbered. ``layout``: a panel's own."""
+def identity_sliders(column: bpy.types.UILayout, head: bpy.types.Object) -> None:
+    """The sliders of a head's shape. What bears a name (a child's face) is above what is only numbered."""
     blocks = head.data.shape_keys.key_blocks
-    names = [key.name for key in blocks[1:] if not key.name.startswith("corrective ") and shown(key.name)]
+    names = [key.name for key in blocks[1:] if key.name.startswith(head_drivers.identity_key(""))]
     names.sort(key=lambda name: name[-1:].isdigit())
-    groups = arkit.in_groups(names)
-    for group, members in groups.items():
-        body = layout
-        if len(groups) > 1:
-            header, body = layout.panel(f"BLENDSPLAT_{group or 'more'}", default_closed=group not in _OPEN)
-            header.label(text=group.capitalize() or "More")
-        if body is not None:
-            column = body.column(align=True)
-            column.use_property_split = False
-            for name in members:
-                column.prop(blocks[name], "value", text=name, slider=True)
+    column.use_property_split = False
+    for name in names:
+        column.prop(blocks[name], "value", text=name, slider=True)
 
 
 def placeholder(path: object) -> str:

@@ -7,7 +7,7 @@ import bpy
 
 from ...client import jobs, preview, session
 from .. import live_sources, live_words
-from ..operators import common, live, live_results, train
+from ..operators import common, drive_live, live, live_results, train
 from .job_button import button, on_its_way, step
 from .layout import StepPanel, column_of, paragraph, placeholder
 
@@ -48,6 +48,9 @@ def _settings(context: bpy.types.Context, column: bpy.types.UILayout) -> None:
     else:
         column.prop(settings, "video")
     column.prop(settings, "mirror")
+    column.prop(settings, "drive")
+    if settings.drive is not None:
+        column.prop(settings, "learn")
     column.prop(settings, "seconds")
     column.prop(settings, "preset")
     column.prop(settings, "takes", placeholder=placeholder(live.takes_folder(context.scene)))
@@ -70,6 +73,8 @@ def _running(context: bpy.types.Context, column: bpy.types.UILayout, job: jobs.J
             paragraph(context, column, sentence, "ERROR" if wrong else "INFO")
     if preview.icon(job.number):
         column.template_icon(icon_value=preview.icon(job.number), scale=10.0)
+    if job.params.get("drive"):
+        _driving(context, column, job)
     row = column.row(align=True)
     row.operator("blendsplat.show_picture", text="Open Preview", icon="FULLSCREEN_ENTER").kind = "LIVE"
     row.operator("blendsplat.look_at_live", text="Look at It", icon="VIEWZOOM")
@@ -83,6 +88,16 @@ def _running(context: bpy.types.Context, column: bpy.types.UILayout, job: jobs.J
     settings = context.scene.blendsplat.live
     if settings.quality:
         lines.prop(settings, "quality", emboss=False)
+
+
+def _driving(context: bpy.types.Context, column: bpy.types.UILayout, job: jobs.Job) -> None:
+    """Which avatar is driven, and from which resting face."""
+    column.prop(context.scene.blendsplat.live, "drive")
+    if sentence := drive_live.problem(job):
+        paragraph(context, column, sentence, "ERROR")
+    elif drive_live.learns_rest(job):
+        paragraph(context, column, "Rest your face for a moment: what you do is counted from there.", "INFO")
+    column.operator("blendsplat.take_rest", icon="USER")
 
 
 def _afterwards(context: bpy.types.Context, column: bpy.types.UILayout) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 import bpy
 
 from ...client import preview
-from ...scene import fit_scene, head_drivers
+from ...scene import fit_scene
 from .. import photographs
 from ..operators import common, fit_image, fitted_head
+from . import face
 from .job_button import on_its_way, step
-from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
-
-_IDENTITY = head_drivers.identity_key("")
+from .layout import StepPanel, column_of, identity_sliders, paragraph, placeholder, section
 
 
 class BLENDSPLAT_UL_photographs(bpy.types.UIList):
@@ -36,9 +35,9 @@ class BLENDSPLAT_PT_photograph(StepPanel):
         if head is not None and (part := section(layout, "fitted_head", "Fitted Head")) is not None:
             _head(context, column_of(part), head)
             if (inner := section(part, "fitted_expression", "Expression Sliders", closed=True)) is not None:
-                sliders(inner, head, lambda name: not name.startswith(_IDENTITY))
+                face.draw_parts(context, inner, head)
             if (inner := section(part, "fitted_identity", "Face Shape Sliders", closed=True)) is not None:
-                sliders(inner, head, lambda name: name.startswith(_IDENTITY))
+                identity_sliders(inner.column(align=True), head)
 
 
 def _photographs(context: bpy.types.Context, column: bpy.types.UILayout) -> None:

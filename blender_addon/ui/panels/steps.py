@@ -8,13 +8,12 @@ import bpy
 from ...client import session
 from ...render import engine as render_engine
 from ...render import limits
-from ...scene import avatar_repair, avatar_rig, baked_avatar, fit_scene, linked, networks
-from .. import acting
+from ...scene import avatar_repair, avatar_rig, baked_avatar, linked, networks
 from ..operators import avatar as avatar_operators
 from ..pass_properties import draw_passes, draw_quality
-from . import render_rows, several, splat_geometry
+from . import learned_keys, performance, render_rows, several, splat_geometry
 from .job_button import button, step
-from .layout import StepPanel, column_of, paragraph, placeholder, section, sliders
+from .layout import StepPanel, column_of, paragraph, placeholder, section
 
 _OTHER_ENGINE = "This scene's render engine does not draw avatars: Blendsplat does, as they were trained."
 
@@ -33,12 +32,8 @@ class BLENDSPLAT_PT_avatar(StepPanel):
         column.prop(settings, "avatar_file", placeholder=placeholder(avatar_operators.file_of(context.scene)))
         button(context, column, "blendsplat.add_avatar", "OUTLINER_OB_POINTCLOUD")
         column.separator()
-        column.prop(settings, "performance")
-        column.prop(settings, "performance_start")
-        if (part := section(layout, "acting", "How It Is Played", closed=True)) is not None:
-            acting.draw(column_of(part), context.scene)
+        performance.draw(context, layout)
         column = column_of(layout)
-        button(context, column, "blendsplat.apply_performance", "KEY_HLT")
         carrier = avatar_operators.selected_avatar(context)
         if carrier is None:
             several.draw_unselected(context, column)
@@ -57,6 +52,8 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             row.prop(carrier.blendsplat, "live", toggle=True)
             if carrier.blendsplat.live:
                 row.operator("blendsplat.bake_live", text="Bake", icon="REC")
+            if row.enabled:
+                learned_keys.draw_hold(context, column, carrier)
             if networks.drawn_by_networks(carrier):
                 _networks(context, column, carrier)
             for sentence in (baked_avatar.line_of(carrier), baked_avatar.hidden_original(carrier)):
@@ -65,9 +62,6 @@ class BLENDSPLAT_PT_avatar(StepPanel):
             for item in (carrier, carrier.blendsplat.head):
                 if item is not None and item.blendsplat.remark:
                     paragraph(context, column, item.blendsplat.remark, "INFO")
-        head = _head(context)
-        if head is not None and (body := section(layout, "sliders", "Sliders", closed=True)) is not None:
-            sliders(body, head, lambda name: True)
 
 
 def _networks(context: bpy.types.Context, column: bpy.types.UILayout, carrier: bpy.types.Object) -> None:
@@ -127,16 +121,6 @@ class BLENDSPLAT_PT_film(bpy.types.Panel):
         layout.prop(context.scene.render, "film_transparent", text="Transparent")
         draw_quality(layout, context.scene)
         draw_passes(layout, context.view_layer)
-
-
-def _head(context: bpy.types.Context) -> bpy.types.Object | None:
-    """The head whose sliders are shown: the selected avatar's, else the active one."""
-    carrier = avatar_operators.selected_avatar(context)
-    head = carrier.blendsplat.head if carrier is not None else None
-    active = context.view_layer.objects.active
-    if head is None and active is not None and active.blendsplat.kind == "HEAD" and not fit_scene.fits_of(active):
-        head = active  # a fitted head has sliders of its own, above
-    return head if head is not None and head.data is not None and head.data.shape_keys is not None else None
 
 
 CLASSES = (BLENDSPLAT_PT_avatar, BLENDSPLAT_PT_render, BLENDSPLAT_PT_film)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from blendsplat.avatars.retarget import Reference, rebased
+from blendsplat.avatars.seen import Seen
 from blendsplat.errors import InputError
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.performance import Performance, check_same_head
@@ -39,6 +40,8 @@ class Avatar(ABC):
     camera: TrainingCamera
     training_record: dict[str, Any]  # what the file tells of the training: preset, images, holdout, figures
     reference: Reference | None = None  # where the own clip holds the head; None: an older file does not say
+    seen: Seen | None = None  # what the own clip showed; None: an older file does not say
+    held: float = 0.0  # how firmly what it did not show is held back; see ``hold``
     views: tuple[str, ...] = ("full",)  # what of it can be driven by itself
     shown = "full"  # which of them is
     scored: tuple[tuple[str, str], ...] = (("full", ""),)  # views that a training is judged by, prefix of the figures
@@ -69,6 +72,11 @@ class Avatar(ABC):
             allowed = ", ".join(self.views)
             raise InputError(f"The avatar {self.name!r} has no view {view!r}; it has {allowed}.")
         self.shown = view
+
+    def hold(self, strength: float) -> None:
+        """From here on what training never showed is held back smoothly (hold_back.py): 0 not, 1 firmly. What it did
+        show is played to the bit as without. An avatar whose file does not know what was seen is not held."""
+        self.held = min(max(float(strength), 0.0), 1.0)
 
     def vertices(self, params: HeadParams) -> Tensor:
         """The avatar's own head in the pose and expression of ``params`` [B,V,3]; their shape is not used, so another

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from blendsplat.avatars.seen import PITCHES, YAWS
 from blendsplat.errors import FormatError
 from blendsplat.files import read_npz, write_npz
 
@@ -40,6 +41,11 @@ _OPTIONAL: dict[str, Shape] = {
     "neutral_translation": (3,), "neutral_rotation": (3, 3), "neutral_expression": ("E",), "neutral_jaw_pose": (3,),
     "neutral_eyes_pose": (2, 3), "neutral_eyelids": (2,),
 }  # fmt: skip
+# What the clip showed (avatars/seen.py): lowest, 1st and 99th percentile, highest; and from where it was seen.
+_SEEN: dict[str, Shape] = {
+    "seen.expression": (4, "E"), "seen.jaw_pose": (4, 3), "seen.neck_pose": (4, 3), "seen.eyes_pose": (4, 2, 3),
+    "seen.eyelids": (4, 2), "seen.views": (PITCHES, YAWS),
+}  # fmt: skip
 _HALVES = ("delta_positions", "delta_quats", "delta_colors")  # may be float16, and then stay so
 _INDICES = {"rig.faces": "V", "rig.uv_faces": "T", "triangle": "F"}
 _LARGEST = np.finfo(np.float32).max
@@ -54,7 +60,8 @@ class FileSchema:
     """What a system's files hold beyond what every avatar's do. Sizes N, K, V, F, T, E are the shared ones.
 
     indices: array -> letter of the size that its integers lie below. counts: header entry -> (letter, how to count it).
-    ranges: arrays [2,...] whose first row is nowhere above the second. halves: arrays that may be half precision.
+    ranges: arrays [2,...] whose first row is nowhere above the second. covariances: arrays that must be such. halves:
+    arrays that may be half precision.
     header: entries that the header must have, beside those of all and of ``counts``.
     """
 
@@ -64,6 +71,7 @@ class FileSchema:
     indices: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, tuple[str, Callable[[Any], int]]] = field(default_factory=dict)
     ranges: Sequence[str] = ()
+    covariances: Sequence[str] = ()
     halves: Sequence[str] = ()
     header: Sequence[str] = ()
 
@@ -107,7 +115,7 @@ def _shapes(schema: FileSchema) -> dict[str, Shape]:
 
 
 def _optional(schema: FileSchema) -> dict[str, Shape]:
-    return _OPTIONAL | dict(schema.optional)
+    return _OPTIONAL | _SEEN | dict(schema.optional)
 
 
 def _integers(schema: FileSchema) -> tuple[str, ...]:
@@ -162,6 +170,24 @@ def _check_values(path: Path, schema: FileSchema, arrays: dict[str, np.ndarray],
     for name in schema.ranges:
         if name in arrays and (arrays[name][0] > arrays[name][1]).any():
             raise FormatError(f"{path}: the array {name!r} has its lowest above its highest; train the avatar again.")
+    for name in _SEEN:
+        if name in arrays and name != "seen.views" and (np.diff(arrays[name], axis=0) < 0).any():
+            raise FormatError(f"{path}: the array {name!r} has its lowest above its highest; train the avatar again.")
+    if "seen.views" in arrays and arrays["seen.views"].min() < 0:
+        raise FormatError(f"{path}: the array 'seen.views' counts less than nothing; train the avatar again.")
+    for name in schema.covariances:
+        if name in arrays and not _is_covariance(arrays[name]):
+            raise FormatError(f"{path}: the array {name!r} is no covariance; train the avatar again.")
+
+
+def _is_covariance(array: np.ndarray) -> bool:
+    """Whether [K,K] is symmetric and has no negative eigenvalue, as far as rounding tells."""
+    exact = np.asarray(array, np.float64)
+    size = float(np.abs(exact).max(initial=0))
+    return bool(
+        np.allclose(exact, exact.T, atol=1e-5 * size)
+        and np.linalg.eigvalsh(exact / max(size, 1e-30)).min(initial=0) >= -1e-4
+    )
 
 
 def _check_shape(path: Path, name: str, have: tuple, want: Shape, sizes: dict[str, int]) -> None:

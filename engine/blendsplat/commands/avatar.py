@@ -213,6 +213,7 @@ def render(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="pixels; none: as the performance's camera")] = None,
     background: Annotated[str | None, typer.Option(help=described(RenderOptions, "background"))] = None,
     show: Annotated[str, typer.Option(help=described(RenderOptions, "show"))] = default_of(RenderOptions, "show"),
+    hold_back: Annotated[float, typer.Option(help=described(RenderOptions, "hold_back"))] = 1.0,
     first: Annotated[int | None, typer.Option(help=described(RenderOptions, "first"))] = None,
     count: Annotated[int | None, typer.Option(help=described(RenderOptions, "count"))] = None,
     device: Device = "auto",
@@ -228,7 +229,8 @@ def render(
     width, height = parse_size(size)
     values = {
         "avatar": avatar, "performance": performance, "output": output, "width": width, "height": height,
-        "background": background, "show": show, "first": first, "count": count, "device": device,
+        "background": background, "show": show, "hold_back": hold_back, "first": first, "count": count,
+        "device": device,
     }  # fmt: skip
     kept = f"Images already written to {output} are kept; an unfinished mp4 is not."
     result = run_command("rendering", lambda progress: run_job("render", values, progress), verbose, as_json, kept)
@@ -284,6 +286,7 @@ def export(
     ply: Annotated[Path, typer.Option("--ply", help=described(ExportOptions, "output"))],
     frame: Annotated[int | None, typer.Option(help=described(ExportOptions, "frame"))] = None,
     y_down: Annotated[bool, typer.Option("--y-down", help=described(ExportOptions, "y_down"))] = False,
+    hold_back: Annotated[float, typer.Option(help=described(ExportOptions, "hold_back"))] = 1.0,
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -294,7 +297,8 @@ def export(
     blendsplat export talk.avatar.npz --performance talk/ --frame 12 --ply talk_12.ply
     """
     values = {
-        "avatar": avatar, "performance": performance, "output": ply, "frame": frame, "y_down": y_down, "device": device,
+        "avatar": avatar, "performance": performance, "output": ply, "frame": frame, "y_down": y_down,
+        "hold_back": hold_back, "device": device,
     }  # fmt: skip
     result = run_command("exporting", lambda progress: run_job("export", values, progress), verbose, as_json)
     report(result, as_json, f"Wrote {result['gaussians']} Gaussians to {ply}.")

@@ -116,6 +116,36 @@ def mattes(
     _print(result, as_json, table, rows)
 
 
+@app.command()
+def retarget(
+    avatars: Annotated[list[Path], typer.Argument(help="Avatars on the head that ships.")],
+    take: Annotated[Path, typer.Option("--take", help="A capture: a take of Live Link Face, ARKit's .csv or .json.")],
+    every: Annotated[int, typer.Option(min=1, help="Play every so many-th frame of it.")] = 1,
+    frames: Annotated[int | None, typer.Option(min=10, help="Of its first frames; left out: all.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for what was rendered, a video for each avatar.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Play a face capture on avatars, track what was rendered and correlate it with the capture: jaw, smile, brows,
+    blinks.
+
+    \b
+    blendsplat bench retarget ann.avatar.npz ben.avatar.npz --take take.csv -o out/retarget
+    """
+    from blendsplat.evaluation.retargeting import benchmark_retargeting, table
+
+    made: list[Any] = []
+
+    def work(progress: Any) -> dict[str, Any]:
+        made.extend(benchmark_retargeting(avatars, take, every, frames, progress, output))
+        return {"retarget": [asdict(row) for row in made]}
+
+    result = run_command("measuring", work, verbose, as_json)
+    _print(result, as_json, table, made)
+
+
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 

@@ -35,7 +35,14 @@ def describe_left(seconds: float | None) -> str:
 
 
 class ConsoleProgress(Progress):
-    """What both kinds have in common: they are context managers."""
+    """What both kinds have in common: they are context managers, and notes stay."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def note(self, sentence: str) -> None:
+        self._console.print(sentence, style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> ConsoleProgress:
         return self
@@ -50,8 +57,7 @@ class BarProgress(ConsoleProgress):
     """Bars on standard error, one per stage. What a stage says at its begin or end stays above them as a note."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
+        super().__init__(console)
         self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -92,8 +98,7 @@ class LineProgress(ConsoleProgress):
     """A line when a stage begins, ends, and every ten seconds."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
+        super().__init__(console)
         self._shown = ("", False)  # stage, was it complete
         self._printed = -math.inf
         self._message = ""

@@ -28,6 +28,7 @@ def evaluate(
     ),
     common: Annotated[list[Path] | None, typer.Option(help=described(EvaluateOptions, "common"))] = None,
     show: Annotated[str, typer.Option(help=described(EvaluateOptions, "show"))] = default_of(EvaluateOptions, "show"),
+    hold_back: Annotated[float, typer.Option(help=described(EvaluateOptions, "hold_back"))] = 0.0,
     device: Device = "auto",
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -45,7 +46,7 @@ def evaluate(
     """
     values = {
         "avatar": avatar, "directory": directory, "lpips": lpips, "protocol": protocol, "pixels": pixels,
-        "common": common, "show": show, "device": device, "output": output,
+        "common": common, "show": show, "hold_back": hold_back, "device": device, "output": output,
     }  # fmt: skip
     result = run_command("evaluating", lambda progress: run_job("evaluate", values, progress), verbose, as_json)
     report(result, as_json, *result.get("notes", ()), *lines_of(result))

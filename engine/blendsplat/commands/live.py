@@ -33,6 +33,7 @@ def live(
     pace: Annotated[bool, _option("paced", "--pace/--no-pace")] = True,
     loop: Annotated[bool, _option("loop", "--loop")] = False,
     mirror: Annotated[bool, _option("mirror", "--mirror")] = False,
+    learn: Annotated[bool, _option("learn", "--learn/--track-only")] = True,
     landmarker: Annotated[Path | None, _option("landmarker")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -51,16 +52,15 @@ def live(
     values = {
         "source": source, "output": output, "directory": directory, "preset": preset,
         "overrides": parse_settings(settings or []), "head": head, "preview": preview, "seconds": seconds,
-        "paced": pace, "loop": loop, "mirror": mirror, "landmarker": landmarker, "device": device,
+        "paced": pace, "loop": loop, "mirror": mirror, "landmarker": landmarker,
+        "learn": learn, "device": device,
     }  # fmt: skip
     result = run_command("learning", lambda progress: run_job("live", values, progress), verbose, as_json)
     avatar, take = result["avatar"], result["directory"]
-    lines = [
-        *result["notes"],
-        f"{avatar} has learned {result['images']} images of {result['frames']} frames ({result['dropped']} dropped) in "
-        f"{result['seconds']:.0f} s.",
-    ]
-    if take:
+    seen = f"{result['frames']} frames ({result['dropped']} dropped) in {result['seconds']:.0f} s."
+    learned = f"{avatar} has learned {result['images']} images of {seen}" if avatar else f"The take has {seen}"
+    lines = [*result["notes"], learned]
+    if take and avatar:
         name = shlex.quote(avatar)
         lines += ["On from there:", f"  blendsplat train {shlex.quote(take)} --preset draft --start {name} -o {name}"]
     report(result, as_json, *lines)

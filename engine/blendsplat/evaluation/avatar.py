@@ -74,6 +74,7 @@ def evaluation_of(
     common: Sequence[Path | str] = (),
     pixels: str = "auto",
     show: str = "full",
+    hold_back: float = 0.0,
     protocol: str = "blendsplat",
 ) -> Evaluation:
     """Score an avatar on a tracked clip.
@@ -81,7 +82,7 @@ def evaluation_of(
     protocol: of PROTOCOLS. holdout: last share (below 1) or number of frames; the protocol's by default. common:
     folders of the same clip tracked with other heads: scored are the pixels and frames that count in all of them.
     pixels: "clip" (training/scored_pixels.py), "own" (above the clip's own head's neck, as does every clip without
-    landmarks), "whole" or "auto", the protocol's. show: which of the avatar's views.
+    landmarks), "whole" or "auto", the protocol's. show: which of the avatar's views. hold_back: as Avatar.hold.
 
     The result holds the means ("psnr", "ssim", "l1", "lpips" and "lpips_network" ("squeeze" or "vgg") where there are
     weights, "mouth_psnr" and so on where the clip has landmarks, "change", "video_change", "change_error" of
@@ -93,6 +94,7 @@ def evaluation_of(
     rules = protocol_of(protocol)
     avatar = load_avatar(avatar_path, device)
     avatar.show(show)
+    avatar.hold(hold_back)
     tracked = TrackedClip.open(directory)
     avatar.check_performance(tracked.tracking)
     held_out = _scored_frames(avatar, tracked, rules, holdout)

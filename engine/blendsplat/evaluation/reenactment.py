@@ -58,13 +58,13 @@ def evaluate_reenactment(
     avatar, clip = load_avatar(avatar_path, device), TrackedClip.open(driver)
     rows = np.arange(min(frames, clip.tracking.frame_count))
     points, found = _driver_landmarks(clip.clip)
-    pictures, drawn, seen = _rendered(avatar, clip.tracking, rows, device, progress)
+    pictures, drawn, seen = rendered_faces(avatar, clip.tracking, rows, device, progress)
     if not seen.any():
         raise NoFaceError("In no frame of the render a face was found: look at it (blendsplat render).")
     head = load_head(clip.tracking.head_source, landmarks=True)
     both = clip.tracking.valid[rows] & found[rows] & seen
-    made = _fitted(head, drawn, seen, clip.tracking, rows, progress)
-    wanted = _fitted(head, points[rows], found[rows] & clip.tracking.valid[rows], clip.tracking, rows, progress)
+    made = fitted_faces(head, drawn, seen, clip.tracking, rows, progress)
+    wanted = fitted_faces(head, points[rows], found[rows] & clip.tracking.valid[rows], clip.tracking, rows, progress)
     figures: dict[str, Any] = compared(made, wanted, head, both)
     notes = []
     if avatar.owns(clip.tracking):
@@ -136,14 +136,15 @@ def _driver_landmarks(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     return points[..., :2], found
 
 
-def _rendered(
-    avatar: Avatar, driver: Performance, rows: np.ndarray, device: torch.device | str, progress: Progress
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+def rendered_faces(
+    avatar: Avatar, driver: Performance, rows: np.ndarray, device: torch.device | str, progress: Progress,
+    bounded: bool | None = None,
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:  # fmt: skip
     """The render of ``rows`` on grey as pictures [H,W,3] uint8, the landmarks found in it [F,478,2], found [F]."""
     pictures: list[np.ndarray] = []
     points, found = np.zeros((len(rows), 478, 2)), np.zeros(len(rows), bool)
     part = slice(int(rows[0]), int(rows[-1]) + 1)
-    frames = render_performance(avatar, driver, driver.width, driver.height, GREY, device, part)
+    frames = render_performance(avatar, driver, driver.width, driver.height, GREY, device, part, bounded)
     with make_detector() as detector:
         for index, (rgba, _) in enumerate(frames):
             progress.check()
@@ -155,7 +156,7 @@ def _rendered(
     return pictures, points, found
 
 
-def _fitted(
+def fitted_faces(
     head: HeadModel, points: np.ndarray, found: np.ndarray, driver: Performance, rows: np.ndarray, progress: Progress
 ) -> Performance:
     """The landmarks' fit through the driving clip's known lens (a zoom undone); nothing is refined on pictures."""

@@ -40,7 +40,7 @@ def write_recording(
     """
     with staging(directory, overwrite) as stage:
         width, height, has_mattes = _copy_pictures(recording, stage, progress)
-        timestamps, rate = _times(recording, fps)
+        timestamps, rate = frame_times(recording, fps)
         performance = to_performance(recording, head, head_source, width, height, timestamps)
         performance.save(stage / "tracking.npz")
         camera = {"width": width, "height": height}
@@ -96,7 +96,7 @@ def _pictures(recording: Recording) -> Iterator[tuple[np.ndarray, np.ndarray | N
         yield pair[0], mask[0].max(-1) if mask is not None else pair[1]
 
 
-def _times(recording: Recording, fps: float | None) -> tuple[np.ndarray, float]:
+def frame_times(recording: Recording, fps: float | None) -> tuple[np.ndarray, float]:
     """When the frames were taken [F], seconds from the first one, and the frames per second."""
     if fps is None and recording.seconds is not None:
         gap = float(np.median(np.diff(recording.seconds))) if len(recording.seconds) > 1 else 1 / FPS

@@ -125,12 +125,11 @@ class ClipSystem(System):
 
 @dataclass
 class _Rows:
-    """Weighted residuals [B,R], their derivatives by frames' [B,R,P] and clip's [B,R,S+1] unknowns; cost [B]."""
+    """Weighted residuals [B,R], their derivatives by frames' [B,R,P] and clip's [B,R,S+1] unknowns."""
 
     values: Tensor
     by_frame: Tensor
     by_clip: Tensor | None
-    cost: Tensor
 
 
 def prior_precision(model: LandmarkModel, expression_sigma: Tensor) -> Tensor:
@@ -155,36 +154,38 @@ def landmark_pairs() -> Tensor:
 
 def linearise(problem: Problem, unknowns: Tensor, robust: bool = True) -> System:
     """Normal equations of all frames at ``unknowns`` [B,P]."""
-    rows = _rows(problem, unknowns, None, robust)
-    return System(rows.cost, *_products(problem, unknowns, rows))
+    cost, parts = _rows(problem, unknowns, None, robust)
+    return System(cost, *_products(problem, unknowns, parts))
 
 
 def linearise_clip(problem: Problem, unknowns: Tensor, shape: Tensor) -> ClipSystem:
     """The same with the clip's unknowns, at ``shape`` [S] and the problem's focal length."""
-    rows = _rows(problem, unknowns, shape, True)
-    assert rows.by_clip is not None  # it is there whenever a shape is given
-    flat = rows.by_clip.flatten(0, 1)
-    return ClipSystem(
-        rows.cost,
-        *_products(problem, unknowns, rows),
-        clip_gradient=flat.T @ rows.values.flatten(),
-        clip_matrix=flat.T @ flat,
-        cross=rows.by_frame.transpose(1, 2) @ rows.by_clip,
-    )
+    cost, parts = _rows(problem, unknowns, shape, True)
+    gradient, matrix = _products(problem, unknowns, parts)
+    of_clip = (torch.zeros((), dtype=unknowns.dtype),) * 3
+    for part in parts:
+        assert part.by_clip is not None  # it is there whenever a shape is given
+        flat = part.by_clip.flatten(0, 1)
+        products = flat.T @ part.values.flatten(), flat.T @ flat, part.by_frame.transpose(1, 2) @ part.by_clip
+        of_clip = of_clip[0] + products[0], of_clip[1] + products[1], of_clip[2] + products[2]
+    return ClipSystem(cost, gradient, matrix, *of_clip)
 
 
-def _products(problem: Problem, unknowns: Tensor, rows: _Rows) -> tuple[Tensor, Tensor]:
+def _products(problem: Problem, unknowns: Tensor, parts: list[_Rows]) -> tuple[Tensor, Tensor]:
     """Gradient [B,P] and matrix [B,P,P], with the frames' prior."""
-    transposed = rows.by_frame.transpose(1, 2)
-    gradient = (transposed @ rows.values[..., None])[..., 0] + (unknowns - problem.mean) @ problem.precision
-    matrix = transposed @ rows.by_frame + problem.precision
+    gradient, matrix = (unknowns - problem.mean) @ problem.precision, problem.precision
+    for part in parts:
+        transposed = part.by_frame.transpose(1, 2)
+        gradient = gradient + (transposed @ part.values[..., None])[..., 0]
+        matrix = matrix + transposed @ part.by_frame
     if problem.held is None or problem.hold is None:
         return gradient, matrix
     return gradient + problem.hold * (unknowns - problem.held), matrix + torch.diag_embed(problem.hold)
 
 
-def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> _Rows:
-    """All weighted residuals: landmarks, openings of lids and lips, vertices beyond the matte."""
+def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> tuple[Tensor, list[_Rows]]:
+    """Cost [B] and all weighted residuals: landmarks with openings of lids and lips; then those of each term. They stay
+    apart, because all of them in one are hundreds of megabytes that only their products are wanted of."""
     model = problem.model if shape is None else problem.model.shaped(shape)
     around = (unknowns, problem.root, problem.focal, problem.centre)
     projected, jacobian, by_clip = project_with_jacobian(model, *around, shape is not None)
@@ -202,25 +203,18 @@ def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool
     # A landmark's two rows share a weight, so weighting by square roots keeps the products symmetric.
     scale = INDEPENDENCE**0.5 / problem.sigma[:, None, None, None]
     weigh = partial(_weighted_rows, weight=weight, gap_weight=gap_weight, upper=upper, lower=lower)
-    rows = _Rows(
-        weigh(residual[..., None] * INDEPENDENCE**0.5)[..., 0],
-        weigh(jacobian * scale),
-        None if by_clip is None else weigh(by_clip * scale),
-        cost,
-    )
+    parts = [
+        _Rows(
+            weigh(residual[..., None] * INDEPENDENCE**0.5)[..., 0],
+            weigh(jacobian * scale),
+            None if by_clip is None else weigh(by_clip * scale),
+        )
+    ]
     for term in problem.terms:
-        rows = _with_term(rows, term.rows(*around, problem.sigma / NOISE, shape))
-    return rows
-
-
-def _with_term(rows: _Rows, more: tuple[Tensor, Tensor, Tensor, Tensor | None]) -> _Rows:
-    cost, values, by_frame, by_clip = more
-    return _Rows(
-        torch.cat([rows.values, values], 1),
-        torch.cat([rows.by_frame, by_frame], 1),
-        None if rows.by_clip is None or by_clip is None else torch.cat([rows.by_clip, by_clip], 1),
-        rows.cost + cost,
-    )
+        more, values, by_frame, term_by_clip = term.rows(*around, problem.sigma / NOISE, shape)
+        cost = cost + more
+        parts.append(_Rows(values, by_frame, term_by_clip))
+    return cost, parts
 
 
 def _robust(residual: Tensor, weights: Tensor, robust: bool) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, 
     device = resolve_device(options.device)
     found = evaluation_of(
         options.avatar, options.directory, options.lpips, device, progress, common=options.common,
-        pixels=options.pixels, show=options.show, protocol=options.protocol,
+        pixels=options.pixels, show=options.show, hold_back=options.hold_back, protocol=options.protocol,
     )  # fmt: skip
     files = {}
     if options.output is not None:

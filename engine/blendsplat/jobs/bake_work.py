@@ -41,6 +41,7 @@ def run_bake(options: opt.BakeOptions, progress: Progress) -> dict[str, Any]:
     params, vertices = head_tensors(_received(options.frames, progress), device)
     heads = DrivenHeads(params, vertices, options.bounded)
     avatar.check(params)
+    avatar.hold(options.hold_back)
     made = baked(avatar, heads, options.most, options.error, progress)
     rows = compared_rows(made, _COMPARED)
     scores = picture_scores(avatar, made, heads, rows, progress)

@@ -24,6 +24,7 @@ from blendsplat.jobs.clip_work import (
 )
 from blendsplat.jobs.convert_work import run_convert
 from blendsplat.jobs.kaolrm_work import run_generate_heads, run_train_kaolrm
+from blendsplat.jobs.keys_work import run_keys
 from blendsplat.jobs.live_work import run_live_session
 from blendsplat.jobs.photograph_work import (
     run_evaluate_coverage,
@@ -75,6 +76,7 @@ KINDS = {
         JobKind("render", "rendering", opt.RenderOptions, run_render),
         JobKind("reenact", "reenacting", opt.ReenactOptions, run_reenact),
         JobKind("export", "exporting", opt.ExportOptions, run_export),
+        JobKind("keys", "looking at the learned keys", opt.KeysOptions, run_keys),
         JobKind("bake", "baking the networks", opt.BakeOptions, run_bake),
         JobKind("generate_heads", "rendering", opt.GenerateHeadsOptions, run_generate_heads, lane="train"),
         JobKind("train_kaolrm", "training", opt.TrainKaolrmOptions, run_train_kaolrm, lane="train"),

@@ -25,6 +25,7 @@ def run_live_session(options: opt.LiveOptions, progress: Progress) -> dict[str, 
         output=avatar_name(options.output), preset=load_preset(options.preset, options.overrides),
         directory=options.directory, head=options.head, preview=options.preview, seconds=options.seconds,
         mirror=options.mirror, landmarker=options.landmarker, device=resolve_device(options.device),
+        learn=options.learn, drive=options.drive,
     )  # fmt: skip
     result = run_live(lambda: open_source(options.source, options.paced, options.loop), settings, progress)
     return plain(result)

@@ -41,6 +41,8 @@ Device = Annotated[
 Size = Annotated[int, Field(ge=16, le=8192)]
 View = Literal["full", "base", "residual", "sliders"]
 VIEWS = "full; of a personal avatar also base, residual (its wrinkles, about grey) or sliders (as Blender plays it)"
+HoldBack = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+HELD = "how firmly what the clip never showed is held back: 0 not, 1 firmly; what it did show stays as it is"
 LensShift = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
@@ -287,6 +289,8 @@ class LiveOptions(Options):
     paced: bool = Field(True, description="a file plays at its own rate; otherwise every frame is taken")
     loop: bool = Field(False, description="a file begins again at its end")
     mirror: bool = Field(False, description="the source shows a mirror image: turn it round")
+    learn: bool = Field(True, description="learn an avatar; else frames are tracked and the take is recorded alone")
+    drive: bool = Field(False, description="tell the client what the head does in every tracked frame")
     landmarker: AnyPath | None = Field(
         None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
     )
@@ -306,6 +310,7 @@ class RenderOptions(Options):
         description="transparent, white, black, #rrggbb or r,g,b in 0..1; none: transparent for PNG, white for mp4",
     )
     show: View = Field("full", description=VIEWS)
+    hold_back: HoldBack = Field(1.0, description=HELD)
     first: int = Field(0, ge=0, description="first frame of the performance")
     count: int | None = Field(None, ge=1, description="how many frames; none: all that follow")
     device: Device = "auto"
@@ -319,7 +324,8 @@ class ReenactOptions(Options):
 
     avatar: AnyPath = Field(description="the avatar file")
     performance: AnyPath = Field(
-        description="the driver's: a tracked clip folder, its tracking.npz, or a .csv of the phone app Live Link Face"
+        description="the driver's: a tracked clip folder, its tracking.npz, a take of the phone app Live Link Face, "
+        "ARKit's expressions as .csv or .json, or a folder of VHAP or metrical-tracker"
     )
     output: AnyPath = Field(
         description="an .mp4 file, a folder for PNG files with alpha, or an .npz: the performance, to load in Blender"
@@ -340,13 +346,18 @@ class ReenactOptions(Options):
     eyes: Gain = Field(1.0, description="strength of lids and gaze")
     brows: Gain = Field(1.0, description="strength of the brows")
     head: Gain = Field(1.0, description="strength of the head's movement about where it is on average")
+    hold_back: HoldBack = Field(1.0, description=HELD)
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="frames per second of a performance that does not tell; none: 60 of ARKit's"
+    )
     beside: bool = Field(False, description="put the driver's video to the left of the avatar")
     avatar_head: Head | None = Field(
         None, min_length=1, description="the avatar's head model, where the driver was tracked with another: as --head"
     )
     driver_head: Head | None = Field(
-        None, min_length=1, description="where the head that the driver was tracked with lies now, if it was moved"
-    )
+        None, min_length=1,
+        description="the head that the driver was tracked with, where it was moved or the performance does not say",
+    )  # fmt: skip
     width: Size | None = Field(None, description="pixels of the avatar; none: as the performance's camera")
     height: Size | None = Field(None, description="pixels of the avatar; none: as the performance's camera")
     background: str | tuple[float, float, float] | None = Field(
@@ -381,6 +392,7 @@ class EvaluateOptions(Options):
         None, description="folder for a table of all frames, a summary, and a sheet of the worst, median and best frame"
     )
     show: View = Field("full", description=VIEWS)
+    hold_back: HoldBack = Field(0.0, description=HELD)
     device: Device = "auto"
 
 
@@ -403,6 +415,7 @@ class ExportOptions(Options):
     frame: int = Field(0, ge=0, description="frame of the performance")
     output: AnyPath = Field(description="the .ply file to write")
     y_down: bool = Field(False, description="turn the axes for viewers that expect y down")
+    hold_back: HoldBack = Field(1.0, description=HELD)
     device: Device = "auto"
 
 
@@ -415,7 +428,19 @@ class BakeOptions(Options):
     error: float = Field(
         0.05, ge=0, le=1, allow_inf_nan=False, description="the part of what moves that may be left out"
     )
-    bounded: bool = Field(False, description="hold back what the avatar was never shown")
+    bounded: bool = Field(False, description="keep what drives it inside what training saw, as another clip's needs")
+    hold_back: HoldBack = Field(0.0, description=HELD)
+    device: Device = "auto"
+
+
+class KeysOptions(Options):
+    """Tell what an avatar's learned keys do: where, how much of all movement, how far; and draw each of them."""
+
+    avatar: AnyPath = Field(description="the avatar file")
+    output: AnyPath | None = Field(
+        None, description="folder for a picture of every key and keys.json; none: no picture"
+    )
+    size: Size = Field(192, description="pixels of one view")
     device: Device = "auto"
 
 

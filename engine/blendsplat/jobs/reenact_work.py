@@ -14,6 +14,7 @@ import numpy as np
 from blendsplat.errors import InputError
 from blendsplat.jobs import options as opt
 from blendsplat.jobs.devices import resolve_device
+from blendsplat.jobs.drivers import read_driver
 from blendsplat.jobs.render_work import (
     frame_range,
     parse_background,
@@ -44,7 +45,7 @@ _SHORT = (
 
 
 def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, Any]:
-    """-> {output, frames, width, height, seconds, rest_mm, notes}."""
+    """-> {output, frames, width, height, seconds, fps, rest_mm, notes}."""
     from blendsplat.avatars.reenact import Reenactment, distance_at_rest, neutral_of, reenacted
     from blendsplat.systems import load_avatar
 
@@ -55,14 +56,14 @@ def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, An
         raise InputError("A performance's file has no pictures to put the driver's video beside; choose an .mp4 file.")
     device = resolve_device(options.device)
     avatar = load_avatar(options.avatar, device=device)
-    played = _drivers(avatar, options.performance)
+    avatar.hold(options.hold_back)
+    played, notes = read_driver(avatar, options.performance, options.driver_head, options.fps)
     clip = _drivers_clip(options.performance, played) if options.beside else None
     own = avatar.reference is not None and avatar.owns(played)
     played = _of_the_avatars_head(avatar, played, options, progress)
     neutral = _own_neutral(avatar, options, progress)
     choices = {name: getattr(options, name) for name in Reenactment.__dataclass_fields__}
     driven = reenacted(played, avatar.head, neutral, Reenactment(**choices), own)
-    notes = []
     if options.relative and not own:
         notes += [_UNKNOWN] * (neutral is None)
         notes += [_SHORT] * (neutral is not None and neutral_of(played, avatar.head) is None)
@@ -85,28 +86,9 @@ def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, An
             write_pngs(options.output, _beside(map(to_straight8, frames), clip, rows), options.first)
     return {
         "output": str(options.output), "frames": rows.stop - rows.start, "width": width, "height": height,
-        "seconds": time.monotonic() - begin, "notes": notes,
+        "seconds": time.monotonic() - begin, "fps": performance_fps(driven), "notes": notes,
         "rest_mm": None if neutral is None else 1e3 * distance_at_rest(driven, avatar.head, neutral),
     }  # fmt: skip
-
-
-def _drivers(avatar: Avatar, path: Path) -> Performance:
-    """The driver's performance: a tracked one, or a phone's capture on the head that ships, filmed by the camera that
-    the avatar was trained with, held as in the avatar's own clip."""
-    from blendsplat.exchange.live_link import SUFFIX, read_live_link
-    from blendsplat.geometry import matrix_to_rotvec
-    from blendsplat.heads.load import load_head
-    from blendsplat.heads.performance import Performance
-
-    if path.suffix.lower() != SUFFIX:
-        return Performance.load(path)
-    camera, head = avatar.camera, load_head("human", landmarks=False)
-    K, viewmat = (part.detach().cpu().numpy() for part in (camera.K, camera.viewmat))
-    played = read_live_link(path, head, "human", K, viewmat, (camera.width, camera.height))
-    if avatar.reference is not None:
-        played.root_pose += matrix_to_rotvec(avatar.reference.rotation[None])[0].numpy()
-        played.translation += avatar.reference.translation.numpy()
-    return played
 
 
 def _of_the_avatars_head(

@@ -32,6 +32,7 @@ def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]
     background = parse_background(options.background, is_video)
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
     avatar.show(options.show)
+    avatar.hold(options.hold_back)
     rows = frame_range(performance, options.first, options.count)
     width, height = options.width or performance.width, options.height or performance.height
     begin = time.monotonic()
@@ -53,6 +54,7 @@ def run_export(options: opt.ExportOptions, progress: Progress) -> dict[str, Any]
     from blendsplat.avatars.ply import export_ply
 
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
+    avatar.hold(options.hold_back)
     progress.update("export", 0, 1)
     rows = frame_range(performance, options.frame, 1)
     played = avatar.adopted(performance).select(rows)  # as a whole first: where it moves about, all frames say

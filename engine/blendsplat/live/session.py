@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from blendsplat.avatars.file import SUFFIX
 from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError
 from blendsplat.fitting.fit_options import FitOptions
@@ -60,7 +62,8 @@ class LiveSettings:
     """output: NAME.avatar.npz; directory: of the take (None: NAME beside it, or the next free name); preset: of
     RGBAvatar; head: "human" or a path; preview: an mp4, or None; seconds: of the source, after which the session ends;
     mirror: the source is mirrored; train_until: seconds of the source after which frames are recorded and not trained
-    on (a benchmark's held-out ones)."""
+    on (a benchmark's held-out ones); learn: an avatar is learned, else frames are tracked and recorded alone; drive:
+    whoever started it is told what the head does in every tracked frame."""
 
     output: Path
     preset: Preset
@@ -72,13 +75,15 @@ class LiveSettings:
     landmarker: Path | None = None
     device: str = "cpu"
     train_until: float | None = None
+    learn: bool = True
+    drive: bool = False
 
 
 @dataclass
 class LiveResult:
     """What a session left behind."""
 
-    avatar: Path
+    avatar: Path | None  # None: none was learned
     directory: Path | None
     preview: Path | None
     frames: int  # seen
@@ -131,9 +136,9 @@ def run_live(
         session.run()
     except Cancelled:
         result = session.finish()
+        so_far = f"the avatar so far is {result.avatar.name}, and the" if result.avatar is not None else "the"
         raise Cancelled(
-            f"Cancelled after {result.frames} frames and {result.images} images; the avatar so far is "
-            f"{result.avatar.name}, and the take is kept."
+            f"Cancelled after {result.frames} frames and {result.images} images; {so_far} take is kept."
         ) from None
     return session.finish()
 
@@ -232,17 +237,18 @@ class _Session:
         failure = shared.failure
         for line in (self._tracked, self._looked, self._pictures):
             line.close()
-        if self.learner is None:
+        learner = self.learner
+        if learner is None and (self.settings.learn or shared.person is None):
             self._join()
             raise failure or NoFaceError(
                 f"No face was seen in {self.capture.name}: it must be seen from the front, well lit, and not too small."
             )
         self._recorded.end()
-        while self.learner.images < LEAST_BATCHES * self.preset.batch:
-            self.learner.step()
+        while learner is not None and learner.images < LEAST_BATCHES * self.preset.batch:
+            learner.step()
         self._join()
         identity = self._finish_take()
-        gaussians = self._save(identity)
+        gaussians = self._save(identity) if learner is not None else 0
         preview = self._screen.finish()
         if failure is not None and not isinstance(failure, InputError):
             raise failure
@@ -251,7 +257,8 @@ class _Session:
         figures = self._figures(time.monotonic())
         kept = self.directory if (self.directory / "clip.json").is_file() else None
         return LiveResult(
-            self.settings.output, kept, preview, shared.seen, self._dropped(), self.learner.images,
+            self.settings.output if learner is not None else None, kept, preview, shared.seen, self._dropped(),
+            learner.images if learner is not None else 0,
             time.monotonic() - self._begun, gaussians, {name: round(value, 4) for name, value in figures.items()},
             list(shared.notes),
         )  # fmt: skip
@@ -298,6 +305,8 @@ class _Session:
             if self._stages[3].ident is None:
                 self._stages[3].start()
             self._recorded.put(frame)
+            if self.settings.drive and frame.params is not None:
+                self._tell_head(frame)
             if frame.params is None or not self._teaches(frame):
                 continue
             self._posed = frame
@@ -307,7 +316,18 @@ class _Session:
     def _teaches(self, frame: TrackedFrame) -> bool:
         """Whether the frame is one to train on."""
         until = self.settings.train_until
+        if not self.settings.learn:
+            return False
         return until is None or frame.looked.seconds < until
+
+    def _tell_head(self, frame: TrackedFrame) -> None:
+        """What the head does in a tracked frame, for whatever it drives."""
+        params = frame.params
+        assert params is not None
+        told = ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
+        arrays = {name: getattr(params, name).detach().cpu().numpy().astype(np.float32) for name in told}
+        info = {"head": self.parts.head.model_id, "frame": frame.looked.number, "seconds": frame.looked.seconds}
+        self.progress.offer_frame(info, arrays)
 
     def _may_admit(self) -> bool:
         if self.capture.live or self.learner is None:
@@ -384,7 +404,7 @@ class _Session:
             return f"{self.capture.name} has sent nothing for {silent:.0f} seconds."
         if self._info is None:
             return "looking for a face"
-        if self.learner is None:
+        if self.learner is None and (self.settings.learn or shared.person is None):
             return "learning the person's shape and the lens"
         if self._kept is not None and self._kept.params is None:
             return "no face in the picture"

@@ -15,7 +15,7 @@ from blendsplat.errors import InputError
 from blendsplat.jobs.arrays import Arrays
 from blendsplat.jobs.devices import resolve_device
 from blendsplat.jobs.driven_heads import checked_heads, head_tensors
-from blendsplat.jobs.options import AnyPath, Device, Options, View
+from blendsplat.jobs.options import AnyPath, Device, HoldBack, Options, View
 from blendsplat.serving.protocol import MAX_ATTACHMENT_BYTES
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ _KEPT_AVATARS = 4
 
 class DriveRequest(Options):
     """Parameters of ``avatar.drive``. bounded: what the avatar was never shown is held back, as in Avatar.drive; shown:
-    which of the avatar's views."""
+    which of the avatar's views; hold_back: as Avatar.hold."""
 
     path: AnyPath
     device: Device = "auto"
     bounded: bool = False
     shown: View = "full"
+    hold_back: HoldBack = 0.0
 
 
 class AvatarCache:
@@ -93,6 +94,7 @@ def _driven(avatar: Avatar, heads: Arrays, request: DriveRequest, device: str) -
 
     params, vertices = head_tensors(heads, device)
     avatar.show(request.shown)
+    avatar.hold(request.hold_back)
     with torch.inference_mode():
         gaussians = avatar.drive(params, bounded=request.bounded, vertices=vertices)
     frames = len(heads["expression"])

@@ -96,7 +96,8 @@ class JobProgress(Progress):
     def offer_frame(self, info: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         copies = {name: np.array(array, order="C") for name, array in arrays.items()}
         params = {"job": self._job.id, "info": plain(info)}
-        self._outbox.notify("job.frame", params, copies, slot=f"job.frame {self._job.id}")
+        what = " head" if "head" in info else ""  # the newest of each kind waits
+        self._outbox.notify("job.frame", params, copies, slot=f"job.frame {self._job.id}{what}")
 
     def check(self) -> None:
         super().check()

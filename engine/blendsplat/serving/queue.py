@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from blendsplat import memory
 from blendsplat.errors import Cancelled, InputError
 from blendsplat.jobs.devices import use_all_threads
 from blendsplat.jobs.failures import describe_failure
@@ -126,6 +127,7 @@ class JobQueue:
                     continue
                 job.state = "running"
             self._run_one(job)
+            memory.give_back()
 
     def _run_one(self, job: Job) -> None:
         _log.info("%s starts: %s %s", job.id, job.kind.name, job.params)

@@ -40,8 +40,11 @@ def describe_engine(log: str | None) -> dict[str, Any]:
     }
 
 
-def presets() -> list[dict[str, str]]:
-    """[{name, title, description}] of the ways to train."""
+def presets() -> list[dict[str, Any]]:
+    """[{name, title, description, live}] of the ways to train; live: a live session can follow it."""
     from blendsplat.systems import list_presets
 
-    return [{key: getattr(preset, key) for key in ("name", "title", "description")} for preset in list_presets()]
+    return [
+        {key: getattr(preset, key) for key in ("name", "title", "description")} | {"live": preset.streams}
+        for preset in list_presets()
+    ]

@@ -73,6 +73,11 @@ class Preset(BaseModel):
         }  # fmt: skip
         return self.model_validate(self.model_dump() | longer | {"images": max(math.ceil(self.images * factor), 2)})
 
+    @property
+    def streams(self) -> bool:
+        """Whether a live session can follow it; systems that can say so."""
+        return False
+
     def borders(self) -> list[int]:
         """Images after which a step costs something else than before; in any order, and some may never be reached."""
         return [self.lpips_after] if self.lpips_weight else []

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Avatar
 from blendsplat.avatars.retarget import Reference
+from blendsplat.avatars.seen import Seen
 from blendsplat.training.callbacks import Callback, Schedule
 from blendsplat.training.frame_store import FrameStore
 from blendsplat.training.parameters import ParameterGroup, Parameters, Rearrangement
@@ -129,10 +130,11 @@ class Trainer(ABC, Generic[AvatarT, PresetT]):
 
     def belongs_to(self, performance: str) -> None:
         """Say which clip's performance the frames are of (Performance.identity): it plays as it is, while
-        others are re-based to where these frames hold the head, and to this person's neutral face."""
-        self.avatar.reference = Reference.of(
-            self.data.params[list(range(len(self.data)))], performance, self.avatar.head
-        )
+        others are re-based to where these frames hold the head, and to this person's neutral face. What the frames
+        show is noted for the avatar's file."""
+        params = self.data.params[list(range(len(self.data)))]
+        self.avatar.reference = Reference.of(params, performance, self.avatar.head)
+        self.avatar.seen = Seen.of(params.to("cpu"), self.avatar.camera.viewmat.cpu())
 
     def fed_by(self, sampler: Sampler) -> None:
         """Draw from ``sampler`` from here on. Who feeds it shows it the frames: what comes into ``data`` is not shown

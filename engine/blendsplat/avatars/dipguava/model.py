@@ -38,6 +38,7 @@ from blendsplat.avatars.dipguava.surface import (
 )
 from blendsplat.avatars.dipguava.uv_charts import UVCharts, uv_charts
 from blendsplat.avatars.file import write_avatar
+from blendsplat.avatars.hold_back import held_features
 from blendsplat.avatars.rgbavatar.model import SCHEMA as RGB_SCHEMA
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.errors import FormatError, InputError
@@ -171,6 +172,11 @@ class DipGuava(nn.Module, Avatar):
             raise ValueError(f"avatar: {avatar.gaussian_count} Gaussians, expected {self.gaussian_count}")
         self._distilled = (avatar,)
 
+    def hold(self, strength: float) -> None:
+        super().hold(strength)
+        if self.sliders is not None:
+            self.sliders.hold(strength)
+
     # --- from head parameters to the networks' inputs
 
     def condition(self, params: HeadParams, *, bounded: bool = False) -> Tensor:
@@ -179,6 +185,8 @@ class DipGuava(nn.Module, Avatar):
         raw = raw_condition(params, self.settings)
         if bounded:
             raw = raw.clamp(self.condition_range[0], self.condition_range[1])
+        elif self.held:
+            raw = held_features(raw, self.condition_range, self.held)
         return (raw - self.condition_shift) * self.condition_scale
 
     def inputs(self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None) -> FrameInputs:
@@ -317,6 +325,7 @@ class DipGuava(nn.Module, Avatar):
         if sliders is None:
             raise ValueError("sliders: distil them before the avatar is saved")
         sliders.training_record, sliders.reference, sliders.name = self.training_record, self.reference, self.name
+        sliders.seen = self.seen
         meta, arrays = sliders.file_content()
         for name in (*GAUSSIAN_PARAMETERS, *_CONDITION_ARRAYS):
             arrays[f"dip.{name}"] = getattr(self, name).detach().cpu().numpy()
@@ -346,7 +355,7 @@ class DipGuava(nn.Module, Avatar):
         for name, network in avatar.networks().items():
             set_flat_parameters(network, arrays[f"dip.{name}"])
         avatar.take_sliders(sliders)
-        avatar.reference = sliders.reference
+        avatar.reference, avatar.seen = sliders.reference, sliders.seen
         avatar.training_record = dict(meta["training"])
         return avatar
 

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 import blendsplat
 from blendsplat.avatars.avatar import BlendshapeAvatar, Gaussians, TrainingCamera
 from blendsplat.avatars.file import FileSchema, write_avatar
+from blendsplat.avatars.hold_back import SeenWeights, held_features
 from blendsplat.avatars.retarget import Reference
 from blendsplat.avatars.rgbavatar.features import feature_layout, frame_features
 from blendsplat.avatars.rgbavatar.linear_mapping import Layer, linear_of, three_layers
 from blendsplat.avatars.rgbavatar.surface import Surface, joint_surface, tangent_surface
 from blendsplat.avatars.rig import head_of_rig, rig_arrays
+from blendsplat.avatars.seen import Seen
 from blendsplat.errors import FormatError, InputError
 from blendsplat.heads.model import HeadModel, HeadParams
 from blendsplat.heads.posing import Posing
@@ -34,6 +36,7 @@ from blendsplat.splatting.playback import Packed, PlaybackPass, packed
 _GAUSSIAN_ARRAYS = ("positions", "log_scales", "quats", "opacity_logits", "colors")
 _DELTA_ARRAYS = ("delta_positions", "delta_quats", "delta_colors")
 _RANGES = ("feature_range", "weight_range")
+_SEEN = (*_RANGES, "weight_mean", "weight_covariance", "weight_reach")
 Space = Literal["tangent", "world"]
 
 SCHEMA = FileSchema(
@@ -42,9 +45,13 @@ SCHEMA = FileSchema(
         "mlp.0.weight": ("H", "D"), "mlp.0.bias": ("H",), "mlp.1.weight": ("G", "H"), "mlp.1.bias": ("G",),
         "mlp.2.weight": ("K", "G"), "mlp.2.bias": ("K",), "feature_origin": (3,),
     },
-    optional={"feature_range": (2, "D"), "weight_range": (2, "K")},
+    optional={
+        "feature_range": (2, "D"), "weight_range": (2, "K"), "weight_mean": ("K",), "weight_covariance": ("K", "K"),
+        "weight_reach": (1,),
+    },
     counts={"feature_layout": ("D", lambda layout: sum(int(size) for _, size in layout))},
     ranges=_RANGES,
+    covariances=("weight_covariance",),
 )  # fmt: skip
 
 
@@ -53,7 +60,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
     delta_positions, delta_quats, delta_colors [K,N,3|4|3], and ``mlp``. Buffers bind Gaussian i to ``triangle[i]`` at
     ``barycentrics[i]``; ``feature_shift`` and ``feature_scale`` [D] standardise the MLP's input (identity in the paper;
     folded into its first layer when saved). ``feature_range`` [2,D] and ``weight_range`` [2,K] hold the lowest and the
-    highest that training saw, where a file says so. A finished avatar's blendshapes may be half precision
+    highest that training saw, ``weight_mean`` [K], ``weight_covariance`` [K,K] and ``weight_reach`` [1] how the weights
+    lay about their mean (hold_back.py), where a file says so. A finished avatar's blendshapes may be half precision
     (``halved``): it is then for playing, and passes no gradients on.
 
     For the paper's ablations the mapping may be linear (one layer in ``mlp``), K may be 0 (none), and the ``space`` in
@@ -88,6 +96,10 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         self._packed: Packed | None = None
         self.feature_range: Tensor | None = None
         self.weight_range: Tensor | None = None
+        self.weight_mean: Tensor | None = None
+        self.weight_covariance: Tensor | None = None
+        self.weight_reach: Tensor | None = None
+        self.key_places: tuple[tuple[str, float], ...] = ()  # where each blendshape acts and its share (key_effects.py)
         count = len(triangle)
         self.layout = feature_layout(head)
         inputs = sum(size for _, size in self.layout)
@@ -145,7 +157,9 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         device = self.positions.device
         self.head = self.head.to(device)
         self.camera = replace(self.camera, K=self.camera.K.to(device), viewmat=self.camera.viewmat.to(device))
-        self.feature_range = None if self.feature_range is None else self.feature_range.to(device)
+        for name in _SEEN:
+            value = getattr(self, name)
+            setattr(self, name, None if value is None else value.to(device))
         return self
 
     def features(self, params: HeadParams) -> Tensor:
@@ -175,7 +189,13 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
     def weights(self, params: HeadParams, *, bounded: bool = False) -> Tensor:
         self.check(params)
         features = self.features(params)
-        weights = self.weights_of(self.held_back(features) if bounded else features)
+        if bounded:
+            features = self.held_back(features)
+        elif self.held and self.feature_range is not None:
+            features = held_features(features, self.feature_range, self.held)
+        weights = self.weights_of(features)
+        if self.held and (seen := self.seen_weights) is not None:
+            weights = seen.held(weights, self.held)
         return weights if self.shown == "full" else torch.zeros_like(weights)
 
     def held_back(self, features: Tensor) -> Tensor:
@@ -183,6 +203,23 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         if self.feature_range is None:
             return features
         return features.clamp(self.feature_range[0], self.feature_range[1])
+
+    @property
+    def seen_weights(self) -> SeenWeights | None:
+        """Which weights training saw; None where an older file does not say."""
+        if self.weight_range is None or not self.blendshape_count:
+            return None
+        if self.weight_mean is None or self.weight_covariance is None or self.weight_reach is None:
+            return SeenWeights.of_range(self.weight_range)
+        return SeenWeights(self.weight_range, self.weight_mean, self.weight_covariance, float(self.weight_reach))
+
+    @torch.no_grad()
+    def note_seen(self, features: Tensor) -> None:
+        """Remember what the training frames' raw features [F,D] and the weights of them reach."""
+        seen = SeenWeights.of(self.weights_of(features))
+        self.feature_range = torch.stack([features.amin(0), features.amax(0)])
+        self.weight_range, self.weight_mean, self.weight_covariance = seen.range, seen.mean, seen.covariance
+        self.weight_reach = seen.range.new_tensor([seen.reach])
 
     def drive(self, params: HeadParams, *, bounded: bool = False, vertices: Tensor | None = None) -> Gaussians:
         if self.space == "tangent":
@@ -281,6 +318,7 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             blendshapes=self.blendshape_count, hidden=self.hidden, space=self.space, name=self.name,
         ).to(self.positions.device)  # fmt: skip
         other.training_record, other.reference = dict(self.training_record), self.reference
+        other.seen, other.held = self.seen, self.held
         return other
 
     @torch.no_grad()
@@ -293,7 +331,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             value.copy_(mine[name] if axis is None else mine[name].index_select(axis, rows))
         if self.halved:
             copy.halve_bases()
-        copy.feature_range, copy.weight_range = self.feature_range, self.weight_range
+        for name in _SEEN:
+            setattr(copy, name, getattr(self, name))
         return copy
 
     def keep(self, kept: Tensor) -> RGBAvatar:
@@ -321,6 +360,8 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
         }
         if self.space != "tangent":
             meta["space"] = self.space
+        if len(self.key_places) == self.blendshape_count > 0:
+            meta["blendshape_places"] = [list(pair) for pair in self.key_places]
         return meta, self._arrays()
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -331,8 +372,9 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             "feature_origin": self.feature_origin, "camera.K": self.camera.K, "camera.viewmat": self.camera.viewmat,
             "camera.size": torch.tensor([self.camera.width, self.camera.height]),
         }  # fmt: skip
-        arrays |= {name: value for name in _RANGES if (value := getattr(self, name)) is not None}
+        arrays |= {name: value for name in _SEEN if (value := getattr(self, name)) is not None}
         where = self.reference.arrays() if self.reference is not None else {}
+        where |= self.seen.arrays() if self.seen is not None else {}
         return rig_arrays(self.head) | where | {name: value.detach().cpu().numpy() for name, value in arrays.items()}
 
     def _file_layers(self) -> list[Layer]:
@@ -374,9 +416,10 @@ class RGBAvatar(nn.Module, BlendshapeAvatar):
             layer.get_parameter("weight").copy_(weight)
             layer.get_parameter("bias").copy_(bias)
         avatar.training_record = dict(meta["training"])
-        for name in _RANGES:
+        for name in _SEEN:
             setattr(avatar, name, tensor(name) if name in arrays else None)
-        avatar.reference = Reference.from_file(meta, arrays)
+        avatar.key_places = _key_places(meta.get("blendshape_places"), avatar.blendshape_count)
+        avatar.reference, avatar.seen = Reference.from_file(meta, arrays), Seen.from_file(arrays)
         return avatar
 
 
@@ -395,6 +438,15 @@ class Animation:
         vertices = self._avatar.vertices(params) if self._posing is None else self._posing(self._avatar.of_own(params))
         self._playback.forward(vertices.contiguous(), self._avatar._blended(weights))
         return self._playback.gaussians
+
+
+def _key_places(told: Any, count: int) -> tuple[tuple[str, float], ...]:
+    """What a header says of each of ``count`` blendshapes; () where it says nothing that makes sense."""
+    try:
+        pairs = tuple((str(place), float(share)) for place, share in told)
+    except (TypeError, ValueError):
+        return ()
+    return pairs if len(pairs) == count else ()
 
 
 def gaussian_axis(name: str) -> int | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from blendsplat.avatars.dipguava.carrier import NUMBERS, DrivenHeads, carried, carrier_of
 from blendsplat.avatars.dipguava.low_rank import COLOR, TURN, low_rank, spread_rows
 from blendsplat.avatars.dipguava.model import DipGuava
+from blendsplat.avatars.rgbavatar.key_effects import places_and_shares
 from blendsplat.avatars.rgbavatar.model import RGBAvatar
 from blendsplat.heads.model import HeadParams
 from blendsplat.splatting.bind import SH_DC
@@ -60,7 +61,8 @@ def distilled(avatar: DipGuava, params: HeadParams, most: int, error: float) -> 
     made.feature_shift.copy_(features.mean(0))
     made.feature_scale.copy_(1 / part_spread(features, made.layout))
     _fit_mlp(made, features, weights)
-    _note_ranges(made, params)
+    made.note_seen(made.features(params))
+    made.key_places = places_and_shares(made)
     return made
 
 
@@ -100,10 +102,3 @@ def _fit_mlp(avatar: RGBAvatar, features: Tensor, weights: Tensor) -> None:
         (avatar.weights_of(features) - weights).square().mean().backward()
         optimiser.step()
         schedule.step()
-
-
-def _note_ranges(avatar: RGBAvatar, params: HeadParams) -> None:
-    features = avatar.features(params)
-    weights = avatar.weights_of(features)
-    avatar.feature_range = torch.stack([features.amin(0), features.amax(0)])
-    avatar.weight_range = torch.stack([weights.amin(0), weights.amax(0)])

@@ -271,7 +271,7 @@ class DipGuavaTrainer(Trainer[DipGuava, DipGuavaPreset]):
         """A copy for the file, with blendshapes of the clip's frames."""
         avatar, params = self.avatar, self.data.params[list(range(len(self.data)))]
         done = avatar.with_geometry(avatar.triangle, {name: getattr(avatar, name) for name in GAUSSIAN_PARAMETERS})
-        done.stage, done.reference = 2, avatar.reference
+        done.stage, done.reference, done.seen = 2, avatar.reference, avatar.seen
         seen = raw_condition(params, avatar.settings)
         done.condition_range = torch.stack([seen.amin(0), seen.amax(0)])
         done.take_sliders(distilled(done, params, self.preset.blendshapes, self.preset.distil_error))

@@ -71,6 +71,12 @@ class RGBAvatarPreset(Preset):
     basis_rotation_factor: float = Field(0.5, ge=0)
     basis_color_factor: float = Field(0.5, ge=0)
 
+    @property
+    def streams(self) -> bool:
+        """Whether a training without an end can follow it, as a live session is: what has arrived is sampled, and no
+        rate waits for the last image."""
+        return self.sampler == "online" and self.decay_images > 0
+
     def borders(self) -> list[int]:
         return [*super().borders(), self.blendshapes_after, self.color_init_images, self.fill_images]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from blendsplat.avatars.avatar import Gaussians, TrainingCamera
 from blendsplat.avatars.rendering import render_gaussians
+from blendsplat.avatars.rgbavatar.key_effects import places_and_shares
 from blendsplat.avatars.rgbavatar.model import RGBAvatar, gaussian_axis
 from blendsplat.avatars.rgbavatar.surface import Surface
 from blendsplat.heads.model import HeadModel
@@ -137,13 +138,12 @@ class RGBAvatarTrainer(Trainer[RGBAvatar, RGBAvatarPreset]):
     @torch.no_grad()
     def finished_avatar(self) -> RGBAvatar:
         """A copy for playing, its blendshapes half precision, without the Gaussians that no training frame showed."""
-        avatar, features = self.avatar, self.features[: len(self.data)]
-        avatar.feature_range = torch.stack([features.amin(0), features.amax(0)])
-        weights = avatar.weights_of(features)
-        avatar.weight_range = torch.stack([weights.amin(0), weights.amax(0)])
+        avatar = self.avatar
+        avatar.note_seen(self.features[: len(self.data)])
         dropping = self.preset.drop_uninitialised and bool(self.initialised.any())
         finished = avatar.keep(self.initialised if dropping else torch.ones_like(self.initialised))
         finished.halve_bases()
+        finished.key_places = places_and_shares(finished)
         return finished
 
     def with_gaussians(self, tensors: Mapping[str, Tensor], change: Rearrangement) -> RGBAvatar:
