@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 from mathutils import Matrix
 
-from . import avatar_nodes, linked
+from . import avatar_nodes, handles, linked
 
 
 def duplicate(context: bpy.types.Context, carrier: bpy.types.Object, beside: float) -> bpy.types.Object:
@@ -22,10 +22,9 @@ def duplicate(context: bpy.types.Context, carrier: bpy.types.Object, beside: flo
     in a collection of its own. Its head is hidden. Needs Object Mode and an avatar with its head."""
     head = carrier.blendsplat.head
     rig = head.blendsplat.rig
-    copies: dict[bpy.types.ID, bpy.types.ID] = {}
-    for item in (rig, head, carrier):
-        if item is not None:
-            copies[item] = item.copy()
+    marks = {mark: item for mark in (handles.TARGET, handles.BOARD) if (item := handles.of(head, mark)) is not None}
+    items = [item for item in (rig, *marks.values(), head, carrier) if item is not None]
+    copies: dict[bpy.types.ID, bpy.types.ID] = {item: item.copy() for item in items}
     for item in (head, carrier):
         copies[item].data = item.data.copy()
         copies[item.data] = copies[item].data
@@ -36,7 +35,9 @@ def duplicate(context: bpy.types.Context, carrier: bpy.types.Object, beside: flo
     made, new_head = copies[carrier], copies[head]
     made.blendsplat.head, new_head.blendsplat.rig = new_head, copies.get(rig)
     linked.tie(made)
-    _put(context, carrier, [copies[item] for item in (rig, head, carrier) if item is not None])
+    for mark, item in marks.items():
+        new_head[mark], copies[item][mark] = copies[item], new_head
+    _put(context, carrier, [copies[item] for item in items])
     handle = copies.get(rig) or made
     handle.matrix_world = Matrix.Translation((beside, 0, 0)) @ handle.matrix_world
     context.view_layer.update()  # from 5.0 on new objects are not in the view layer before

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from blender_addon import formats
 from blender_addon.render import gather
-from blender_addon.scene import avatar_rig, duplicate_avatar, keyframes
+from blender_addon.scene import avatar_rig, control_board, duplicate_avatar, eye_target, keyframes
 from blender_addon.scene.weight_network import HeadState
 from blender_addon.ui.operators import avatar as operators
 from blender_addon.ui.panels.steps import BLENDSPLAT_PT_avatar
@@ -223,6 +223,24 @@ def test_shift_d_of_all_three_makes_a_whole_one(ann):
     still(made)
     new.blendsplat.rig.pose.bones["jaw"].rotation_euler = (0.5, 0.2, 0)
     assert np.abs(shown(made).means - before).max() > 0.005
+    np.testing.assert_allclose(shown(ann).means, before, atol=1e-7)
+
+
+def test_a_duplicate_has_a_board_and_an_eye_target_of_its_own(ann):
+    head = ann.blendsplat.head
+    board, target = control_board.add(bpy.context, head), eye_target.add(bpy.context, head)
+    bpy.context.scene.frame_set(9)
+    before = shown(ann).means
+    made = duplicate_avatar.duplicate(bpy.context, ann, 0.5)
+    new = made.blendsplat.head
+    boards, targets = control_board.board_of(new), eye_target.target_of(new)
+    assert boards not in (None, board) and targets not in (None, target)
+    assert control_board.board_of(head) == board and eye_target.target_of(head) == target
+    assert boards.parent == targets.parent == new.blendsplat.rig
+    np.testing.assert_allclose(shown(made).means, before, atol=1e-5)
+    boards.pose.bones["mouth.L"].location.y = 0.02
+    boards.pose.bones["jaw"].location.y = -0.02
+    assert np.abs(shown(made).means - before).max() > 1e-3, "its board moves nothing"
     np.testing.assert_allclose(shown(ann).means, before, atol=1e-7)
 
 
