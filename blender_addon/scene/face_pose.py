@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 import bpy
 from mathutils import Matrix, Quaternion, Vector
 
+from .face_controls import BOARD
 from .head_drivers import key_path
 from .learned_keys import LIMIT
 from .sides import counterpart, mirrored_turn
 
 TURNED = ("jaw", "eye.L", "eye.R")  # the bones of a face; root and neck are the head's place
 _MARK, _VERSION = "blendsplat_face", 1
-_NOT_THE_FACES = ("corrective ", "identity ")  # keys that bones drive, and keys that make the person
+# keys that bones drive, keys that make the person, keys of a control board
+_NOT_THE_FACES = ("corrective ", "identity ", BOARD)
 _LONGEST, _MOST_NAMES = 1_000_000, 5000
 _NO_POSE = "The clipboard holds no face: copy one first (Copy Face)."
 

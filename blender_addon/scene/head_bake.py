@@ -3,7 +3,7 @@
 
 Drivers, strips of the NLA, constraints and other rigs are read as Blender evaluates them, in a scene of their own. What
 is the head's own machinery (the bones that sliders turn, joints that sliders move, pose correctives) stays and is not
-baked: it would count twice.
+baked: it would count twice. What a control board adds goes into the sliders, and its handles are cut off.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import face_pose, keyframes
+from . import control_board, face_pose, head_rig, keyframes
 from .head_drivers import BONES, OWN_CONSTRAINTS, PIVOT, TURN, key_path, slider_bone
 
 
@@ -39,7 +39,7 @@ def row_of(head: bpy.types.Object, names: Sequence[str]) -> Callable[[bpy.types.
 
     def take(depsgraph: bpy.types.Depsgraph) -> Row:
         blocks = head.data.shape_keys.evaluated_get(depsgraph).key_blocks
-        values = [float(blocks[name].value) for name in names]
+        values = [float(blocks[name].value) + control_board.added(blocks, name) for name in names]
         if rig is None:
             return Row(values, {})
         evaluated = rig.evaluated_get(depsgraph)
@@ -80,7 +80,11 @@ def write(head: bpy.types.Object, frames: Sequence[int], rows: Sequence[Row], na
     sliders = [keyframes.Curve(key_path(names[i]), 0, times, values[:, i]) for i in moving]
     bones = _bone_curves(head, times, rows)
     keys, rig = head.data.shape_keys, head.blendsplat.rig
-    _silence(keys, {curve.data_path for curve in sliders})
+    boards = control_board.keys_of(head)
+    _silence(keys, {curve.data_path for curve in sliders} | {key_path(key.name) for key in boards})
+    for key in boards:
+        key.value = 0.0
+    head_rig.widen_sliders(head, sliders)
     _write(keys, sliders, f"{name} sliders")
     if rig is not None:
         _silence(rig, {curve.data_path for curve in bones})

@@ -265,6 +265,24 @@ def test_handles_add_to_a_keyed_performance(human, tmp_path):
     np.testing.assert_allclose(again.expression, state.expression, atol=1e-6)
 
 
+def test_what_handles_add_is_baked_with_the_head(human, tmp_path):
+    """It goes into the sliders, farther than they go if need be, and moving a handle then changes nothing."""
+    keyed(human, tmp_path)
+    bpy.context.view_layer.objects.active = human
+    OPERATORS.add_control_board()
+    handles, names = board_bones(human), list(human_rig()[0].expression_names)
+    handles["mouth.L"].location.y, handles["jaw"].location.y = 0.02, -0.01
+    before = played(human)
+    assert OPERATORS.bake_head(frame_start=1, frame_end=6) == {"FINISHED"}
+    again = played(human)
+    np.testing.assert_allclose(again[0], before[0], atol=1e-5)
+    np.testing.assert_allclose(again[1], before[1], atol=1e-5)
+    handles["mouth.L"].location.y = handles["jaw"].location.y = 0
+    cut_off = played(human)
+    np.testing.assert_allclose(cut_off[1], again[1], atol=1e-6)
+    assert blocks(human)["mouthSmileLeft"].slider_max > 1.5 and "board mouthSmileLeft" not in names
+
+
 def test_handles_end_at_their_frames_and_are_keyed(human):
     OPERATORS.add_control_board()
     handle = board_bones(human)["brow.L"]
