@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blendsplat.errors import InputError, NoFaceError, VideoError
+from blendsplat.errors import FormatError, InputError, NoFaceError, VideoError
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _IN_FLIGHT = 8  # frames waiting to be written
 _PREVIEW_EVERY = 15  # frames
+_SHORT_SECONDS, _SHORT_SHARE = 0.4, 0.03  # by which a source may end before what it says; the sound may be longer
+_NAMED = 12  # of many numbers
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ def import_clip(
     directory = Path(directory)
     _check_options(options)
     opened = open_source(source, options.fps)
+    if opened.duration is not None and options.start >= opened.duration:
+        raise InputError(
+            f"{opened.path} lasts {opened.duration:.2f} s, so there is nothing from {options.start:g} s on; start "
+            "earlier."
+        )
     with staging(directory, options.overwrite) as stage:
         progress.update("find head", 0, 1)
         look = survey(opened, options.start, options.end, options.crop, options.detector, progress)
@@ -78,6 +85,29 @@ def import_clip(
         write_info(stage, info)
     progress.update("import frames", len(info.timestamps), len(info.timestamps), " ".join(info.notes))
     return Clip.open(directory)
+
+
+def is_import_of(directory: Path | str, source: Path | str, options: ClipOptions) -> bool:
+    """Whether ``directory`` holds a whole clip that importing ``source`` with these options would make again: of the
+    same file, not changed since, with the same trim, square, size and matte."""
+    directory, source = Path(directory), Path(source)
+    try:
+        info = Clip.open(directory).info
+        newest = max(path.stat().st_mtime for path in ([*source.iterdir(), source] if source.is_dir() else [source]))
+        older = newest <= (directory / "clip.json").stat().st_mtime
+    except (FormatError, OSError):
+        return False
+    alike_matte = options.matte == "auto" or info.matte == (str(options.matte) if _is_word(options.matte) else "folder")
+    return (
+        older and Path(info.source) == source.resolve() and info.width == info.height == options.size and alike_matte
+        and info.trim_end == options.end and 0 <= info.trim_start - options.start < 2 / info.fps
+        and (options.crop is None or tuple(options.crop) == info.crop)
+        and (options.fps is None or abs(options.fps - info.fps) < 1e-6)
+    )  # fmt: skip
+
+
+def _is_word(matte: str | Path) -> bool:
+    return str(matte) in ("auto", "alpha", "none")
 
 
 def _check_options(options: ClipOptions) -> None:
@@ -148,10 +178,8 @@ class _Import:
         image = self.cut(frame.image)
         if self.shots.is_cut(image):
             self._forget()
-            self.shots.starts.append(index)
         face = self._face(image, frame.timestamp)
-        if self.shots.jumped(face):
-            self.shots.starts.append(index)
+        self.shots.jumped(face)
         self.times.append(frame.timestamp)
         self.points.append(None if face is None else face.points)
         self.faces += face is not None
@@ -206,8 +234,17 @@ class _Import:
             notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")
         if self.source.skipped:
             notes.append(f"{self.source.skipped} damaged frames or packets of the source were skipped.")
-        if len(self.shots.starts) > 1:
-            notes.append(f"The clip has cuts at the frames {', '.join(map(str, self.shots.starts[1:]))}.")
+        shots, repeats = self.shots.starts, self.shots.repeats
+        if shots[1:]:
+            where = "a cut at the frame" if len(shots) == 2 else "cuts at the frames"
+            notes.append(f"The clip has {where} {_listed(shots[1:])}.")
+        if repeats:
+            notes.append(
+                f"{len(repeats)} of {len(times)} frames repeat the one before, as when a film is brought to a higher "
+                "rate; none is trained on twice."
+            )
+        if (missing := self._missing_end()) is not None:
+            notes.append(missing)
         for note in notes:
             log.info("%s", note)
         return ClipInfo(
@@ -222,9 +259,23 @@ class _Import:
             timestamps=[round(time, 6) for time in times.tolist()],
             matte=self.mode,
             detector=self.detector.name,
-            shots=self.shots.starts,
+            shots=shots,
+            repeats=repeats,
             skipped=self.source.skipped,
             notes=notes,
+        )
+
+    def _missing_end(self) -> str | None:
+        """What is said where the source ends earlier than it promises, as a download that broke off does."""
+        promised, end = self.source.duration, self.options.end
+        if promised is None:
+            return None
+        wanted, last = min(promised, promised if end is None else end), self.times[-1] + 1 / self.source.fps
+        if wanted - last <= max(_SHORT_SECONDS, _SHORT_SHARE * (wanted - self.options.start)):
+            return None
+        return (
+            f"{self.source.path.name} says that it lasts {promised:.1f} s, but nothing can be read of it after "
+            f"{last:.1f} s: it is cut off or damaged. Copy or download it again."
         )
 
     def _trim_words(self) -> str:
@@ -248,9 +299,17 @@ def _matte_mode(matte: str | Path, source: Source, look: Survey) -> str:
     return "folder"
 
 
+def _listed(numbers: list[int]) -> str:
+    """Numbers for a sentence; of very many the first."""
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return ", ".join(map(str, numbers[:_NAMED])) + more
+
+
 def _rate(times: np.ndarray, nominal: float) -> float:
-    """Frames per second of time stamps [F]; the nominal rate when that agrees (it is exact), the mean otherwise."""
+    """Frames per second of time stamps [F]; the nominal rate when that agrees (it is exact) with their mean or, where
+    some are missing, with most of them; the mean otherwise."""
     if len(times) < 2:
         return nominal
     mean = (len(times) - 1) / float(times[-1])
-    return nominal if abs(mean / nominal - 1) < 0.01 else mean
+    usual = 1 / max(float(np.median(np.diff(times))), 1e-6)
+    return nominal if min(abs(mean / nominal - 1), abs(usual / nominal - 1)) < 0.01 else mean
