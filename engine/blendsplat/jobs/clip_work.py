@@ -90,15 +90,22 @@ def run_evaluate_tracking(options: opt.EvaluateTrackingOptions, progress: Progre
 
 
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
-    """-> {directory, head, frames, valid, figures}, as for track."""
+    """-> {directory, head, frames, valid, figures, notes}, as for track."""
     from blendsplat.exchange.registry import import_recording
 
     clip, tracking = import_recording(
-        options.source, options.directory, options.head, options.fps, options.overwrite, progress, options.all_cameras
+        options.source,
+        options.directory,
+        options.head,
+        options.fps,
+        options.overwrite,
+        progress,
+        options.all_cameras,
+        options.matte,
     )
     return {
         "directory": str(options.directory), "head": tracking.head, "frames": clip.frame_count,
-        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures), "notes": list(clip.info.notes[1:]),
     }  # fmt: skip
 
 

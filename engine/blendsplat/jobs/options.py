@@ -220,6 +220,9 @@ class RecordingOptions(Options):
         None, gt=0, le=1000, description="frames per second; none: the recording's own, where it has none 25"
     )
     overwrite: bool = Field(False, description="replace a clip that is already in the folder")
+    matte: Literal["auto", "none"] = Field(
+        "auto", description="where the recording has no mattes: auto finds them in the pictures, none leaves them out"
+    )
     all_cameras: bool = Field(
         False,
         description="take every camera's pictures, to train on (preset rgbavatar-multiview), not the first's alone",
