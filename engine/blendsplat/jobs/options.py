@@ -260,7 +260,10 @@ class TrainOptions(Options):
 
     directory: AnyPath = Field(description="the tracked clip folder")
     output: AnyPath = Field(description="the avatar file to write, NAME.avatar.npz")
-    preset: str = Field("rgbavatar", min_length=1, description="a preset's name, or a .toml file")
+    preset: str | None = Field(
+        None, min_length=1,
+        description="a preset's name, or a .toml file; none: rgbavatar on a graphics card, quality without one",
+    )  # fmt: skip
     minutes: float | None = Field(
         None, gt=0, le=100_000, allow_inf_nan=False,
         description="end after about so many minutes, with as many images as this machine trains by then; none: the "
