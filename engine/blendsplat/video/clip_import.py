@@ -159,7 +159,9 @@ class _Import:
             raise VideoError(f"{self.source.path} has no readable frame between {self._trim_words()}.")
         self._write_landmarks()
         if self.segmenter:
-            self.matte_notes = refine_shots(self.stage, self.shots.starts, len(self.times), self.pool, progress)
+            self.matte_notes = refine_shots(
+                self.stage, self.shots.starts, len(self.times), self.pool, progress, self.points
+            )
         return self._info()
 
     def _frames(self) -> Iterator[tuple[int, Frame]]:
