@@ -274,6 +274,25 @@ def test_alpha_of_an_image_sequence_is_the_matte(scene, tmp_path):
     np.testing.assert_array_equal(clip.matte(2), alpha[:, 60:420])
 
 
+def test_an_alpha_with_holes_in_the_face_is_not_trusted(scene, tmp_path):
+    """A key that took skin for the background: a matte is found anew, and whoever insists on the alpha is warned."""
+    folder = tmp_path / "keyed"
+    folder.mkdir()
+    alpha = np.full((360, 480), 255, np.uint8)
+    alpha[:, 400:] = 0
+    cv2.circle(alpha, (225, 115), 48, 0, -1)  # cheeks, nose, mouth
+    for number in range(6):
+        Image.fromarray(np.dstack([scene(), alpha])).save(folder / f"{number}.png")
+    clip = import_clip(folder, tmp_path / "clip", SMALL)
+    points, _ = load_landmarks(clip.directory)
+    nose = points[2][1].round().astype(int)
+    assert clip.info.matte == "mediapipe-selfie" and clip.matte(2)[nose[1], nose[0]] > 240
+    assert any("was not used: the matte was found anew" in note for note in clip.info.notes)
+    assert sum("leaves out parts of the face" in note for note in clip.info.notes) == 1
+    insisted = import_clip(folder, tmp_path / "alpha", replace(SMALL, matte="alpha"))
+    assert insisted.info.matte == "alpha" and any("--matte auto finds one" in note for note in insisted.info.notes)
+
+
 def test_an_opaque_alpha_channel_is_not_taken_for_a_matte(scene, tmp_path):
     folder = tmp_path / "seq"
     folder.mkdir()

@@ -8,11 +8,12 @@ network found become mattes afterwards, when it is known what stands behind the 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from blendsplat.errors import FormatError, InputError, NoFaceError, VideoError
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
 from blendsplat.progress import Progress
-from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
+from blendsplat.video.clip import CONTENTS, Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.crop import Crop, Survey, cropper, survey
 from blendsplat.video.decode import Frame, Source, check_trim
 from blendsplat.video.images import open_source
@@ -35,6 +36,12 @@ log = logging.getLogger(__name__)
 _IN_FLIGHT = 8  # frames waiting to be written
 _PREVIEW_EVERY = 15  # frames
 _SHORT_SECONDS, _SHORT_SHARE = 0.4, 0.03  # by which a source may end before what it says; the sound may be longer
+_HELD = 0.9  # of a face's landmarks lie in its matte at least
+_HOLES = (
+    "{} leaves out parts of the face, as a key that took skin for the background does: tracking and training take "
+    "these for no person. Choose another matte (--matte auto finds one)."
+)
+_BAD_ALPHA, _BAD_MASKS = _HOLES.format("The file's alpha"), _HOLES.format("The masks' folder")
 _NAMED = 12  # of many numbers
 
 
@@ -79,12 +86,23 @@ def import_clip(
         look = survey(opened, options.start, options.end, options.crop, options.detector, progress)
         for note in look.notes:
             progress.update("find head", 1, 1, note)
-        with ExitStack() as stack:
-            run = _Import(opened, look, options, stage, stack)
-            info = run(progress)
+        info = _imported(opened, look, options, stage, progress)
+        if info.matte == "alpha" and options.matte == "auto" and _BAD_ALPHA in info.notes:
+            for part in CONTENTS:
+                shutil.rmtree(stage / part, ignore_errors=True)
+            said = "The file's alpha leaves out parts of the face, so it was not used: the matte was found anew."
+            progress.update("import frames", 0, 1, said)
+            look = replace(look, alpha_used=False, notes=[*look.notes, said])
+            info = _imported(opened, look, options, stage, progress)
         write_info(stage, info)
     progress.update("import frames", len(info.timestamps), len(info.timestamps), " ".join(info.notes))
     return Clip.open(directory)
+
+
+def _imported(source: Source, look: Survey, options: ClipOptions, stage: Path, progress: Progress) -> ClipInfo:
+    """Everything but clip.json, written into ``stage``."""
+    with ExitStack() as stack:
+        return _Import(source, look, options, stage, stack)(progress)
 
 
 def is_import_of(directory: Path | str, source: Path | str, options: ClipOptions) -> bool:
@@ -136,6 +154,7 @@ class _Import:
         self.points: list[np.ndarray | None] = []
         self.faces = 0
         self.matte_notes: list[str] = []
+        self.held: list[float] = []  # of a given matte: the share of each face's landmarks that lie in it
         for folder in ("images", "mattes") if self.mode != "none" else ("images",):
             (stage / folder).mkdir(exist_ok=True)
 
@@ -189,10 +208,18 @@ class _Import:
             mask = (self.segmenter(image).clip(0, 1) * 255 + 0.5).astype(np.uint8)
             return self.pool.submit(self._write, index, image, mask)
         if self.mode == "alpha" and frame.alpha is not None:
-            return self.pool.submit(self._write, index, image, self.cut(frame.alpha))
+            return self.pool.submit(self._write, index, image, self._compared(self.cut(frame.alpha), face))
         if self.masks:
-            return self.pool.submit(self._write, index, image, self.cut(self.masks(number)))
+            return self.pool.submit(self._write, index, image, self._compared(self.cut(self.masks(number)), face))
         return self.pool.submit(self._write, index, image, None)
+
+    def _compared(self, matte: np.ndarray, face: Landmarks | None) -> np.ndarray:
+        """The matte as it is; noted is how much of the face lies in it."""
+        if face is not None:
+            at = np.round(face.points[:, :2]).astype(int)
+            at = at[((at >= 0) & (at < matte.shape[::-1])).all(1)]
+            self.held.append(float((matte[at[:, 1], at[:, 0]] > 127).mean()) if len(at) else 1.0)
+        return matte
 
     def _face(self, image: np.ndarray, time: float) -> Landmarks | None:
         if self.look.most_faces == 1:
@@ -231,6 +258,8 @@ class _Import:
     def _info(self) -> ClipInfo:
         times = np.array(self.times) - self.times[0]
         notes = [*self.source.notes, *self.look.notes, *self.matte_notes]
+        if self.held and np.median(self.held) < _HELD:
+            notes.append(_BAD_ALPHA if self.mode == "alpha" else _BAD_MASKS)
         lost = len(times) - self.faces
         if lost:
             notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")
