@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -39,12 +40,35 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         raise StorageError(
-            f"Could not write {target}: {error.strerror or error}. Free some space or choose another folder.",
-            detail=repr(error),
+            f"Could not write {target}: {error.strerror or error}. {way_out(error)}", detail=repr(error)
         ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def way_out(error: OSError) -> str:
+    """What to do when the disk refuses, by its reason."""
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "Choose a folder that you may write to."
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return "Free some space or choose another folder."
+    return "Choose another folder, or look whether the disk is still there."
+
+
+def check_writable(target: Path | str) -> None:
+    """Raise StorageError, before hours of work, where ``target`` could not be written."""
+    target = Path(target)
+    if target.is_dir():
+        raise StorageError(f"Could not write {target}: it is a folder. Choose another name.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise StorageError(
+            f"Could not write {target}: {error.strerror or error}. {way_out(error)}", detail=repr(error)
+        ) from error
 
 
 def _umask() -> int:

@@ -246,6 +246,26 @@ def test_tracking_an_imported_clip_again(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert result.exit_code == 2 and "import the video again" in result.stderr
 
 
+def test_the_same_command_goes_on_after_it_was_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The clip was imported, the tracking cut off: not imported again. What is finished is not written over unasked."""
+    got: list[str] = []
+    for name in ("import", "track"):
+        fake(monkeypatch, name, lambda o, p, name=name: got.append(name) or {"valid": 1, "frames": 1, "notes": [name]})  # type: ignore[misc]
+    alike: list[bool] = [True]
+    monkeypatch.setattr("blendsplat.video.clip_import.is_import_of", lambda *_: alike[0])
+    result = run("track", "v.mp4", "-o", tmp_path)
+    assert result.exit_code == 0 and got == ["track"]
+    run("track", "v.mp4", "-o", tmp_path, "--overwrite")
+    alike[0] = False
+    result = run("track", "v.mp4", "-o", tmp_path)
+    assert got == ["track", "import", "track", "import", "track"]
+    assert "import\n" in result.stdout, "what the import had to say is told"
+    alike[0] = True
+    (tmp_path / "tracking.npz").write_text("whole")
+    run("track", "v.mp4", "-o", tmp_path)
+    assert got[-2:] == ["import", "track"], "which then refuses"
+
+
 def test_small_parsers() -> None:
     import typer
 

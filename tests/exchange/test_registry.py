@@ -12,7 +12,9 @@ from PIL import Image
 from blendsplat.errors import FormatError, InputError
 from blendsplat.exchange import registry
 from blendsplat.exchange.format import Format, Recording, checked, parameter_rows
+from blendsplat.exchange.recording import write_recording
 from blendsplat.heads.model import HeadModel
+from blendsplat.progress import Progress
 
 
 def recording(folder: Path, frames: int = 2, **changes) -> Recording:
@@ -40,13 +42,26 @@ def test_a_new_format_is_one_line(head: HeadModel, tmp_path: Path, monkeypatch: 
     source = tmp_path / "dots"
     source.mkdir()
     (source / "dots.txt").write_text("")
-    clip, performance = registry.import_recording(source, tmp_path / "clip", head)
-    assert clip.frame_count == performance.frame_count == 2
+    clip, performance = registry.import_recording(source, tmp_path / "clip", head, matte="none")
+    assert clip.frame_count == performance.frame_count == 2 and not clip.has_mattes
     assert performance.head_model == head.model_id and clip.info.notes == ["Tracked by a test."]
     with pytest.raises(InputError, match="'dots' cannot be written; choose vhap"):
         registry.export_recording("dots", tmp_path / "clip", tmp_path / "out")
     with pytest.raises(InputError, match="'other' cannot be written"):
         registry.export_recording("other", tmp_path / "clip", tmp_path / "out")
+
+
+def test_a_recording_without_mattes_gets_them(head: HeadModel, tmp_path: Path, test_data) -> None:
+    """Pictures without alpha are no pictures without a background: that was learned as a ring around the head."""
+    with Image.open(test_data("images/astronaut.png")) as portrait:
+        picture = portrait.convert("RGB").resize((256, 256))
+    for index in range(2):
+        picture.save(tmp_path / f"{index}.png")
+    taken = recording(tmp_path)
+    clip, _ = write_recording(taken, tmp_path, tmp_path / "clip", head, "test", None, False, Progress())
+    matte = clip.matte(0)
+    assert clip.info.matte == "mediapipe-selfie" and matte[60, 112] == 255 and matte[5:60, 190:].max() < 20
+    assert "The recording has no mattes; they were found in its pictures." in clip.info.notes
 
 
 def test_what_no_format_knows_is_refused_with_what_is_known(head: HeadModel, tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ def encode_video(
     return path
 
 
+def index_first(path: Path, written: Path) -> Path:
+    """The same mp4 with its index before its pictures, as a video on a web page has it."""
+    with av.open(str(path)) as source, av.open(str(written), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return written
+
+
 def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
     """Give an mp4 the track matrix x' = a x + c y, y' = b x + d y, as a phone held upright or a selfie camera does."""
     data = bytearray(path.read_bytes())

@@ -34,6 +34,15 @@ def test_the_last_part_is_held_out_and_invalid_frames_are_in_neither() -> None:
         split_frames(np.zeros(100, bool), 0.3)
 
 
+def test_frames_that_repeat_are_neither_trained_on_nor_scored(tmp_path: Path) -> None:
+    write_tiny_clip(tmp_path, frames=16)
+    told = json.loads((tmp_path / "clip.json").read_text())
+    before = TrackedClip.open(tmp_path).split(0.3)
+    (tmp_path / "clip.json").write_text(json.dumps(told | {"repeats": [1, 3, 14, 99]}))
+    training, held_out = TrackedClip.open(tmp_path).split(0.3)
+    assert training == [i for i in before[0] if i not in (1, 3)] and held_out == [i for i in before[1] if i != 14]
+
+
 def test_frames_at_a_smaller_size_are_area_means_of_premultiplied_colours(tiny_clip: Path) -> None:
     tracked = TrackedClip.open(tiny_clip)
     full, half = tracked.load([5], 32, 32), tracked.load([5], 16, 16)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_training_learns_what_it_never_saw(tiny_clip: Path, tmp_path: Path, test
         and meta["training"]["held_out_frames"] == 5
     )
     assert meta["gaussians"] == result.gaussians == len(arrays["triangle"])
+
+
+def test_a_clip_without_mattes_is_told_before_it_is_trained(tmp_path: Path) -> None:
+    write_tiny_clip(tmp_path / "clip")
+    told = json.loads((tmp_path / "clip" / "clip.json").read_text())
+    (tmp_path / "clip" / "clip.json").write_text(json.dumps(told | {"matte": "none"}))
+    recorder = Recorder()
+    result = train_avatar(tmp_path / "clip", small(images=8), tmp_path / "a.avatar.npz", recorder)
+    first = next(stage for stage, *_, message, _ in recorder.reports if "no mattes" in message)
+    assert first == "load" and any("no mattes" in note for note in result.notes)
 
 
 def test_a_mirrored_truth_is_not_learned_by_accident(tiny_clip: Path, tmp_path: Path) -> None:
@@ -178,7 +189,8 @@ def test_checkpoint_names() -> None:
     assert load_checkpoint(Path("nowhere/x.checkpoint.safetensors"), "") == (None, "")
 
 
-def test_a_full_disk_is_said_and_keeps_the_old_checkpoint(tiny_clip: Path, tmp_path: Path, monkeypatch) -> None:
+def test_an_avatar_for_which_there_is_room_is_kept_without_its_checkpoint(tiny_clip, tmp_path, monkeypatch) -> None:
+    """A checkpoint is six times as large: a disk that it fills has no word in the avatar's fate."""
     output = tmp_path / "a.avatar.npz"
     train_avatar(tiny_clip, small(images=8, decay_images=100), output)
     before = checkpoint_path(output).read_bytes()
@@ -187,9 +199,29 @@ def test_a_full_disk_is_said_and_keeps_the_old_checkpoint(tiny_clip: Path, tmp_p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("blendsplat.training.checkpoint.save_file", full)
-    with pytest.raises(StorageError, match="No space left"):
-        train_avatar(tiny_clip, small(images=16, decay_images=100), output)
+    recorder = Recorder()
+    result = train_avatar(tiny_clip, small(images=48, decay_images=100, checkpoint_seconds=1e-3), output, recorder)
+    assert result.images == 48 and read_avatar(output)[0]["training"]["images"] == 48
     assert checkpoint_path(output).read_bytes() == before
+    told = [note for note in result.notes if "No space left" in note]
+    assert len(told) == 1 and "the avatar is saved" in told[0] and "Free some space" in told[0]
+
+
+def test_a_target_that_cannot_be_written_is_told_before_the_training(tiny_clip, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("blendsplat.training.loop.TrackedClip.load", lambda *_, **__: pytest.fail("hours of work"))
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(StorageError, match="Could not write"):
+        train_avatar(tiny_clip, small(), tmp_path / "a file" / "a.avatar.npz")
+    (tmp_path / "b.avatar.npz").mkdir()
+    with pytest.raises(StorageError, match="it is a folder"):
+        train_avatar(tiny_clip, small(), tmp_path / "b.avatar.npz")
+
+    def read_only(*_args, **_words):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("blendsplat.files.tempfile.TemporaryFile", read_only)
+    with pytest.raises(StorageError, match=r"Read-only file system\. Choose a folder that you may write to\."):
+        train_avatar(tiny_clip, small(), tmp_path / "c.avatar.npz")
 
 
 def test_colours_are_initialised_once_from_what_is_seen(tiny_clip: Path) -> None:

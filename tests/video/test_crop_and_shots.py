@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -123,3 +124,53 @@ def test_a_cut_between_alike_pictures_changes_all_of_them_and_a_quick_head_does_
     finder.is_cut(picture(31))
     assert not finder.is_cut(picture(31))
     assert finder.is_cut(np.where((x < 32)[..., None], other + 13, other - 13).clip(0, 255).astype(np.uint8))
+
+
+def room(which: int, brightness: int = 0) -> np.ndarray:
+    """One of two places, softly coloured."""
+    coarse = np.random.default_rng(which).integers(40, 180, (8, 8, 3)).astype(np.uint8)
+    large = cv2.resize(coarse, (256, 256), interpolation=cv2.INTER_LINEAR).astype(int)
+    return (large + brightness).clip(0, 255).astype(np.uint8)
+
+
+def moving(frame: float, speed: float = 4.0, noise: float = 0.0) -> np.ndarray:
+    """A striped picture that slides: every frame differs much from the one before. noise: of every pixel."""
+    x = (np.arange(256) / 4) + speed * frame
+    picture = np.broadcast_to((120 + 90 * np.sin(x / 4))[None, :, None], (256, 256, 3))
+    picture = picture + np.random.default_rng(int(1e6 * noise) + int(frame)).normal(0, noise, picture.shape)
+    return (picture + 0.5).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_frames_that_repeat_are_found_and_make_no_cuts(times):
+    """30 frames a second made from 15, or from 10, of strong motion; the codec leaves a little of noise."""
+    finder = ShotFinder()
+    for frame in range(24 * times):
+        finder.is_cut(moving(frame // times, noise=1 + frame / 1e4))
+        finder.jumped(None)
+    assert finder.starts == [0]
+    assert finder.repeats == [frame for frame in range(24 * times) if frame % times]
+
+
+def test_still_moments_are_no_repeats():
+    finder = ShotFinder()
+    for frame in range(60):  # moves, keeps still, moves
+        finder.is_cut(moving(min(frame, 20) + max(0, frame - 40), 1.0, noise=2 + frame / 1e4))
+    assert finder.repeats == [] and finder.starts == [0]
+
+
+def test_a_cut_among_repeats_is_found():
+    finder = ShotFinder()
+    for frame in range(48):
+        finder.is_cut(room(frame >= 24) // 4 * 3 + moving(frame // 2, 0.5) // 4)
+    assert finder.starts == [0, 24]
+
+
+def test_black_is_no_cut_but_what_follows_may_be_one():
+    black = np.full((256, 256, 3), 5, np.uint8)
+    for other in (0, 1):
+        finder = ShotFinder()
+        before, after = [room(0, 3 * i) for i in range(12)], [room(other, 36)] * 12
+        for image in (*before, *[black] * 6, *after):
+            finder.is_cut(image)
+        assert finder.starts == ([0] if not other else [0, 18])

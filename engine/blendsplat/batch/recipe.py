@@ -29,6 +29,8 @@ class Recipe:
 def checked_recipe(imports: dict[str, Any], track: dict[str, Any], train: dict[str, Any], device: str) -> Recipe:
     """Options that are None are left out; files are named absolutely, for machines that share the folder. Raises
     InputError for a wrong value and an unknown preset."""
+    from blendsplat.jobs.avatar_work import usual_preset
+    from blendsplat.jobs.devices import resolve_device
     from blendsplat.systems import load_preset
     from blendsplat.training.presets import training_identity
 
@@ -41,7 +43,10 @@ def checked_recipe(imports: dict[str, Any], track: dict[str, Any], train: dict[s
     own = {"directory": somewhere, "output": somewhere / "x.avatar.npz", "device": device}
     chosen = validated(opt.TrainOptions, {**own, **train}, "The command 'batch'")
     minutes = {} if chosen.minutes is None else {"minutes": chosen.minutes}
-    preset = load_preset(chosen.preset, chosen.overrides | minutes)
+    # the same for all clips, whatever their machines are
+    name = chosen.preset or usual_preset(resolve_device(device) if device == "auto" else device)
+    train["preset"] = name
+    preset = load_preset(name, chosen.overrides | minutes)
     # images too: where schedules do not end with them a checkpoint goes on for longer, and the avatar is another
     return Recipe(imports, track, train, device, training_identity(preset) | {"images": preset.images})
 

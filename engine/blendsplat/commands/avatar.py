@@ -102,6 +102,8 @@ def track(
     folder = video if output is None else output
     settings = {"start": start, "end": end, "crop": parse_crop(crop), "size": size, "matte": matte, "fps": fps}
 
+    notes: list[str] = []
+
     def work(progress: Progress) -> dict[str, Any]:
         from blendsplat.live.take import unfinished
 
@@ -112,7 +114,12 @@ def track(
         options_of("track", tracking)  # a wrong value is told before the import's minutes
         if not again:
             values = {**settings, "video": video, "directory": folder, "landmarker": landmarker, "overwrite": overwrite}
-            run_job("import", values, progress)
+            from blendsplat.jobs.clip_work import was_imported
+
+            if not overwrite and was_imported(options_of("import", values)):
+                progress.update("import frames", 1, 1, f"{folder} was imported before; goes on with tracking")
+            else:
+                notes.extend(run_job("import", values, progress).get("notes", ()))
         elif not (folder / "clip.json").is_file() and not unfinished(folder):
             raise InputError(
                 f"{folder} is not a clip folder; name the one to write with -o, as in: track {video} -o clip/"
@@ -121,12 +128,13 @@ def track(
             raise InputError("An imported clip keeps its trim, crop, size and matte; import the video again with -o.")
         return run_job("track", tracking, progress)
 
-    kept = f"If the clip was imported already it is kept; continue with: blendsplat track {shlex.quote(str(folder))}"
+    kept = "What is finished is kept: the same command goes on from there."
     result = run_command("tracking", work, verbose, as_json, kept)
     avatar = shlex.quote(f"{folder.resolve().name}.avatar.npz")
     report(
         result,
         as_json,
+        *notes,
         *result.get("notes", ()),
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
         f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",

@@ -18,6 +18,9 @@ def import_recording(
     head: Annotated[str, typer.Option(help=described(RecordingOptions, "head"))],
     fps: Annotated[float | None, typer.Option(help=described(RecordingOptions, "fps"))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help=described(RecordingOptions, "overwrite"))] = False,
+    matte: Annotated[str, typer.Option(help=described(RecordingOptions, "matte"))] = default_of(
+        RecordingOptions, "matte"
+    ),
     all_cameras: Annotated[
         bool, typer.Option("--all-cameras", help=described(RecordingOptions, "all_cameras"))
     ] = False,
@@ -32,10 +35,10 @@ def import_recording(
     """
     values = {
         "source": source, "directory": output, "head": head, "fps": fps, "overwrite": overwrite,
-        "all_cameras": all_cameras,
+        "matte": matte, "all_cameras": all_cameras,
     }  # fmt: skip
     result = run_command("reading", lambda progress: run_job("recording", values, progress), verbose, as_json)
-    report(result, as_json, f"Took over {result['frames']} frames into {output}.")
+    report(result, as_json, *result["notes"], f"Took over {result['frames']} frames into {output}.")
 
 
 def export_vhap(

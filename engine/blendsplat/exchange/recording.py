@@ -8,8 +8,10 @@ is for several cameras: what another one sees is what the first would see of a h
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -24,6 +26,8 @@ from blendsplat.progress import Progress
 from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.images import read_image
 from blendsplat.video.lens import of_another_lens
+from blendsplat.video.matte import Segmenter
+from blendsplat.video.shot_mattes import refine_shots
 from blendsplat.video.staged_folder import staging
 
 FPS = 25.0  # where neither the recording nor the user says
@@ -31,15 +35,19 @@ FPS = 25.0  # where neither the recording nor the user says
 
 def write_recording(
     recording: Recording, source: Path, directory: Path, head: HeadModel, head_source: str, fps: float | None,
-    overwrite: bool, progress: Progress,
+    overwrite: bool, progress: Progress, matte: str = "auto",
 ) -> tuple[Clip, Performance]:  # fmt: skip
     """Copy the recording of ``source`` into a clip's folder, with tracking.npz and camera.json. fps: None: the
-    recording's own times, where it has none FPS.
+    recording's own times, where it has none FPS. matte: "auto": found in the pictures, as an import does, where the
+    recording has neither masks nor alpha; "none": left out there.
 
     Raises FormatError, VideoError (damaged pictures), InputError (another head, a folder in use).
     """
     with staging(directory, overwrite) as stage:
         width, height, has_mattes = _copy_pictures(recording, stage, progress)
+        found, notes = "external" if has_mattes else "none", []
+        if not has_mattes and matte == "auto":
+            found, notes = Segmenter.name, find_mattes(recording, stage, progress)
         timestamps, rate = frame_times(recording, fps)
         performance = to_performance(recording, head, head_source, width, height, timestamps)
         performance.save(stage / "tracking.npz")
@@ -49,8 +57,8 @@ def write_recording(
         info = ClipInfo(
             source=str(source.resolve()), source_size=(width, height), trim_start=0.0, trim_end=None,
             crop=(0, 0, max(width, height)), width=width, height=height, fps=rate,
-            timestamps=performance.timestamps.tolist(), matte="external" if has_mattes else "none",
-            notes=[f"Tracked by {recording.made_by}."],
+            timestamps=performance.timestamps.tolist(), matte=found,
+            notes=[f"Tracked by {recording.made_by}.", *notes],
         )  # fmt: skip
         write_info(stage, info)
     return Clip.open(directory), performance
@@ -79,6 +87,28 @@ def _copy_pictures(recording: Recording, stage: Path, progress: Progress) -> tup
         progress.update("import frames", index + 1, len(recording.images))
     assert size is not None  # a recording has at least one frame
     return size[1], size[0], has_mattes
+
+
+def find_mattes(recording: Recording, stage: Path, progress: Progress) -> list[str]:
+    """Write mattes/ of the copied pictures as the import of a video does -> notes. Raises InputError without the
+    network, StorageError, Cancelled."""
+    (stage / "mattes").mkdir()
+    frames, segmenter = len(recording.images), Segmenter()
+    try:
+        for index in range(frames):
+            progress.check()
+            image = cv2.imread(str(frame_path(stage, "images", index)), cv2.IMREAD_COLOR)
+            if recording.views:  # the picture before is of another camera
+                segmenter.forget()
+            mask = segmenter(np.ascontiguousarray(image[..., ::-1])).clip(0, 1)
+            write_png(frame_path(stage, "mattes", index), (mask * 255 + 0.5).astype(np.uint8))
+            progress.update("find mattes", index + 1, frames)
+    finally:
+        segmenter.close()
+    shots = list(range(frames)) if recording.views else [0]
+    with ThreadPoolExecutor(2, thread_name_prefix="blendsplat-write") as pool:
+        notes = refine_shots(stage, shots, frames, pool, progress)
+    return ["The recording has no mattes; they were found in its pictures.", *notes]
 
 
 def _other_lenses(recording: Recording) -> np.ndarray | None:

@@ -35,10 +35,11 @@ def import_recording(
     overwrite: bool = False,
     progress: Progress | None = None,
     views: bool = False,
+    matte: str = "auto",
 ) -> tuple[Clip, Performance]:
     """Copy a recording of any format into a clip's folder, with tracking.npz and camera.json. head: the FLAME it was
     made with. fps: frames per second; None: the recording's own, where it has none 25. views: of every camera, to train
-    on, instead of the first.
+    on, instead of the first. matte: "auto" or "none", where the recording has none.
 
     Raises FormatError (no such recording, damaged, empty), InputError (another head, a folder in use, one camera where
     several are asked for), VideoError (its pictures), UnsafeFileError.
@@ -50,7 +51,9 @@ def import_recording(
         raise InputError(f"{source} has one camera only; take it over without asking for all cameras.")
     model = head if isinstance(head, HeadModel) else load_head(head, landmarks=False)
     head_source = head.name if isinstance(head, HeadModel) else stored_source(head)
-    return write_recording(recording, source, directory, model, head_source, fps, overwrite, progress or Progress())
+    return write_recording(
+        recording, source, directory, model, head_source, fps, overwrite, progress or Progress(), matte
+    )
 
 
 def export_recording(name: str, directory: Path | str, output: Path | str, progress: Progress | None = None) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blendsplat.errors import InputError
 from blendsplat.jobs import options as opt
@@ -12,23 +12,40 @@ from blendsplat.jobs.devices import resolve_device
 from blendsplat.jobs.json_values import plain
 from blendsplat.progress import Progress
 
+if TYPE_CHECKING:
+    from blendsplat.video import ClipOptions
+
 CUT_OFF = "The live session that recorded this take did not end by itself; its last moments may be missing."
 
 
 def run_import(options: opt.ImportOptions, progress: Progress) -> dict[str, Any]:
-    """-> {directory, frames, width, height, fps}."""
-    from blendsplat.video import ClipOptions, import_clip
+    """-> {directory, frames, width, height, fps, notes}."""
+    from blendsplat.video import import_clip
+
+    clip = import_clip(options.video, options.directory, import_options(options), progress)
+    return {
+        "directory": str(options.directory), "frames": clip.frame_count, "width": clip.width, "height": clip.height,
+        "fps": float(clip.fps), "notes": list(clip.info.notes),
+    }  # fmt: skip
+
+
+def import_options(options: opt.ImportOptions) -> ClipOptions:
+    """The same as the import itself takes it."""
+    from blendsplat.video import ClipOptions
 
     matte = options.matte if options.matte in ("auto", "alpha", "none") else Path(options.matte)
-    chosen = ClipOptions(
+    return ClipOptions(
         start=options.start, end=options.end, crop=options.crop, size=options.size, matte=matte, fps=options.fps,
         detector=options.landmarker, overwrite=options.overwrite,
     )  # fmt: skip
-    clip = import_clip(options.video, options.directory, chosen, progress)
-    return {
-        "directory": str(options.directory), "frames": clip.frame_count, "width": clip.width, "height": clip.height,
-        "fps": float(clip.fps),
-    }  # fmt: skip
+
+
+def was_imported(options: opt.ImportOptions) -> bool:
+    """Whether this very import was made already and its clip is not tracked yet: an earlier command was stopped."""
+    from blendsplat.video.clip_import import is_import_of
+
+    untracked = not (options.directory / "tracking.npz").exists()
+    return untracked and is_import_of(options.directory, options.video, import_options(options))
 
 
 def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
@@ -73,15 +90,22 @@ def run_evaluate_tracking(options: opt.EvaluateTrackingOptions, progress: Progre
 
 
 def run_recording(options: opt.RecordingOptions, progress: Progress) -> dict[str, Any]:
-    """-> {directory, head, frames, valid, figures}, as for track."""
+    """-> {directory, head, frames, valid, figures, notes}, as for track."""
     from blendsplat.exchange.registry import import_recording
 
     clip, tracking = import_recording(
-        options.source, options.directory, options.head, options.fps, options.overwrite, progress, options.all_cameras
+        options.source,
+        options.directory,
+        options.head,
+        options.fps,
+        options.overwrite,
+        progress,
+        options.all_cameras,
+        options.matte,
     )
     return {
         "directory": str(options.directory), "head": tracking.head, "frames": clip.frame_count,
-        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures),
+        "valid": int(tracking.valid.sum()), "figures": plain(tracking.figures), "notes": list(clip.info.notes[1:]),
     }  # fmt: skip
 
 

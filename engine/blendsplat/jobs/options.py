@@ -220,6 +220,9 @@ class RecordingOptions(Options):
         None, gt=0, le=1000, description="frames per second; none: the recording's own, where it has none 25"
     )
     overwrite: bool = Field(False, description="replace a clip that is already in the folder")
+    matte: Literal["auto", "none"] = Field(
+        "auto", description="where the recording has no mattes: auto finds them in the pictures, none leaves them out"
+    )
     all_cameras: bool = Field(
         False,
         description="take every camera's pictures, to train on (preset rgbavatar-multiview), not the first's alone",
@@ -257,7 +260,10 @@ class TrainOptions(Options):
 
     directory: AnyPath = Field(description="the tracked clip folder")
     output: AnyPath = Field(description="the avatar file to write, NAME.avatar.npz")
-    preset: str = Field("rgbavatar", min_length=1, description="a preset's name, or a .toml file")
+    preset: str | None = Field(
+        None, min_length=1,
+        description="a preset's name, or a .toml file; none: rgbavatar on a graphics card, quality without one",
+    )  # fmt: skip
     minutes: float | None = Field(
         None, gt=0, le=100_000, allow_inf_nan=False,
         description="end after about so many minutes, with as many images as this machine trains by then; none: the "

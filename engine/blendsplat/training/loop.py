@@ -13,7 +13,8 @@ import torch
 
 from blendsplat.avatars.avatar import Avatar
 from blendsplat.avatars.file import SUFFIX
-from blendsplat.errors import Cancelled, FormatError
+from blendsplat.errors import Cancelled, FormatError, StorageError
+from blendsplat.files import check_writable
 from blendsplat.progress import Progress
 from blendsplat.training.checkpoint import (
     checkpoint_path,
@@ -36,6 +37,10 @@ from blendsplat.training.trainer import Snapshot, StepReport, Trainer
 _REPORT_SECONDS = 0.25
 _MEMORY = 0.8  # smoothing of the reported figures
 _SCALE = "scale"  # in a checkpoint: what the minutes that were asked for have made of the preset's images
+NO_MATTE = (
+    "This clip has no mattes: what stands behind the person is learned as a part of them. Unless the background is "
+    "black already, import it again with the matte auto (--matte auto)."
+)
 _SCORED = 24  # held-out frames scored at the end, spread over all of them
 
 
@@ -69,10 +74,13 @@ def run_training(
     that a fresh training goes on from (continuation.py); InputError where it does not fit.
     """
     progress, output, begun = progress or Progress(), Path(output), time.monotonic()
+    check_writable(output)
     beginning = load_continuation(start) if start is not None else None
     tracked = TrackedClip.open(directory)
     check_mesh_in_picture(tracked)
     training, held_out = tracked.split(preset.holdout)
+    if tracked.clip.info.matte == "none":
+        progress.update("load", 0, len(training), NO_MATTE)
     camera = tracked.camera(preset.image_size)
     data = tracked.load(training, camera.width, camera.height, device, progress)
     data.weigh(tracked.frame_weights(training))
@@ -100,6 +108,8 @@ def run_training(
         go_on_from(trainer, beginning, preset, start)
         run.resumed_from = trainer.images
         note = f"{note} Going on from {start.name}, after {trainer.images} of {preset.images} images.".strip()
+    if tracked.clip.info.matte == "none":
+        run.notes.append(NO_MATTE)
     run.begin(snapshot, note)
     try:
         run.train()
@@ -134,6 +144,7 @@ class _Run:
         self.checkpoint = checkpoint_path(output)
         self.resumed_from = 0
         self.notes = trainer.notes
+        self._told_storage = False
         self._smooth: dict[str, float] = {}
         self._begun = self._reported = self._previewed = self._saved = time.monotonic()
 
@@ -181,8 +192,7 @@ class _Run:
         return {key: round(value, 5) for key, value in self._smooth.items()}
 
     def save(self, avatar: Avatar, held_out: int, figures: dict[str, float] | None = None) -> None:
-        """Checkpoint first, then the avatar file."""
-        self._save_checkpoint()
+        """The avatar first: it is what all was for, and a sixth of its checkpoint."""
         avatar.training_record = {
             "preset": self.preset.name, "images": self.trainer.images, "planned_images": self.preset.images,
             "holdout": self.preset.holdout,
@@ -190,11 +200,20 @@ class _Run:
             "figures": figures if figures is not None else self.figures(), **self.trainer.own_record(),
         }  # fmt: skip
         avatar.save(self.output)
+        self._save_checkpoint()
 
     def _save_checkpoint(self) -> None:
+        """Where there is no room for it the training goes on without, and says so once."""
         snapshot = self.trainer.snapshot()
         snapshot.plain[_SCALE] = self.scale
-        save_checkpoint(self.checkpoint, snapshot, self.fingerprint)
+        try:
+            save_checkpoint(self.checkpoint, snapshot, self.fingerprint)
+        except StorageError as error:
+            if not self._told_storage:
+                self._told_storage = True
+                note = f"{error.sentence} Without a checkpoint this training cannot be continued; the avatar is saved."
+                self.notes.append(note)
+                self.progress.update("train", self.trainer.images, self.preset.images, note)
 
     def _report(self, report: StepReport, now: float) -> None:
         for key, value in (("loss", float(report.loss)), ("train_psnr", report.psnr())):

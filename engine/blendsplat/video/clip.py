@@ -38,6 +38,7 @@ class ClipInfo:
     matte: str  # "mediapipe-selfie", "alpha", "folder", "none", "external"
     detector: str = ""
     shots: list[int] = field(default_factory=lambda: [0])  # frames at which a shot begins
+    repeats: list[int] = field(default_factory=list)  # frames that show what the one before shows
     skipped: int = 0  # frames of the source that could not be read
     notes: list[str] = field(default_factory=list)  # what the user should know
 

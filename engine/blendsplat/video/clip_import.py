@@ -8,19 +8,20 @@ network found become mattes afterwards, when it is known what stands behind the 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from blendsplat.errors import InputError, NoFaceError, VideoError
+from blendsplat.errors import FormatError, InputError, NoFaceError, VideoError
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
 from blendsplat.progress import Progress
-from blendsplat.video.clip import Clip, ClipInfo, frame_path, write_info, write_png
+from blendsplat.video.clip import CONTENTS, Clip, ClipInfo, frame_path, write_info, write_png
 from blendsplat.video.crop import Crop, Survey, cropper, survey
 from blendsplat.video.decode import Frame, Source, check_trim
 from blendsplat.video.images import open_source
@@ -34,6 +35,14 @@ log = logging.getLogger(__name__)
 
 _IN_FLIGHT = 8  # frames waiting to be written
 _PREVIEW_EVERY = 15  # frames
+_SHORT_SECONDS, _SHORT_SHARE = 0.4, 0.03  # by which a source may end before what it says; the sound may be longer
+_HELD = 0.9  # of a face's landmarks lie in its matte at least
+_HOLES = (
+    "{} leaves out parts of the face, as a key that took skin for the background does: tracking and training take "
+    "these for no person. Choose another matte (--matte auto finds one)."
+)
+_BAD_ALPHA, _BAD_MASKS = _HOLES.format("The file's alpha"), _HOLES.format("The masks' folder")
+_NAMED = 12  # of many numbers
 
 
 @dataclass(frozen=True)
@@ -67,17 +76,56 @@ def import_clip(
     directory = Path(directory)
     _check_options(options)
     opened = open_source(source, options.fps)
+    if opened.duration is not None and options.start >= opened.duration:
+        raise InputError(
+            f"{opened.path} lasts {opened.duration:.2f} s, so there is nothing from {options.start:g} s on; start "
+            "earlier."
+        )
     with staging(directory, options.overwrite) as stage:
         progress.update("find head", 0, 1)
         look = survey(opened, options.start, options.end, options.crop, options.detector, progress)
         for note in look.notes:
             progress.update("find head", 1, 1, note)
-        with ExitStack() as stack:
-            run = _Import(opened, look, options, stage, stack)
-            info = run(progress)
+        info = _imported(opened, look, options, stage, progress)
+        if info.matte == "alpha" and options.matte == "auto" and _BAD_ALPHA in info.notes:
+            for part in CONTENTS:
+                shutil.rmtree(stage / part, ignore_errors=True)
+            said = "The file's alpha leaves out parts of the face, so it was not used: the matte was found anew."
+            progress.update("import frames", 0, 1, said)
+            look = replace(look, alpha_used=False, notes=[*look.notes, said])
+            info = _imported(opened, look, options, stage, progress)
         write_info(stage, info)
     progress.update("import frames", len(info.timestamps), len(info.timestamps), " ".join(info.notes))
     return Clip.open(directory)
+
+
+def _imported(source: Source, look: Survey, options: ClipOptions, stage: Path, progress: Progress) -> ClipInfo:
+    """Everything but clip.json, written into ``stage``."""
+    with ExitStack() as stack:
+        return _Import(source, look, options, stage, stack)(progress)
+
+
+def is_import_of(directory: Path | str, source: Path | str, options: ClipOptions) -> bool:
+    """Whether ``directory`` holds a whole clip that importing ``source`` with these options would make again: of the
+    same file, not changed since, with the same trim, square, size and matte."""
+    directory, source = Path(directory), Path(source)
+    try:
+        info = Clip.open(directory).info
+        newest = max(path.stat().st_mtime for path in ([*source.iterdir(), source] if source.is_dir() else [source]))
+        older = newest <= (directory / "clip.json").stat().st_mtime
+    except (FormatError, OSError):
+        return False
+    alike_matte = options.matte == "auto" or info.matte == (str(options.matte) if _is_word(options.matte) else "folder")
+    return (
+        older and Path(info.source) == source.resolve() and info.width == info.height == options.size and alike_matte
+        and info.trim_end == options.end and 0 <= info.trim_start - options.start < 2 / info.fps
+        and (options.crop is None or tuple(options.crop) == info.crop)
+        and (options.fps is None or abs(options.fps - info.fps) < 1e-6)
+    )  # fmt: skip
+
+
+def _is_word(matte: str | Path) -> bool:
+    return str(matte) in ("auto", "alpha", "none")
 
 
 def _check_options(options: ClipOptions) -> None:
@@ -106,6 +154,7 @@ class _Import:
         self.points: list[np.ndarray | None] = []
         self.faces = 0
         self.matte_notes: list[str] = []
+        self.held: list[float] = []  # of a given matte: the share of each face's landmarks that lie in it
         for folder in ("images", "mattes") if self.mode != "none" else ("images",):
             (stage / folder).mkdir(exist_ok=True)
 
@@ -129,7 +178,9 @@ class _Import:
             raise VideoError(f"{self.source.path} has no readable frame between {self._trim_words()}.")
         self._write_landmarks()
         if self.segmenter:
-            self.matte_notes = refine_shots(self.stage, self.shots.starts, len(self.times), self.pool, progress)
+            self.matte_notes = refine_shots(
+                self.stage, self.shots.starts, len(self.times), self.pool, progress, self.points
+            )
         return self._info()
 
     def _frames(self) -> Iterator[tuple[int, Frame]]:
@@ -148,10 +199,8 @@ class _Import:
         image = self.cut(frame.image)
         if self.shots.is_cut(image):
             self._forget()
-            self.shots.starts.append(index)
         face = self._face(image, frame.timestamp)
-        if self.shots.jumped(face):
-            self.shots.starts.append(index)
+        self.shots.jumped(face)
         self.times.append(frame.timestamp)
         self.points.append(None if face is None else face.points)
         self.faces += face is not None
@@ -159,10 +208,18 @@ class _Import:
             mask = (self.segmenter(image).clip(0, 1) * 255 + 0.5).astype(np.uint8)
             return self.pool.submit(self._write, index, image, mask)
         if self.mode == "alpha" and frame.alpha is not None:
-            return self.pool.submit(self._write, index, image, self.cut(frame.alpha))
+            return self.pool.submit(self._write, index, image, self._compared(self.cut(frame.alpha), face))
         if self.masks:
-            return self.pool.submit(self._write, index, image, self.cut(self.masks(number)))
+            return self.pool.submit(self._write, index, image, self._compared(self.cut(self.masks(number)), face))
         return self.pool.submit(self._write, index, image, None)
+
+    def _compared(self, matte: np.ndarray, face: Landmarks | None) -> np.ndarray:
+        """The matte as it is; noted is how much of the face lies in it."""
+        if face is not None:
+            at = np.round(face.points[:, :2]).astype(int)
+            at = at[((at >= 0) & (at < matte.shape[::-1])).all(1)]
+            self.held.append(float((matte[at[:, 1], at[:, 0]] > 127).mean()) if len(at) else 1.0)
+        return matte
 
     def _face(self, image: np.ndarray, time: float) -> Landmarks | None:
         if self.look.most_faces == 1:
@@ -201,13 +258,24 @@ class _Import:
     def _info(self) -> ClipInfo:
         times = np.array(self.times) - self.times[0]
         notes = [*self.source.notes, *self.look.notes, *self.matte_notes]
+        if self.held and np.median(self.held) < _HELD:
+            notes.append(_BAD_ALPHA if self.mode == "alpha" else _BAD_MASKS)
         lost = len(times) - self.faces
         if lost:
             notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")
         if self.source.skipped:
             notes.append(f"{self.source.skipped} damaged frames or packets of the source were skipped.")
-        if len(self.shots.starts) > 1:
-            notes.append(f"The clip has cuts at the frames {', '.join(map(str, self.shots.starts[1:]))}.")
+        shots, repeats = self.shots.starts, self.shots.repeats
+        if shots[1:]:
+            where = "a cut at the frame" if len(shots) == 2 else "cuts at the frames"
+            notes.append(f"The clip has {where} {_listed(shots[1:])}.")
+        if repeats:
+            notes.append(
+                f"{len(repeats)} of {len(times)} frames repeat the one before, as when a film is brought to a higher "
+                "rate; none is trained on twice."
+            )
+        if (missing := self._missing_end()) is not None:
+            notes.append(missing)
         for note in notes:
             log.info("%s", note)
         return ClipInfo(
@@ -222,9 +290,23 @@ class _Import:
             timestamps=[round(time, 6) for time in times.tolist()],
             matte=self.mode,
             detector=self.detector.name,
-            shots=self.shots.starts,
+            shots=shots,
+            repeats=repeats,
             skipped=self.source.skipped,
             notes=notes,
+        )
+
+    def _missing_end(self) -> str | None:
+        """What is said where the source ends earlier than it promises, as a download that broke off does."""
+        promised, end = self.source.duration, self.options.end
+        if promised is None:
+            return None
+        wanted, last = min(promised, promised if end is None else end), self.times[-1] + 1 / self.source.fps
+        if wanted - last <= max(_SHORT_SECONDS, _SHORT_SHARE * (wanted - self.options.start)):
+            return None
+        return (
+            f"{self.source.path.name} says that it lasts {promised:.1f} s, but nothing can be read of it after "
+            f"{last:.1f} s: it is cut off or damaged. Copy or download it again."
         )
 
     def _trim_words(self) -> str:
@@ -248,9 +330,17 @@ def _matte_mode(matte: str | Path, source: Source, look: Survey) -> str:
     return "folder"
 
 
+def _listed(numbers: list[int]) -> str:
+    """Numbers for a sentence; of very many the first."""
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return ", ".join(map(str, numbers[:_NAMED])) + more
+
+
 def _rate(times: np.ndarray, nominal: float) -> float:
-    """Frames per second of time stamps [F]; the nominal rate when that agrees (it is exact), the mean otherwise."""
+    """Frames per second of time stamps [F]; the nominal rate when that agrees (it is exact) with their mean or, where
+    some are missing, with most of them; the mean otherwise."""
     if len(times) < 2:
         return nominal
     mean = (len(times) - 1) / float(times[-1])
-    return nominal if abs(mean / nominal - 1) < 0.01 else mean
+    usual = 1 / max(float(np.median(np.diff(times))), 1e-6)
+    return nominal if min(abs(mean / nominal - 1), abs(usual / nominal - 1)) < 0.01 else mean

@@ -61,9 +61,32 @@ def list_images(folder: Path) -> list[Path]:
     return sorted((p for p in found if p.suffix.lower() == suffix), key=lambda p: natural_key(p.name))
 
 
+def sequence_places(names: list[str]) -> list[int]:
+    """Which place in time each picture of a sequence has, from its number: names in natural order -> from 0, rising.
+
+    The number is the one that differs between the names; steps of all (every tenth frame kept) count as one. Without
+    such a number, or where more would be missing than is there (numbers that are no frames), pictures simply follow.
+    """
+    plain = list(range(len(names)))
+    parts = [re.split(r"([0-9]+)", name) for name in names]
+    if len(names) < 2 or len({len(part) for part in parts}) > 1:
+        return plain
+    differing = [i for i in range(len(parts[0])) if len({part[i] for part in parts}) > 1]
+    if len(differing) != 1 or not all(part[differing[0]].isdigit() for part in parts):
+        return plain
+    numbers = [int(part[differing[0]]) for part in parts]
+    steps = np.diff(numbers)
+    if (steps <= 0).any():
+        return plain
+    step = int(np.gcd.reduce(steps))
+    places = [(number - numbers[0]) // step for number in numbers]
+    return places if places[-1] + 1 <= 2 * len(names) else plain
+
+
 @dataclass
 class ImageSequence:
-    """Pictures at a constant rate. The first readable one sets the size; another size is an error, damage skipped."""
+    """Pictures at a constant rate; where numbers are missing in their names, their time is left out. The first readable
+    one sets the size; another size is an error, damage skipped."""
 
     path: Path
     files: list[Path]
@@ -82,15 +105,21 @@ class ImageSequence:
         image, alpha = first
         self.height, self.width = image.shape[:2]
         self.has_alpha = alpha is not None
-        self.duration = len(self.files) / self.fps
+        self._places = sequence_places([file.name for file in self.files])
+        self.duration = (self._places[-1] + 1) / self.fps
+        if missing := self._places[-1] + 1 - len(self.files):
+            self.notes.append(
+                f"Of the pictures {self.files[0].name} to {self.files[-1].name} {missing} "
+                f"{'is' if missing == 1 else 'are'} missing; their time is left out."
+            )
 
     def frames(self, start: float = 0.0, end: float | None = None, every: float = 0.0) -> Iterator[Frame]:
         """See Source.frames."""
         check_trim(start, end)
         self.skipped = 0
         wanted = start - 1e-6
-        for index, file in enumerate(self.files):
-            timestamp = index / self.fps
+        for place, file in zip(self._places, self.files, strict=True):
+            timestamp = place / self.fps
             if timestamp < wanted or (end is not None and timestamp >= end - 1e-6):
                 continue
             pair = read_image(file)

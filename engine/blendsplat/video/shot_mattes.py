@@ -7,6 +7,7 @@ Both passes go through files, so a long clip takes no more memory than a short o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,14 +20,20 @@ from blendsplat.video.clean_plate import CleanPlate, learn_plate, plate_frames
 from blendsplat.video.clip import frame_path, write_png
 from blendsplat.video.color_matting import matte_by_color, surely_behind
 from blendsplat.video.matte import refine_matte
+from blendsplat.video.one_person import only_person
 
 _IN_FLIGHT = 4
 
 
-def refine_shots(stage: Path, shots: list[int], frames: int, pool: ThreadPoolExecutor, progress: Progress) -> list[str]:
+def refine_shots(
+    stage: Path, shots: list[int], frames: int, pool: ThreadPoolExecutor, progress: Progress,
+    faces: Sequence[np.ndarray | None] | None = None,
+) -> list[str]:  # fmt: skip
     """Replace the coarse masks in ``stage``/mattes by fine mattes -> notes for the user.
 
-    shots: the frames at which one begins, 0 first. Raises StorageError, Cancelled; the masks are then partly replaced.
+    shots: the frames at which one begins, 0 first. faces: of each frame the landmarks [L,2+] of the person who is
+    meant, None where there is none; others are then taken out. Raises StorageError, Cancelled; the masks are then
+    partly replaced.
     """
     moving = 0
     for first, end in zip(shots, [*shots[1:], frames], strict=True):
@@ -35,7 +42,7 @@ def refine_shots(stage: Path, shots: list[int], frames: int, pool: ThreadPoolExe
         waiting: deque[Future[None]] = deque()
         for index in range(first, end):
             progress.check()
-            waiting.append(pool.submit(_refine, stage, index, plate))
+            waiting.append(pool.submit(_refine, stage, index, plate, faces[index] if faces else None))
             if len(waiting) >= _IN_FLIGHT:
                 waiting.popleft().result()
             progress.update("refine mattes", index, frames)
@@ -62,9 +69,10 @@ def learn_shot(stage: Path, first: int, end: int, progress: Progress) -> CleanPl
     return learn_plate(np.stack(chosen), np.stack(behind))
 
 
-def _refine(stage: Path, index: int, plate: CleanPlate) -> None:
+def _refine(stage: Path, index: int, plate: CleanPlate, face: np.ndarray | None) -> None:
     image, mask = _pair(stage, index)
-    write_png(frame_path(stage, "mattes", index), matte_by_color(image, refine_matte(image, mask), plate))
+    matte = matte_by_color(image, refine_matte(image, only_person(mask, face)), plate)
+    write_png(frame_path(stage, "mattes", index), only_person(matte, face))
 
 
 def _pair(stage: Path, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -55,7 +55,9 @@ def check_target(directory: Path, overwrite: bool) -> None:
         raise InputError(f"{directory} is a file; choose a folder for the clip.")
     if (directory / "clip.json").exists():
         if not overwrite:
-            raise InputError(f"{directory} already holds a clip; choose another folder, or allow it to be overwritten.")
+            raise InputError(
+                f"{directory} already holds a clip; choose another folder, or allow it to be overwritten (--overwrite)."
+            )
         return
     foreign = [name for name in CONTENTS if (directory / name).exists()]
     if foreign and not any(directory.glob(_PREFIX + "*/old")):
