@@ -40,7 +40,7 @@ def test_a_lost_task_is_made_again_and_ctrl_c_leaves_what_continues(
     batch, killed = Batch(tmp_path), []
     batch.add("ann", steps=80)
     batch.add("ben", fail="import")
-    batch.add("cat", steps=1000)
+    batch.add("cat", steps=100_000)
 
     def kill() -> None:
         """Ray's own worker, as when its machine is lost; the clip's process finds its input ended."""
@@ -61,7 +61,7 @@ def test_a_lost_task_is_made_again_and_ctrl_c_leaves_what_continues(
     assert batch.trained_from("ann") > 10 and batch.calls["ann import"] == 1 and batch.calls["ann train"] == 2
     batch.check_whole("ann")
     assert rows["ben"]["code"] == "no-face" and result["exit_code"] == 130
-    assert 0 < batch.steps("cat") < 1000  # its checkpoint is there
+    assert 0 < batch.steps("cat") < 100_000  # its checkpoint is there
     assert not ray.is_initialized()
 
 

@@ -20,7 +20,7 @@ def played(blender, scenario: str, options: dict, folders: list[Path]) -> dict:
     """A scenario's report, when it came to its end."""
     folder = Path(options["folder"])
     (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
-    done = blender(["--python", str(HERE / scenario), "--", str(folder / "options.json")], folders, 1500)
+    done = blender(["--python", str(HERE / scenario), "--", str(folder / "options.json")], folders, 400)
     written = folder / "report.json"
     report = json.loads(written.read_text(encoding="utf-8")) if written.exists() else {"version": "none", "steps": []}
     if keep := os.environ.get("BLENDSPLAT_UI_PICTURES"):

@@ -179,7 +179,7 @@ def test_an_avatar_with_networks(blender, extension, tmp_path):
     done = steps["baked"][0]
     assert (done["state"], done["avatars"]) == ("done", ["ana", "ana Baked"]), done["error"]
     assert done["frames"] == [7] and abs(done["jaw"] - 0.5) < 1e-6, "the artist's frame and pose stay"
-    assert done["turns"] > 2 and done["scenes"] == 1, "Blender had turns of its own"
+    assert done["turns"] > 1 and done["scenes"] == 1, "Blender had turns of its own"
     assert "as 3 keys: 4.0% of the movement is left out" in done["remarks"][0]
     assert "Traceback" not in steps["said"][0]["text"], steps["said"][0]["text"]
 
