@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .client import jobs, preview, pump, session, test_picture, weights_check
-from .render import beyond_words, viewport
+from .render import beyond_words, viewport, write_lock
 from .render import engine as render_engine
 from .scene import face_link, follow_head, saved_paths, surroundings
 from .ui import (
@@ -27,7 +27,7 @@ from .ui import (
 _MODULES = (
     translations, preferences_page, photographs, acting, face_properties, live_properties, posing_properties,
     properties, pass_properties, operators, training_presets, panels, face_shelf, status_bar, render_engine, viewport,
-    beyond_words, face_link, follow_head, saved_paths, surroundings,
+    beyond_words, write_lock, face_link, follow_head, saved_paths, surroundings,
 )  # fmt: skip
 
 
