@@ -158,7 +158,7 @@ def _send_next(job: jobs.Job, plan: _Plan) -> None:
 
 def _frames_run() -> bool:
     """A render or a playback goes through frames: reading others would make it stumble."""
-    if not bpy.app.background and bpy.app.is_job_running("RENDER"):
+    if common.is_rendering():
         return True
     return any(window.screen.is_animation_playing for window in bpy.context.window_manager.windows)
 

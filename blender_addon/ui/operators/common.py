@@ -18,6 +18,11 @@ from ...paths import absolute as path_of
 _OF_A_CLIP = ("import", "track", "train", "evaluate")  # jobs whose directory is the clip that the scene works on
 
 
+def is_rendering() -> bool:
+    """A render runs beside the window; in background there is no beside."""
+    return not bpy.app.background and bpy.app.is_job_running("RENDER")
+
+
 def video_of(scene: bpy.types.Scene) -> Path | None:
     """The chosen video; of an image sequence, whose first image was picked, its folder."""
     path = path_of(scene.blendsplat.video)

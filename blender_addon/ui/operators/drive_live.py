@@ -59,7 +59,7 @@ def _framed(job: jobs.Job, info: dict[str, Any], arrays: dict[str, np.ndarray]) 
     scene = place.find() if place is not None else None
     if "head" not in info or scene is None or not job.running or live_results.is_ending(job):
         return
-    if not bpy.app.background and bpy.app.is_job_running("RENDER"):
+    if common.is_rendering():
         return
     carrier = chosen(scene)
     if carrier is None or carrier.name != job.context.setdefault(_DRIVEN, carrier.name):

@@ -34,7 +34,7 @@ class FrameByFrame(common.Grey):
     def reason(cls, context: bpy.types.Context) -> str:
         if _running:
             return f"{_running} goes through the frames: wait for it, or press Esc."
-        if not bpy.app.background and bpy.app.is_job_running("RENDER"):
+        if common.is_rendering():
             return "A render goes through the frames: wait for it."
         return cls.hindrance(context)
 

@@ -112,7 +112,7 @@ def _framed(job: jobs.Job, info: dict[str, Any], arrays: dict[str, np.ndarray]) 
     scene = place.find() if place is not None else None
     if "splats" not in info or scene is None or job.state == "adding":
         return
-    if not bpy.app.background and bpy.app.is_job_running("RENDER"):
+    if common.is_rendering():
         return
     first = live_avatar.of(scene) is None and not job.context.get("shown")
     if live_avatar.show(scene, arrays) and first:
