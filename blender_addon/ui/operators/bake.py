@@ -19,7 +19,7 @@ from bpy.props import FloatProperty, IntProperty
 from ...client import jobs, pump, session
 from ...client.link import LinkError
 from ...scene import baked_avatar, networks, timeline_heads
-from . import avatar, common, results
+from . import avatar, common, frame_range, results
 
 _SECONDS = 0.05  # of reading in one turn
 _MOST_FRAMES = 64  # in one message
@@ -78,7 +78,7 @@ class BakeNetworks(common.JobOperator, bpy.types.Operator):
         return ("" if session.remote() else networks.missing_file(carrier)) or common.cannot_start(cls.kind)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        self._take_range(context.scene)
+        frame_range.take(self, context.scene)
         return context.window_manager.invoke_props_dialog(self)
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -93,18 +93,11 @@ class BakeNetworks(common.JobOperator, bpy.types.Operator):
         if carrier is not None:
             layout.label(text=f"{carrier.name} will be hidden, not changed.", icon="INFO")
 
-    def _take_range(self, scene: bpy.types.Scene) -> None:
-        """The scene's range, where none is given."""
-        if not self.properties.is_property_set("frame_start"):
-            self.frame_start = scene.frame_start
-        if not self.properties.is_property_set("frame_end"):
-            self.frame_end = scene.frame_end
-
     def parameters(self, context: bpy.types.Context) -> dict[str, Any]:
-        self._take_range(context.scene)
+        frame_range.take(self, context.scene)
         carrier, count = avatar.selected_avatar(context), self.frame_end - self.frame_start + 1
-        if count < 1:
-            raise ValueError(f"There is no frame from {self.frame_start} to {self.frame_end}: the end is too early.")
+        if sentence := frame_range.problem(self):
+            raise ValueError(sentence)
         if carrier.blendsplat.head is None:
             raise ValueError(f"The avatar {carrier.name!r} has no head that moves it: add the avatar again.")
         return {

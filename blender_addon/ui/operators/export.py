@@ -15,7 +15,7 @@ from bpy_extras.io_utils import ExportHelper
 from ...exports import ExportError, head_glb, splat_ply, splat_usd
 from ...render import gather
 from ...scene import linked
-from . import avatar, common
+from . import avatar, common, frame_range
 from .frame_by_frame import FrameByFrame, target_of
 
 
@@ -62,7 +62,7 @@ class ExportPlySequence(FrameByFrame, bpy.types.Operator, ExportHelper):
         return _no_avatar(context.scene)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        self.take_range(context.scene)
+        frame_range.take(self, context.scene)
         return ExportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context, frames: range) -> Iterator[float]:
@@ -95,7 +95,7 @@ class ExportUsd(FrameByFrame, bpy.types.Operator, ExportHelper):
         return _no_avatar(context.scene) or splat_usd.missing()
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        self.take_range(context.scene)
+        frame_range.take(self, context.scene)
         return ExportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context, frames: range) -> Iterator[float]:
@@ -131,7 +131,7 @@ class ExportHeadAnimation(FrameByFrame, bpy.types.Operator, ExportHelper):
         return head_glb.problem(head)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        self.take_range(context.scene)
+        frame_range.take(self, context.scene)
         return ExportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context, frames: range) -> Iterator[float]:

@@ -11,7 +11,7 @@ import bpy
 from bpy.props import IntProperty
 
 from ...exports import ExportError
-from . import common
+from . import common, frame_range
 
 _SECONDS = 0.1  # of work between two turns of Blender's own
 _running = ""  # the name of the export that goes through the frames
@@ -51,17 +51,11 @@ class FrameByFrame(common.Grey):
         """The file that the artist chose. Raises ExportError."""
         return target_of(self)
 
-    def take_range(self, scene: bpy.types.Scene) -> None:
-        """The scene's range, where none is given."""
-        for name in ("frame_start", "frame_end"):
-            if not self.properties.is_property_set(name):
-                setattr(self, name, getattr(scene, name))
-
     def execute(self, context: bpy.types.Context) -> set[str]:
         global _running
-        self.take_range(context.scene)
-        if self.frame_end < self.frame_start:
-            return self._failed(f"There is no frame from {self.frame_start} to {self.frame_end}: the end is too early.")
+        frame_range.take(self, context.scene)
+        if sentence := frame_range.problem(self):
+            return self._failed(sentence)
         self._scene, self._before = (
             context.scene.session_uid,
             (context.scene.frame_current, context.scene.frame_subframe),

@@ -9,6 +9,8 @@ from typing import Any
 import bpy
 from bpy.props import IntProperty
 
+from . import frame_range
+
 _SECONDS = 0.05  # of reading between two turns of Blender's own
 
 
@@ -32,13 +34,12 @@ class ReadsFrames:
         raise NotImplementedError
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
-        self.take_range(context.scene)
+        frame_range.take(self, context.scene)
         return context.window_manager.invoke_props_dialog(self)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        self.take_range(context.scene)
-        if self.frame_end < self.frame_start:
-            sentence = f"There is no frame from {self.frame_start} to {self.frame_end}: the end is too early."
+        frame_range.take(self, context.scene)
+        if sentence := frame_range.problem(self):
             self.report({"ERROR"}, sentence)
             return {"CANCELLED"}
         self._uid = self.subject(context).session_uid
@@ -62,12 +63,6 @@ class ReadsFrames:
         except StopIteration:
             return self._stop(context, self._end(context))
         return {"RUNNING_MODAL"}
-
-    def take_range(self, scene: bpy.types.Scene) -> None:
-        """The scene's range, where none is given."""
-        for name in ("frame_start", "frame_end"):
-            if not self.properties.is_property_set(name):
-                setattr(self, name, getattr(scene, name))
 
     def _find(self, scene: bpy.types.Scene) -> bpy.types.Object | None:
         """What is read; None where it was deleted meanwhile."""
