@@ -39,6 +39,8 @@ class WriteLock(bpy.types.Operator):
         if threading.current_thread() is not threading.main_thread():
             _begun.set()
             _left.wait(_SECONDS)
+        else:
+            cls.poll_message_set("This has nothing to do: it serves while others ask whether it has.")
         return False
 
     def execute(self, context: bpy.types.Context) -> set[str]:
