@@ -72,7 +72,7 @@ class Batch:
         for name in names:
             with zipfile.ZipFile(self.output / f"{name}.avatar.npz") as archive:
                 assert archive.testzip() is None
-        assert not list(self.output.glob(".*"))  # nothing half-written lies about
+            assert not list(self.output.glob(f".{name}*"))  # nothing half-written lies about
 
 
 def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
