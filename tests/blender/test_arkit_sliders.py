@@ -4,6 +4,8 @@ beside what keyframes and hands do with the bones."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bpy
 import numpy as np
 import oracle
@@ -43,6 +45,22 @@ def shown(head: bpy.types.Object) -> np.ndarray:
     values = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.attributes["position"].data.foreach_get("vector", values)
     return values.reshape(-1, 3)
+
+
+def performance_of(rig: formats.Rig, played: dict[str, np.ndarray], folder: Path) -> formats.Performance:
+    """A tracked performance of the head that ships, from what it plays (arrays of F rows), through a file."""
+    frames = len(played["expression"])
+    played = {name: value.astype(np.float32) for name, value in played.items()} | {
+        "timestamps": np.arange(frames) / 25, "valid": np.ones(frames, bool), "shape": np.zeros(0, np.float32),
+        "vertex_offsets": np.zeros_like(rig.template), "K": np.eye(3, dtype=np.float32),
+        "viewmat": np.eye(4, dtype=np.float32),
+    }  # fmt: skip
+    meta = {
+        "format": "blendsplat-tracking", "version": 1, "head": "human", "head_source": "human", "width": 64,
+        "height": 64, "expression_names": list(rig.expression_names), "figures": {}, "head_family": "human",
+        "head_model": formats.head_model_id(rig),
+    }  # fmt: skip
+    return formats.read_performance(synthetic.write(folder / "tracking.npz", meta, played))
 
 
 def test_all_52_names_are_there_in_groups(human):
@@ -86,17 +104,7 @@ def test_a_performance_leaves_the_sliders_to_the_artist(human, tmp_path):
     frames = 5
     one = pose(rig, jaw=(0.2, 0.02, 0), left_eye=(0.1, 0.2, 0), right_eye=(0.1, 0.15, 0), neck=(0.1, -0.2, 0.05))
     played = {name: np.repeat(value, frames, 0).astype(np.float32) for name, value in one.items()}
-    played |= {
-        "timestamps": np.arange(frames) / 25, "valid": np.ones(frames, bool), "shape": np.zeros(0, np.float32),
-        "vertex_offsets": np.zeros_like(rig.template), "K": np.eye(3, dtype=np.float32),
-        "viewmat": np.eye(4, dtype=np.float32),
-    }  # fmt: skip
-    meta = {
-        "format": "blendsplat-tracking", "version": 1, "head": "human", "head_source": "human", "width": 64,
-        "height": 64, "expression_names": list(rig.expression_names), "figures": {}, "head_family": "human",
-        "head_model": formats.head_model_id(rig),
-    }  # fmt: skip
-    performance = formats.read_performance(synthetic.write(tmp_path / "tracking.npz", meta, played))
+    performance = performance_of(rig, played, tmp_path)
     head_rig.check_performance(head, performance)
     head_rig.apply_performance(head, performance, 1, 25.0)
     bpy.context.scene.frame_set(3)

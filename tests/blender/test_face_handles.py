@@ -12,7 +12,7 @@ import bpy
 import face_heads
 import numpy as np
 import pytest
-from blender_addon import formats, space
+from blender_addon import space
 from blender_addon.scene import (
     bone_shapes,
     control_board,
@@ -24,10 +24,8 @@ from blender_addon.scene import (
     keyframes,
 )
 from mathutils import Vector
-from test_arkit_sliders import human_rig, pose
+from test_arkit_sliders import human_rig, performance_of, pose
 from test_face import blocks, shown
-
-import synthetic
 
 OPERATORS = bpy.ops.blendsplat
 
@@ -55,18 +53,7 @@ def keyed(head, tmp_path: Path, frames: int = 6) -> None:
     played["expression"] = np.clip(0.5 + 0.5 * wave * np.ones_like(played["expression"]), 0, 1)
     played["jaw_pose"], played["neck_pose"] = 0.1 + 0.1 * wave * [1, 0.2, 0], 0.2 * wave * [0.3, 1, 0.1]
     played["eyes_pose"] = 0.2 * wave[:, None] * np.array([[[0.5, 1, 0], [0.5, 0.8, 0]]])
-    played = {name: value.astype(np.float32) for name, value in played.items()} | {
-        "timestamps": np.arange(frames) / 25, "valid": np.ones(frames, bool), "shape": np.zeros(0, np.float32),
-        "vertex_offsets": np.zeros_like(rig.template), "K": np.eye(3, dtype=np.float32),
-        "viewmat": np.eye(4, dtype=np.float32),
-    }  # fmt: skip
-    meta = {
-        "format": "blendsplat-tracking", "version": 1, "head": "human", "head_source": "human", "width": 64,
-        "height": 64, "expression_names": list(rig.expression_names), "figures": {}, "head_family": "human",
-        "head_model": formats.head_model_id(rig),
-    }  # fmt: skip
-    performance = formats.read_performance(synthetic.write(tmp_path / "tracking.npz", meta, played))
-    head_rig.apply_performance(head, performance, 1, 25.0)
+    head_rig.apply_performance(head, performance_of(rig, played, tmp_path), 1, 25.0)
 
 
 def played(head, frames: int = 6) -> tuple[np.ndarray, np.ndarray]:

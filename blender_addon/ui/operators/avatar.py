@@ -52,7 +52,7 @@ class RepairAvatar(common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         return results.busy(context.scene) if avatar_repair.lost(carrier) else f"Nothing is missing of {carrier.name}."
 
     def execute(self, context: bpy.types.Context) -> set[str]:

@@ -72,7 +72,7 @@ class BakeNetworks(common.JobOperator, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         if not networks.drawn_by_networks(carrier):
             return f"{carrier.name} has no networks: its shape keys are all of it."
         return ("" if session.remote() else networks.missing_file(carrier)) or common.cannot_start(cls.kind)

@@ -23,7 +23,7 @@ class BakeLive(ReadsFrames, common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         if sentence := linked.sentence(carrier):
             return sentence
         if not avatar_rig.can_follow(carrier):

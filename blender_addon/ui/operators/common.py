@@ -15,6 +15,7 @@ from ...client import jobs, pump, session
 from ...client.link import LinkError
 from ...paths import absolute as path_of
 
+NO_AVATAR = "Add an avatar first (or select one)."  # why what is about the selected avatar is grey
 _OF_A_CLIP = ("import", "track", "train", "evaluate")  # jobs whose directory is the clip that the scene works on
 
 

@@ -185,7 +185,7 @@ class MakeLibrary(common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         head, carrier = face_posing.meant(context)
         if not face_owners.has_face(head) or carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         if sentence := no_expressions(head):
             return sentence
         if face_pictures.running():

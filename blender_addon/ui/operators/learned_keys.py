@@ -25,7 +25,7 @@ class PreviewKeys(common.JobOperator, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         if not avatar_rig.blendshape_keys(carrier):
             return f"{carrier.name} has no learned keys."
         path = networks.file_of(carrier)
@@ -60,7 +60,7 @@ class SoloKey(common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         return "" if avatar_rig.blendshape_keys(carrier) else f"{carrier.name} has no learned keys."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -81,7 +81,7 @@ class ShowKeys(common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         return "" if key_preview.sheet_of(carrier) else "Name and draw the keys first."
 
     def execute(self, context: bpy.types.Context) -> set[str]:

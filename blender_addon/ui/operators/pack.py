@@ -22,7 +22,7 @@ class PackAvatar(common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         if not networks.drawn_by_networks(carrier):
             return f"Nothing is to be packed: all of {carrier.name} is in this .blend already."
         if sentence := linked.follows_sentence(carrier, cls.bl_label):

@@ -127,7 +127,7 @@ class ExtendRange(common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         return "" if beyond(context.scene, carrier) else "The scene is long enough."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -197,7 +197,7 @@ def cannot_play(context: bpy.types.Context) -> str:
     """Why the chosen performance cannot be played on the selected avatar, or ""."""
     carrier, settings = avatar.selected_avatar(context), context.scene.blendsplat.acting
     if carrier is None:
-        return "Add an avatar first (or select one)."
+        return common.NO_AVATAR
     if sentence := linked.sentence(carrier):
         return sentence
     if is_driven(context.scene, carrier):

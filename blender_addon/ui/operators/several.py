@@ -53,7 +53,7 @@ class DuplicateAvatar(common.Grey, bpy.types.Operator):
     def reason(cls, context: bpy.types.Context) -> str:
         carrier = avatar.selected_avatar(context)
         if carrier is None:
-            return "Add an avatar first (or select one)."
+            return common.NO_AVATAR
         if sentence := linked.sentence(carrier) or avatar_repair.sentence(carrier):
             return sentence
         if carrier.override_library is not None:

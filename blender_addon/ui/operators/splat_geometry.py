@@ -180,7 +180,7 @@ def _converts(scene: bpy.types.Scene) -> bool:
 def _no_avatar(context: bpy.types.Context) -> str:
     carrier = avatar.selected_avatar(context)
     if carrier is None:
-        return "Add an avatar first (or select one)."
+        return common.NO_AVATAR
     if carrier.library is not None:
         return linked.sentence(carrier)
     sentence = avatar_repair.sentence(carrier)
