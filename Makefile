@@ -13,7 +13,9 @@ WORKERS ?= 2
 PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal
 SOURCES := $(shell find engine cuda_ext presets -name '*.py' -o -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' -o -name '*.toml' -o -name '*.npz' -o -name '*.safetensors' 2>/dev/null)
 
-.PHONY: demo test tested-with checked gpu-test bench build lint addon clean
+# How long `make soak` tries to break everything.
+MINUTES ?= 60
+.PHONY: demo test tested-with checked gpu-test soak bench build lint addon clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m blendsplat demo -o $(OUT) --addon blender_addon
@@ -32,6 +34,10 @@ tested-with: .venv-bpy42/ready .venv-bpy50/ready $(VENV)/emulated addon
 checked: $(VENV)/installed
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+
+# Kills, full disks, malformed messages and files, long runs (tests/support/soak); a slice of each is in `make test`.
+soak: tested-with
+	PYTHONPATH=tests/support $(BIN)/python -m soak --minutes $(MINUTES) --report docs/reliability.md
 
 gpu-test: $(VENV)/installed
 	$(BIN)/python -m pytest -q -m gpu
