@@ -48,6 +48,13 @@ def was_imported(options: opt.ImportOptions) -> bool:
     return untracked and is_import_of(options.directory, options.video, import_options(options))
 
 
+def notes_of_import(directory: Path) -> list[str]:
+    """What the import of a clip folder said."""
+    from blendsplat.video import Clip
+
+    return list(Clip.open(directory).info.notes)
+
+
 def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
     """-> {directory, head, init, frames, valid, figures, notes}."""
     from blendsplat.tracking import TrackOptions, track_clip
