@@ -241,8 +241,11 @@ def test_an_import_killed_while_putting_in_place_gives_the_old_clip_back(video, 
     (directory / "images").mkdir()
     with pytest.raises(FormatError):
         Clip.open(directory)
+    with pytest.raises(InputError, match="already holds a clip"):  # which must not be replaced unasked
+        import_clip(video, directory, SMALL)
     with pytest.raises(NoFaceError):
-        import_clip(encode_video(tmp_path / "n.mp4", [np.zeros((64, 64, 3), np.uint8)] * 2), directory, SMALL)
+        black = encode_video(tmp_path / "n.mp4", [np.zeros((64, 64, 3), np.uint8)] * 2)
+        import_clip(black, directory, replace(SMALL, overwrite=True))
     assert snapshot(directory) == before
 
 

@@ -106,7 +106,9 @@ def track(
 
     def work(progress: Progress) -> dict[str, Any]:
         from blendsplat.live.take import unfinished
+        from blendsplat.video.staged_folder import recover
 
+        recover(folder)
         tracking = {
             "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
             "weights": weights, "refine": refine, "focal": focal, "lens_shift": lens_shift, "zooms": zooms or None,
