@@ -34,6 +34,7 @@ from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
 from blendsplat.tracking.corrected import UNCORRECTED, corrected, load_corrections, refine_around
 from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
+from blendsplat.tracking.faded import in_fades
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
@@ -113,6 +114,7 @@ def track_clip(
         tracking = refine_clip(
             head, tracking, view.image, matte, view.points, fit=wanted, shots=shots, progress=progress
         )
+    tracking = in_fades(tracking, clip.info.faded, found)
     if options.zooms:
         tracking = replace(tracking, zoom=view.zoom.astype(np.float32))
     if regressor and reading:
