@@ -7,13 +7,13 @@ The files lie in ``presets/`` of the source tree and, once installed, inside the
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from blendsplat.errors import InputError
+from blendsplat.files import read_toml
 from blendsplat.systems.registry import system_of
 from blendsplat.training.presets import Preset
 
@@ -35,9 +35,9 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     """
     path = _find(name_or_path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The preset {path} cannot be read: {error}") from error
+        values = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The preset {path} cannot be read: {error}.") from error
     values.setdefault("name", path.stem)
     return make_preset(_changed(values, overrides or {}), str(path))
 
