@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing files so that nothing is ever half-written: a temporary name beside the target, flushed, then renamed."""
+"""Writing files so that nothing is ever half-written: a temporary name beside the target, flushed, then renamed. And
+reading other people's so that none can hold the program up, or fill its memory."""
 
 from __future__ import annotations
 
@@ -7,10 +8,16 @@ import contextlib
 import errno
 import json
 import os
+<<<<<<< HEAD
+import stat
+=======
 import re
 import sys
+>>>>>>> main
 import tempfile
 import threading
+import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +27,14 @@ import numpy as np
 from blendsplat.errors import FormatError, StorageError
 
 _masking = threading.Lock()
+<<<<<<< HEAD
+_UNPACKED = 2**27  # bytes of an archive's content that nobody has to account for
+_SQUEEZED = 50  # times that a larger one may have been squeezed: numbers that mean something are not squeezed so far
+=======
 _MARK = ".blendsplat-"  # in a temporary file's name
 _LEFT = re.compile(r"\..*\.blendsplat-[a-z0-9_]{8}(\.[^.]*)?")
 _swept: set[Path] = set()  # folders in which this process has looked for what killed ones left
+>>>>>>> main
 
 
 @contextlib.contextmanager
@@ -178,6 +190,57 @@ def write_npz(
         (np.savez_compressed if compress else np.savez)(file, meta=header, **arrays)
 
 
+def check_file(path: Path | str) -> None:
+    """Raise FormatError where there is something that is no file: a pipe or a device may never end. What is absent or
+    out of reach is for whoever opens it to say."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise FormatError(f"{path} is {what} and not a file; check the path.")
+
+
+def check_unpacked(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise FormatError where an archive of ``size`` bytes would fill the memory with what nobody meant."""
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_UNPACKED, _SQUEEZED * size):
+        raise FormatError(f"{archive.filename} would unpack to {unpacked / 2**20:.0f} MiB; fetch or make it again.")
+
+
+def read_json(path: Path | str, encoding: str = "utf-8") -> Any:
+    """A JSON file. Raises FormatError for what is no file, OSError, and ValueError for what is no JSON or nested
+    deeper than anything of use is."""
+    check_file(path)
+    try:
+        return json.loads(Path(path).read_text(encoding=encoding))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """A TOML file. Raises as read_json."""
+    check_file(path)
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+@contextlib.contextmanager
+def opened_npz(path: Path | str) -> Iterator[Any]:
+    """numpy's archive (.files, [name]) of the file ``path``; pickles are never loaded.
+
+    Raises FormatError for what is no file and for an archive that would fill the memory, FileNotFoundError, and
+    whatever zip, zlib and numpy raise on damaged input.
+    """
+    check_file(path)
+    with np.load(path, allow_pickle=False) as archive:
+        check_unpacked(archive.zip, os.path.getsize(path))
+        yield archive
+
+
 def read_npz(source: Path | str, format_name: str, newest_version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read what write_npz wrote: (meta, arrays). Pickles are never loaded.
 
@@ -185,11 +248,15 @@ def read_npz(source: Path | str, format_name: str, newest_version: int) -> tuple
     """
     source = Path(source)
     try:
-        with np.load(source, allow_pickle=False) as archive:
+        with opened_npz(source) as archive:
             meta = json.loads(archive["meta"].tobytes().decode())
             arrays = {name: archive[name] for name in archive.files if name != "meta"}
+        if not all(isinstance(array, np.ndarray) and array.dtype != np.longdouble for array in arrays.values()):
+            raise ValueError("a member that is no array, or of numbers that no other program knows")
     except FileNotFoundError as error:
         raise FormatError(f"{source} does not exist.") from error
+    except FormatError:
+        raise
     except Exception as error:  # zip, zlib, json and numpy each raise their own on damaged input
         raise FormatError(f"{source} is damaged or not a {format_name} file; make it again.", repr(error)) from error
     if not isinstance(meta, dict) or meta.get("format") != format_name:
