@@ -56,7 +56,8 @@ class Forked:
 
     def start(self, words: list[str], *, watched: Path | None = None, die_at: int = 0, **more: Any) -> Run:
         """Begin ``blendsplat WORDS``. watched: a folder whose changes are counted; at the ``die_at``-th the run kills
-        itself just before it (0: never)."""
+        itself just before it (0: never). refuse_from, number: from such a change on the disk refuses each with this
+        error; input, output: of the run, files."""
         self._asked += 1
         said = self.folder / f"said-{self._asked % 10}.txt"
         order = {"words": words, "watched": str(watched or ""), "die_at": die_at, "said": str(said), **more}
@@ -126,7 +127,7 @@ def _child(order: dict[str, Any], counts: int) -> None:
     os.dup2(said, 2)
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))
     if order["watched"]:
-        _watch(order["watched"], order["die_at"], counts)
+        _watch(order["watched"], order["die_at"], order.get("refuse_from", 0), order.get("number", 0), counts)
     from blendsplat.cli import app
 
     code = 0
@@ -145,8 +146,9 @@ def _child(order: dict[str, Any], counts: int) -> None:
     os._exit(code)
 
 
-def _watch(folder: str, die_at: int, counts: int) -> None:
-    """Count every change that Python makes in ``folder``, just before it happens; die at the ``die_at``-th."""
+def _watch(folder: str, die_at: int, refuse_from: int, number: int, counts: int) -> None:
+    """Count every change that Python makes in ``folder``, just before it happens; die at the ``die_at``-th; have all
+    from the ``refuse_from``-th on fail with the error ``number``."""
     seen = 0
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
@@ -161,6 +163,8 @@ def _watch(folder: str, die_at: int, counts: int) -> None:
         os.pwrite(counts, seen.to_bytes(4, "little"), 0)
         if seen == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if 0 < refuse_from <= seen:
+            raise OSError(number, os.strerror(number), arguments[0])
 
     sys.addaudithook(hear)
 

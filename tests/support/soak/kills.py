@@ -7,7 +7,6 @@ what lies there is judged, the same step is given again, and must end well and l
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from .engines import Engine
 from .forked import Forked
-from .steps import Step, World, ended_well, judge, make_world
+from .steps import Step, World, ended_well, judge, make_world, shuffled_changes
 from .table import Row, Share
 
 KILLS = 20  # of each step, by each way
@@ -42,9 +41,10 @@ def _round_robin(
     share: Share, rows: dict[tuple[str, str], Row], tries: _Tries, ways: dict[str, Callable[[Step], str]]
 ) -> None:
     """One try of each after the other, so that a short share has some of all."""
+    until = max((1 - RANDOM_SHARE) * share.left(), BLENDER_SHARE * share.seconds)
     for number in range(KILLS):
         for (way, name), row in rows.items():
-            if share.wants(number, KILLS) and share.left() > (1 - RANDOM_SHARE) * share.seconds:
+            if share.wants(number, KILLS) and share.left() > until:
                 step = next(step for step in tries.world.steps if step.name == name)
                 _count(row, lambda step=step, way=way: ways[way](step), f"kill {number}")
     for (_, name), row in rows.items():
@@ -52,20 +52,13 @@ def _round_robin(
 
 
 def _every_write(share: Share, tries: _Tries) -> Iterator[Row]:
-    """The moments in random order, so that those that a short share tries lie anywhere."""
-    rows, moments = {}, {}
-    for step in tries.world.steps:
-        rows[step.name] = Row("kills", f"command, {step.name}, before each change on the disk")
-        moments[step.name] = [int(moment) for moment in share.random.permutation(step.writes) + 1]
-    for number in itertools.count():
-        due = [step for step in tries.world.steps if number < len(moments[step.name])]
-        if not due or not share.wants(number, 10_000) or share.left() < BLENDER_SHARE * share.seconds:
-            break
-        for step in due:
-            if share.left() > BLENDER_SHARE * share.seconds:
-                moment = moments[step.name][number]
-                what = f"change {moment} of {step.writes}"
-                _count(rows[step.name], lambda step=step, moment=moment: tries.kill_before(step, moment), what)
+    rows = {
+        step.name: Row("kills", f"command, {step.name}, before each change on the disk") for step in tries.world.steps
+    }
+    for number, (step, change) in enumerate(shuffled_changes(share, tries.world)):
+        if share.wants(number // len(rows), 10_000) and share.left() > BLENDER_SHARE * share.seconds:
+            what = f"change {change} of {step.writes}"
+            _count(rows[step.name], lambda step=step, change=change: tries.kill_before(step, change), what)
     for step in tries.world.steps:
         rows[step.name].note = f"of {step.writes} changes"
     yield from rows.values()

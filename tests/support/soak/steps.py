@@ -21,6 +21,7 @@ from blendsplat.video.staged_folder import recover
 from drawn_clip import write_drawn_clip
 
 from .forked import Forked
+from .table import Share
 
 FRAMES = 4
 TINY = {
@@ -158,6 +159,14 @@ _TRACKED = ("tracking.npz", "camera.json", "overlay.mp4")
 def _alike(one: Snapshot, other: Snapshot) -> Snapshot:
     """What two runs make: "" for a file that is never twice the same."""
     return {name: digest if other.get(name) == digest else "" for name, digest in one.items()}
+
+
+def shuffled_changes(share: Share, world: World) -> list[tuple[Step, int]]:
+    """Every change on the disk that every command makes, in random order, the steps by turns: the first few of a short
+    share lie anywhere."""
+    orders = [(step, share.random.permutation(step.writes) + 1) for step in world.steps]
+    most = max(step.writes for step in world.steps)
+    return [(step, int(order[turn])) for turn in range(most) for step, order in orders if turn < step.writes]
 
 
 def snapshot(home: Path) -> Snapshot:
