@@ -24,6 +24,8 @@ OWN_SYSTEM = "rgbavatar"  # whose every array this add-on knows
 FIT, FIT_VERSION = "blendsplat-fit", 1
 CORRECTIONS, CORRECTIONS_VERSION = "blendsplat-corrections", 1
 _RATES = (10.0, 12.0, 15.0, 24.0, 25.0, 30.0, 50.0, 60.0)  # of cameras and films
+_EXACT_RATES = (*_RATES, 24000 / 1001, 30000 / 1001, 48.0, 60000 / 1001, 100.0, 120.0)
+_STAMPED = 1.001e-3  # seconds by which some containers' time stamps, whole milliseconds, are off
 EARLIER_HEAD = "builtin"  # the family of the head that earlier versions brought
 _LONGEST = 1000  # letters of a sentence
 _UNPACKED, _SQUEEZED = 2**27, 50  # bytes that a file may unpack to, and how far a larger one may have been squeezed
@@ -204,7 +206,7 @@ class Performance:
         if len(times) < 2 or times[-1] <= times[0]:
             return 25.0
         if self.steady:
-            return float((len(times) - 1) / (times[-1] - times[0]))
+            return _exact(times, float((len(times) - 1) / (times[-1] - times[0])))
         rate = 1 / float(np.percentile(np.diff(times), 10))
         usual = min(_RATES, key=lambda one: abs(one - rate))
         return usual if abs(usual - rate) < 0.08 * usual else rate
@@ -218,6 +220,15 @@ class Performance:
             return True
         even = np.linspace(times[0], times[-1], len(times))
         return bool(np.abs(times - even).max() <= 1.0001 * (even[1] - even[0]))
+
+
+def _exact(times: np.ndarray, mean: float) -> float:
+    """The usual rate that time stamps [F] are the milliseconds of, next to the mean one; without one the mean."""
+    since = np.asarray(times, float) - times[0]
+    for rate in sorted(_EXACT_RATES, key=lambda one: abs(one - mean)):
+        if np.abs(since - np.arange(len(since)) / rate).max() <= _STAMPED:
+            return rate
+    return mean
 
 
 def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -129,7 +129,8 @@ def test_members_that_are_no_arrays_and_numbers_that_nobody_knows(tmp_path: Path
     [
         {"fps": float("nan")}, {"width": float("inf")}, {"width": 10**9, "height": 10**9}, {"shots": 3},
         {"shots": ["a"]}, {"repeats": [7]}, {"notes": [3]}, {"notes": "abc"}, {"source": None}, {"matte": []},
-        {"trim_start": "x"}, {"timestamps": "01"}, {"timestamps": [0.0, float("nan")]}, {"version": True}, {"crop": [0, 0, 10**400]},
+        {"trim_start": "x"},
+        {"timestamps": "01"}, {"timestamps": [0.0, float("nan")]}, {"version": True}, {"crop": [0, 0, 10**400]},
     ],
 )  # fmt: skip
 def test_a_clip_whose_description_makes_no_sense(tmp_path: Path, changed: dict[str, Any]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line ``blendsplat``: puts the commands together. Heavy modules load when a command needs them."""
+"""The command line ``blendsplat``: puts the commands together. What a command needs is imported when it is called."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ import typer
 
 import blendsplat
 from blendsplat import memory
-from blendsplat.commands import (
-    avatar,
-    batch,
-    bench,
-    evaluation,
-    exchange,
-    kaolrm,
-    keys,
-    live,
-    photographs,
-    reenact,
-    system,
-)
+from blendsplat.commands import later
 
 app = typer.Typer(
     name="blendsplat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -30,16 +18,15 @@ app = typer.Typer(
     "Blendsplat, 130 cancelled.",
 )  # fmt: skip
 
-for _command in (
-    avatar.track, avatar.correct, avatar.train, batch.batch, live.live, photographs.fit_image, photographs.evaluate_fit,
-    photographs.evaluate_head, photographs.evaluate_coverage, photographs.export_head,
-    avatar.render, reenact.reenact, evaluation.evaluate, evaluation.evaluate_reenactment, avatar.evaluate_tracking,
-    avatar.export, keys.keys,
-    exchange.import_recording, exchange.export_vhap, exchange.convert_performance,
-    kaolrm.generate_heads, kaolrm.train_kaolrm, kaolrm.weights, system.info, system.demo, system.serve,
+for _place in (
+    "avatar.track", "avatar.correct", "avatar.train", "batch.batch", "live.live", "photographs.fit_image",
+    "photographs.evaluate_fit", "photographs.evaluate_head", "photographs.evaluate_coverage", "photographs.export_head",
+    "avatar.render", "reenact.reenact", "evaluation.evaluate", "evaluation.evaluate_reenactment",
+    "avatar.evaluate_tracking", "avatar.export", "keys.keys", "exchange.import_recording", "exchange.export_vhap",
+    "exchange.convert_performance", "kaolrm.generate_heads", "kaolrm.train_kaolrm", "kaolrm.weights", "system.info",
+    "system.demo", "system.serve", "bench.app",
 ):  # fmt: skip
-    app.command()(_command)
-app.add_typer(bench.app, name="bench")
+    later.add(app, _place)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,9 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
+import sys
 import tempfile
 import threading
 import tomllib
@@ -24,33 +26,109 @@ from blendsplat.errors import FormatError, StorageError
 _masking = threading.Lock()
 _UNPACKED = 2**27  # bytes of an archive's content that nobody has to account for
 _SQUEEZED = 50  # times that a larger one may have been squeezed: numbers that mean something are not squeezed so far
+_MARK = ".blendsplat-"  # in a temporary file's name
+_LEFT = re.compile(r"\..*\.blendsplat-[a-z0-9_]{8}(\.[^.]*)?")
+_swept: set[Path] = set()  # folders in which this process has looked for what killed ones left
 
 
 @contextlib.contextmanager
 def atomic_path(target: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the target's folder (same suffix); rename it onto ``target`` if the block succeeds.
 
-    Raises StorageError, with the target untouched and the temporary file removed, when the disk refuses.
+    Raises StorageError, with the target untouched and the temporary file removed, when the disk refuses. What a killed
+    process left of such files goes when the next one first writes into the folder.
     """
     target = Path(target)
     temporary: Path | None = None
+    handle: int | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}.", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        sweep_once(target.parent)
+        handle, temporary = _new_temporary(target)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
+        if sys.platform == "win32":  # which renames no open file
+            os.close(handle)
+            handle = None
         os.replace(temporary, target)
     except OSError as error:
         raise StorageError(
             f"Could not write {target}: {error.strerror or error}. {way_out(error)}", detail=repr(error)
         ) from error
     finally:
+        if handle is not None:
+            os.close(handle)
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that has turned read-only keeps it; the error above says why
+                temporary.unlink(missing_ok=True)
+
+
+def _new_temporary(target: Path) -> tuple[int, Path]:
+    """A temporary file beside ``target`` and its handle: while that is open, no process sweeps the file."""
+    while True:
+        prefix = f".{target.stem[:40]}{_MARK}"
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+        lock(handle)
+        if os.fstat(handle).st_nlink:  # else swept just before it was locked
+            return handle, Path(name)
+        os.close(handle)
+
+
+def lock(handle: int) -> bool:
+    """Mark an open file as in use until it is closed, or its process dies: whether nobody else has. On Windows an open
+    file cannot be removed anyway, and a disk without locks does without."""
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
+def abandoned(mark: Path) -> bool:
+    """Whether nobody has ``mark`` open and locked: who did is dead, or it never came to be. Raises OSError."""
+    try:
+        if sys.platform == "win32":
+            mark.unlink()
+            return True
+        handle = os.open(mark, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    except PermissionError:
+        return False
+    try:
+        return lock(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep_once(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in ``folder``, when this process first writes there."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if _LEFT.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                _remove_dead(Path(entry.path))
+
+
+def _remove_dead(temporary: Path) -> None:
+    """Unless its writer lives."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            temporary.unlink()
+            return
+        handle = os.open(temporary, os.O_RDWR)
+        try:
+            if lock(handle):
+                temporary.unlink()
+        finally:
+            os.close(handle)
 
 
 def way_out(error: OSError) -> str:
@@ -69,6 +147,7 @@ def check_writable(target: Path | str) -> None:
         raise StorageError(f"Could not write {target}: it is a folder. Choose another name.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_once(target.parent)
         with tempfile.TemporaryFile(dir=target.parent) as file:
             file.write(bytes(4096))
     except OSError as error:

@@ -11,11 +11,12 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from blendsplat.errors import Cancelled
+
+if TYPE_CHECKING:
+    import numpy as np
 
 WAITING_FRAMES = 32  # about a second of a camera
 WAITING_BYTES = 256 * 2**20

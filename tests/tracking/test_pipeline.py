@@ -156,3 +156,21 @@ def test_real_clip(test_data, tmp_path):
     assert result.valid.all()
     assert result.figures["landmark_error"] < 0.03
     assert np.abs(np.degrees(result.neck_pose)).max() < 15  # he looks straight at us
+
+
+def test_tracking_again_replaces_all_of_the_former_tracking_at_once_or_nothing(head, truth, tmp_path):
+    """Stopped while it draws, it must not leave the valid maps of one fit beside the poses of another."""
+    folder = make_folder(tmp_path, head, truth)
+    track_clip(folder, options(head))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    class StopWhileDrawing(Progress):
+        def update(self, stage: str, done: float, *_: object, **__: object) -> None:
+            self.cancelled = self.cancelled or (stage == "overlay" and done >= FRAMES - 1)
+
+    with pytest.raises(Cancelled):
+        track_clip(folder, replace(options(head), lens_mm=90.0), StopWhileDrawing())
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    track_clip(folder, replace(options(head), lens_mm=90.0))
+    changed = {path.relative_to(folder).parts[0] for path, data in before.items() if path.read_bytes() != data}
+    assert changed == {"valid", "overlay.mp4", "camera.json", "tracking.npz"}

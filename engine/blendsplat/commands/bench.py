@@ -14,7 +14,7 @@ from rich.console import Console
 from blendsplat.commands.avatar import parse_settings
 from blendsplat.commands.runner import AsJson, Device, Verbose, print_json, run_command
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 _commands: dict[str, Callable[..., None]] = {}
 
 

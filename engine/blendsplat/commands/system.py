@@ -52,19 +52,26 @@ def demo(
     run_command("running the demo", work, verbose, False, f"What is finished lies in {output}.")
 
 
-def info(as_json: AsJson = False, verbose: Verbose = False) -> None:
+def info(
+    check: Annotated[
+        bool, typer.Option("--check", help="Also load PyTorch, as the engine does when Blender starts it.")
+    ] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
     """Show versions, devices, kernels, presets and where the logs lie.
 
     \b
     blendsplat info
+    blendsplat info --check
     blendsplat info --json
     """
 
     def work(progress: Any) -> dict[str, Any]:
         from blendsplat.folders import log_folder
-        from blendsplat.serving.system import describe_engine
+        from blendsplat.serving.system import describe_engine, describe_installation
 
-        return describe_engine(str(log_folder()))
+        return (describe_engine if check else describe_installation)(str(log_folder()))
 
     described = run_command("looking around", work, verbose, as_json)
     if as_json:

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine can compute on: its processors, the compiled kernels that load here, and which one "auto" means."""
+"""What this machine can compute on: its processors, the compiled kernels that load here, and which one "auto" means.
+
+Loading torch takes a second and a half, so it is asked only where it may know of a graphics card.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import platform
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +56,22 @@ def import_torch() -> Any:
     return torch
 
 
+def torch_version() -> str:
+    """Of the torch that is installed, which is not loaded for it. Raises BlendsplatError where there is none."""
+    return str(_torch_build()["__version__"])
+
+
+def _torch_build() -> dict[str, Any]:
+    """What torch's version.py says: __version__, cuda, hip."""
+    spec = None if "torch" in sys.modules and sys.modules["torch"] is None else importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise BlendsplatError("PyTorch is not installed in the engine's Python; install the engine again.")
+    try:
+        return runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    except OSError as error:
+        raise BlendsplatError("PyTorch is damaged; install the engine again.", repr(error)) from error
+
+
 def use_all_threads() -> None:
     """Let torch compute on as many processors in this thread as the process may use; nothing while it is not loaded.
 
@@ -60,7 +82,21 @@ def use_all_threads() -> None:
 
 
 def _has_cuda() -> bool:
-    return bool(import_torch().cuda.is_available())
+    return _may_have_cuda() and bool(import_torch().cuda.is_available())
+
+
+def _may_have_cuda() -> bool:
+    """False where torch is built for processors only, or the card's driver is not here."""
+    build = _torch_build()
+    if build.get("hip"):
+        return True
+    if not build.get("cuda"):
+        return False
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _importable(module: str) -> bool:

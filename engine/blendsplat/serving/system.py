@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this engine is and what the machine offers: the answer to ``hello`` and the command ``info``.
 
-It imports torch on purpose: an installation counts as good only when its hello could.
+``hello`` imports torch on purpose: an installation counts as good only when its hello could. ``info`` does without.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import platform
 from typing import Any
 
 import blendsplat
-from blendsplat.jobs.devices import devices, import_torch, kernels
+from blendsplat.jobs.devices import devices, import_torch, kernels, torch_version
 from blendsplat.jobs.kinds import lanes
 from blendsplat.serving.protocol import PROTOCOL_VERSION
+from blendsplat.training.presets import preset_values, shipped_presets
 
 HEADS = (
     {"name": "human", "title": "Blendsplat's own head", "needs_file": False},
@@ -26,15 +27,25 @@ def describe_engine(log: str | None) -> dict[str, Any]:
 
     Raises BlendsplatError when torch cannot be imported.
     """
+    import_torch()
+    return describe_installation(log) | {"presets": presets()}
+
+
+def describe_installation(log: str | None) -> dict[str, Any]:
+    """The same without loading torch; the presets are not validated, so it is not said which a live session can follow.
+
+    Raises BlendsplatError when torch is not installed.
+    """
+    told = [preset_values(path) for path in shipped_presets()]
     return {
         "protocol": PROTOCOL_VERSION,
         "version": blendsplat.__version__,
         "python": platform.python_version(),
-        "torch": str(import_torch().__version__),
+        "torch": torch_version(),
         "devices": devices(),
         "kernels": kernels(),
         "log": log,
-        "presets": presets(),
+        "presets": [{key: values.get(key, "") for key in ("name", "title", "description")} for values in told],
         "heads": list(HEADS),
         "lanes": lanes(),
     }

@@ -13,18 +13,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from blendsplat.errors import InputError
-from blendsplat.files import read_toml
 from blendsplat.systems.registry import system_of
-from blendsplat.training.presets import Preset
+from blendsplat.training.presets import Preset, preset_values, shipped_presets
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-_FOLDERS = (_PACKAGE / "presets", _PACKAGE.parent.parent / "presets")
 DEFAULT_SYSTEM = "rgbavatar"  # of presets that name none
 
 
 def list_presets() -> list[Preset]:
     """Every preset that ships with Blendsplat, in alphabetical order of the names."""
-    return [load_preset(path.stem) for path in sorted(_folder().glob("*.toml"))]
+    return [load_preset(path.stem) for path in shipped_presets()]
 
 
 def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Preset:
@@ -34,11 +31,7 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     preset, key or value, and what is allowed instead.
     """
     path = _find(name_or_path)
-    try:
-        values = read_toml(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"The preset {path} cannot be read: {error}.") from error
-    values.setdefault("name", path.stem)
+    values = preset_values(path)
     return make_preset(_changed(values, overrides or {}), str(path))
 
 
@@ -81,13 +74,6 @@ def _unknown_key(key: str, source: str, model: type[Preset]) -> str:
     return f"{source}: the preset key {key!r} does not exist; {hint}Allowed keys: {', '.join(model.model_fields)}."
 
 
-def _folder() -> Path:
-    for folder in _FOLDERS:
-        if folder.is_dir():
-            return folder
-    raise InputError("The presets that ship with Blendsplat are missing; install it again.")
-
-
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if text.endswith(".toml") or "/" in text or "\\" in text:
@@ -95,8 +81,9 @@ def _find(name_or_path: str | Path) -> Path:
         if not path.is_file():
             raise InputError(f"The preset file {path} does not exist.")
         return path
-    path = _folder() / f"{text}.toml"
-    if not path.is_file():
-        names = ", ".join(sorted(item.stem for item in _folder().glob("*.toml")))
-        raise InputError(f"There is no preset {text!r}; choose one of: {names}, or give a path to a .toml file.")
-    return path
+    known = {path.stem: path for path in shipped_presets()}
+    if text not in known:
+        raise InputError(
+            f"There is no preset {text!r}; choose one of: {', '.join(known)}, or give a path to a .toml file."
+        )
+    return known[text]

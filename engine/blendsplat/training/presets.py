@@ -4,9 +4,33 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from blendsplat.errors import InputError
+from blendsplat.files import read_toml
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_FOLDERS = (_PACKAGE / "presets", _PACKAGE.parent.parent / "presets")  # installed; in the source tree
+
+
+def shipped_presets() -> list[Path]:
+    """The files of the presets that ship with Blendsplat, in alphabetical order of the names."""
+    for folder in _FOLDERS:
+        if folder.is_dir():
+            return sorted(folder.glob("*.toml"))
+    raise InputError("The presets that ship with Blendsplat are missing; install it again.")
+
+
+def preset_values(path: Path) -> dict[str, Any]:
+    """What a preset's file says, not validated; its name is the file's unless it says another. Raises InputError."""
+    try:
+        values = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The preset {path} cannot be read: {error}.") from error
+    return {"name": path.stem} | values
 
 
 class Preset(BaseModel):

@@ -22,7 +22,7 @@ from blendsplat.errors import FormatError, InputError, NoFaceError, VideoError
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.video.clip import CONTENTS, Clip, ClipInfo, frame_path, write_info, write_png
-from blendsplat.video.crop import Crop, Survey, cropper, survey
+from blendsplat.video.crop import Crop, Survey, clamp_crop, cropper, survey
 from blendsplat.video.decode import Frame, Source, check_trim
 from blendsplat.video.images import open_source
 from blendsplat.video.matte import MaskFolder, Segmenter
@@ -119,7 +119,7 @@ def is_import_of(directory: Path | str, source: Path | str, options: ClipOptions
     return (
         older and Path(info.source) == source.resolve() and info.width == info.height == options.size and alike_matte
         and info.trim_end == options.end and 0 <= info.trim_start - options.start < 2 / info.fps
-        and (options.crop is None or tuple(options.crop) == info.crop)
+        and (options.crop is None or clamp_crop(options.crop, *info.source_size) == info.crop)
         and (options.fps is None or abs(options.fps - info.fps) < 1e-6)
     )  # fmt: skip
 

@@ -52,6 +52,17 @@ def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float, crf: i
     return count
 
 
+def padding_note(width: int, height: int) -> str | None:
+    """What is said of an mp4 whose pictures are width x height pixels, where its own size is another."""
+    if width % 2 == 0 and height % 2 == 0:
+        return None
+    copied = " and ".join(name for side, name in ((width, "column"), (height, "row")) if side % 2)
+    return (
+        f"The video is {width + width % 2}x{height + height % 2} pixels, not {width}x{height}, because an .mp4's sides "
+        f"are even: the last {copied} is there twice."
+    )
+
+
 def write_png_sequence(directory: Path | str, frames: Iterable[np.ndarray], pattern: str = "{:06d}.png") -> int:
     """Write frames [H,W,3] or [H,W,4] (straight alpha) uint8 sRGB as numbered PNG files -> how many. Each is atomic."""
     from blendsplat.video.clip import encode_png
