@@ -77,9 +77,8 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         measured = (f"{row.slowest_s:.1f}" if row.slowest_s else "", f"{row.peak_mb:.0f}" if row.peak_mb else "")
-        lines.append(
-            f"| {row.part} | {row.case} | {row.tried} | {row.survived} | {row.lost} | {' | '.join(measured)} | {row.note} |"
-        )
+        cells = (row.part, row.case, row.tried, row.survived, row.lost, *measured, row.note)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     for row in rows:
         if row.failures:
             lines += ["", f"{row.part}, {row.case}:", ""]
