@@ -30,12 +30,12 @@ def run(share: Share) -> Iterator[Row]:
     """A row per fault, over all steps."""
     with Forked(share.folder / "forked") as forked, small_disk(share.folder) as disk:
         place = (disk.at if disk else share.folder) / "home"
-        tries = _Tries(share, forked, make_world(share.folder, forked, place), disk)
+        tries = DiskTries(share, forked, make_world(share.folder, forked, place), disk)
         yield from _mounted(share, tries)
         yield from _refused(share, tries)
 
 
-def _mounted(share: Share, tries: _Tries) -> Iterator[Row]:
+def _mounted(share: Share, tries: DiskTries) -> Iterator[Row]:
     faults: dict[str, Callable[[Step], str]] = {
         "full": tries.full, "read-only": tries.read_only, "vanished": tries.vanished, "full, engine": tries.engine_full,
     }  # fmt: skip
@@ -54,7 +54,7 @@ def _mounted(share: Share, tries: _Tries) -> Iterator[Row]:
     yield from rows.values()
 
 
-def _refused(share: Share, tries: _Tries) -> Iterator[Row]:
+def _refused(share: Share, tries: DiskTries) -> Iterator[Row]:
     rows = {name: Row("disk", f"{name}, from each change on") for name in REFUSALS}
     moments = shuffled_changes(share, tries.world)
     for number, (step, change) in enumerate(moments):
@@ -77,7 +77,7 @@ def _count(row: Row, fault: Callable[[Step], str], step: Step, what: str) -> Non
         row.good(seconds)
 
 
-class _Tries:
+class DiskTries:
     """One fault each: -> what went wrong, empty where nothing did."""
 
     def __init__(self, share: Share, forked: Forked, world: World, disk: Disk | None) -> None:
