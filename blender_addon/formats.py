@@ -223,7 +223,7 @@ class Performance:
 
 
 def _exact(times: np.ndarray, mean: float) -> float:
-    """The usual rate that time stamps [F] are the milliseconds of, next to the mean one; without one the mean."""
+    """The usual rate next to the mean one whose milliseconds time stamps [F] are; without such a one the mean."""
     since = np.asarray(times, float) - times[0]
     for rate in sorted(_EXACT_RATES, key=lambda one: abs(one - mean)):
         if np.abs(since - np.arange(len(since)) / rate).max() <= _STAMPED:

@@ -16,7 +16,15 @@ import pytest
 
 import blendsplat.files
 from blendsplat.errors import FormatError, StorageError
-from blendsplat.files import _umask, atomic_path, check_writable, read_npz, write_bytes, write_npz
+from blendsplat.files import (
+    _umask,
+    atomic_path,
+    check_writable,
+    read_npz,
+    save_arrays,
+    write_bytes,
+    write_npz,
+)
 from blendsplat.heads.performance import Performance
 
 META = {"format": "test", "version": 2, "name": "тест ü"}
@@ -206,3 +214,33 @@ def test_nothing_is_put_in_the_place_of_a_pipe_or_a_device(tmp_path):
             with pytest.raises(StorageError, match=said):
                 write(tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe"]
+
+
+def test_a_full_disk_says_nothing_beside_its_sentence(tmp_path):
+    """numpy's savez leaves an open archive behind, which says so on the user's screen when it is collected."""
+    code = (
+        "import resource, signal, sys; from blendsplat.files import write_npz; import numpy as np\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "for compress in (False, True):\n"
+        "    try: write_npz(sys.argv[1], {}, {'a': np.random.default_rng(0).random(60_000)}, compress=compress)\n"
+        "    except Exception as error: print(type(error).__name__)\n"
+    )
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.npz")], capture_output=True, text=True)
+    assert done.stdout.split() == ["StorageError"] * 2 and done.stderr == ""
+
+
+def test_arrays_are_those_that_numpy_s_own_writer_would_write(tmp_path):
+    arrays = {
+        "a": np.arange(6.0).reshape(2, 3).T,
+        "b": np.array("text"),
+        "c": np.zeros((0, 3), ">f4"),
+        "d": np.array(1),
+    }
+    for compress in (False, True):
+        save_arrays(tmp_path / "a.npz", arrays, compress)
+        with np.load(tmp_path / "a.npz", allow_pickle=False) as read:
+            assert read.files == list(arrays)
+            for name, array in arrays.items():
+                assert read[name].dtype == array.dtype
+                np.testing.assert_array_equal(read[name], array)

@@ -28,6 +28,8 @@ _UNPACKED = 2**27  # bytes of an archive's content that nobody has to account fo
 _SQUEEZED = 50  # times that a larger one may have been squeezed: numbers that mean something are not squeezed so far
 _MARK = ".blendsplat-"  # in a temporary file's name
 _LEFT = re.compile(r"\..*\.blendsplat-[a-z0-9_]{8}(\.[^.]*)?")
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_DISK = (*_FULL, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, getattr(errno, "ESTALE", errno.EIO))
 _swept: set[Path] = set()  # folders in which this process has looked for what killed ones left
 
 
@@ -144,11 +146,16 @@ def _remove_dead(temporary: Path) -> None:
             os.close(handle)
 
 
+def of_disk(error: BaseException) -> bool:
+    """Whether the system said that a disk is full, read-only or failing, wherever that came up."""
+    return isinstance(error, OSError) and error.errno in _DISK
+
+
 def way_out(error: OSError) -> str:
     """What to do when the disk refuses, by its reason."""
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return "Choose a folder that you may write to."
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+    if error.errno in _FULL:
         return "Free some space or choose another folder."
     return "Choose another folder, or look whether the disk is still there."
 
@@ -192,8 +199,18 @@ def write_npz(
 ) -> None:
     """Write arrays and one JSON header (member ``meta``, uint8) as an .npz, atomically."""
     header = np.frombuffer(json.dumps(meta, ensure_ascii=False).encode(), dtype=np.uint8)
-    with atomic_path(target) as path, open(path, "wb") as file:
-        (np.savez_compressed if compress else np.savez)(file, meta=header, **arrays)
+    with atomic_path(target) as path:
+        save_arrays(path, {"meta": header, **arrays}, compress)
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray], compress: bool = False) -> None:
+    """As numpy's savez does, whose archive stays open when the disk is full, and complains on the user's screen when it
+    is collected. Raises OSError."""
+    kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def check_file(path: Path | str) -> None:

@@ -14,9 +14,10 @@ from blendsplat.landmarks import points as pts
 from blendsplat.progress import Cancelled, Progress
 from blendsplat.refinement import pictures as pictures_module
 from blendsplat.refinement.appearance import learn_appearance
-from blendsplat.refinement.confidence import REGIONS, confidences
+from blendsplat.refinement.confidence import confidences
 from blendsplat.refinement.irises import find_irises
 from blendsplat.refinement.pictures import read_pictures
+from blendsplat.refinement.regions import REGIONS, regions_of_samples
 from blendsplat.refinement.sight import see
 from blendsplat.refinement.surface_samples import DENSITY, spread_samples
 
@@ -178,13 +179,13 @@ def test_pictures_on_disk_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_covered_mouth_is_not_confirmed_and_the_rest_is() -> None:
     samples = spread_samples(load_head("human"), 1000)
-    missed, sight = torch.full((10, 1000), 0.16), torch.ones(10, 1000)
-    lips = torch.as_tensor(samples.region == samples.regions.index("lips"))
-    missed[4, lips] = torch.inf
+    missed, sight = torch.full((10, 1000), 0.03), torch.ones(10, 1000)
+    region = regions_of_samples(load_head("human"), samples)
+    missed[4, torch.as_tensor(region == REGIONS.index("mouth"))] = torch.inf
     missed[7] = 5.0  # nothing is where it should be
     sight[9] = 0.05  # hardly anything is seen
-    frame, regions = confidences(missed, sight, samples)
+    frame, regions = confidences(missed, sight, region)
     order = list(REGIONS)
     assert regions[4, order.index("mouth")] < 0.1 and regions[4, order.index("nose")] > 0.95
     assert 0.6 < frame[4] < 0.9 and frame[0] > 0.95 and frame[7] < 0.1 and frame[9] < 0.3
-    assert confidences(missed, torch.zeros_like(sight), samples)[0].max() == 0
+    assert confidences(missed, torch.zeros_like(sight), region)[0].max() == 0

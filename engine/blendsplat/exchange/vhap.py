@@ -12,7 +12,7 @@ import numpy as np
 from blendsplat.errors import FormatError, InputError, StorageError
 from blendsplat.exchange.format import Format, Recording, checked, parameter_rows
 from blendsplat.exchange.recording import fit_offsets
-from blendsplat.files import atomic_path, opened_npz, read_json, write_json
+from blendsplat.files import atomic_path, opened_npz, read_json, save_arrays, write_json
 from blendsplat.heads.families import FLAME, FLAME_VERTICES
 from blendsplat.heads.performance import Performance, describe_head
 from blendsplat.progress import Progress
@@ -153,8 +153,8 @@ def write_vhap(clip: Clip, performance: Performance, output: Path, progress: Pro
 
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+    with atomic_path(path) as temporary:
+        save_arrays(temporary, arrays)
 
 
 def _frame(index: int, tracking: Performance) -> dict[str, Any]:

@@ -21,7 +21,12 @@ _OPEN_JAW = 0.3  # radians
 
 def face_places(head: HeadModel) -> np.ndarray:
     """The part of each vertex [V], as indices into PLACES."""
-    return places_of(head.template.detach().cpu().double().numpy(), *_measures(head))
+    return places_on(head, head.template.detach().cpu().double().numpy())
+
+
+def places_on(head: HeadModel, points: np.ndarray) -> np.ndarray:
+    """The part that points [P,3] of the head at rest, metres, lie in: indices into PLACES [P]."""
+    return places_of(points, *_measures(head))
 
 
 def places_of(points: np.ndarray, middle: np.ndarray, apart: float, mouth: tuple[float, float]) -> np.ndarray:

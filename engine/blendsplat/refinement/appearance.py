@@ -21,6 +21,7 @@ ORDINARY = 0.06  # what a sample's noise is taken for before it was seen often
 USUAL_BRIGHTNESS, DARKEST = 0.5, 0.25  # of a face, for which the above are stated; less noise than a quarter is none
 USUAL_LIGHT = 0.15  # one sigma of a light's coefficients around (1, 0, ..., 0)
 CAUCHY = 3.0
+DIM = 0.1  # brightness, of USUAL_BRIGHTNESS's face, below which a sample tells no exposure
 MEDIAN_FRAMES = 61
 MEDIAN_OF_THREE = 0.789  # median over mean of the mean square of three normal deviates
 
@@ -48,7 +49,7 @@ def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor) -> Appea
     bright = albedo[weights.sum(0) > 0]
     level = float((bright.median() / USUAL_BRIGHTNESS).clamp(DARKEST, 1.0)) if len(bright) else 1.0
     noise = noise * level
-    light, trusted = torch.zeros(frames, 9), weights
+    light, trusted = torch.zeros(frames, 9), _like_usual(colours, albedo, weights, level)
     for _ in range(ROUNDS):
         light = _lights(colours, basis, albedo, trusted / noise**2)
         shade = (basis @ light[..., None])[..., 0].clamp_min(0.05)
@@ -64,6 +65,17 @@ def _usual_colours(colours: Tensor, weights: Tensor) -> Tensor:
     rows, seen = _spread(weights)
     found: Tensor = torch.where(seen[..., None], colours[rows], torch.nan).nanmedian(0).values.nan_to_num(0.0)
     return found
+
+
+def _like_usual(colours: Tensor, albedo: Tensor, weights: Tensor, level: float) -> Tensor:
+    """weights [F,N] lowered where a frame's median exposure leaves a sample far from its usual colour: what covers a
+    third of the face must not be taken for the light on the rest."""
+    known = (weights > 0) & (albedo.mean(-1) > DIM * level)
+    ratio = torch.where(known, colours.mean(-1) / albedo.mean(-1).clamp_min(1e-6), torch.nan)
+    exposure = ratio.nanmedian(1).values.nan_to_num(1.0)
+    away = (colours - albedo * exposure[:, None, None]).square().mean(-1)
+    lowered: Tensor = weights / (1 + away / (CAUCHY * level * ORDINARY) ** 2) ** 2
+    return lowered
 
 
 def _albedo(colours: Tensor, shade: Tensor, weights: Tensor) -> Tensor:

@@ -53,10 +53,11 @@ class PhotometricTerm:
 
         return cost, values.flatten(1), along(jacobian), None if by_clip is None else along(by_clip)
 
-    def missed(self, pixels: Tensor) -> Tensor:
-        """[B,N]: squared misses at pixels [B,N,2] in units of CAUCHY noises; what is not there misses endlessly."""
+    def missed(self, pixels: Tensor, tints: Tensor) -> Tensor:
+        """[B,N]: squared misses at pixels [B,N,2] in units of CAUCHY noises, under lights of the colours tints [B,3];
+        what is not there misses endlessly."""
         found, _, inside = look_up(self.pictures, self.numbers, pixels)
-        away = (found - self.wanted[self.numbers]) / self.noise[:, None]
+        away = (found - self.wanted[self.numbers] * tints[:, None]) / self.noise[:, None]
         return torch.where(inside, away.square().mean(-1) / CAUCHY**2, torch.inf)
 
 

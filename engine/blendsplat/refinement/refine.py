@@ -29,12 +29,14 @@ from blendsplat.landmarks import points as pts
 from blendsplat.progress import Progress
 from blendsplat.refinement.appearance import Appearance, learn_appearance
 from blendsplat.refinement.clip_state import ClipState, refined_performance, start_state, weighed_landmarks
-from blendsplat.refinement.confidence import REGIONS, confidences
+from blendsplat.refinement.confidence import FRAME, confidences, of_frames
 from blendsplat.refinement.iris_term import IrisTerm
 from blendsplat.refinement.irises import find_irises
+from blendsplat.refinement.judge import eyes_in_sight, sharpness, tints, unseen_eyes
 from blendsplat.refinement.photometric_term import PhotometricTerm, look_up
 from blendsplat.refinement.pictures import Pictures, ReadPicture, read_pictures
 from blendsplat.refinement.refine_options import RefineOptions
+from blendsplat.refinement.regions import REGIONS, regions_of_samples
 from blendsplat.refinement.sight import see
 
 SEEN_OFTEN = 3.0  # frames' worth of sight below which a sample's colour is not known
@@ -43,6 +45,7 @@ LEAST_FRAMES = 8
 LEAST_TURN = np.radians(2.5)  # for the shape: the root of the mean square
 FACE, FACE_IN_MATTE = ("face", "nose", "lips", "left_eyelids", "right_eyelids"), 0.85
 BURNT, FACE_BURNT = 0.985, 0.3  # of 1: a clipped channel; more of the face burnt than that tells no shape
+JUDGED = 28.0  # pixels between the eyes of the pictures by which a fit is judged that they do not move
 BATCH = 16
 
 
@@ -96,9 +99,32 @@ def refine_clip(
                 state = _fit_frames(state, look, iris, options)
                 done += 1
         progress.update("refine", done, steps, "what the pictures confirm")
-        frame, regions = _judge(state, learn_look(state, finest))
+        frame, regions = _judge(state, learn_look(state, finest), irises)
     progress.update("refine", steps, steps)
     return _told(state, found, frame, regions)
+
+
+def judge_clip(
+    head: HeadModel, found: Performance, image: ReadPicture, matte: ReadPicture | None, pixels: np.ndarray,
+    fit: FitOptions | None = None, shots: np.ndarray | None = None, progress: Progress | None = None,
+) -> Performance:  # fmt: skip
+    """``found`` as it is, with what the pictures confirm of it: for a clip whose fit stays the landmarks'.
+
+    Arguments, what is too short and what is raised as in refine_clip.
+    """
+    options, progress = RefineOptions(), progress or Progress()
+    if (found.valid & np.isfinite(pixels).all((1, 2))).sum() < LEAST_FRAMES:
+        return found
+    state = start_state(head, found, pixels, options, fit or FitOptions(), shots)
+    scale = min(JUDGED / float(np.median(state.seen.eye_distance)), 1.0)
+    progress.update("refine", 0, 1, "what the pictures confirm")
+    irises = _Irises(image, pixels)
+    with one_thread(), read_pictures(irises.watch, matte, state.seen.rows, scale, progress) as pictures:
+        if faces_shown(state, pictures)[0] < FACE_IN_MATTE:
+            pictures.planes[..., 3] = 255
+        frame, regions = _judge(state, learn_look(state, pictures), irises)
+    progress.update("refine", 1, 1)
+    return _with_confidence(found, state, state.told, frame, regions)
 
 
 def tells_shape(state: ClipState) -> bool:
@@ -133,12 +159,16 @@ class _Irises:
             self._found[frame] = find_irises(picture, self._pixels[frame])
         return picture
 
+    def found(self, state: ClipState) -> np.ndarray:
+        """[B,2] confidences (left, right) of the state's frames."""
+        return np.stack([self._found[int(row)][1] for row in state.seen.rows])
+
     def term(self, state: ClipState) -> IrisTerm | None:
         """The term for the state's frames; None for a head without eyeballs."""
         if state.models.iris is None:
             return None
         places = np.stack([self._found[int(row)][0] for row in state.seen.rows])
-        sure = np.stack([self._found[int(row)][1] for row in state.seen.rows])
+        sure = self.found(state)
         open_ = iris_confidence(state.seen.openings)
         sure = sure * state.told[:, None] * np.stack([open_[:, pts.LEFT_IRIS[0]], open_[:, pts.RIGHT_IRIS[0]]], 1)
         return IrisTerm(state.models.iris, *(torch.as_tensor(part, dtype=torch.float32) for part in (places, sure)))
@@ -199,15 +229,30 @@ def _fit_person(state: ClipState, look: Look, iris: IrisTerm | None, options: Re
     )
 
 
-def _judge(state: ClipState, look: Look) -> tuple[np.ndarray, np.ndarray]:
+def _judge(state: ClipState, look: Look, irises: _Irises) -> tuple[np.ndarray, np.ndarray]:
     """Confidence of frames [B] and regions [B,R]."""
     term = replace(picture_term(state, look, 1.0), model=state.own(state.models.sample))
     problem = replace(state.problem, terms=(term,))
+    region = regions_of_samples(state.models.head, state.models.samples)
+    face = torch.as_tensor(np.isin(region, [REGIONS.index(name) for name in FRAME]))
 
-    def missed(rows: slice) -> Tensor:
-        return term.frames(rows).missed(state.projected(term.model, rows))
+    def missed(rows: slice) -> tuple[Tensor, Tensor]:
+        pixels, part = state.projected(term.model, rows), term.frames(rows)
+        wanted = term.wanted[part.numbers]
+        colours, _, _ = look_up(term.pictures, part.numbers, pixels)
+        light = tints(colours[:, face], wanted[:, face], term.votes[part.numbers][:, face])
+        return part.missed(pixels, light), sharpness(term.pictures, pixels[:, face], part.numbers)
 
-    return confidences(torch.cat(in_chunks(problem, missed)), term.votes, state.models.samples)
+    parts = in_chunks(problem, missed)
+    _, regions = confidences(
+        torch.cat([part[0] for part in parts]), term.votes, region, torch.cat([part[1] for part in parts])
+    )
+    unseen = unseen_eyes(
+        irises.found(state), state.seen.openings, state.told, eyes_in_sight(term.votes, region)
+    )  # fmt: skip
+    for eye, name in enumerate(("left eye", "right eye")):
+        regions[unseen[:, eye], REGIONS.index(name)] = 0
+    return of_frames(regions), regions
 
 
 def _told(state: ClipState, found: Performance, frame: np.ndarray, regions: np.ndarray) -> Performance:
@@ -217,18 +262,26 @@ def _told(state: ClipState, found: Performance, frame: np.ndarray, regions: np.n
     rows = state.seen.rows[kept]
     valid = np.zeros(found.frame_count, bool)
     valid[rows] = True
-    confidence = np.zeros(found.frame_count, np.float32)
-    by_region = np.zeros((found.frame_count, len(REGIONS)), np.float32)
-    confidence[rows], by_region[rows] = frame[kept], regions[kept]
     faces = int(valid.sum())
     errors = refined.landmark_errors[found.valid]
     figures = found.figures | {
         "landmark_error": float(errors.mean()), "landmark_error_worst": float(errors.max()),
         "frames_with_face": faces, "frames_without_face": found.frame_count - faces,
-        "frames_followed": int((~state.told & kept).sum()), "confidence": float(confidence[valid].mean()),
+        "frames_followed": int((~state.told & kept).sum()),
         "field_of_view_degrees": float(np.degrees(2 * np.arctan(max(state.size) / 2 / refined.K[0, 0]))),
     }  # fmt: skip
+    return _with_confidence(replace(refined, valid=valid, figures=figures), state, kept, frame, regions)
+
+
+def _with_confidence(
+    performance: Performance, state: ClipState, kept: np.ndarray, frame: np.ndarray, regions: np.ndarray
+) -> Performance:
+    """``performance`` with the confidence of the state's frames [B] and of their regions [B,R], where ``kept`` [B]."""
+    rows = state.seen.rows[kept]
+    confidence = np.zeros(performance.frame_count, np.float32)
+    by_region = np.zeros((performance.frame_count, len(REGIONS)), np.float32)
+    confidence[rows], by_region[rows] = frame[kept], regions[kept]
+    figures = performance.figures | {"confidence": float(frame[kept].mean())}
     return replace(
-        refined, valid=valid, confidence=confidence, region_confidence=by_region, regions=tuple(REGIONS),
-        figures=figures,
+        performance, confidence=confidence, region_confidence=by_region, regions=REGIONS, figures=figures
     )  # fmt: skip

@@ -50,8 +50,8 @@ def corrected(
 
 
 def refine_around(view: OneLens, head: HeadModel, uncorrected: Performance, progress: Progress) -> Finish | None:
-    """What refines corrected frames on the pictures, where those of the clip were: its regions say so."""
-    if not uncorrected.regions:
+    """What refines corrected frames on the pictures, where those of the clip were: its figures say so."""
+    if "frames_followed" not in uncorrected.figures:
         return None
     matte = view.matte_inside if view.clip.has_mattes else None
     return RefineAround(head, uncorrected, view.image, matte, view.points, progress)

@@ -29,11 +29,13 @@ from blendsplat.heads.performance import Performance
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import LANDMARK_COUNT, load_landmarks, make_detector, save_landmarks
 from blendsplat.progress import Progress
-from blendsplat.refinement.refine import refine_clip
+from blendsplat.refinement.refine import judge_clip, refine_clip
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
 from blendsplat.tracking.corrected import UNCORRECTED, corrected, load_corrections, refine_around
+from blendsplat.tracking.doubts import PixelTrust, notes_on_doubts
 from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
+from blendsplat.tracking.faded import in_fades
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
@@ -108,16 +110,16 @@ def track_clip(
     if options.zooms:  # which the first fit takes for steps towards the camera
         view = view.corrected(head, tracking)
         tracking = fit(view)
-    if options.refine == "dense":
-        matte = view.matte_inside if clip.has_mattes else None
-        tracking = refine_clip(
-            head, tracking, view.image, matte, view.points, fit=wanted, shots=shots, progress=progress
-        )
+    matte = view.matte_inside if clip.has_mattes else None
+    confirm = refine_clip if options.refine == "dense" else judge_clip
+    tracking = confirm(head, tracking, view.image, matte, view.points, fit=wanted, shots=shots, progress=progress)
+    tracking = in_fades(tracking, clip.info.faded, found)
     if options.zooms:
         tracking = replace(tracking, zoom=view.zoom.astype(np.float32))
     if regressor and reading:
         tracking.init = regressor.name
         tracking.figures |= {"frames_read": float(reading.read), "shape_scatter": reading.shape_scatter}
+    tracking.notes = (*tracking.notes, *notes_on_doubts(tracking, clip.info.faded))
     finish = refine_around(view, head, tracking, progress)
     tracking, uncorrected = corrected(clip, head, tracking, points[..., :2], found, corrections, finish)
     tracking.figures["jitter_px"] = jitter(tracking, head)
@@ -250,12 +252,15 @@ def _finished_frames(
     written = Clip(stage, clip.info)
     painter = OverlayPainter(head)
     hair = learn_clip_hair(clip, head, tracking) if options.valid_maps else None
+    doubts = PixelTrust.of(tracking, head)
 
     def finish(drawn: DrawnHead) -> np.ndarray:
         index, image, matte = drawn.index, clip.image(drawn.index), clip.matte(drawn.index)
         valid = neck_cut.valid_map(drawn.neck, drawn.face_ids >= 0, matte, image, hair)
         if not tracking.valid[index]:
             valid[:] = 0
+        elif doubts is not None:
+            valid = doubts.weigh(drawn, valid)
         if options.valid_maps:
             written.write_valid(index, valid)
         if not tracking.valid[index]:

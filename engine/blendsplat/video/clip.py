@@ -42,6 +42,7 @@ class ClipInfo:
     detector: str = ""
     shots: list[int] = field(default_factory=lambda: [0])  # frames at which a shot begins
     repeats: list[int] = field(default_factory=list)  # frames that show what the one before shows
+    faded: list[int] = field(default_factory=list)  # frames in a fade: from or to one colour, or between two shots
     skipped: int = 0  # frames of the source that could not be read
     notes: list[str] = field(default_factory=list)  # what the user should know
 

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from blendsplat.errors import InputError, StorageError
-from blendsplat.files import atomic_path, write_bytes
+from blendsplat.files import atomic_path, way_out, write_bytes
 
 _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libx264", {"preset": "veryfast"}),
@@ -48,7 +48,8 @@ def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float, crf: i
                     container.mux(stream.encode(to_yuv(image)))
                 container.mux(stream.encode(None))
         except av.FFmpegError as error:
-            raise StorageError(f"Could not write {path}: {error.strerror}.", repr(error)) from error
+            reason = way_out(OSError(error.errno, error.strerror))
+            raise StorageError(f"Could not write {path}: {error.strerror}. {reason}", repr(error)) from error
     return count
 
 
