@@ -16,7 +16,15 @@ import pytest
 
 import blendsplat.files
 from blendsplat.errors import FormatError, StorageError
-from blendsplat.files import _umask, atomic_path, read_npz, save_arrays, write_bytes, write_npz
+from blendsplat.files import (
+    _umask,
+    atomic_path,
+    check_writable,
+    read_npz,
+    save_arrays,
+    write_bytes,
+    write_npz,
+)
 from blendsplat.heads.performance import Performance
 
 META = {"format": "test", "version": 2, "name": "тест ü"}
@@ -193,6 +201,19 @@ def test_a_disk_that_turns_read_only_while_writing_is_one_sentence(tmp_path, mon
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(StorageError, match=r"Read-only file system. Choose a folder that you may write to"):
         write_bytes(tmp_path / "a.npz", b"x")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_nothing_is_put_in_the_place_of_a_pipe_or_a_device(tmp_path):
+    """Renaming onto /dev/null, as the system's administrator, would end the device."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, said in (("pipe", "a pipe or a device"), ("link", "a pipe or a device"), ("folder", "a folder")):
+        for write in (lambda path: write_bytes(path, b"x"), check_writable):
+            with pytest.raises(StorageError, match=said):
+                write(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe"]
 
 
 def test_a_full_disk_says_nothing_beside_its_sentence(tmp_path):

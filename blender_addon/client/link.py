@@ -26,6 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..formats import plain_sentence
 from . import wire
 from .exit_words import exit_sentence, last_line, tail
 from .inbox import Inbox
@@ -279,22 +280,21 @@ class Link:
     def _dispatch(self, message: wire.Message, inbox: queue.Queue[wire.Message]) -> None:
         body = message.body
         if "method" in body:
-            inbox.put(message)
+            if isinstance(body["method"], str) and isinstance(body.setdefault("params", {}), dict):
+                inbox.put(message)
+            return  # another one means nothing to anybody here
+        identity = body.get("id")
+        if type(identity) is not int:
             return
         with self._lock:
-            pending = self._pending.pop(body.get("id"), None)  # type: ignore[arg-type]
+            pending = self._pending.pop(identity, None)
         if pending is None:
             return
         error = body.get("error")
-        if isinstance(error, dict):
-            data = error.get("data") if isinstance(error.get("data"), dict) else {}
-            pending.resolve(
-                error=EngineError(
-                    str(error.get("message", "")), str(data.get("code", "error")), str(data.get("detail", ""))
-                )
-            )
-        else:
+        if error is None:
             pending.resolve(message)
+        else:
+            pending.resolve(error=_engine_error(error))
 
     def _give_up(self, process: subprocess.Popen[bytes], sentence: str) -> None:
         with self._lock:
@@ -316,6 +316,18 @@ class Link:
             waiting, self._pending = list(self._pending.values()), {}
         for pending in waiting:
             pending.resolve(error=LinkError(sentence))
+
+
+def _engine_error(told: Any) -> EngineError:
+    """An error of the engine's as it can be shown, whatever it holds."""
+    told = told if isinstance(told, dict) else {}
+    data = told.get("data") if isinstance(told.get("data"), dict) else {}
+    said = told.get("message")
+    sentence = plain_sentence(said).strip() if isinstance(said, str) else ""
+    return EngineError(
+        sentence or "The engine failed without saying why; its log may tell.", str(data.get("code", "error")),
+        str(data.get("detail", "")),
+    )  # fmt: skip
 
 
 def _block_sigpipe(descriptor: int) -> None:

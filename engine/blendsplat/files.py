@@ -44,6 +44,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     temporary: Path | None = None
     handle: int | None = None
     try:
+        _check_place(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep_once(target.parent)
         handle, temporary = _new_temporary(target)
@@ -65,6 +66,18 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):  # a disk that has turned read-only keeps it; the error above says why
                 temporary.unlink(missing_ok=True)
+
+
+def _check_place(target: Path) -> None:
+    """Raise StorageError where something else than a file stands: renaming would put a file in a device's place."""
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return
+    if stat.S_ISDIR(mode):
+        raise StorageError(f"Could not write {target}: it is a folder. Choose another name.")
+    if not stat.S_ISREG(mode):
+        raise StorageError(f"Could not write {target}: it is a pipe or a device and no file. Choose another name.")
 
 
 def _new_temporary(target: Path) -> tuple[int, Path]:
@@ -150,8 +163,7 @@ def way_out(error: OSError) -> str:
 def check_writable(target: Path | str) -> None:
     """Raise StorageError, before hours of work, where ``target`` could not be written."""
     target = Path(target)
-    if target.is_dir():
-        raise StorageError(f"Could not write {target}: it is a folder. Choose another name.")
+    _check_place(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep_once(target.parent)

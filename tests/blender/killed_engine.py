@@ -15,12 +15,14 @@ import shutil
 import signal
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "blender_addon"))
-from client.link import Link, LinkError
+package = sys.modules["blender_addon"] = types.ModuleType("blender_addon")  # without its beginning, which needs bpy
+package.__path__ = [str(Path(__file__).resolve().parents[2] / "blender_addon")]
+from blender_addon.client.link import Link, LinkError  # noqa: E402
 
 WRITES = 100
 

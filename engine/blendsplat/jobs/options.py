@@ -7,6 +7,8 @@ Unknown keys are refused by name, with the nearest known one; values are refused
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,13 +16,26 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from blendsplat.errors import InputError
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, letters
 ABSOLUTE = {"absolute": True}  # validation context of the server, whose working folder nobody knows
+
+
+def _check_letters(text: str) -> None:
+    """Raise ValueError for what no system takes for a path, of whatever it may say."""
+    if max(map(len, (*os.fsencode(text).replace(b"\\", b"/").split(b"/"), b""))) > _LONGEST_NAME:
+        raise ValueError("has a name longer than a file's can be")
+    if len(text) > _LONGEST_PATH:
+        raise ValueError("is longer than a path can be")
 
 
 def _plain_path(path: Path, info: ValidationInfo) -> Path:
     if "\0" in str(path) or (not path.name and not path.anchor and str(path) != "."):
         raise ValueError("is not a path")
-    path = path.expanduser() if str(path).startswith("~") else path
+    _check_letters(str(path))
+    try:
+        path = path.expanduser() if str(path).startswith("~") else path
+    except RuntimeError as error:
+        raise ValueError("names a user whom this machine does not know") from error
     if (info.context or {}).get("absolute") and not path.is_absolute():
         raise ValueError("must be an absolute path on the engine's machine")
     return path
@@ -28,12 +43,38 @@ def _plain_path(path: Path, info: ValidationInfo) -> Path:
 
 def _plain_head(head: str, info: ValidationInfo) -> str:
     """A shipped head's name, which is a word, or a path: the server's must be absolute."""
+    _check_letters(head)
     if (info.context or {}).get("absolute") and head and not head.isidentifier():
         _plain_path(Path(head), info)
     return head
 
 
+def _plain_name(name: str, info: ValidationInfo) -> str:
+    """A name, which is a word (with hyphens and dots), or a path: the server's must be absolute."""
+    _check_letters(name)
+    word = re.fullmatch(r"\w[\w.-]*", name) and not name.endswith(".toml")
+    if (info.context or {}).get("absolute") and name and not word:
+        _plain_path(Path(name), info)
+    return name
+
+
+def _plain_matte(matte: str, info: ValidationInfo) -> str:
+    """auto, alpha, none, or a folder: the server's must be absolute."""
+    if (info.context or {}).get("absolute") and matte not in ("auto", "alpha", "none"):
+        _plain_path(Path(matte), info)
+    return matte
+
+
+def _file_name(name: str) -> str:
+    if Path(name).name != name or name in ("", "..") or any(letter in name for letter in "\0/\\"):
+        raise ValueError("must be a file's name without its folder")
+    return name
+
+
 AnyPath = Annotated[Path, AfterValidator(_plain_path)]
+NameOrPath = Annotated[str, AfterValidator(_plain_name)]
+Matte = Annotated[str, AfterValidator(_plain_matte)]
+FileName = Annotated[str, AfterValidator(_file_name)]
 Head = Annotated[str, AfterValidator(_plain_head)]
 Device = Annotated[
     str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:0, cuda:1, ...")
@@ -65,7 +106,7 @@ class ImportOptions(Options):
         None, description="x, y and size of a square in pixels; none: found around the head"
     )
     size: int = Field(512, ge=64, le=4096, description="pixels of the clip's square images")
-    matte: str = Field("auto", description="auto, alpha, none, or a folder of masks, one per frame")
+    matte: Matte = Field("auto", description="auto, alpha, none, or a folder of masks, one per frame")
     fps: float | None = Field(None, gt=0, le=1000, description="frames per second of an image folder")
     landmarker: AnyPath | None = Field(
         None, description="a FaceLandmarker bundle (.task); none: the models inside mediapipe"
@@ -95,7 +136,7 @@ class TrackOptions(Options):
     zooms: bool = Field(
         False, description="the lens zooms during the take: a focal length per frame; the head stays about as far away"
     )
-    weights: str = Field(
+    weights: NameOrPath = Field(
         "auto", min_length=1, description="KaoLRM's weights, with init kaolrm: auto (shipped), a folder or a known name"
     )
     device: Device = "auto"
@@ -121,7 +162,7 @@ class FitImageOptions(Options):
     images: list[AnyPath] = Field(min_length=1, description="photographs, or folders of them")
     directory: AnyPath = Field(description="the folder to write")
     head: Head = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
-    weights: str = Field(
+    weights: NameOrPath = Field(
         "auto", min_length=1, description="KaoLRM's weights: auto (the shipped ones), none, a folder or a known name"
     )
     same_person: bool = Field(False, description="all photographs show one person, who has one shape")
@@ -163,7 +204,7 @@ class EvaluateFitOptions(Options):
     texture: AnyPath | None = Field(None, description="its colour map, where the file has none")
     views: int = Field(32, ge=2, le=1000, description="how many photographs of it")
     pictures: AnyPath | None = Field(None, description="folder in which to keep them")
-    head: str = Field(
+    head: Head = Field(
         "human", min_length=1, description="of render_scan and self_test: human, a FLAME .pkl, an ICT-FaceKit file"
     )
     same_person: bool = Field(False, description="of render_scan: also fit all photographs together, with one shape")
@@ -176,13 +217,13 @@ class EvaluateHeadOptions(Options):
     """Measure how near a head model comes to real people: a scan, or random people of another head, against its mean
     face and against its best shape."""
 
-    head: str = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
+    head: Head = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     scans: list[AnyPath] = Field(default_factory=list, description="scans of heads: .obj, .ply or .glb")
     landmarks: AnyPath | None = Field(None, description="the seven landmarks of a single scan; none: detected")
     unit: float | None = Field(
         None, ge=1e-9, allow_inf_nan=False, description="metres a unit of the scan; none: guessed"
     )
-    people_of: str | None = Field(
+    people_of: Head | None = Field(
         None, min_length=1, description="also measure against random people of this head, as --head"
     )
     people: int = Field(10, ge=1, le=1000, description="how many of them")
@@ -204,7 +245,7 @@ class EvaluateTrackingOptions(Options):
     """Measure how a tracking's overlay sticks to the skin and, where the truth is known, how far it is from that."""
 
     folders: list[AnyPath] = Field(min_length=1, description="tracked clip folders")
-    tracking: str = Field("tracking.npz", min_length=1, description="name of the tracking's file in each folder")
+    tracking: FileName = Field("tracking.npz", min_length=1, description="name of the tracking's file in each folder")
     truth: AnyPath | None = Field(
         None, description="a tracking.npz that holds the truth; none: each folder's truth.npz, where there is one"
     )
@@ -240,7 +281,7 @@ class ConvertOptions(Options):
     """Carry a tracked clip or a fitted photograph over to another head."""
 
     tracked: AnyPath = Field(description="a tracked clip folder, its tracking.npz, or a folder that fit-image wrote")
-    head: str = Field(
+    head: Head = Field(
         min_length=1, description="the other head: human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz"
     )
     output: AnyPath = Field(
@@ -250,7 +291,7 @@ class ConvertOptions(Options):
         "auto",
         description="expressions by names, by the vertices' movements, or auto: by names where both heads have ARKit's",
     )
-    tracked_head: str | None = Field(
+    tracked_head: Head | None = Field(
         None, min_length=1, description="where the head that was tracked lies now, if it was moved"
     )
 
@@ -260,7 +301,7 @@ class TrainOptions(Options):
 
     directory: AnyPath = Field(description="the tracked clip folder")
     output: AnyPath = Field(description="the avatar file to write, NAME.avatar.npz")
-    preset: str | None = Field(
+    preset: NameOrPath | None = Field(
         None, min_length=1,
         description="a preset's name, or a .toml file; none: rgbavatar on a graphics card, quality without one",
     )  # fmt: skip
@@ -284,7 +325,7 @@ class LiveOptions(Options):
     directory: AnyPath | None = Field(
         None, description="the clip folder for the take; none: NAME beside the avatar, or the next free name"
     )
-    preset: str = Field("live", min_length=1, description="a preset of RGBAvatar that streams, or a .toml file")
+    preset: NameOrPath = Field("live", min_length=1, description="a preset of RGBAvatar that streams, or a .toml file")
     overrides: dict[str, Any] = Field(default_factory=dict, description="single values of the preset")
     head: Head = Field("human", min_length=1, description="human, a FLAME .pkl, an ICT-FaceKit folder or packed .npz")
     preview: AnyPath | None = Field(None, description="an .mp4 of source, avatar and mesh; none: not kept")
@@ -471,12 +512,12 @@ class TrainKaolrmOptions(Options):
 
     data: AnyPath = Field(description="a data set in KaoLRM's multi-view or monocular layout")
     output: AnyPath = Field(description="folder for the weights; continued if it exists")
-    preset: str = Field(
+    preset: NameOrPath = Field(
         "small",
         min_length=1,
         description="small: from generate-heads' parameters; multi-view, mono: as published; or a .toml file",
     )
-    start: str | None = Field(
+    start: NameOrPath | None = Field(
         None, min_length=1, description="weights to start from: a folder or a name of `blendsplat weights`"
     )
     stage: Literal[1, 2] | None = Field(None, description="only this stage of the published training")

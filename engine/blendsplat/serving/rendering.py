@@ -72,7 +72,10 @@ def render_gaussians(request: RenderRequest, arrays: Arrays) -> Arrays:
         torch.from_numpy(checked[name])[None].to(device) for name in _SHAPES
     )
     with torch.inference_mode():
-        outputs = rasterize_gaussians(means, quats, scales, opacities, colors, viewmats, Ks, width, height)
+        try:
+            outputs = rasterize_gaussians(means, quats, scales, opacities, colors, viewmats, Ks, width, height)
+        except ValueError as error:
+            raise InputError(f"These Gaussians, or this camera, cannot be drawn: {error}.") from error
         planes = [tensor[0] for tensor in outputs]
         if mesh is not None:
             vertices, faces = (torch.from_numpy(array).to(device) for array in mesh)

@@ -25,7 +25,7 @@ from blendsplat.jobs.arrays import Arrays
 from blendsplat.jobs.failures import describe_failure
 from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.logs import start_log
-from blendsplat.jobs.options import ABSOLUTE, Options, validated
+from blendsplat.jobs.options import ABSOLUTE, NameOrPath, Options, validated
 from blendsplat.progress import Frame
 from blendsplat.serving import drive as driving
 from blendsplat.serving import rendering
@@ -84,7 +84,7 @@ class FrameRequest(Options):
 class WeightsRequest(Options):
     """Parameters of ``weights.describe``."""
 
-    weights: str = Field("auto", min_length=1, description="auto (the shipped ones), none, a folder or a known name")
+    weights: NameOrPath = Field("auto", min_length=1, description="auto (shipped), none, a folder or a known name")
 
 
 class NoParameters(Options):

@@ -25,6 +25,7 @@ import numpy as np
 from .file_kinds import KINDS, Kind, Target
 from .hostile_pickles import MARKER
 from .mutate import pick
+from .sentences import fault_of
 
 SPARE = 3 * 2**30  # bytes of address space that a case may ask for
 SPECIAL = 0.04  # of the cases: something stands in the file's place that is no file
@@ -103,12 +104,10 @@ class Worker:
                 warnings.simplefilter("ignore")
                 target.read(folder)
         except BlendsplatError as error:
-            return _sentence(error.sentence) or (
-                "" if error.exit_code in EXIT_CODES else f"exit code {error.exit_code}"
-            )
+            return fault_of(error.sentence) or ("" if error.exit_code in EXIT_CODES else f"exit code {error.exit_code}")
         except BaseException as error:
             if type(error).__name__ == "FileError":  # the add-on's
-                return _sentence(str(error))
+                return fault_of(str(error))
             where = traceback.extract_tb(error.__traceback__)[-1]
             said = " ".join(str(error).split())[:160]
             if os.environ.get("SOAK_TOLD"):
@@ -131,19 +130,6 @@ class Worker:
             if not path.is_file() or path.stat().st_size != len(content) or name in {t.name for t in kind.targets}:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-
-
-def _sentence(text: str) -> str:
-    """What is wrong with an error's words."""
-    if not text.strip() or "\n" in text or "\0" in text or len(text) > 1500:
-        return f"not one sentence: {text[:120]!r} ({len(text)} letters)"
-    if "Traceback" in text or text.strip()[-1] not in ".!)'?":
-        return f"not a sentence: {text[-120:]!r}"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return f"a sentence that nobody can print: {text[:120]!r}"
-    return ""
 
 
 def _resident(what: str) -> float:

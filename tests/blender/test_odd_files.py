@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files and messages that the campaign (tests/support/soak) found to be too much for the add-on's readers."""
+
+from __future__ import annotations
+
+import io
+import json
+import queue
+import struct
+import zipfile
+
+import pytest
+from blender_addon import formats
+from blender_addon.client.inbox import Inbox
+from blender_addon.client.link import EngineError, Link, LinkError
+
+import synthetic
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def test_json_nested_deeper_than_anything(tmp_path):
+    (tmp_path / "fit.json").write_text(DEEP)
+    with pytest.raises(formats.FileError, match="cannot be read"):
+        formats.read_fit(tmp_path)
+    (tmp_path / "clip.json").write_text(DEEP)
+    synthetic.write_performance(tmp_path / "tracking.npz")
+    with pytest.raises(formats.FileError, match="cannot be read"):
+        formats.lens_of(tmp_path, formats.read_performance(tmp_path))
+
+
+def test_archives_that_are_none(tmp_path):
+    path = tmp_path / "tracking.npz"
+    synthetic.write_performance(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("text.npy", b"text")
+    with pytest.raises(formats.FileError, match="damaged"):
+        formats.read_performance(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("x", "w") as file:
+        for _ in range(200):
+            file.write(bytes(2**20))
+    with pytest.raises(formats.FileError, match="fill the memory"):
+        formats.read_performance(path)
+
+
+def test_what_a_sentence_quotes_can_be_shown():
+    error = formats.FileError("The file 'a\nb\x00\udcff' " + "x" * 5000 + " is damaged.")
+    assert str(error).isprintable() and len(str(error)) < 1100 and str(error).endswith("is damaged.")
+
+
+class _Process:
+    returncode, stdin = 0, None
+
+    def __init__(self, *bodies):
+        texts = [json.dumps(body).encode() for body in bodies]
+        self.stdout = io.BytesIO(b"".join(struct.pack("<IQ", len(text), 0) + text for text in texts))
+
+    def wait(self, timeout=None):
+        return 0
+
+    poll = terminate = kill = wait
+
+
+@pytest.mark.parametrize("identity", [[1], {"a": 1}, True, 1.5, None])
+def test_an_answer_to_nobody_does_not_end_the_reader(identity):
+    """Its thread ended, and Blender waited for the engine's silence instead of the answer."""
+    link, inbox = Link(), Inbox()
+    link._process = process = _Process({"id": identity, "result": {}}, {"id": 1, "result": {"time": 3}})
+    link.state = "ready"
+    pending = link._post("ping", {}, {})
+    link._read_loop(process, queue.Queue(), inbox)
+    assert pending.result()[0] == {"time": 3}
+
+
+@pytest.mark.parametrize(
+    "error", ["text", [], {}, {"message": ""}, {"message": None}, {"message": {}}, {"message": "\n", "data": []}, True]
+)
+def test_an_engine_that_fails_without_words(error):
+    link = Link()
+    link._process = process = _Process({"id": 1, "error": error})
+    link.state = "ready"
+    pending = link._post("ping", {}, {})
+    link._read_loop(process, queue.Queue(), Inbox())
+    with pytest.raises(EngineError, match="without saying why"):
+        pending.result()
+
+
+def test_notifications_of_odd_kinds_are_nobodys():
+    link, inbox = Link(), Inbox()
+    bodies = [
+        {"method": 3}, {"method": ["job.progress"]}, {"method": "job.progress", "params": [1]},
+        {"method": "job.progress", "params": {"job": "job-1"}}, {"method": "job.finished"},
+    ]  # fmt: skip
+    link._process = process = _Process(*bodies)
+    link.state = "ready"
+    with pytest.raises(LinkError):
+        link._read_loop(process, queue.Queue(), inbox)
+        link.wait_ready()
+    assert [inbox.get_nowait().body for _ in range(inbox.qsize())] == [
+        {"method": "job.progress", "params": {"job": "job-1"}}, {"method": "job.finished", "params": {}},
+    ]  # fmt: skip
