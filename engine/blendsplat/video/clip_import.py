@@ -288,6 +288,11 @@ class _Import:
                 f"{len(repeats)} of {len(times)} frames repeat the one before, as when a film is brought to a higher "
                 "rate; none is trained on twice."
             )
+        if self.shots.still or len(times) == 1:
+            notes.append(
+                "The video shows one picture that stands still: how the face moves cannot be learned from it. Take a "
+                "video of the person talking; a photograph's head is found by Fit Head from Image (fit-image)."
+            )
         if (missing := self._missing_end()) is not None:
             notes.append(missing)
         for note in notes:
