@@ -104,6 +104,9 @@ def test_lost_frames_are_followed_where_the_picture_explains_them(clip: Footage)
     assert after.valid[lost].all() and not after.valid[black] and after.confidence[black] == 0
     assert errors(after, clip.truth, lost)["rotation_error_deg"] < 2.0
     assert after.figures["frames_followed"] == len(lost)
+    nearest = (after.neck_pose[[black - 1, black + 1]], after.jaw_pose[[black - 1, black + 1]])
+    assert any((after.neck_pose[black] == neck).all() and (after.jaw_pose[black] == jaw).all()
+               for neck, jaw in zip(*nearest, strict=True)), "not what nothing confirmed"  # fmt: skip
 
 
 def test_a_correction_holds_and_its_neighbours_stay_on_the_picture(clip: Footage) -> None:

@@ -76,6 +76,9 @@ def test_frames_in_a_fade_are_little_trusted(head, truth, tmp_path):
     refined = in_fades(followed, info.faded, found)
     assert refined.valid.tolist() == result.valid.tolist() and np.allclose(refined.confidence[[0, 6, 8]], [0.2, 0, 0.9])
     assert np.allclose(refined.region_confidence[[1, 7, 9], 0], [0.2, 0, 0.7])
+    moved = replace(followed, neck_pose=followed.neck_pose + np.arange(FRAMES, dtype=np.float32)[:, None])
+    held = in_fades(moved, info.faded, found).neck_pose
+    assert (held[[6, 7]] == moved.neck_pose[[5, 8]]).all(), "a lost frame holds what the nearest one does"
 
 
 def test_a_relative_head_is_found_from_another_folder(head, truth, tmp_path, monkeypatch):

@@ -191,6 +191,17 @@ def test_still_moments_are_no_repeats():
     assert finder.repeats == [] and finder.starts == [0]
 
 
+def test_a_photograph_as_a_video_is_still_and_repeats_nothing():
+    """Its first frames settle, as encoded ones do; a film of which half the frames repeat is not still."""
+    still, moves, late = ShotFinder(), ShotFinder(), ShotFinder()
+    for frame in range(30):
+        still.is_cut(room(0, 1 if frame == 0 else 0))
+        moves.is_cut(moving(frame // 2, noise=1 + frame / 1e4))
+        late.is_cut(room(0) // 4 * 3 + moving(max(0, frame - 20), 0.5) // 4)
+    assert still.still and still.repeats == []
+    assert not moves.still and not late.still and len(moves.repeats) == 15
+
+
 def test_a_cut_among_repeats_is_found():
     finder = ShotFinder()
     for frame in range(48):

@@ -123,6 +123,14 @@ def test_a_single_frame_is_a_shot_of_its_own_and_black_frames_are_none(scene, tm
     assert not found[6:10].any() and found[:6].all() and found[10:].all()
 
 
+@pytest.mark.parametrize("count", [1, 12])
+def test_a_photograph_as_a_video_is_said_to_be_one(scene, tmp_path, count):
+    clip = import_clip(encode_video(tmp_path / "photo.mp4", [scene()] * count), tmp_path / "clip", SMALL)
+    assert not clip.info.repeats
+    assert any("stands still" in note and "fit-image" in note for note in clip.info.notes)
+    assert not any("higher rate" in note for note in clip.info.notes)
+
+
 def test_portrait_phone_video_is_upright(scene, tmp_path):
     upright = [scene(30, 120, 0.9, 360, 640) for _ in range(6)]
     path = encode_video(tmp_path / "phone.mp4", [np.ascontiguousarray(np.rot90(image)) for image in upright])

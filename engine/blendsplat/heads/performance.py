@@ -24,6 +24,7 @@ _PER_FRAME = {
     "timestamps": (), "valid": (), "expression": (None,), "root_pose": (3,), "neck_pose": (3,), "jaw_pose": (3,),
     "eyes_pose": (2, 3), "eyelids": (2,), "translation": (3,),
 }  # fmt: skip
+_MOVING = tuple(name for name in _PER_FRAME if name not in ("timestamps", "valid"))
 _OPTIONAL = {"landmark_errors": (), "confidence": (), "region_confidence": (None,), "zoom": ()}  # per frame too
 _PER_CLIP = {"shape": (None,), "vertex_offsets": (None, 3), "K": (3, 3), "viewmat": (4, 4)}
 
@@ -261,6 +262,12 @@ def head_vertices(tracking: Performance, head: HeadModel, frames: np.ndarray | N
         world = head(params[torch.as_tensor(rows[start : start + BATCH])], offsets)
         parts.append((world @ view[:3, :3].T + view[:3, 3]).numpy())
     return np.concatenate(parts)
+
+
+def without_lost(performance: Performance) -> Performance:
+    """The performance whose frames that are not ``valid`` hold what the nearest valid one does, whatever they held."""
+    source = shown_frames(performance)
+    return replace(performance, **{name: getattr(performance, name)[source] for name in _MOVING})
 
 
 def shown_frames(performance: Performance) -> np.ndarray:

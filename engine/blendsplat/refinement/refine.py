@@ -24,7 +24,7 @@ from blendsplat.fitting.solver import fit_frames, in_chunks
 from blendsplat.fitting.temporal import fit_together
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, without_lost
 from blendsplat.landmarks import points as pts
 from blendsplat.progress import Progress
 from blendsplat.refinement.appearance import Appearance, learn_appearance
@@ -270,7 +270,8 @@ def _told(state: ClipState, found: Performance, frame: np.ndarray, regions: np.n
         "frames_followed": int((~state.told & kept).sum()),
         "field_of_view_degrees": float(np.degrees(2 * np.arctan(max(state.size) / 2 / refined.K[0, 0]))),
     }  # fmt: skip
-    return _with_confidence(replace(refined, valid=valid, figures=figures), state, kept, frame, regions)
+    told = replace(refined, valid=valid, figures=figures)
+    return without_lost(_with_confidence(told, state, kept, frame, regions))
 
 
 def _with_confidence(

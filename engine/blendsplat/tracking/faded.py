@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from blendsplat.heads.performance import Performance
+from blendsplat.heads.performance import Performance, without_lost
 
 TRUST = 0.2  # of 1: below what a frame without a face must reach to be kept
 
@@ -32,4 +32,5 @@ def in_fades(tracking: Performance, faded: list[int], found: np.ndarray) -> Perf
         figures["frames_followed"] = float(figures["frames_followed"]) - followed
     if "confidence" in figures and faces:
         figures["confidence"] = float(confidence[valid].mean())
-    return replace(tracking, valid=valid, confidence=confidence, region_confidence=regions, figures=figures)
+    told = replace(tracking, valid=valid, confidence=confidence, region_confidence=regions, figures=figures)
+    return without_lost(told)

@@ -271,9 +271,11 @@ class _Import:
         if self.held and np.median(self.held) < _HELD:
             notes.append(_BAD_ALPHA if self.mode == "alpha" else _BAD_MASKS)
         shots, repeats, faded = self._starts(), self.shots.repeats, self.fades.faded
-        lost = sum(point is None for index, point in enumerate(self.points) if index not in set(faded))
-        if lost:
-            notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")
+        in_fade = set(faded)
+        if lost := [index for index, points in enumerate(self.points) if points is None and index not in in_fade]:
+            notes.append(
+                f"{len(lost)} of {len(times)} frames show no face ({_runs_of(lost)}); they are marked and left out."
+            )
         if self.source.skipped:
             notes.append(f"{self.source.skipped} damaged frames or packets of the source were skipped.")
         if faded:
@@ -285,6 +287,11 @@ class _Import:
             notes.append(
                 f"{len(repeats)} of {len(times)} frames repeat the one before, as when a film is brought to a higher "
                 "rate; none is trained on twice."
+            )
+        if self.shots.still or len(times) == 1:
+            notes.append(
+                "The video shows one picture that stands still: how the face moves cannot be learned from it. Take a "
+                "video of the person talking; a photograph's head is found by Fit Head from Image (fit-image)."
             )
         if (missing := self._missing_end()) is not None:
             notes.append(missing)
@@ -345,13 +352,18 @@ def _matte_mode(matte: str | Path, source: Source, look: Survey) -> str:
 
 def _on_fades(frames: list[int]) -> str:
     """What is said of frames in fades."""
-    edges = [*(at for at, frame in enumerate(frames) if at == 0 or frame != frames[at - 1] + 1), len(frames)]
-    runs = [f"{frames[first]} to {frames[end - 1]}" for first, end in pairwise(edges)]
-    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
     return (
-        f"The picture fades in the frames {', '.join(runs[:_NAMED])}{more}: what they show is not the person's own "
-        "colours, so the tracking is not trusted there, and nothing is trained on them."
+        f"The picture fades in the frames {_runs_of(frames)}: what they show is not the person's own colours, so the "
+        "tracking is not trusted there, and nothing is trained on them."
     )
+
+
+def _runs_of(frames: list[int]) -> str:
+    """Rising frames for a sentence: neighbours as "3 to 7", of very many the first."""
+    edges = [*(at for at, frame in enumerate(frames) if at == 0 or frame != frames[at - 1] + 1), len(frames)]
+    runs = [(frames[first], frames[end - 1]) for first, end in pairwise(edges)]
+    more = f" and {len(runs) - _NAMED} more times" if len(runs) > _NAMED else ""
+    return ", ".join(f"{a} to {b}" if b > a else str(a) for a, b in runs[:_NAMED]) + more
 
 
 def _listed(numbers: list[int]) -> str:

@@ -24,6 +24,7 @@ _AROUND = 12  # moving frames to each side in which a difference is usual
 _WINDOW = 4 * _AROUND  # frames among which they are looked for
 _REPEAT = 0.1  # of the usual difference: what encoding leaves between two frames that were one
 _NOISE = 0.3  # of 255: what encoding leaves at most
+_STILL, _MOST = 0.1, 0.9  # of 255: less in this share of all frames is a picture that stands still, encoded
 _NEAR, _SEVERAL = 6, 3  # so many repeats within so many frames to each side are a pattern
 _BLACK = 20.0  # a thumbnail's brightest value in a frame that shows nothing
 
@@ -53,11 +54,17 @@ class ShotFinder:
         return sorted({0, *cuts, *self._jumps})
 
     @property
+    def still(self) -> bool:
+        """All frames are one picture, as of a photograph that was made a video."""
+        known = np.array(self._differences)[np.isfinite(self._differences)]
+        return len(known) > 0 and float(np.quantile(known, _MOST)) < _STILL
+
+    @property
     def repeats(self) -> list[int]:
         """Frames that show what the one before shows: nothing changed though those next to them move, several of them
-        near each other. A person who keeps still for a moment is no repeat."""
+        near each other. A person who keeps still for a moment is no repeat, nor is a whole film of one picture."""
         differences = np.nan_to_num(np.array(self._differences), nan=0.0)
-        if not len(differences):
+        if not len(differences) or self.still:
             return []
         around = np.lib.stride_tricks.sliding_window_view(np.pad(differences, 2), 5).max(1)
         compared = np.isfinite(self._differences)
