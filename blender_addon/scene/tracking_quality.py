@@ -21,6 +21,14 @@ _USUAL, _BAD = 0.02, 0.1  # the same of a frame as good as the points themselves
 _GROUP = "Tracking"
 _COLOURS = {QUALITY: (0.35, 0.9, 0.4), ERROR: (1.0, 0.55, 0.15), CONFIDENCE: (0.35, 0.7, 1.0)}  # in the Graph Editor
 _APART = 12  # frames between two of the worst moments: neighbours are bad for the same reason
+# The engine's (tracking/doubts.py), which says the same of the same figures.
+DOUBTED = 0.4  # confidence below which a part of the face is doubtful
+WHOLE = "whole face"
+WATCHED = (
+    "mouth", "chin", "nose", "left cheek", "right cheek", "left eye", "right eye", "forehead", "face", "eyes",
+)  # parts that engines name, earlier ones the last two; hair and neck move by themselves  # fmt: skip
+_MOST_PARTS = 0.7  # of the parts doubtful at once: it is the whole face's matter
+_TOGETHER, _SHORTEST = 0.2, 0.1  # seconds between two stretches that are one, and of one that is told of
 _DESCRIPTIONS = {
     QUALITY: "How good the tracking of this frame is: 1 good, 0 lost",
     ERROR: "How far the points found on the face miss the head, in percent of the distance between the eyes",
@@ -51,6 +59,15 @@ class Quality:
             found.append((round(float(self.frames[index])), float(self.values[index])))
             left[np.abs(self.frames - self.frames[index]) < _APART] = np.inf
         return found
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A part of the face, or WHOLE, that the pictures do not confirm from one frame of the timeline to another."""
+
+    part: str
+    first: int
+    last: int
 
 
 def region_property(region: str) -> str:
@@ -97,15 +114,16 @@ def at(head: bpy.types.Object, name: str, frame: float) -> float | None:
     return next((float(item.evaluate(frame)) for item in keyframes.fcurves(head) if item.data_path == path), None)
 
 
-def unfold_curves(head: bpy.types.Object) -> bool:
-    """Let the Graph Editor show quality, landmark error and confidence, not the face's parts -> there are any."""
-    found = False
+def unfold_curves(head: bpy.types.Object, fps: float) -> bool:
+    """Let the Graph Editor show quality, landmark error and confidence, and of the face's parts those that are doubtful
+    somewhere -> there are any."""
+    found, doubted = False, {doubt.part for doubt in doubts(head, fps)}
     for fcurve in keyframes.fcurves(head):
         name = _name(fcurve)
         if _is_ours(name):
-            shown = name in _COLOURS
+            shown = name in _COLOURS or _watched(name) in doubted
             fcurve.hide, fcurve.select = not shown, shown  # locked curves that are not selected are hardly seen
-            if shown:
+            if name in _COLOURS:
                 fcurve.color_mode, fcurve.color = "CUSTOM", _COLOURS[name]
             if fcurve.group is not None:
                 fcurve.group.show_expanded_graph = True
@@ -121,6 +139,36 @@ def worst_region(head: bpy.types.Object, frame: float) -> str:
         if name.startswith(begin) and (value := fcurve.evaluate(frame)) < lowest:
             found, lowest = name.removeprefix(begin), value
     return found.replace("_", " ")
+
+
+def doubts(head: bpy.types.Object, fps: float) -> list[Doubt]:
+    """Where the pictures do not confirm parts of the face, in the timeline's order; nothing where nobody knows."""
+    frames, columns = np.zeros(0), {}
+    for fcurve in keyframes.fcurves(head):
+        if (part := _watched(_name(fcurve))) and len(fcurve.keyframe_points):
+            points = keyframes.points(fcurve)
+            frames, columns[part] = points[:, 0], points[:, 1] < DOUBTED
+    if not columns:
+        return []
+    whole = np.mean(list(columns.values()), axis=0) > _MOST_PARTS
+    found = [Doubt(WHOLE, *ends) for ends in _stretches(frames, whole, fps)]
+    for part, doubtful in columns.items():
+        found += [Doubt(part, *ends) for ends in _stretches(frames, doubtful & ~whole, fps)]
+    return sorted(found, key=lambda doubt: (doubt.first, doubt.last))
+
+
+def _stretches(frames: np.ndarray, doubtful: np.ndarray, fps: float) -> list[tuple[int, int]]:
+    """(first, last) of the timeline's frames [K] for the stretches of doubtful [K] that are long enough to be told."""
+    here = frames[doubtful]
+    if not len(here):
+        return []
+    usual = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
+    parts = np.split(here, np.flatnonzero(np.diff(here) > _TOGETHER * fps + usual) + 1)
+    return [
+        (round(float(part[0])), round(float(part[-1])))
+        for part in parts
+        if part[-1] - part[0] + usual >= _SHORTEST * fps - 1e-3
+    ]
 
 
 def _told(performance: Performance) -> dict[str, np.ndarray]:
@@ -143,6 +191,12 @@ def _told(performance: Performance) -> dict[str, np.ndarray]:
         for region, column in zip(regions, values.T, strict=True):
             told[region_property(str(region))] = np.where(seen, column, 0.0)
     return {QUALITY: quality, **told}
+
+
+def _watched(name: str) -> str:
+    """The part of the face whose confidence a custom property is, "" for others."""
+    part = name.removeprefix(region_property("")).replace("_", " ")
+    return part if name.startswith(region_property("")) and part in WATCHED else ""
 
 
 def _is_ours(name: str) -> bool:

@@ -136,8 +136,47 @@ def test_the_curves_of_error_and_confidence_are_shown(scene, clip):
     hidden = {curve.data_path: curve.hide for curve in keyframes.fcurves(head)}
     for name in (tracking_quality.QUALITY, tracking_quality.ERROR, tracking_quality.CONFIDENCE):
         assert not hidden[f'["{name}"]']
-    assert hidden[f'["{tracking_quality.region_property("mouth")}"]']
+    assert hidden[f'["{tracking_quality.region_property("left_eye")}"]'], "a part that is confirmed everywhere"
+    assert not hidden[f'["{tracking_quality.region_property("mouth")}"]'], "a part that is doubtful somewhere"
     assert [item for item in scene.objects if item.select_get()] == [head]
+
+
+def covered(clip: Path, **parts: list[int]) -> formats.Performance:
+    """The clip's performance with parts of the face covered in some rows."""
+    arrays = synthetic.read(clip / "tracking.npz")
+    names = ("mouth", "left_eye")
+    arrays["valid"][:] = True
+    arrays["region_confidence"] = np.full((20, 2), 0.95, np.float32)
+    for name, rows in parts.items():
+        arrays["region_confidence"][rows, names.index(name)] = 0.1
+    synthetic.write_tracking(clip / "tracking.npz", arrays)
+    return formats.read_performance(clip)
+
+
+def test_doubtful_parts_are_listed_and_gone_to(scene, clip):
+    head = the_head(scene)
+    track.play(scene, head, covered(clip, mouth=[4, 5, 7, 8], left_eye=[1, 14, 15, 16]))
+    assert check_tracking.doubted(scene, head) == [
+        tracking_quality.Doubt("mouth", 5, 9), tracking_quality.Doubt("left eye", 15, 17),
+    ], "one frame is not told of, and a gap of one parts nothing"  # fmt: skip
+    words = drawn(BLENDSPLAT_PT_check_tracking)
+    assert "mouth: 5-9" in words and "left eye: 15-17" in words
+    assert OPERATORS.go_to_doubt(frame=15) == {"FINISHED"} and scene.frame_current == 15
+    track.play(scene, head, covered(clip, mouth=[4, 5, 6], left_eye=[4, 5, 6]))
+    assert check_tracking.doubted(scene, head) == [tracking_quality.Doubt(tracking_quality.WHOLE, 5, 7)]
+    track.play(scene, head, covered(clip))
+    assert not check_tracking.doubted(scene, head) and "Doubtful Parts" not in drawn(BLENDSPLAT_PT_check_tracking)
+
+
+def test_of_many_doubts_the_longest_are_listed(scene):
+    doubts = [tracking_quality.Doubt("mouth", 10 * n, 10 * n + n) for n in range(12)]
+    assert check_tracking.longest(doubts) == doubts[-check_tracking.PARTS :]
+
+
+def test_the_limit_is_the_engines():
+    """Read, not imported: the add-on's tests need no torch."""
+    source = Path(__file__).parents[2] / "engine" / "blendsplat" / "tracking" / "doubts.py"
+    assert f"\nTOLD = {tracking_quality.DOUBTED} " in source.read_text(encoding="utf-8")
 
 
 def test_worst_frames_are_gone_through(scene, clip):

@@ -189,3 +189,29 @@ def test_a_covered_mouth_is_not_confirmed_and_the_rest_is() -> None:
     assert regions[4, order.index("mouth")] < 0.1 and regions[4, order.index("nose")] > 0.95
     assert 0.6 < frame[4] < 0.9 and frame[0] > 0.95 and frame[7] < 0.1 and frame[9] < 0.3
     assert confidences(missed, torch.zeros_like(sight), region)[0].max() == 0
+
+
+def test_a_soft_picture_among_sharp_ones_confirms_little() -> None:
+    samples = spread_samples(load_head("human"), 400)
+    region = regions_of_samples(load_head("human"), samples)
+    missed, sight, sharp = torch.full((5, 400), 0.03), torch.ones(5, 400), torch.full((5,), 0.02)
+    sharp[2] = 0.0005
+    frame, regions = confidences(missed, sight, region, sharp)
+    assert frame[2] < 0.15 and regions[2].max() < 0.15 and np.delete(frame, 2).min() > 0.99
+    flat, _ = confidences(missed, sight, region, torch.zeros(5))
+    assert flat.min() > 0.99, "a clip without any detail has no soft pictures"
+
+
+def test_what_covers_a_quarter_is_not_taken_for_the_light_on_the_rest() -> None:
+    """A black box over a quarter of the face in a third of the frames: the light elsewhere stays what it was."""
+    rng = np.random.default_rng(3)
+    normals = torch.nn.functional.normalize(torch.as_tensor(rng.normal(size=(300, 3)), dtype=torch.float32), dim=-1)
+    normals[:, 2] = normals[:, 2].abs()
+    albedo = torch.as_tensor(rng.uniform(0.4, 0.6, (300, 3)), dtype=torch.float32)
+    colours = albedo.expand(12, 300, 3).clone() + 0.01 * torch.as_tensor(rng.normal(size=(12, 300, 3))).float()
+    covered = normals[:, 1] < torch.quantile(normals[:, 1], 0.25)
+    colours[4:8, covered] = 0.04
+    every = normals.expand(12, 300, 3)
+    look = learn_appearance(colours, every, torch.ones(12, 300))
+    shade = look.shade(every[4:8], slice(4, 8))
+    assert (shade[:, ~covered] - 1).abs().max() < 0.12

@@ -18,6 +18,7 @@ from ...scene import avatar_rig, corrections, fit_scene, head_rig, matched_camer
 from . import common, editors, results, track
 
 WORST = 3  # moments that the panel lists
+PARTS = 8  # stretches of doubtful parts that the panel lists
 _RANKED = 20  # moments that the button goes through
 _NO_HEAD = "Track a clip and add its head first."
 
@@ -88,6 +89,17 @@ def ranked(scene: bpy.types.Scene, head: bpy.types.Object, count: int = _RANKED)
     return [(frame, value) for frame, value in quality.worst(count, done) if value < limit]
 
 
+def doubted(scene: bpy.types.Scene, head: bpy.types.Object) -> list[tracking_quality.Doubt]:
+    """Where the pictures do not confirm parts of the head's face."""
+    return tracking_quality.doubts(head, _fps(scene))
+
+
+def longest(doubts: list[tracking_quality.Doubt], count: int = PARTS) -> list[tracking_quality.Doubt]:
+    """The ``count`` longest ones, in the timeline's order."""
+    kept = sorted(doubts, key=lambda doubt: doubt.first - doubt.last)[:count]
+    return [doubt for doubt in doubts if doubt in kept]
+
+
 class LookThroughClip(common.Grey, bpy.types.Operator):
     """Look through the clip's camera, the clip behind and the head over it. The view is put back by Back to My View"""
 
@@ -133,6 +145,18 @@ class GoToFrame(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class GoToDoubt(bpy.types.Operator):
+    """Go to the first frame in which this part of the face is covered, blurred or badly lit"""
+
+    bl_idname = "blendsplat.go_to_doubt"
+    bl_label = "Go to Doubtful Part"
+    frame: IntProperty(name="Frame", options={"HIDDEN"}, description="The frame of the timeline to go to")
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.scene.frame_set(self.frame)
+        return {"FINISHED"}
+
+
 class GoToWorst(common.Grey, bpy.types.Operator):
     """Go to the worst moment of the tracking; pressed again, to the next worse one. Corrected frames are left out"""
 
@@ -157,8 +181,8 @@ class GoToWorst(common.Grey, bpy.types.Operator):
 
 
 class ShowCurves(common.Grey, bpy.types.Operator):
-    """Show quality, landmark error and confidence over the timeline, in a Graph Editor in a window of its own. The head
-    is selected for it"""
+    """Show quality, landmark error, confidence and the doubtful parts of the face over the timeline, in a Graph Editor
+    in a window of its own. The head is selected for it"""
 
     bl_idname = "blendsplat.show_curves"
     bl_label = "Show Over the Timeline"
@@ -177,7 +201,7 @@ class ShowCurves(common.Grey, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         head = meant_head(context)
-        tracking_quality.unfold_curves(head)
+        tracking_quality.unfold_curves(head, _fps(context.scene))
         for item in context.view_layer.objects:
             item.select_set(item == head)
         context.view_layer.objects.active = head
@@ -332,7 +356,10 @@ def _fps(scene: bpy.types.Scene) -> float:
     return scene.render.fps / scene.render.fps_base
 
 
-CLASSES = (LookThroughClip, BackToMyView, GoToFrame, GoToWorst, ShowCurves, PoseHead, CorrectFrame, ForgetCorrection)
+CLASSES = (
+    LookThroughClip, BackToMyView, GoToFrame, GoToDoubt, GoToWorst, ShowCurves, PoseHead, CorrectFrame,
+    ForgetCorrection,
+)  # fmt: skip
 
 
 def register() -> None:

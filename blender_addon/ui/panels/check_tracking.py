@@ -36,6 +36,10 @@ class BLENDSPLAT_PT_check_tracking(StepPanel):
             paragraph(context, column, note, "INFO")
         if (part := section(layout, "doubtful", "Doubtful Frames")) is not None:
             _quality(context, column_of(part), head)
+        if (doubts := check_tracking.doubted(context.scene, head)) and (
+            part := section(layout, "doubted_parts", "Doubtful Parts")
+        ) is not None:
+            _parts(context, column_of(part), doubts)
         if (part := section(layout, "corrections", "Correct by Hand")) is not None:
             _corrections(context, column_of(part), head)
 
@@ -79,6 +83,21 @@ def _quality(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.t
         region = tracking_quality.worst_region(head, frame)
         words = f"Frame {frame}: {value:.2f}" + (f", {region}" if region else "")
         column.operator("blendsplat.go_to_frame", text=words, icon="BLANK1", emboss=False).frame = frame
+
+
+def _parts(context: bpy.types.Context, column: bpy.types.UILayout, doubts: list[tracking_quality.Doubt]) -> None:
+    """Which parts of the face the pictures do not confirm, and from when to when."""
+    named = check_tracking.longest(doubts)
+    tell, now = bpy.app.translations.pgettext_iface, context.scene.frame_current
+    for doubt in named:
+        icon = "RADIOBUT_ON" if doubt.first <= now <= doubt.last else "BLANK1"
+        words = f"{tell(doubt.part)}: {doubt.first}-{doubt.last}" if doubt.last > doubt.first else (
+            f"{tell(doubt.part)}: {doubt.first}"
+        )  # fmt: skip
+        column.operator("blendsplat.go_to_doubt", text=words, icon=icon, emboss=False).frame = doubt.first
+    if len(doubts) > len(named):
+        column.label(text=tell("and {} more").format(len(doubts) - len(named)), icon="BLANK1")
+    paragraph(context, column, "Covered, blurred or badly lit: training leaves these parts out there.", "INFO")
 
 
 def _measured(head: bpy.types.Object, frame: float) -> list[str]:

@@ -25,6 +25,7 @@ LEAST_MEAN, LEAST_MEDIAN = 0.15, 0.04
 WORST_MISS = 4.0  # more says nothing more
 STEEP = 1.5  # power by which confidence falls with the misses
 IN_SIGHT = 0.4  # of the samples that are usually seen: fewer lower the confidence
+FLAT = 1e-6  # sharpness of a picture in which nothing is: a clip of such pictures has no soft ones
 SHARP = 0.25  # of the clip's usual sharpness: below, the picture is too soft to confirm anything
 
 
@@ -36,7 +37,8 @@ def confidences(
     parts = [torch.as_tensor(region == number) for number in range(len(REGIONS))]
     found = torch.stack([_confidence(missed[:, part], sight[:, part]) for part in parts], 1)
     if sharpness is not None:
-        found = found * (sharpness / (SHARP * sharpness.median()).clamp_min(1e-12)).clamp(0, 1)[:, None]
+        soft = (sharpness + FLAT) / (SHARP * sharpness.median() + FLAT)
+        found = found * soft.clamp(0, 1)[:, None]
     regions = found.numpy().astype(np.float32)
     return of_frames(regions), regions
 

@@ -15,7 +15,7 @@ MOST_TINT = 1.6  # of a light's channels over their mean: what is beyond that is
 DARK = 0.1  # of 1: a colour below tells no tint
 OPEN = 0.07  # of the distance between the eyes: lids farther apart show an iris
 IRIS = 0.02  # confidence of an iris that is there
-HALF_A_BLINK = 3  # frames around one that are asked as well: an iris is missed now and then
+MOSTLY, LEAST_MISSING = 0.5, 4  # share and number of frames without an iris: one is missed now and then
 LEAST_FACE = 8  # pixels: smaller pictures have no sharpness
 
 
@@ -50,14 +50,14 @@ def _sharpness(image: np.ndarray, places: np.ndarray) -> float:
 
 
 def unseen_eyes(irises: np.ndarray, openings: np.ndarray, told: np.ndarray, sight: np.ndarray) -> np.ndarray:
-    """[B,2] bool (left, right): an eye that the landmarks say is open, that faces the camera, and in which no iris is:
-    dark glasses, a hand. irises [B,2]: confidences; openings [B,2]; told [B]: landmarks were found; sight [B,2]: of the
-    eye's samples, of those that are ever seen."""
+    """[B,2] bool (left, right): eyes behind dark glasses. Where most of the frames in which the landmarks say that an
+    eye is open, and in which it faces the camera, show no iris, none of them shows the eye; what covers it for a while
+    is told by its colours. irises [B,2]: confidences; openings [B,2]; told [B]: landmarks were found; sight [B,2]: of
+    the eye's samples, of those that are ever seen."""
     asked = (openings > OPEN) & told[:, None] & (sight > 0.5)
-    missing = asked & (irises < IRIS)
-    window = np.ones(2 * HALF_A_BLINK + 1)
-    counts = [np.stack([np.convolve(one, window, "same") for one in flags.T], 1) for flags in (missing, asked)]
-    unseen: np.ndarray = asked & (counts[0] > 0.5 * counts[1])
+    missing = (asked & (irises < IRIS)).sum(0)
+    hidden = (missing >= LEAST_MISSING) & (missing > MOSTLY * asked.sum(0))
+    unseen: np.ndarray = told[:, None] & hidden
     return unseen
 
 
