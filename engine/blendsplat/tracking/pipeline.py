@@ -32,7 +32,9 @@ from blendsplat.refinement.refine import refine_clip
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
 from blendsplat.tracking.corrected import corrected, keep_uncorrected, load_corrections, refine_around
+from blendsplat.tracking.coverage import with_coverage
 from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
+from blendsplat.tracking.human_face import human_face_notes
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
@@ -118,6 +120,9 @@ def track_clip(
     finish = refine_around(view, head, tracking, progress)
     tracking, uncorrected = corrected(clip, head, tracking, points[..., :2], found, corrections, finish)
     tracking.figures["jitter_px"] = jitter(tracking, head)
+    tracking = with_coverage(clip, head, tracking, points[..., :2], found)
+    doubts = human_face_notes(clip, tracking, points[..., :2], found, options.detector)
+    tracking = replace(tracking, notes=(*tracking.notes, *doubts))
     write_pictures(clip, head, tracking, points[..., :2], options, progress)
     tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
     camera = {
