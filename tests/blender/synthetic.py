@@ -103,12 +103,13 @@ def write_performance(path: Path, frames: int = 20, fps: float = 25.0, seed: int
     return write_tracking(path, arrays)
 
 
-def write_tracking(path: Path, arrays: dict[str, np.ndarray]) -> Path:
-    """A tracking.npz of these arrays."""
+def write_tracking(path: Path, arrays: dict[str, np.ndarray], **told: object) -> Path:
+    """A tracking.npz of these arrays; told: more of its header."""
     meta = {
         "format": "blendsplat-tracking", "version": 1, "head": "grid", "head_source": "grid", "width": 256,
         "height": 256,
         "expression_names": list(EXPRESSIONS), "figures": {}, "regions": ["mouth", "left_eye"],
+        **told,
     }  # fmt: skip
     return write(path, meta, arrays)
 

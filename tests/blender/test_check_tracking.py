@@ -130,6 +130,17 @@ def test_a_frames_error_and_confidence_are_told(scene, clip):
     assert not OPERATORS.show_curves.poll()
 
 
+def test_how_the_mesh_sits_is_told_of_the_file(scene, clip):
+    """Not of the job, which is forgotten when the file is opened again; older files say nothing."""
+    assert not any("head: " in line or "mesh: " in line for line in drawn(BLENDSPLAT_PT_check_tracking))
+    figures, notes = {"uncovered": 0.124, "beyond": 0.003}, ["The mesh is too narrow."]
+    synthetic.write_tracking(clip / "tracking.npz", synthetic.performance_arrays(), figures=figures, notes=notes)
+    words = drawn(BLENDSPLAT_PT_check_tracking)
+    assert {"Bare head without mesh: 12.4%", "Mesh beside the head: 0.3%", "The mesh is too narrow."} <= set(words)
+    (clip / "tracking.npz").write_bytes(b"damaged")
+    assert "The mesh is too narrow." not in drawn(BLENDSPLAT_PT_check_tracking)
+
+
 def test_the_curves_of_error_and_confidence_are_shown(scene, clip):
     head = the_head(scene)
     assert OPERATORS.show_curves() == {"FINISHED"}

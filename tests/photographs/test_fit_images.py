@@ -221,7 +221,7 @@ class Scattering:
 def test_a_mouth_that_the_crops_disagree_on_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float, warned: bool
 ) -> None:
-    monkeypatch.setattr("blendsplat.photographs.photograph.CROPS", ((0.0, 1.0),) * 4)  # this detector sees no pictures
+    monkeypatch.setattr("blendsplat.landmarks.turned_crops.CROPS", ((0.0, 1.0),) * 4)  # this detector sees no pictures
     Image.new("RGB", (512, 512), (128, 128, 128)).save(tmp_path / "a.png")
     face = np.zeros((LANDMARK_COUNT, 3), np.float32)
     truth = make_truth(make_head(), 1, size=512, fov=27)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from ...scene import tracking_quality, tracking_view
+from ...scene import tracking_quality, tracking_view, tracking_words
 from ..operators import check_tracking
 from .job_button import step
 from .layout import StepPanel, column_of, paragraph, section
@@ -34,6 +34,7 @@ class BLENDSPLAT_PT_check_tracking(StepPanel):
         _look(context, column, head)
         if note := context.scene.blendsplat.scene_note:
             paragraph(context, column, note, "INFO")
+        _sits(context, column, head)
         if (part := section(layout, "doubtful", "Doubtful Frames")) is not None:
             _quality(context, column_of(part), head)
         if (doubts := check_tracking.doubted(context.scene, head)) and (
@@ -60,6 +61,18 @@ def _look(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.type
     row.prop(head.blendsplat, "overlay_opacity", slider=True)
     if context.space_data is not None and context.space_data.type == "VIEW_3D":
         column.prop(context.space_data.overlay, "show_bones")
+
+
+def _sits(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.types.Object) -> None:
+    """How the mesh sits on the head over the whole clip, and what the engine had to say."""
+    told = tracking_words.read(check_tracking.clip_of(context.scene, head))
+    if told is None:
+        return
+    for words, share in (("Bare head without mesh: {}", told.uncovered), ("Mesh beside the head: {}", told.beyond)):
+        if share is not None:
+            column.label(text=bpy.app.translations.pgettext_iface(words).format(f"{share:.1%}"), icon="BLANK1")
+    for note in told.notes:
+        paragraph(context, column, note, "INFO")
 
 
 def _quality(context: bpy.types.Context, column: bpy.types.UILayout, head: bpy.types.Object) -> None:

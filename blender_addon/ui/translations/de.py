@@ -196,6 +196,8 @@ WORDS = {
     "Track Head": "Kopf verfolgen",
     "Add Tracked Head": "Verfolgten Kopf hinzufügen",
     # Check the tracking
+    "Bare head without mesh: {}": "Unbedeckter Kopf ohne Netz: {}",
+    "Mesh beside the head: {}": "Netz neben dem Kopf: {}",
     "Look Through the Clip": "Durch den Clip sehen",
     "Back to My View": "Zurück zu meiner Ansicht",
     "Overlay": "Überlagerung",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from blendsplat.commands.evaluation_words import coverage_lines
 from blendsplat.commands.runner import (
     AsJson,
     Device,
@@ -139,6 +140,7 @@ def track(
         result,
         as_json,
         *result["notes"],
+        *coverage_lines(result.get("figures") or {}),
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
         f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",
     )

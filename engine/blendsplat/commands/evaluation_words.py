@@ -27,6 +27,13 @@ def lines_of(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def coverage_lines(figures: dict[str, Any]) -> list[str]:
+    """How much of the bare head a tracked or fitted mesh leaves uncovered; nothing where nobody could tell."""
+    if figures.get("uncovered") is None or figures.get("beyond") is None:
+        return []
+    return [f"Bare head: {figures['uncovered']:.1%} uncovered, {figures['beyond']:.1%} of mesh beyond it."]
+
+
 def reenactment_lines(result: dict[str, Any]) -> list[str]:
     """The lines for a result of evaluate_reenactment."""
     lines = [

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from blendsplat.commands.evaluation_words import coverage_lines
 from blendsplat.commands.runner import (
     AsJson,
     Device,
@@ -67,7 +68,7 @@ def fit_image(
     for fit in result["fits"]:
         how = "its landmarks alone (no weights)" if fit["method"] == "landmarks" else fit["method"]
         lines.append(f"Fitted {fit['image']} by {how}. Look at {Path(fit['directory']) / 'overlay.png'}")
-        lines += [f"  {warning}" for warning in fit["warnings"]]
+        lines += [f"  {line}" for line in (*fit["warnings"], *coverage_lines(fit))]
     lines += [f"Skipped: {failure['sentence']}" for failure in result["failed"]]
     report(result, as_json, *lines)
 

@@ -30,7 +30,8 @@ SCORES = ("psnr", "ssim", "lpips")
 @dataclass
 class ClipFigures:
     """What one video reached, tracked one way; seconds are wall-clock, errors are percent of the distance between the
-    eyes, stick_px and lag_frames as evaluation/sticking.py says. Scores are over the frames held out in every way."""
+    eyes, uncovered and beyond percent of the bare head (tracking/coverage.py), stick_px and lag_frames as
+    evaluation/sticking.py says. Scores are over the frames held out in every way."""
 
     clip: str
     way: str
@@ -43,6 +44,8 @@ class ClipFigures:
     jitter_px: float
     stick_px: float | None
     lag_frames: float | None
+    uncovered: float | None
+    beyond: float | None
     train_s: float
     psnr: float
     ssim: float
@@ -120,12 +123,18 @@ def _figures(
         jitter_px=run.tracking.figures["jitter_px"],
         stick_px=None if np.isnan(sticks["stick_px"]) else sticks["stick_px"],
         lag_frames=None if np.isnan(sticks["lag_frames"]) else sticks["lag_frames"],
+        uncovered=_percent(run.tracking, "uncovered"),
+        beyond=_percent(run.tracking, "beyond"),
         train_s=run.train_s,
         psnr=scores["psnr"],
         ssim=scores["ssim"],
         lpips=scores.get("lpips"),
         lpips_network=run.lpips_network,
     )
+
+
+def _percent(tracking: Performance, figure: str) -> float | None:
+    return 100 * tracking.figures[figure] if figure in tracking.figures else None
 
 
 def _copy_of(clip: Clip, directory: Path) -> Path:

@@ -13,7 +13,8 @@ from blendsplat.progress import Progress
 
 
 def run_fit_image(options: opt.FitImageOptions, progress: Progress) -> dict[str, Any]:
-    """-> {fits: [{image, directory, method, warnings, landmark_error}], failed: [{image, sentence}]}."""
+    """-> {fits: [{image, directory, method, warnings, landmark_error, uncovered, beyond}], failed: [{image,
+    sentence}]}."""
     from blendsplat.photographs.fit_images import ImageFitOptions, fit_images
 
     chosen = ImageFitOptions(

@@ -94,7 +94,7 @@ def described_fit(fit: ImageFit) -> dict[str, Any]:
 def make_texture(fit: ImageFit, head: HeadModel) -> np.ndarray:
     """The photograph on the head's UV layout [S,S,3] uint8, whole."""
     image = fit.photograph.image
-    K = _scaled_camera(fit.tracking, image.shape[1], image.shape[0])
+    K = scaled_camera(fit.tracking, image.shape[1], image.shape[0])
     return project_texture(View(image, fit.matte, K), head_vertices(fit.tracking, head)[0], head)
 
 
@@ -107,7 +107,7 @@ def paint_overlay(fit: ImageFit, head: HeadModel) -> np.ndarray:
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
     height, width = image.shape[:2]
-    K = _scaled_camera(t, width, height)
+    K = scaled_camera(t, width, height)
     vertices = head_vertices(t, head)
     faces, _, _ = rasterize_mesh(
         torch.as_tensor(vertices), head.faces, torch.eye(4)[None], torch.as_tensor(K)[None], width, height
@@ -117,7 +117,7 @@ def paint_overlay(fit: ImageFit, head: HeadModel) -> np.ndarray:
     return OverlayPainter(head).paint(image, vertices[0], faces[0].numpy(), points, empty, np.full_like(empty, 255))
 
 
-def _scaled_camera(tracking: Performance, width: int, height: int) -> np.ndarray:
+def scaled_camera(tracking: Performance, width: int, height: int) -> np.ndarray:
     """K [3,3] float32 for a copy of the photograph of width x height pixels."""
     scaled: np.ndarray = tracking.K * np.array([[width / tracking.width], [height / tracking.height], [1.0]])
     return scaled.astype(np.float32)

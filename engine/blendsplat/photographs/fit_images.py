@@ -18,6 +18,7 @@ from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceErro
 from blendsplat.fitting.face_crop import SIZE, cut_square, framing, paste_square, uprighted
 from blendsplat.fitting.face_prior import FacePrior, Regressor
 from blendsplat.fitting.fit import SHARED_BIAS, FitOptions, fit_clip
+from blendsplat.fitting.likely_human import MAY_NOT_BE_HUMAN, may_not_be_human
 from blendsplat.fitting.skin_border import find_skin_border, padded
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.load import load_head, stored_source
@@ -26,13 +27,14 @@ from blendsplat.heads.performance import Performance, head_vertices
 from blendsplat.kaolrm.conventions import PORTRAIT_FACE
 from blendsplat.kaolrm.regressor import make_regressor
 from blendsplat.landmarks.detector import make_detector
-from blendsplat.photographs.fit_files import ImageFit, check_writable, save_fit
+from blendsplat.photographs.fit_files import ImageFit, check_writable, save_fit, scaled_camera
 from blendsplat.photographs.photograph import Face, Photograph, find_face, photograph_files, read_photograph
 from blendsplat.photographs.photometric_refinement import cut_out, refine_on_pixels
 from blendsplat.photographs.shared_cuts import cut_face, together
 from blendsplat.progress import Progress
 from blendsplat.refinement.pictures import Pictures
 from blendsplat.refinement.shared_photographs import refine_photographs
+from blendsplat.tracking.coverage import coverage_figures, coverage_notes, measure_picture
 
 SHARED = 1000.0  # focal length in pixels of the camera in which photographs of different cameras are fitted together
 # How far the shape may leave what a regressor read, and fit_options.SHARED_BIAS beside it: 0.3 to 0.9 are alike on a
@@ -43,6 +45,7 @@ REGRESSED_SIGMA, REGRESSED_BIAS = 0.9, 6.0
 PIXELS_MAY_MOVE = 0.005  # of the eyes' distance: by how much pixels may worsen the mean landmark error
 SHARED_MAY_MOVE = 0.02  # the same where several photographs agree; usual is 0.01 (docs/kaolrm.md)
 SIDEWAYS = 40.0  # degrees from which the far side of the face is guessed
+TOLD = ("landmark_error", "uncovered", "beyond")  # figures in the result
 MATTE_SIDE = 2.0  # side of the square that is matted, over the network's
 
 
@@ -81,8 +84,8 @@ def fit_images(
     """Fit every picture of ``inputs`` (files, folders) and write it into ``directory``, each into a folder of its own
     when there are several.
 
-    -> {fits: [{image, directory, method, warnings, landmark_error}], failed: [{image, sentence}]}. A picture that fails
-    does not stop the others; when none succeeds, the first one's error is raised.
+    -> {fits: [{image, directory, method, warnings, landmark_error, uncovered, beyond}], failed: [{image, sentence}]}. A
+    picture that fails does not stop the others; when none succeeds, the first one's error is raised.
     """
     options, progress = options or ImageFitOptions(), progress or Progress()
     files = photograph_files(inputs)
@@ -103,6 +106,7 @@ def fit_images(
         last = len(done) + len(failed) if len(group) == 1 else len(files) - 1
         report(last, 0.3, f"{group[0].photograph.path.name}: fitting the head")
         for fit in _fit(group, head, regressor, options, progress):
+            fit = _with_doubts(_with_coverage(fit, head))
             folder = folders[fit.photograph.path]
             report(last, 0.6, f"{fit.photograph.path.name}: writing texture and overlay")
             save_fit(fit, head, folder)
@@ -239,6 +243,26 @@ def _believed(after: list[ImageFit], before: list[ImageFit], head: HeadModel, mo
     return [replace(fit, method=f"{fit.method}+pixels") for fit in after]
 
 
+def _with_coverage(fit: ImageFit, head: HeadModel) -> ImageFit:
+    """The fit with what its mesh covers of the head in its figures and, where that is bad, its warnings."""
+    photograph, tracking = fit.photograph, fit.tracking
+    height, width = photograph.image.shape[:2]
+    points, K = fit.face.points * photograph.scale, scaled_camera(tracking, width, height)
+    mesh, faces = head_vertices(tracking, head)[0], head.faces.numpy()
+    counts, _ = measure_picture(photograph.image, fit.matte, points, mesh, faces, K)
+    figures = coverage_figures([counts])
+    tracking = replace(tracking, figures=tracking.figures | figures)
+    return replace(fit, tracking=tracking, warnings=[*fit.warnings, *coverage_notes(figures, "overlay.png")])
+
+
+def _with_doubts(fit: ImageFit) -> ImageFit:
+    """The fit with a warning where its face may be no human's."""
+    figures = fit.tracking.figures
+    if not may_not_be_human(fit.face.spread, figures["landmark_error"], figures["yaw_degrees"]):
+        return fit
+    return replace(fit, warnings=[MAY_NOT_BE_HUMAN.format("overlay.png"), *fit.warnings])
+
+
 def _in_shared_camera(seen: _Seen, points: np.ndarray) -> np.ndarray:
     """Pixels of the original photograph [...,2] -> pixels of the camera that all photographs of a person share."""
     return (points - _middle(seen.photograph)) / seen.focal * SHARED + SHARED / 2
@@ -321,5 +345,5 @@ def _folders(files: list[Path], directory: Path) -> dict[Path, Path]:
 def _described(fit: ImageFit, folder: Path) -> dict[str, Any]:
     return {
         "image": str(fit.photograph.path), "directory": str(folder), "method": fit.method, "warnings": fit.warnings,
-        "landmark_error": fit.tracking.figures["landmark_error"],
+        **{name: fit.tracking.figures[name] for name in TOLD if name in fit.tracking.figures},
     }  # fmt: skip

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A photograph as a fit needs it: upright pixels, focal length, the face's landmarks and how certain they are.
-
-The detector's own score says little. So it runs on several turned and scaled crops: where it sees the face its answers
-agree, where it guesses (a hand over the mouth, a drawing) they scatter.
-"""
+"""A photograph as a fit needs it: upright pixels, focal length, the face's landmarks and how certain they are."""
 
 from __future__ import annotations
 
@@ -18,7 +14,8 @@ from PIL import ExifTags, Image
 from blendsplat.errors import InputError, NoFaceError
 from blendsplat.files import check_file
 from blendsplat.landmarks import points as pts
-from blendsplat.landmarks.detector import LandmarkDetector, box_distance, box_size
+from blendsplat.landmarks.detector import LandmarkDetector, box_size
+from blendsplat.landmarks.turned_crops import agreed, detect_in_crops
 from blendsplat.video.crop import FaceFinder
 from blendsplat.video.decode import Frame
 from blendsplat.video.images import IMAGE_SUFFIXES, list_images, natural_key, read_image, upright_size
@@ -26,8 +23,6 @@ from blendsplat.video.images import IMAGE_SUFFIXES, list_images, natural_key, re
 SMALLEST = 16  # pixels a side
 WORKED = 2048  # longer side of the copy that is worked on; the camera stays that of the whole photograph
 ENLARGED = 320  # tiny pictures are enlarged to this for the detector
-CROP, CROP_SIDE = 512, 1.9  # pixels of the crops that are searched; their side in face heights
-CROPS = ((0.0, 1.0), (-9.0, 1.12), (9.0, 0.92), (4.0, 1.25))  # turn in degrees, zoom
 # Spread of a feature over the eyes' distance: from UNSURE it is hidden, from UNSTEADY where it is twice the usual
 # one. Seen on one portrait: mouth 0.005, under a painted patch of skin 0.012, of cloth 0.045.
 UNSURE, UNSTEADY = 0.025, 0.010
@@ -163,15 +158,10 @@ def find_face(photograph: Photograph, detector: LandmarkDetector) -> Face:
     if not boxes:
         raise _no_face(photograph)
     box = max(boxes, key=box_size)
-    detections = [
-        points for turn, zoom in CROPS if (points := _detect_in_crop(image, box, turn, zoom, detector)) is not None
-    ]
+    detections = detect_in_crops(image, box, detector)
     if len(detections) < 2:
         raise _no_face(photograph)
-    solid = np.median(np.stack(detections), 0)
-    stack, points = np.stack(detections)[..., :2], solid[:, :2]
-    eyes = max(float(np.linalg.norm(points[list(pts.LEFT_IRIS)].mean(0) - points[list(pts.RIGHT_IRIS)].mean(0))), 1e-6)
-    spread = np.linalg.norm(stack - points, axis=-1).mean(0) / eyes
+    solid, spread, eyes = agreed(detections)
     notes = []
     if len(boxes) > 1:
         notes.append(f"{len(boxes)} faces are in the picture; the largest was taken.")
@@ -196,29 +186,6 @@ def hidden_features(spread: np.ndarray) -> list[str]:
 def photograph_scale(photograph: Photograph, grown: float) -> float:
     """Original pixels for each pixel of the enlarged or shrunk copy."""
     return 1 / (grown * photograph.scale)
-
-
-def _detect_in_crop(
-    image: np.ndarray, box: np.ndarray, turn: float, zoom: float, detector: LandmarkDetector
-) -> np.ndarray | None:
-    """Landmarks [478,3] in ``image`` seen through one turned and zoomed crop around ``box``; None: not this face."""
-    centre = (box[:2] + box[2:]) / 2
-    scale = zoom * CROP / (CROP_SIDE * box_size(box))
-    matrix = np.asarray(cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), turn, scale), np.float64)
-    matrix[:, 2] = matrix[:, 2] + CROP / 2 - centre
-    shown = matrix.copy()
-    # OpenCV counts pixels from their centres, we from their corners
-    shown[:, 2] = matrix[:, 2] + matrix[:, :2].sum(1) / 2 - 0.5
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    crop = cv2.warpAffine(image, shown, (CROP, CROP), flags=how, borderMode=cv2.BORDER_REPLICATE)
-    back = cv2.invertAffineTransform(matrix)
-    found = [
-        np.column_stack([face.points[:, :2] @ back[:, :2].T + back[:, 2], face.points[:, 2] / scale])
-        for face in detector.detect_all(crop, 0.0)
-    ]
-    boxes = [np.concatenate([points[:, :2].min(0), points[:, :2].max(0)]) for points in found]
-    near = [(box_distance(b, box), n) for n, b in enumerate(boxes) if box_distance(b, box) < 0.8]
-    return found[min(near)[1]] if near else None
 
 
 def _no_face(photograph: Photograph) -> NoFaceError:

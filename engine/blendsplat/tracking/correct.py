@@ -17,6 +17,7 @@ from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import load_landmarks
 from blendsplat.progress import Progress
 from blendsplat.tracking.corrected import UNCORRECTED, load_uncorrected, refine_around
+from blendsplat.tracking.coverage import with_coverage
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.pipeline import TrackOptions, write_pictures
@@ -72,6 +73,7 @@ def correct_clip(
     tracking = refit(head, uncorrected, points[..., :2], found, left, shots, finish)
     if len(left):
         tracking.figures["jitter_px"] = jitter(tracking, head)
+    tracking = with_coverage(clip, head, tracking, points[..., :2], found)
     progress.update("correct", 1, 2, "what counts in the pictures")
     drawn = TrackOptions(overlay=options.overlay)
     differing = _differ(Performance.load(directory), tracking)

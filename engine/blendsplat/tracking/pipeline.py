@@ -33,9 +33,11 @@ from blendsplat.refinement.refine import judge_clip, refine_clip
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
 from blendsplat.tracking.corrected import UNCORRECTED, corrected, load_corrections, refine_around
+from blendsplat.tracking.coverage import with_coverage
 from blendsplat.tracking.doubts import PixelTrust, notes_on_doubts
 from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
 from blendsplat.tracking.faded import in_fades
+from blendsplat.tracking.human_face import human_face_notes
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
@@ -123,6 +125,8 @@ def track_clip(
     finish = refine_around(view, head, tracking, progress)
     tracking, uncorrected = corrected(clip, head, tracking, points[..., :2], found, corrections, finish)
     tracking.figures["jitter_px"] = jitter(tracking, head)
+    tracking = with_coverage(clip, head, tracking, points[..., :2], found)
+    tracking.notes = (*tracking.notes, *human_face_notes(clip, tracking, points[..., :2], found, options.detector))
     with staged_results(clip.directory, [UNCORRECTED] if uncorrected is None else []) as stage:
         write_pictures(clip, head, tracking, points[..., :2], options, progress, stage)
         tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
