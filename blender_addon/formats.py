@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -23,11 +24,25 @@ OWN_SYSTEM = "rgbavatar"  # whose every array this add-on knows
 FIT, FIT_VERSION = "blendsplat-fit", 1
 CORRECTIONS, CORRECTIONS_VERSION = "blendsplat-corrections", 1
 _RATES = (10.0, 12.0, 15.0, 24.0, 25.0, 30.0, 50.0, 60.0)  # of cameras and films
+_EXACT_RATES = (*_RATES, 24000 / 1001, 30000 / 1001, 48.0, 60000 / 1001, 100.0, 120.0)
+_STAMPED = 1.001e-3  # seconds by which some containers' time stamps, whole milliseconds, are off
 EARLIER_HEAD = "builtin"  # the family of the head that earlier versions brought
+_LONGEST = 1000  # letters of a sentence
+_UNPACKED, _SQUEEZED = 2**27, 50  # bytes that a file may unpack to, and how far a larger one may have been squeezed
 
 
 class FileError(Exception):
     """A file cannot be used; the text is a sentence that names it and the way out."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(plain_sentence(sentence))
+
+
+def plain_sentence(text: str) -> str:
+    """``text`` as Blender can show it on one line: without control characters and halves of letters, and cut in the
+    middle where what it quotes is very long."""
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).encode("utf-8", "backslashreplace").decode()
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST * 2 // 3]} ... {line[-_LONGEST // 4 :]}"
 
 
 @dataclass
@@ -191,7 +206,7 @@ class Performance:
         if len(times) < 2 or times[-1] <= times[0]:
             return 25.0
         if self.steady:
-            return float((len(times) - 1) / (times[-1] - times[0]))
+            return _exact(times, float((len(times) - 1) / (times[-1] - times[0])))
         rate = 1 / float(np.percentile(np.diff(times), 10))
         usual = min(_RATES, key=lambda one: abs(one - rate))
         return usual if abs(usual - rate) < 0.08 * usual else rate
@@ -207,6 +222,15 @@ class Performance:
         return bool(np.abs(times - even).max() <= 1.0001 * (even[1] - even[0]))
 
 
+def _exact(times: np.ndarray, mean: float) -> float:
+    """The usual rate next to the mean one whose milliseconds time stamps [F] are; without such a one the mean."""
+    since = np.asarray(times, float) - times[0]
+    for rate in sorted(_EXACT_RATES, key=lambda one: abs(one - mean)):
+        if np.abs(since - np.arange(len(since)) / rate).max() <= _STAMPED:
+            return rate
+    return mean
+
+
 def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(meta, arrays) of one of the engine's .npz files. Raises FileError."""
     path = Path(path)
@@ -214,8 +238,12 @@ def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str,
         raise FileError(f"{path} does not exist.")
     try:
         with np.load(path, allow_pickle=False) as archive:
+            if sum(one.file_size for one in archive.zip.infolist()) > max(_UNPACKED, _SQUEEZED * path.stat().st_size):
+                raise ValueError("it would fill the memory")
             meta = json.loads(archive["meta"].tobytes().decode())
             arrays = {name: archive[name] for name in archive.files if name != "meta"}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a part of it is no array")
     except Exception as error:  # zip, zlib, json and numpy each raise their own on damaged input
         raise FileError(f"{path} is damaged or not a {format_name} file; make it again. ({error})") from error
     _check_header(meta, path, format_name, newest)
@@ -225,12 +253,24 @@ def read_npz(path: Path | str, format_name: str, newest: int) -> tuple[dict[str,
 def read_header(path: Path | str, format_name: str = AVATAR, newest: int = AVATAR_VERSION) -> dict[str, Any]:
     """The header alone, without loading the arrays. Raises FileError."""
     try:
+        if not Path(path).is_file():
+            raise ValueError("no file")
         with np.load(path, allow_pickle=False) as archive:
             meta = json.loads(archive["meta"].tobytes().decode())
     except Exception as error:
         raise FileError(f"{path} is damaged or not a {format_name} file; make it again. ({error})") from error
     _check_header(meta, Path(path), format_name, newest)
     return dict(meta)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file. Raises OSError, and ValueError for what is no JSON, or no file: a pipe may never end."""
+    if path.exists() and not path.is_file():
+        raise ValueError("no file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _check_header(meta: Any, path: Path, format_name: str, newest: int) -> None:
@@ -351,7 +391,7 @@ def read_fit(folder: Path | str) -> Fit:
     if not path.is_file():
         raise FileError(f"{folder} holds no fitted photograph (fit.json); fit the photograph again.")
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = read_json(path)
     except (OSError, ValueError) as error:
         raise FileError(f"{path} cannot be read; fit the photograph again. ({error})") from error
     _check_header(meta, path, FIT, FIT_VERSION)
@@ -436,7 +476,7 @@ def lens_of(directory: Path, performance: Performance) -> tuple[float, float, fl
     the longer side, shift x and y. Raises FileError."""
     path = directory / "clip.json"
     try:
-        clip = json.loads(path.read_text(encoding="utf-8"))
+        clip = read_json(path)
         x, y, size = (float(value) for value in clip["crop"])
         width, height = (float(value) for value in clip["source_size"])
     except (OSError, ValueError, KeyError, TypeError) as error:

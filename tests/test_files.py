@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import blendsplat.files
 from blendsplat.errors import FormatError, StorageError
-from blendsplat.files import _umask, atomic_path, read_npz, write_bytes, write_npz
+from blendsplat.files import _umask, atomic_path, read_npz, save_arrays, write_bytes, write_npz
 from blendsplat.heads.performance import Performance
 
 META = {"format": "test", "version": 2, "name": "тест ü"}
@@ -154,3 +158,68 @@ def test_threads_that_write_at_once_leave_the_mask_of_new_files_alone(monkeypatc
         assert set(masks) == {0o027} and real(0o027) == 0o027
     finally:
         real(mask)
+
+
+def _dead_writer(path: str) -> None:
+    """In a process of its own: dies in the middle of a file."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        os._exit(0)
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_and_what_a_living_one_writes_stays(tmp_path, monkeypatch):
+    path = tmp_path / "a.avatar.npz"
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_files as t; "
+    subprocess.run([sys.executable, "-c", code + f"t._dead_writer({str(path)!r})"], check=True)
+    (left,) = tmp_path.iterdir()
+    own = tmp_path / ".a.avatar.holiday1.npz"  # somebody's own
+    own.write_bytes(b"mine")
+    with atomic_path(tmp_path / "b.npz") as living:
+        assert not left.exists() and own.exists()
+        monkeypatch.setattr(blendsplat.files, "_swept", set())  # as in another process
+        write_bytes(path, b"whole")
+        assert living.exists()
+        living.write_bytes(b"b")
+    assert {file.name for file in tmp_path.iterdir()} == {"a.avatar.npz", "b.npz", own.name}
+
+
+def test_a_disk_that_turns_read_only_while_writing_is_one_sentence(tmp_path, monkeypatch):
+    """Then the temporary file cannot be removed either."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StorageError, match=r"Read-only file system. Choose a folder that you may write to"):
+        write_bytes(tmp_path / "a.npz", b"x")
+
+
+def test_a_full_disk_says_nothing_beside_its_sentence(tmp_path):
+    """numpy's savez leaves an open archive behind, which says so on the user's screen when it is collected."""
+    code = (
+        "import resource, signal, sys; from blendsplat.files import write_npz; import numpy as np\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "for compress in (False, True):\n"
+        "    try: write_npz(sys.argv[1], {}, {'a': np.random.default_rng(0).random(60_000)}, compress=compress)\n"
+        "    except Exception as error: print(type(error).__name__)\n"
+    )
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.npz")], capture_output=True, text=True)
+    assert done.stdout.split() == ["StorageError"] * 2 and done.stderr == ""
+
+
+def test_arrays_are_those_that_numpy_s_own_writer_would_write(tmp_path):
+    arrays = {
+        "a": np.arange(6.0).reshape(2, 3).T,
+        "b": np.array("text"),
+        "c": np.zeros((0, 3), ">f4"),
+        "d": np.array(1),
+    }
+    for compress in (False, True):
+        save_arrays(tmp_path / "a.npz", arrays, compress)
+        with np.load(tmp_path / "a.npz", allow_pickle=False) as read:
+            assert read.files == list(arrays)
+            for name, array in arrays.items():
+                assert read[name].dtype == array.dtype
+                np.testing.assert_array_equal(read[name], array)

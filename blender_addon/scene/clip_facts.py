@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from .. import formats
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def read(folder: Path | None) -> Clip | None:
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> Clip | None:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = formats.read_json(path)
         times = [float(value) for value in told["timestamps"]]
         width, height, source = int(told["width"]), int(told["height"]), str(told.get("source") or "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

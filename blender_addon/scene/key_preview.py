@@ -11,6 +11,7 @@ from typing import Any
 
 import bpy
 
+from .. import formats
 from . import learned_keys, networks
 
 TABLE, SHEET = "keys.json", "sheet.png"
@@ -89,7 +90,7 @@ def _changed(path: Path) -> int:
 @lru_cache(maxsize=4)
 def _read(path: Path, _when: int) -> list[dict[str, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        rows = formats.read_json(path)["keys"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return rows if isinstance(rows, list) else []

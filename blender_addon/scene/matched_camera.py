@@ -18,6 +18,7 @@ from . import keyframes
 
 _SENSOR = 36.0  # mm along the longer side
 _DRAWN = 0.08  # metres: the camera's outline beside a head
+_ROUNDING = 1e-3  # of a frame: time stamps are written in microseconds
 
 
 def add_camera(
@@ -39,8 +40,7 @@ def add_camera(
     context.scene.camera = camera
     if clip_directory is not None:
         _add_clip(camera.data, clip_directory, performance.frame_count, start)
-        if not performance.steady:
-            _keep_time(camera.data, performance, start, context.scene.render.fps / context.scene.render.fps_base)
+        _keep_time(camera.data, performance, start, context.scene.render.fps / context.scene.render.fps_base)
     return camera
 
 
@@ -133,9 +133,12 @@ def _add_sequence(
 
 
 def _keep_time(camera: bpy.types.Camera, performance: Performance, start: int, fps: float) -> None:
-    """Let the clip's pictures behind stand as long as they did: of a take from which frames were dropped, a picture is
-    seen until the next one was taken. Blender's sequences know one picture a frame, so their offset is keyed."""
+    """Let the clip's pictures behind keep the clip's time, as the head's keys do, where they do not come one a frame:
+    of a take from which frames were dropped, of a variable rate, in a scene of another rate. Blender's sequences know
+    one picture a frame, so their offset is keyed."""
     frames, numbers = pictures_at(performance.timestamps, fps)
+    if len(frames) == performance.frame_count and (numbers == frames).all():
+        return
     for background in camera.background_images:
         user = background.image_user
         user.frame_duration = len(frames)
@@ -145,9 +148,12 @@ def _keep_time(camera: bpy.types.Camera, performance: Performance, start: int, f
 
 
 def pictures_at(timestamps: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """(frames of the timeline from 0 on, which picture [L] of the clip is the newest in each) for seconds [F]."""
-    shown = np.round((np.asarray(timestamps, float) - timestamps[0]) * fps).astype(int)
-    frames = np.arange(shown[-1] + 1)
+    """(frames of the timeline from 0 on, which picture [L] of the clip is seen in each) for seconds [F]: the nearest,
+    and where none is within half a frame the newest."""
+    taken = (np.asarray(timestamps, float) - timestamps[0]) * fps
+    early = np.minimum(0.5, np.diff(taken, prepend=-1.0) / 2)  # frames by which a picture may come before its time
+    shown = np.ceil(taken - early - _ROUNDING).astype(int)
+    frames = np.arange(round(float(taken[-1])) + 1)
     return frames, np.searchsorted(shown, frames, side="right") - 1
 
 

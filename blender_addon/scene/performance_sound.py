@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import bpy
+
+from .. import formats
 
 _OURS = "blendsplat_sound"
 _RENAMED = {  # from Blender 5.2 on
@@ -53,7 +54,7 @@ def _name(strip: Any, name: str) -> str:
 
 def _of_clip(path: Path) -> tuple[Path, float] | None:
     try:
-        clip = json.loads(path.read_text(encoding="utf-8"))
+        clip = formats.read_json(path)
         source = Path(str(clip["source"]))
         begins = float(clip.get("trim_start") or 0.0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -8,7 +8,6 @@ they may take their time in another.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable
@@ -173,7 +172,7 @@ def _is_what_it_was(path: Path, one: Lost) -> bool:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return formats.read_json(path)
 
 
 def _common_end(first: Path, second: Path) -> int:

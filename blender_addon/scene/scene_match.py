@@ -48,7 +48,7 @@ def match(scene: bpy.types.Scene, performance: Performance, start: int, *, untou
     if abs(_rate(scene) - performance.fps) > 0.01:
         sentences.append(
             f"The scene keeps its {_rate(scene):.4g} frames a second, since it is animated; the clip has "
-            f"{performance.fps:.4g}: the head keeps the clip's time, the picture behind it does not."
+            f"{performance.fps:.4g}: the head and the picture behind it keep the clip's time."
         )
     return " ".join(sentences)
 

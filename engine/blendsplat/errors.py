@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import re
+
+_LONGEST = 1000  # letters of a sentence: what a file or a message holds may be quoted in it, and be of any length
+
 
 class BlendsplatError(Exception):
     """Base of every expected failure.
@@ -15,8 +19,8 @@ class BlendsplatError(Exception):
     exit_code = 1
 
     def __init__(self, sentence: str, detail: str = "") -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+        self.sentence = plain_sentence(sentence)
+        super().__init__(self.sentence)
         self.detail = detail
 
 
@@ -74,3 +78,10 @@ class Cancelled(BlendsplatError):
 
     def __init__(self, sentence: str = "Cancelled.", detail: str = "") -> None:
         super().__init__(sentence, detail)
+
+
+def plain_sentence(text: str) -> str:
+    """``text`` as it can be shown on one line anywhere: without control characters and halves of letters, which file
+    names and damaged files bring, and cut in the middle where what it quotes is very long."""
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).encode("utf-8", "backslashreplace").decode()
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST * 2 // 3]} ... {line[-_LONGEST // 4 :]}"

@@ -22,6 +22,7 @@ from blendsplat.commands.avatar import parse_crop, parse_settings, parse_size
 from blendsplat.errors import NoFaceError, StorageError
 from blendsplat.jobs import kinds
 from blendsplat.progress import Progress
+from tiny_clip import write_tiny_clip
 
 COMMANDS = (
     "track",
@@ -248,6 +249,10 @@ def test_tracking_an_imported_clip_again(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_the_same_command_goes_on_after_it_was_stopped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The clip was imported, the tracking cut off: not imported again. What is finished is not written over unasked."""
+    write_tiny_clip(tmp_path)
+    (tmp_path / "tracking.npz").unlink()
+    told = json.loads((tmp_path / "clip.json").read_text())
+    (tmp_path / "clip.json").write_text(json.dumps({**told, "notes": ["The crop sticks out."]}))
     got: list[str] = []
     for name in ("import", "track"):
         fake(monkeypatch, name, lambda o, p, name=name: got.append(name) or {"valid": 1, "frames": 1, "notes": [name]})  # type: ignore[misc]
@@ -255,11 +260,15 @@ def test_the_same_command_goes_on_after_it_was_stopped(monkeypatch: pytest.Monke
     monkeypatch.setattr("blendsplat.video.clip_import.is_import_of", lambda *_: alike[0])
     result = run("track", "v.mp4", "-o", tmp_path)
     assert result.exit_code == 0 and got == ["track"]
+    assert "The crop sticks out.\n" in result.stdout, "what the import said is told again"
     run("track", "v.mp4", "-o", tmp_path, "--overwrite")
     alike[0] = False
     result = run("track", "v.mp4", "-o", tmp_path)
     assert got == ["track", "import", "track", "import", "track"]
     assert "import\n" in result.stdout, "what the import had to say is told"
+    told = json.loads(run("track", "v.mp4", "-o", tmp_path, "--json").stdout)
+    assert told["notes"] == ["import", "track"], "to programs as well"
+    del got[-2:]
     alike[0] = True
     (tmp_path / "tracking.npz").write_text("whole")
     run("track", "v.mp4", "-o", tmp_path)

@@ -76,6 +76,8 @@ def test_a_video_beside_the_drivers(tmp_path: Path, avatar: Path, driver: Path) 
     assert (result["frames"], result["width"], result["notes"]) == (3, 64, [])
     shown = pictures(tmp_path / "o.mp4")
     assert len(shown) == 3 and shown[0].shape == (64, 128, 3)
+    odd = run(avatar=avatar, performance=driver, output=tmp_path / "odd.mp4", beside=True, count=1, width=31, height=33)
+    assert pictures(tmp_path / "odd.mp4")[0].shape == (34, 62, 3) and "62x34" in odd["notes"][0]
     picture = cv2.resize(cv2.imread(str(driver / "images" / "000005.png"))[..., ::-1], (64, 64))
     assert np.abs(shown[1][:, :64].astype(int) - picture).mean() < 12, "the same moment on the left"
     right = shown[1][:, 64:]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from blendsplat.jobs.render_work import (
     run_export,
     run_render,
     to_straight8,
+    writes_video,
 )
 from blendsplat.progress import Progress
 from tiny_clip import tiny_avatar, tiny_head, tiny_tracking
@@ -87,6 +89,29 @@ def test_a_part_of_a_performance_is_as_in_the_whole(foreign: bool, tmp_path: Pat
     with torch.no_grad():
         want = avatar.drive(adopted.select([8]).params(), bounded=foreign)
     torch.testing.assert_close(read_ply(tmp_path / "a.ply").means, want.means, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "said"), [((24, 24), None), ((25, 24), "26x24"), ((24, 27), "24x28")])
+def test_a_videos_odd_sides_are_told(size: tuple[int, int], said: str | None, tmp_path: Path) -> None:
+    own, avatar = tiny_tracking(tiny_head(), 2), tiny_avatar(tiny_head())
+    avatar.save(tmp_path / "a.avatar.npz")
+    own.save(tmp_path / "own.npz")
+    files = {"avatar": tmp_path / "a.avatar.npz", "performance": tmp_path / "own.npz"}
+    options = RenderOptions(output=tmp_path / "o.mp4", width=size[0], height=size[1], **files)
+    notes = run_render(options, Progress())["notes"]
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        stream = container.streams.video[0]
+        written = f"{stream.width}x{stream.height}"
+    assert [written in note for note in notes] == ([True] if said else []) and written == (said or "24x24")
+    pictures = RenderOptions(output=tmp_path / "frames", width=size[0], height=size[1], **files)
+    assert run_render(pictures, Progress())["notes"] == []
+
+
+def test_no_folder_is_made_of_a_files_name() -> None:
+    for name in ("a.mpg", "b.TIFF", "c.wmv"):
+        with pytest.raises(InputError, match=r"\.mp4 file, or a folder"):
+            writes_video(Path(name))
+    assert writes_video(Path("d.MP4")) and not writes_video(Path("take.01"))
 
 
 def test_what_the_clip_never_showed_is_held_back_unless_it_is_let_go(tmp_path: Path) -> None:

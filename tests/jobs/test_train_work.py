@@ -40,6 +40,17 @@ def test_without_a_name_it_is_the_machines(
         assert any(f"No preset was named: {usual}" in said for said in listener.messages) == (preset is None)
 
 
+def test_a_file_of_another_name_is_told_before_and_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_clip(tmp_path)
+    monkeypatch.setattr("blendsplat.systems.train_avatar", lambda *_: {"notes": ["Trained."]})
+    for name in ("x.npz", "x", "x.avatar.npz"):
+        listener, output = Listener(), tmp_path / name
+        told = avatar_work.run_train(TrainOptions(directory=tmp_path, output=output, preset="draft"), listener)
+        assert told["avatar"] == str(tmp_path / "x.avatar.npz") and told["notes"][-1] == "Trained."
+        said = [f"The avatar is {told['avatar']}, not {output}: an avatar's file ends in .avatar.npz."]
+        assert told["notes"][:-1] == listener.messages == ([] if name == "x.avatar.npz" else said)
+
+
 def test_a_batch_has_one_preset_for_all() -> None:
     assert checked_recipe({}, {}, {}, "cpu").train == {"preset": "quality"}
     assert checked_recipe({}, {}, {}, "cuda").train == {"preset": "rgbavatar"}

@@ -81,3 +81,23 @@ def test_damage_is_told_and_nothing_is_overwritten(tmp_path: Path) -> None:
     take.finish()
     with pytest.raises(InputError, match="already holds a clip"):
         recorded(tmp_path / "a")
+
+
+def test_the_journal_ends_where_it_is_damaged(tmp_path: Path) -> None:
+    """A power cut leaves anything in the last pages of a file: what comes before is kept."""
+    for name, filling in (("nan", b"\xff"), ("zeros", b"\0")):
+        recorded(tmp_path / name, lost=())
+        rows = tmp_path / name / JOURNAL / ROWS
+        content = rows.read_bytes()
+        size = len(content) // FRAMES
+        rows.write_bytes(content[: 3 * size] + filling * (2 * size))
+        performance = complete_take(tmp_path / name)
+        assert performance is not None and performance.frame_count == Clip.open(tmp_path / name).frame_count == 3
+
+
+def test_pictures_are_not_removed_because_the_journal_is_gone(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    (tmp_path / JOURNAL / ROWS).write_bytes(b"")
+    with pytest.raises(FormatError, match="pictures of which the journal says nothing"):
+        complete_take(tmp_path)
+    assert len(list((tmp_path / "images").iterdir())) == FRAMES

@@ -13,9 +13,10 @@ import pytest
 from blendsplat.errors import Cancelled, FormatError, InputError, NoFaceError
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
-from blendsplat.landmarks.detector import save_landmarks
+from blendsplat.landmarks.detector import load_landmarks, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.tracking import TrackOptions, evaluate_tracking, track_clip
+from blendsplat.tracking.faded import in_fades
 from blendsplat.video import Clip
 from blendsplat.video.clip import ClipInfo, write_info
 from synthetic_clip import FRAMES, SIZE, head_with_neck, make_folder, options
@@ -54,6 +55,27 @@ def test_pictures_without_texture_spoil_nothing(head, truth, tmp_path):
     figures = evaluate_tracking(result, truth, head)
     assert figures["rotation_error_deg"] < 2 and figures["vertex_error_mm"] < 3
     assert result.valid.all() and result.regions and np.isfinite(result.confidence).all()
+
+
+def test_frames_in_a_fade_are_little_trusted(head, truth, tmp_path):
+    """However well they are fitted: a dark picture misses by little. Those that show two shots have no landmarks, and
+    are not followed either."""
+    folder = make_folder(tmp_path / "c", head, truth)
+    points, found = load_landmarks(folder / "landmarks.npz")
+    found[[6, 7]] = False
+    save_landmarks(folder / "landmarks.npz", points, found, "test")
+    info = Clip.open(folder).info
+    info.faded = [0, 1, 6, 7]
+    write_info(folder, info)
+    result = track_clip(folder, options(head, overlay=False, valid_maps=False))
+    assert result.valid.tolist() == [frame not in (6, 7) for frame in range(FRAMES)]
+    assert np.allclose(result.confidence, [0.2, 0.2, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1])
+    assert result.figures["frames_with_face"] == FRAMES - 2
+    followed = replace(result, valid=np.ones(FRAMES, bool), confidence=np.full(FRAMES, 0.9, np.float32),
+                       region_confidence=np.full((FRAMES, 2), 0.7, np.float32))  # fmt: skip
+    refined = in_fades(followed, info.faded, found)
+    assert refined.valid.tolist() == result.valid.tolist() and np.allclose(refined.confidence[[0, 6, 8]], [0.2, 0, 0.9])
+    assert np.allclose(refined.region_confidence[[1, 7, 9], 0], [0.2, 0, 0.7])
 
 
 def test_a_relative_head_is_found_from_another_folder(head, truth, tmp_path, monkeypatch):
@@ -156,3 +178,21 @@ def test_real_clip(test_data, tmp_path):
     assert result.valid.all()
     assert result.figures["landmark_error"] < 0.03
     assert np.abs(np.degrees(result.neck_pose)).max() < 15  # he looks straight at us
+
+
+def test_tracking_again_replaces_all_of_the_former_tracking_at_once_or_nothing(head, truth, tmp_path):
+    """Stopped while it draws, it must not leave the valid maps of one fit beside the poses of another."""
+    folder = make_folder(tmp_path, head, truth)
+    track_clip(folder, options(head))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    class StopWhileDrawing(Progress):
+        def update(self, stage: str, done: float, *_: object, **__: object) -> None:
+            self.cancelled = self.cancelled or (stage == "overlay" and done >= FRAMES - 1)
+
+    with pytest.raises(Cancelled):
+        track_clip(folder, replace(options(head), lens_mm=90.0), StopWhileDrawing())
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    track_clip(folder, replace(options(head), lens_mm=90.0))
+    changed = {path.relative_to(folder).parts[0] for path, data in before.items() if path.read_bytes() != data}
+    assert changed == {"valid", "overlay.mp4", "camera.json", "tracking.npz"}

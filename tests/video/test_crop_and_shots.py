@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from blendsplat.errors import InputError
 from blendsplat.landmarks.detector import Landmarks
-from blendsplat.video.crop import Survey, clamp_crop, cropper, head_square, link_faces, tiles
+from blendsplat.video.crop import Survey, clamp_crop, cropper, head_square, link_faces, tiles, without_phantoms
 from blendsplat.video.shots import ShotFinder
 
 
@@ -52,8 +52,14 @@ def test_the_square_holds_hair_and_neck_and_follows_movement():
 def test_the_users_crop_is_moved_inside_and_nonsense_refused():
     notes: list[str] = []
     assert clamp_crop((10, 20, 100), 640, 480, notes) == (10, 20, 100) and not notes
-    assert clamp_crop((600, -30, 100), 640, 480, notes) == (540, 0, 100) and notes
-    assert clamp_crop((-10, -10, 9000), 640, 480) == (0, 0, 480)
+    assert clamp_crop((600, -30, 100), 640, 480, notes) == (540, 0, 100)
+    assert clamp_crop((-10, -10, 9000), 640, 480, notes) == (0, 0, 480)
+    assert clamp_crop((0, 0, 500), 640, 480, notes) == (0, 0, 480)
+    asked, done = (
+        ("x=600 y=-30 size=100", "x=-10", "size=500"),
+        ("was moved", "was shrunk and moved", "was shrunk into"),
+    )
+    assert len(notes) == 3 and all(a in note and d in note for a, d, note in zip(asked, done, notes, strict=True))
     for crop in ((0, 0, 5), (640, 0, 100), (0, -200, 100)):
         with pytest.raises(InputError, match="640x480"):
             clamp_crop(crop, 640, 480)
@@ -81,6 +87,32 @@ def test_people_are_told_apart_by_place():
     people = link_faces(samples)
     assert len(people) == 2 and all(len(times) == 10 for times, _ in people)
     assert np.allclose(people[0][1][:, 0], 352)
+
+
+def with_others(count: int, others: dict[int, np.ndarray]) -> list[tuple[float, list[np.ndarray]]]:
+    """Samples of one who stays, and beside him the boxes of others by sample."""
+    return [(float(t), [box(100 + t, 100, 60), *([others[t]] if t in others else [])]) for t in range(count)]
+
+
+def test_a_face_seen_once_in_the_grain_is_nobody():
+    noise = with_others(24, {3: box(400, 300, 50), 11: box(500, 60, 80), 12: box(250, 250, 45)})
+    kept, people = without_phantoms(noise)
+    assert len(people) == 1 and [len(boxes) for _, boxes in kept] == [1] * 24
+    assert np.array_equal(people[0][1], link_faces(with_others(24, {}))[0][1])
+    one, two = without_phantoms(with_others(4, {2: box(400, 300, 50)}))[1], without_phantoms(noise[3:4])[1]
+    assert len(one) == 1 and len(two) == 2, "of a single picture both may be faces"
+
+
+def test_somebody_seen_several_times_is_a_second_person():
+    passing = with_others(24, {t: box(400 + t, 300, 50) for t in (7, 8, 9)})
+    kept, people = without_phantoms(passing)
+    assert len(people) == 2 and max(len(boxes) for _, boxes in kept) == 2
+
+
+def test_who_returns_elsewhere_for_a_moment_is_still_the_person():
+    returned = [*with_others(24, {}), (24.0, [box(500, 300, 60)])]
+    kept, people = without_phantoms(returned)
+    assert kept == returned and len(people) == 2
 
 
 def test_where_the_face_is_between_the_pictures():

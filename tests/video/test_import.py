@@ -241,8 +241,11 @@ def test_an_import_killed_while_putting_in_place_gives_the_old_clip_back(video, 
     (directory / "images").mkdir()
     with pytest.raises(FormatError):
         Clip.open(directory)
+    with pytest.raises(InputError, match="already holds a clip"):  # which must not be replaced unasked
+        import_clip(video, directory, SMALL)
     with pytest.raises(NoFaceError):
-        import_clip(encode_video(tmp_path / "n.mp4", [np.zeros((64, 64, 3), np.uint8)] * 2), directory, SMALL)
+        black = encode_video(tmp_path / "n.mp4", [np.zeros((64, 64, 3), np.uint8)] * 2)
+        import_clip(black, directory, replace(SMALL, overwrite=True))
     assert snapshot(directory) == before
 
 
@@ -358,6 +361,12 @@ def test_an_import_is_known_again(video, tmp_path):
     others = ({"start": 0.2}, {"end": 0.3}, {"size": 128}, {"matte": "none"}, {"crop": (0, 0, 64)}, {"end": None})
     for change in others:
         assert not is_import_of(directory, video, replace(options, **change)), change
+    width, height = Clip.open(directory).info.source_size
+    sticking_out = replace(options, crop=(-20, 0, height), overwrite=True)
+    clip = import_clip(video, directory, sticking_out)
+    assert clip.info.crop == (0, 0, min(width, height)) and any("sticks out" in note for note in clip.info.notes)
+    assert is_import_of(directory, video, sticking_out), "the square that was moved into the picture is the same one"
+    import_clip(video, directory, replace(options, overwrite=True))
     copy = tmp_path / "other.mp4"
     copy.write_bytes(video.read_bytes())
     assert not is_import_of(directory, copy, options) and not is_import_of(tmp_path, video, options)

@@ -6,13 +6,13 @@ What was measured lies beside the avatar's file ("NAME measured") and counts unt
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import bpy
 
+from ... import formats
 from ...client import session
 from . import common, editors, train
 
@@ -88,7 +88,7 @@ def _sheet(scene: bpy.types.Scene) -> Path | None:
 @lru_cache(maxsize=8)
 def _read(path: Path, _changed: int) -> dict[str, Any]:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = formats.read_json(path)
     except (OSError, ValueError):
         return {}
     return read if isinstance(read, dict) else {}

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from blendsplat.errors import InputError
+from blendsplat.errors import FormatError, InputError
+from blendsplat.files import read_json
 
 VIDEO_SUFFIXES = {
     ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
@@ -161,8 +161,8 @@ def _without_imported(units: list[Unit]) -> tuple[list[Unit], list[str]]:
 def imported_from(folder: Path) -> Path | None:
     """The video that a clip folder says it was made of, behind all links."""
     try:
-        return Path(json.loads((folder / "clip.json").read_text(encoding="utf-8"))["source"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return Path(read_json(folder / "clip.json")["source"])
+    except (FormatError, OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -16,6 +16,7 @@ from blendsplat.errors import InputError
 from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.options import validated
 from blendsplat.progress import Progress
+from blendsplat.video.staged_folder import recover
 
 State = Literal["made", "kept", "failed", "cancelled"]
 
@@ -75,6 +76,7 @@ def make_avatar(unit: Unit, recipe: Recipe, progress: Progress) -> None:
 
 
 def _import(unit: Unit, recipe: Recipe, record: Record, progress: Progress) -> None:
+    recover(unit.folder)
     key, notes, holds_clip = import_key(unit, recipe), [], (unit.folder / "clip.json").is_file()
     if holds_clip and "import" not in record.stages:
         raise InputError(

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from blendsplat.batch.clips import Unit, imported_from
 from blendsplat.batch.recipe import Recipe
-from blendsplat.errors import InputError
-from blendsplat.files import write_json
+from blendsplat.errors import FormatError, InputError
+from blendsplat.files import read_json, write_json
 
 FORMAT, VERSION = "blendsplat-batch", 1
 Stage = Literal["import", "track", "train"]
@@ -31,10 +31,10 @@ class Record:
         self.path = path
         self.stages: dict[str, dict[str, Any]] = {}
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
             if data["format"] == FORMAT and data["version"] <= VERSION:
                 self.stages = {name: dict(stage) for name, stage in data["stages"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (FormatError, OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
 
     def is_done(self, stage: Stage, key: str) -> bool:

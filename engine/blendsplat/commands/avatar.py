@@ -105,6 +105,9 @@ def track(
     notes: list[str] = []
 
     def work(progress: Progress) -> dict[str, Any]:
+        from blendsplat.video.staged_folder import recover
+
+        recover(folder)
         tracking = {
             "directory": folder, "head": head, "device": device, "landmarker": landmarker, "init": init,
             "weights": weights, "refine": refine, "focal": focal, "lens_shift": lens_shift, "zooms": zooms or None,
@@ -112,9 +115,10 @@ def track(
         options_of("track", tracking)  # a wrong value is told before the import's minutes
         if not again:
             values = {**settings, "video": video, "directory": folder, "landmarker": landmarker, "overwrite": overwrite}
-            from blendsplat.jobs.clip_work import was_imported
+            from blendsplat.jobs.clip_work import notes_of_import, was_imported
 
             if not overwrite and was_imported(options_of("import", values)):
+                notes.extend(notes_of_import(folder))
                 progress.update("import frames", 1, 1, f"{folder} was imported before; goes on with tracking")
             else:
                 notes.extend(run_job("import", values, progress).get("notes", ()))
@@ -128,12 +132,12 @@ def track(
 
     kept = "What is finished is kept: the same command goes on from there."
     result = run_command("tracking", work, verbose, as_json, kept)
+    result["notes"] = [*notes, *result.get("notes", ())]
     avatar = shlex.quote(f"{folder.resolve().name}.avatar.npz")
     report(
         result,
         as_json,
-        *notes,
-        *result.get("notes", ()),
+        *result["notes"],
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
         f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",
     )
@@ -247,7 +251,12 @@ def render(
     kept = f"Images already written to {output} are kept; an unfinished mp4 is not."
     result = run_command("rendering", lambda progress: run_job("render", values, progress), verbose, as_json, kept)
     rate = result["frames"] / max(result["seconds"], 1e-9)
-    report(result, as_json, f"Rendered {result['frames']} frames to {output} ({rate:.1f} a second).")
+    report(
+        result,
+        as_json,
+        *result.get("notes", ()),
+        f"Rendered {result['frames']} frames to {output} ({rate:.1f} a second).",
+    )
 
 
 def _tracked(field: str) -> Any:

@@ -20,6 +20,7 @@ from blendsplat.errors import FormatError, InputError, NoFaceError
 from blendsplat.evaluation.scan_metrics import OF_68
 from blendsplat.evaluation.scans import EYES_APART, Scan, guess_unit, mesh_of, read_landmarks, read_with_trimesh
 from blendsplat.evaluation.surface import face_axes
+from blendsplat.files import check_file
 from blendsplat.geometry import vertex_normals
 from blendsplat.heads.landmarks68 import OF_478
 from blendsplat.heads.portrait import look_at
@@ -72,13 +73,14 @@ def read_coloured_scan(path: Path, texture: Path | None = None) -> ColouredScan:
 
 
 def _picture(path: Path) -> np.ndarray:
+    check_file(path)
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return np.asarray(image.convert("RGB"), np.float32) / 255
     except FileNotFoundError as error:
         raise InputError(f"The colour map {path} does not exist; check the path.") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # each of Pillow's readers raises its own on damaged input
         raise FormatError(f"The colour map {path.name} is damaged; fetch it again.", repr(error)) from error
 
 

@@ -6,7 +6,6 @@ Without landmarks no protocol can start, so their absence is an error that says 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.files import check_file, read_json
 from blendsplat.heads.obj import read_obj
 
 LANDMARKS = (
@@ -55,11 +55,12 @@ def read_scan(path: Path, landmarks: Path | None, unit: float | None = None) -> 
 
 def read_landmarks(path: Path) -> np.ndarray:
     """[7,3] float64. Raises InputError (absent), FormatError (not seven finite points, or all in one place)."""
+    check_file(path)
     try:
         if path.suffix.lower() == ".npy":
             points = np.load(path, allow_pickle=False)
         elif path.suffix.lower() == ".json":
-            points = np.array(json.loads(path.read_text(encoding="utf-8")))
+            points = np.array(read_json(path))
         else:
             points = np.array(
                 [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -67,7 +68,7 @@ def read_landmarks(path: Path) -> np.ndarray:
         points = np.asarray(points, dtype=np.float64)
     except OSError as error:
         raise InputError(f"The landmarks {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # text, JSON and numpy each raise their own on damaged input
         raise FormatError(f"{path.name} is no list of seven points x y z.", repr(error)) from error
     if points.shape != (7, 3) or not np.isfinite(points).all():
         raise FormatError(f"{path.name} must hold seven finite points x y z; it holds numbers of shape {points.shape}.")
@@ -98,6 +99,8 @@ def mesh_of(loaded: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
     vertices, faces = np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64)
     if len(faces) == 0 or len(vertices) < 100 or not np.isfinite(vertices).all():
         raise FormatError(f"{path.name} holds no triangle mesh of a head; export it again.")
+    if not 0 <= faces.min() <= faces.max() < len(vertices):
+        raise FormatError(f"{path.name} has faces that name vertices which it does not have; export it again.")
     return vertices, faces
 
 

@@ -4,13 +4,13 @@ called (Audio2Face: facsNames, weightMat, exportFps)."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from blendsplat.errors import FormatError
 from blendsplat.exchange.arkit_table import Cell, Table, capture_of, is_coefficient
 from blendsplat.exchange.capture import Capture, CaptureFormat
+from blendsplat.files import read_json
 
 SUFFIX = ".json"
 _RATES = ("fps", "framerate", "frame_rate", "frameRate", "exportFps")
@@ -27,8 +27,8 @@ def is_json(path: Path) -> bool:
 def read(path: Path, fps: float | None = None) -> Capture:
     """The capture. Raises FormatError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_json(path, "utf-8-sig")
+    except (OSError, ValueError) as error:
         raise FormatError(f"{path} is damaged or no JSON; export it again.", repr(error)) from error
     rate, names, frames = None, None, content
     if isinstance(content, dict):

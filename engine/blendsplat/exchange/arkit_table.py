@@ -141,7 +141,7 @@ def _numbers(table: Table, path: Path, column: int, valid: np.ndarray) -> np.nda
         value = _cell(table.rows[index], column)
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = np.nan
         if not np.isfinite(number):
             what = "nothing" if value is None else repr(value)

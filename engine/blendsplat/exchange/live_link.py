@@ -16,6 +16,7 @@ import numpy as np
 from blendsplat.errors import FormatError
 from blendsplat.exchange.capture import Capture, CaptureFormat, checked, to_performance
 from blendsplat.exchange.timecodes import timecode_seconds
+from blendsplat.files import check_file
 from blendsplat.heads.arkit import ARKIT, ARKIT_JOINTS
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
@@ -33,7 +34,7 @@ def read_live_link(path: Path | str, head: HeadModel, head_source: str, K: np.nd
 
 def is_live_link(path: Path) -> bool:
     """Whether the file's first line is such a take's, with all of ARKit's expressions."""
-    if path.suffix.lower() != SUFFIX:
+    if path.suffix.lower() != SUFFIX or not path.is_file():
         return False
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -45,6 +46,7 @@ def is_live_link(path: Path) -> bool:
 
 def read(path: Path, fps: float | None = None) -> Capture:
     """The take; fps: of its timecodes, where they do not count to 30 or 60. Raises FormatError."""
+    check_file(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]

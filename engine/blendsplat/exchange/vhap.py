@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from blendsplat.errors import FormatError, InputError, StorageError
 from blendsplat.exchange.format import Format, Recording, checked, parameter_rows
 from blendsplat.exchange.recording import fit_offsets
-from blendsplat.files import atomic_path, write_json
+from blendsplat.files import atomic_path, opened_npz, read_json, save_arrays, write_json
 from blendsplat.heads.families import FLAME, FLAME_VERTICES
 from blendsplat.heads.performance import Performance, describe_head
 from blendsplat.progress import Progress
@@ -35,7 +34,7 @@ def read_vhap(folder: Path, views: bool = False) -> Recording:
     every moment as each of them shows it, one after the other. Raises FormatError."""
     index = folder / "transforms.json"
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(index)
         entries = content["frames"]
         if not entries:
             raise FormatError(f"{index} names no frames; export it again.")
@@ -78,7 +77,7 @@ def read_vhap(folder: Path, views: bool = False) -> Recording:
 
 def _read_parameters(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             return {name: np.asarray(archive[name], dtype=np.float64) for name in archive.files}
     except Exception as error:  # zip, zlib and numpy each raise their own on damaged input
         raise FormatError(f"{path} is missing or damaged; export it again.", repr(error)) from error
@@ -154,8 +153,8 @@ def write_vhap(clip: Clip, performance: Performance, output: Path, progress: Pro
 
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+    with atomic_path(path) as temporary:
+        save_arrays(temporary, arrays)
 
 
 def _frame(index: int, tracking: Performance) -> dict[str, Any]:

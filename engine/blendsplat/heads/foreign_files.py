@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from blendsplat.errors import InputError
+from blendsplat.files import check_file
 from blendsplat.heads.pickles import SafeUnpickler, guarded, resolve
 from blendsplat.heads.torch_files import TORCH_NAMES
 
 
 def _open(path: Path | str) -> bytes:
+    check_file(path)
     try:
         return Path(path).read_bytes()
     except OSError as error:

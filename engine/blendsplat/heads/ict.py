@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.files import opened_npz
 from blendsplat.heads.closest_point import closest_on_mesh
 from blendsplat.heads.families import ICT
 from blendsplat.heads.model import HeadModel
@@ -94,12 +95,14 @@ def arkit_name(name: str) -> str:
 
 def _read_packed(path: Path) -> IctArrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             get = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise InputError(
             f"{path} does not exist. Give the FaceXModel folder of ICT-FaceKit or its packed .npz."
         ) from error
+    except FormatError:
+        raise
     except Exception as error:  # zip, zlib and numpy each raise their own on damaged input
         raise FormatError(
             f"{path} is damaged or not a packed ICT-FaceKit file; fetch it again.", repr(error)

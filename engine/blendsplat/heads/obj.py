@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.files import check_file
 
 
 @dataclass
@@ -27,6 +28,7 @@ def read_obj(path: Path, *, positions_only: bool = False) -> ObjMesh:
 
     Raises InputError when it does not exist, FormatError when a line does not parse or an index points nowhere.
     """
+    check_file(path)
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from blendsplat.errors import InputError
+from blendsplat.files import check_unpacked
 from blendsplat.heads.pickles import NAMES, Call, Name, NotPlainError, SafeUnpickler, Stub, as_bytes, guarded, resolve
 
 _STORAGES = {
@@ -121,6 +122,7 @@ def load_torch(path: Path | str) -> Any:
 
 def _read_zip(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
+        check_unpacked(archive, path.stat().st_size)
         members = {PurePosixPath(name): name for name in archive.namelist()}
         program = next((member for member in members if member.name == "data.pkl" and len(member.parts) == 2), None)
         if program is None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from blendsplat.errors import FormatError
+from blendsplat.files import opened_npz
 
 # the metric's own input scaling, for images in [-1,1]
 _SHIFT = (-0.030, -0.088, -0.188)
@@ -74,7 +75,7 @@ def _buffer(name: str) -> str:
 def _read(path: Path) -> tuple[_Network, dict[str, np.ndarray]]:
     """The network that the .npz is of, and its arrays as float32, all that are needed present."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             network = max(_NETWORKS, key=lambda one: len(one.shapes.keys() & set(archive.files)))
             arrays = {name: archive[name].astype(np.float32) for name in network.shapes if name in archive.files}
     except Exception as error:  # zip, zlib and numpy each raise their own

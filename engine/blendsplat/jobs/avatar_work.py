@@ -24,8 +24,11 @@ def run_train(options: opt.TrainOptions, progress: Progress) -> dict[str, Any]:
     preset = load_preset(options.preset or usual_preset(device), options.overrides | minutes)
     if options.preset is None:
         progress.update("load", 0, 1, f"No preset was named: {preset.name}. {preset.description}")
-    result = train_avatar(options.directory, preset, output, progress, device, options.start)
-    return {**plain(result), "avatar": str(output)}
+    named = ending_notes(options.output)
+    for note in named:  # before the hours
+        progress.update("load", 0, 1, note)
+    result = plain(train_avatar(options.directory, preset, output, progress, device, options.start))
+    return {**result, "avatar": str(output), "notes": [*named, *result.get("notes", ())]}
 
 
 def run_evaluate(options: opt.EvaluateOptions, progress: Progress) -> dict[str, Any]:
@@ -72,3 +75,9 @@ def avatar_name(output: Path) -> Path:
         return output
     stem = output.name[: -len(".npz")] if output.suffix.lower() == ".npz" else output.name
     return output.with_name(stem + ".avatar.npz")
+
+
+def ending_notes(output: Path) -> list[str]:
+    """What is said where the avatar's file does not have the name that was asked for."""
+    named = avatar_name(output)
+    return [] if named == output else [f"The avatar is {named}, not {output}: an avatar's file ends in .avatar.npz."]

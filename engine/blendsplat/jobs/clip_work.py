@@ -64,9 +64,18 @@ def import_options(options: opt.ImportOptions) -> ClipOptions:
 def was_imported(options: opt.ImportOptions) -> bool:
     """Whether this very import was made already and its clip is not tracked yet: an earlier command was stopped."""
     from blendsplat.video.clip_import import is_import_of
+    from blendsplat.video.staged_folder import recover
 
+    recover(options.directory)
     untracked = not (options.directory / "tracking.npz").exists()
     return untracked and is_import_of(options.directory, options.video, import_options(options))
+
+
+def notes_of_import(directory: Path) -> list[str]:
+    """What the import of a clip folder said."""
+    from blendsplat.video import Clip
+
+    return list(Clip.open(directory).info.notes)
 
 
 def run_track(options: opt.TrackOptions, progress: Progress) -> dict[str, Any]:
@@ -154,9 +163,12 @@ def run_vhap(options: opt.VhapOptions, progress: Progress) -> dict[str, Any]:
 
 
 def need_clip(directory: Path) -> None:
-    """Raise InputError unless ``directory`` is a clip folder; a live take that a crash cut off is made one first."""
+    """Raise InputError unless ``directory`` is a clip folder; a live take that a crash cut off is made one first, and
+    an import or a tracking that a kill cut off while it was put in place is brought to an end."""
     from blendsplat.live.take import complete_take, unfinished
+    from blendsplat.video.staged_folder import recover
 
+    recover(directory)
     if unfinished(directory):
         complete_take(directory, (CUT_OFF,))
     if not (directory / "clip.json").is_file():

@@ -28,7 +28,7 @@ def run_convert(options: opt.ConvertOptions, progress: Progress) -> dict[str, An
     output = options.output
     fit = options.tracked.is_dir() and is_fit(options.tracked)
     if not fit:
-        output = output if output.suffix == ".npz" else output / "tracking.npz"
+        output = output if output.suffix.lower() == ".npz" else output / "tracking.npz"
         file = options.tracked / "tracking.npz" if options.tracked.is_dir() else options.tracked
         if output.exists() and output.resolve() == file.resolve():
             raise InputError(f"{output} is the tracking that is to be converted; name another output.")

@@ -10,7 +10,8 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from blendsplat.errors import BlendsplatError
+from blendsplat.errors import BlendsplatError, StorageError
+from blendsplat.files import of_disk, way_out
 
 EXPECTED_ERROR, INTERNAL_ERROR = -32000, -32603  # JSON-RPC's codes: a failure of the world, a fault of ours
 
@@ -35,6 +36,9 @@ def describe_failure(error: BaseException, doing: str, log: str | None = None) -
     """``doing`` names the work ("training"); ``log`` is the file that has more."""
     if isinstance(error, BlendsplatError):
         return Failure(error.code, error.sentence, error.detail, error.exit_code, True)
+    if isinstance(error, OSError) and of_disk(error):
+        error = _storage_error(error, doing)
+        return Failure(error.code, error.sentence, error.detail, error.exit_code, True)
     detail = "".join(traceback.format_exception(error))
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
         sentence = f"The graphics card ran out of memory while {doing}. Choose a smaller size or the device 'cpu'."
@@ -47,3 +51,10 @@ def describe_failure(error: BaseException, doing: str, log: str | None = None) -
     short = f"{type(error).__name__}: {what}" if what else type(error).__name__
     sentence = f"An error in Blendsplat stopped it while {doing} ({short[:300]}).{where}"
     return Failure("internal", sentence, detail, 70, False)
+
+
+def _storage_error(error: OSError, doing: str) -> StorageError:
+    """Of a disk's refusal that came up where nobody waits for one: a folder that is made, a file that is renamed."""
+    where = error.filename2 or error.filename
+    what = f"Could not write {where}" if where else f"The disk refused something while {doing}"
+    return StorageError(f"{what}: {error.strerror}. {way_out(error)}", "".join(traceback.format_exception(error)))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from blendsplat.jobs import options as opt
-from blendsplat.jobs.avatar_work import avatar_name
+from blendsplat.jobs.avatar_work import avatar_name, ending_notes
 from blendsplat.jobs.devices import resolve_device
 from blendsplat.jobs.json_values import plain
 from blendsplat.progress import Progress
@@ -28,4 +28,5 @@ def run_live_session(options: opt.LiveOptions, progress: Progress) -> dict[str, 
         learn=options.learn, drive=options.drive,
     )  # fmt: skip
     result = run_live(lambda: open_source(options.source, options.paced, options.loop), settings, progress)
-    return plain(result)
+    told: dict[str, Any] = plain(result)
+    return {**told, "notes": [*(ending_notes(options.output) if told["avatar"] else ()), *told["notes"]]}

@@ -79,8 +79,9 @@ def run_reenact(options: opt.ReenactOptions, progress: Progress) -> dict[str, An
             avatar, driven, rows, width, height, background, device, progress, bounded=not own or driven is not played
         )
         if is_video:
-            from blendsplat.video import write_mp4
+            from blendsplat.video.encode import padding_note, write_mp4
 
+            notes += filter(None, [padding_note(width if clip is None else 2 * width, height)])
             write_mp4(options.output, _beside(map(to_rgb8, frames), clip, rows), performance_fps(driven))
         else:
             write_pngs(options.output, _beside(map(to_straight8, frames), clip, rows), options.first)

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from blendsplat.heads.performance import Performance
 
 _VIDEO_SUFFIXES = (".mp4", ".m4v")
-_OTHER_FILES = (".mov", ".mkv", ".avi", ".webm", ".gif", ".png", ".jpg", ".jpeg", ".exr", ".npz")
+_OTHER_FILES = (
+    ".mov", ".mkv", ".avi", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".mts", ".3gp",
+    ".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff", ".bmp", ".webp", ".tga", ".hdr", ".npz", ".npy", ".ply",
+)  # fmt: skip
 Color = tuple[float, float, float]
 _COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
 def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]:
-    """-> {output, frames, width, height, seconds}."""
+    """-> {output, frames, width, height, seconds, notes}."""
     is_video = writes_video(options.output)
     background = parse_background(options.background, is_video)
     avatar, performance, device = _open_drive(options.avatar, options.performance, options.device)
@@ -37,15 +40,17 @@ def run_render(options: opt.RenderOptions, progress: Progress) -> dict[str, Any]
     width, height = options.width or performance.width, options.height or performance.height
     begin = time.monotonic()
     frames = rendered(avatar, performance, rows, width, height, background, device, progress)
+    notes: list[str] = []
     if is_video:
-        from blendsplat.video import write_mp4
+        from blendsplat.video.encode import padding_note, write_mp4
 
+        notes += filter(None, [padding_note(width, height)])
         write_mp4(options.output, (to_rgb8(rgba) for rgba in frames), performance_fps(performance))
     else:
         write_pngs(options.output, map(to_straight8, frames), options.first)
     return {
         "output": str(options.output), "frames": rows.stop - rows.start, "width": width, "height": height,
-        "seconds": time.monotonic() - begin,
+        "seconds": time.monotonic() - begin, "notes": notes,
     }  # fmt: skip
 
 

@@ -6,13 +6,13 @@ OpenLRM's config.json is the same file with two keys more, so one reader serves 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.files import read_json
 from blendsplat.heads.families import FAMILIES
 from blendsplat.kaolrm.conventions import BOX_FACE, PORTRAIT_FACE
 
@@ -147,10 +147,10 @@ class Config(BaseModel):
 def read_config(path: Path) -> Config:
     """config.json -> Config. Raises FormatError naming the file and the first key that cannot be used."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError as error:
         raise FormatError(f"{path} is missing; it comes with the weights, put it beside them.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise FormatError(f"{path} cannot be read as JSON; fetch it again.", repr(error)) from error
     if not isinstance(values, dict):
         raise FormatError(f"{path} is no configuration of a model; fetch it again.")

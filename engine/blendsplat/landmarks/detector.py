@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from blendsplat.errors import FormatError, InputError
-from blendsplat.files import read_npz, write_npz
+from blendsplat.files import check_file, read_npz, write_npz
 from blendsplat.landmarks.native_logs import quiet_native_logs
 
 LANDMARK_COUNT = 478
@@ -207,6 +207,7 @@ class FaceLandmarkerDetector(LandmarkDetector):
     def __init__(self, bundle: Path | str, max_faces: int = 1, moving: bool = True) -> None:
         super().__init__()
         self._moving, self._max_faces = moving, max_faces
+        check_file(bundle)
         try:
             self._bundle = Path(bundle).read_bytes()  # mediapipe itself fails on non-ASCII paths
         except OSError as error:
@@ -279,6 +280,8 @@ def load_landmarks(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         path = path / "landmarks.npz"
     _, arrays = read_npz(path, FORMAT, VERSION)
     points, found = arrays.get("points"), arrays.get("found")
-    if points is None or found is None or points.shape != (len(found), LANDMARK_COUNT, 3):
+    if points is None or found is None or found.ndim != 1 or points.shape != (len(found), LANDMARK_COUNT, 3):
         raise FormatError(f"{path} does not hold points [F,478,3] and found [F]; import the clip again.")
-    return points, found
+    if points.dtype.kind != "f" or found.dtype.kind not in "bui" or not np.isfinite(points.astype(np.float32)).all():
+        raise FormatError(f"{path} holds points that are no finite numbers; import the clip again.")
+    return points.astype(np.float32, copy=False), found.astype(bool, copy=False)

@@ -13,7 +13,7 @@ import numpy as np
 
 from blendsplat.landmarks.detector import make_detector
 from blendsplat.live.capture import Picture
-from blendsplat.video.crop import Crop, FaceFinder, head_square, link_faces
+from blendsplat.video.crop import Crop, FaceFinder, head_square, without_phantoms
 from blendsplat.video.decode import Frame
 
 LOOKS = 4  # pictures with a face that are looked at
@@ -49,7 +49,7 @@ class FaceFraming:
         self._samples.append((picture.seconds, boxes))
         if len(self._samples) < LOOKS:
             return None
-        people = link_faces(self._samples)
+        _, people = without_phantoms(self._samples)
         if len(people) > 1:
             self.notes.append("More than one face is in the picture; the larger one is followed.")
         height, width = picture.image.shape[:2]

@@ -8,7 +8,6 @@ end, or, after a crash, when the folder is next opened (``complete_take``). Noth
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -17,14 +16,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from blendsplat.errors import FormatError, StorageError
-from blendsplat.files import write_json
+from blendsplat.files import read_json, write_json
 from blendsplat.fitting.clip_performance import nearest_valid
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import LANDMARK_COUNT, save_landmarks
 from blendsplat.live.tracker import TrackedFrame
-from blendsplat.video.clip import ClipInfo, frame_path, write_info, write_png
+from blendsplat.video.clip import ClipInfo, checked_info, frame_path, write_info, write_png
 from blendsplat.video.staged_folder import check_target
 
+_BLOCK = 1024  # rows that are looked at together
 JOURNAL = "live-journal"  # folder inside the take, gone when the take is complete
 _POSES = ("expression", "root_pose", "neck_pose", "jaw_pose", "eyes_pose", "eyelids", "translation")
 
@@ -87,13 +87,18 @@ def complete_take(directory: Path, notes: tuple[str, ...] = ()) -> Performance |
     showed no face, and the journal is then removed. Raises FormatError for a damaged journal, StorageError."""
     journal = directory / JOURNAL
     try:
-        said: dict[str, Any] = json.loads((journal / "take.json").read_text(encoding="utf-8"))
+        said: dict[str, Any] = read_json(journal / "take.json")
         person = Performance.load(journal / "person.npz")
-        info = ClipInfo(**{field.name: said[field.name] for field in fields(ClipInfo)})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        info = checked_info({field.name: said[field.name] for field in fields(ClipInfo)})
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise FormatError(f"The live take in {directory} is damaged; record it again.", repr(error)) from error
     rows = _read_rows(journal / "rows.bin", person)
     if not len(rows) or not rows["valid"].any():
+        if len(rows) + 1 < sum(1 for _ in (directory / "images").glob("*.png")):
+            raise FormatError(
+                f"The live take in {directory} is damaged: it has pictures of which the journal says nothing. Import "
+                "its folder images as a video, or delete the folder."
+            )
         _discard(directory)
         return None
     performance = _performance(person, rows, notes)
@@ -128,7 +133,16 @@ def _read_rows(path: Path, person: Performance) -> np.ndarray:
     """The journal's whole rows, read from the disk as they are needed; a crash may have cut the last one."""
     kind = _row_type(person)
     count = path.stat().st_size // kind.itemsize if path.is_file() else 0
-    return np.memmap(path, kind, "r", shape=(count,)) if count else np.zeros(0, kind)
+    rows: np.ndarray = np.memmap(path, kind, "r", shape=(count,)) if count else np.zeros(0, kind)
+    for start in range(0, count, _BLOCK):  # where a crash left something else than rows, the journal ends
+        block = rows[start : start + _BLOCK]
+        times = rows["timestamp"][max(start - 1, 0) : start + _BLOCK]
+        sound = np.concatenate([np.ones(len(block) + 1 - len(times), bool), np.diff(times) >= 0])
+        for name in (*_POSES, "timestamp", "error", "points"):
+            sound &= np.isfinite(block[name].reshape(len(block), -1)).all(1)
+        if not sound.all():
+            return rows[: start + int(np.argmin(sound))]
+    return rows
 
 
 def _performance(person: Performance, rows: np.ndarray, notes: tuple[str, ...]) -> Performance:

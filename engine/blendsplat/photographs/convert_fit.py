@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.files import read_json
 from blendsplat.geometry import project_points
 from blendsplat.heads.convert import How, convert_performance
 from blendsplat.heads.model import HeadModel
@@ -43,7 +43,7 @@ def convert_fit(
     check_writable(output)
     progress = progress or Progress()
     before = Performance.load(folder)
-    described = _description(folder / "fit.json")
+    described = fit_description(folder / "fit.json")
     photograph, crop = _pictures(folder, before, described)
     after = convert_performance(before, source, target, target_source, how, progress=progress)
     points, matte = _seen(before, source, photograph)
@@ -57,9 +57,10 @@ def convert_fit(
     return after
 
 
-def _description(path: Path) -> dict[str, Any]:
+def fit_description(path: Path) -> dict[str, Any]:
+    """What fit.json says. Raises FormatError."""
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = read_json(path)
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} is missing or damaged; fit the photograph again.", repr(error)) from error
     if not isinstance(described, dict) or described.get("format") != FORMAT:

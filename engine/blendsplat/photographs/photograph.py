@@ -16,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from blendsplat.errors import InputError, NoFaceError
+from blendsplat.files import check_file
 from blendsplat.landmarks import points as pts
 from blendsplat.landmarks.detector import LandmarkDetector, box_distance, box_size
 from blendsplat.video.crop import FaceFinder
@@ -118,6 +119,7 @@ def read_photograph(path: Path) -> Photograph:
 
 def _size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright picture. Raises InputError with what is wrong with the file."""
+    check_file(path)
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -129,7 +131,7 @@ def _size(path: Path) -> tuple[int, int]:
         width, height = upright_size(path)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path.name} has too many pixels; make it smaller, 20 megapixels are plenty.") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # each of Pillow's readers raises its own on damaged input
         if start[4:8] == b"ftyp":
             raise InputError(
                 f"{path.name} is a HEIC or AVIF picture, which cannot be read; export it as JPEG or PNG."
@@ -146,7 +148,7 @@ def recorded_focal(path: Path) -> float | None:
         with Image.open(path) as picture:
             recorded = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
         value = float(recorded) if recorded is not None else 0.0
-    except (OSError, ValueError, TypeError, SyntaxError, ZeroDivisionError, Image.DecompressionBombError):
+    except Exception:  # EXIF is a file of its own, with damage of its own
         return None
     return value if 8 <= value <= 1200 else None
 

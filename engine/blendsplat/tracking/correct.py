@@ -16,11 +16,12 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks.detector import load_landmarks
 from blendsplat.progress import Progress
-from blendsplat.tracking.corrected import keep_uncorrected, load_uncorrected, refine_around
+from blendsplat.tracking.corrected import UNCORRECTED, load_uncorrected, refine_around
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.pipeline import TrackOptions, write_pictures
 from blendsplat.video import Clip
+from blendsplat.video.staged_folder import staged_results
 
 
 @dataclass
@@ -41,7 +42,7 @@ def correct_clip(
 ) -> Performance:
     """Fit the clip in ``directory`` again as its corrections want it: writes tracking.npz, valid/ and overlay.mp4.
 
-    tracking.npz is written last: cancelled or failed, the former one is still there. Without corrections the
+    All of it replaces what was there at the end: cancelled or failed, that is still there. Without corrections the
     uncorrected performance comes back. Raises FormatError (a damaged file), InputError (not tracked from landmarks,
     another head, nothing to correct), StorageError, Cancelled.
     """
@@ -73,17 +74,15 @@ def correct_clip(
         tracking.figures["jitter_px"] = jitter(tracking, head)
     progress.update("correct", 1, 2, "what counts in the pictures")
     drawn = TrackOptions(overlay=options.overlay)
-    write_pictures(
-        clip, head, tracking, points[..., :2], drawn, progress, _differ(Performance.load(directory), tracking)
-    )
-    progress.check()
-    if left is not corrections or options.corrections is not None:
-        left.save(clip.directory / FILE)
-    if len(left):
-        keep_uncorrected(clip.directory, uncorrected)
-    tracking.save(clip.directory / "tracking.npz")
-    if not len(left):
-        keep_uncorrected(clip.directory, None)
+    differing = _differ(Performance.load(directory), tracking)
+    with staged_results(clip.directory, [] if len(left) else [UNCORRECTED]) as stage:
+        write_pictures(clip, head, tracking, points[..., :2], drawn, progress, stage, differing)
+        progress.check()
+        if left is not corrections or options.corrections is not None:
+            left.save(stage / FILE)
+        if len(left):
+            uncorrected.save(stage / UNCORRECTED)
+        tracking.save(stage / "tracking.npz")
     return tracking
 
 

@@ -57,14 +57,6 @@ def refine_around(view: OneLens, head: HeadModel, uncorrected: Performance, prog
     return RefineAround(head, uncorrected, view.image, matte, view.points, progress)
 
 
-def keep_uncorrected(directory: Path, uncorrected: Performance | None) -> None:
-    """Write uncorrected.npz, or remove that of a tracking that is gone."""
-    if uncorrected is None:
-        (directory / UNCORRECTED).unlink(missing_ok=True)
-    else:
-        uncorrected.save(directory / UNCORRECTED)
-
-
 def load_uncorrected(directory: Path) -> Performance:
     """The clip's performance without corrections: what lies beside tracking.npz where that one has some.
 

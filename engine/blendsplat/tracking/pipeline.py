@@ -8,6 +8,7 @@ valid pixels and the overlay video out.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,14 +32,16 @@ from blendsplat.progress import Progress
 from blendsplat.refinement.refine import refine_clip
 from blendsplat.tracking import neck_cut
 from blendsplat.tracking.clip_prior import ClipReading, read_clip
-from blendsplat.tracking.corrected import corrected, keep_uncorrected, load_corrections, refine_around
+from blendsplat.tracking.corrected import UNCORRECTED, corrected, load_corrections, refine_around
 from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
+from blendsplat.tracking.faded import in_fades
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.clip import ClipInfo
 from blendsplat.video.prefetch import prefetch
+from blendsplat.video.staged_folder import staged_results
 
 PICTURE_THREADS = min(8, os.cpu_count() or 1)
 READ_SHAPE = 0.8  # standard deviation of the shape, once a regressor has read it: small networks see little of it
@@ -79,6 +82,7 @@ def track_clip(
 ) -> Performance:
     """Track the clip in ``directory``: write landmarks.npz (if absent), tracking.npz, camera.json, valid/, overlay.mp4.
 
+    What the tracking writes replaces that of a former one all at once, at the end.
     Raises FormatError (no clip there), NoFaceError, InputError (the head), StorageError, Cancelled.
     """
     options, progress = options or TrackOptions(), progress or Progress()
@@ -110,6 +114,7 @@ def track_clip(
         tracking = refine_clip(
             head, tracking, view.image, matte, view.points, fit=wanted, shots=shots, progress=progress
         )
+    tracking = in_fades(tracking, clip.info.faded, found)
     if options.zooms:
         tracking = replace(tracking, zoom=view.zoom.astype(np.float32))
     if regressor and reading:
@@ -118,32 +123,36 @@ def track_clip(
     finish = refine_around(view, head, tracking, progress)
     tracking, uncorrected = corrected(clip, head, tracking, points[..., :2], found, corrections, finish)
     tracking.figures["jitter_px"] = jitter(tracking, head)
-    write_pictures(clip, head, tracking, points[..., :2], options, progress)
-    tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
-    camera = {
-        "width": clip.width,
-        "height": clip.height,
-        "K": tracking.K.tolist(),
-        "viewmat": tracking.viewmat.tolist(),
-    }
-    write_json(clip.directory / "camera.json", camera | ({"zoom": tracking.zoom.tolist()} if options.zooms else {}))
-    keep_uncorrected(clip.directory, uncorrected)
-    tracking.save(clip.directory / "tracking.npz")
+    with staged_results(clip.directory, [UNCORRECTED] if uncorrected is None else []) as stage:
+        write_pictures(clip, head, tracking, points[..., :2], options, progress, stage)
+        tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
+        camera = {
+            "width": clip.width,
+            "height": clip.height,
+            "K": tracking.K.tolist(),
+            "viewmat": tracking.viewmat.tolist(),
+        }
+        write_json(stage / "camera.json", camera | ({"zoom": tracking.zoom.tolist()} if options.zooms else {}))
+        if uncorrected is not None:
+            uncorrected.save(stage / UNCORRECTED)
+        tracking.save(stage / "tracking.npz")
     return tracking
 
 
 def write_pictures(
     clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress,
-    frames: np.ndarray | None = None,
+    stage: Path, frames: np.ndarray | None = None,
 ) -> None:  # fmt: skip
-    """Write valid/ and overlay.mp4 of a tracked clip, as far as ``options`` want them; pixels [F,478,2]: landmarks.
-    Without an overlay only the valid maps of ``frames`` (None: all)."""
+    """Write valid/ and overlay.mp4 of a tracked clip into ``stage``, as far as ``options`` want them; pixels [F,478,2]:
+    landmarks. Without an overlay only the valid maps of ``frames`` (None: all) are made, the others are the clip's."""
     if not (options.overlay or options.valid_maps):
         return
     rows = np.arange(clip.frame_count) if options.overlay or frames is None else frames
-    with prefetch(_finished_frames(clip, head, tracking, pixels, options, progress, rows)) as pictures:
+    if options.valid_maps and len(rows) < clip.frame_count and (clip.directory / "valid").is_dir():
+        shutil.copytree(clip.directory / "valid", stage / "valid")
+    with prefetch(_finished_frames(clip, head, tracking, pixels, options, progress, rows, stage)) as pictures:
         if options.overlay:
-            write_mp4(clip.directory / "overlay.mp4", pictures, clip.fps, crf=23)
+            write_mp4(stage / "overlay.mp4", pictures, clip.fps, crf=23)
         else:
             for _ in pictures:
                 pass
@@ -237,9 +246,10 @@ def camera_prior(info: ClipInfo, wanted: FitOptions) -> FitOptions:
 
 def _finished_frames(
     clip: Clip, head: HeadModel, tracking: Performance, pixels: np.ndarray, options: TrackOptions, progress: Progress,
-    frames: np.ndarray,
+    frames: np.ndarray, stage: Path,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Write the map of valid pixels of each of ``frames`` and yield its overlay [H,W,3] uint8."""
+    """Write the map of valid pixels of each of ``frames`` into ``stage`` and yield its overlay [H,W,3] uint8."""
+    written = Clip(stage, clip.info)
     painter = OverlayPainter(head)
     hair = learn_clip_hair(clip, head, tracking) if options.valid_maps else None
 
@@ -249,7 +259,7 @@ def _finished_frames(
         if not tracking.valid[index]:
             valid[:] = 0
         if options.valid_maps:
-            clip.write_valid(index, valid)
+            written.write_valid(index, valid)
         if not tracking.valid[index]:
             return paint_without_face(image)
         return painter.paint(image, drawn.camera_vertices, drawn.face_ids, pixels[index], matte, valid)

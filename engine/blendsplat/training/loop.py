@@ -102,7 +102,7 @@ def run_training(
         note = note if snapshot is not None else f"{note} {said}".strip()
     trainer = make(data, preset)
     trainer.belongs_to(tracked.tracking.identity)
-    run = _Run(trainer, preset, output, fingerprint, progress, scale)
+    run = Run(trainer, preset, output, fingerprint, progress, scale)
     if beginning is not None and snapshot is None:
         assert start is not None
         go_on_from(trainer, beginning, preset, start)
@@ -131,7 +131,7 @@ def run_training(
     )  # fmt: skip
 
 
-class _Run:
+class Run:
     """One call of run_training: the clock, the reports and the files around a Trainer."""
 
     def __init__(

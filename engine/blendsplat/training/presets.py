@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from blendsplat.errors import InputError
+from blendsplat.files import read_toml
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FOLDERS = (_PACKAGE / "presets", _PACKAGE.parent.parent / "presets")  # installed; in the source tree
@@ -27,9 +27,9 @@ def shipped_presets() -> list[Path]:
 def preset_values(path: Path) -> dict[str, Any]:
     """What a preset's file says, not validated; its name is the file's unless it says another. Raises InputError."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The preset {path} cannot be read: {error}") from error
+        values = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The preset {path} cannot be read: {error}.") from error
     return {"name": path.stem} | values
 
 

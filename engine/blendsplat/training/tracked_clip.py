@@ -58,10 +58,11 @@ class TrackedClip:
         return cls(clip, tracking, personal_head(tracking), _fingerprint(directory))
 
     def split(self, holdout: float) -> tuple[list[int], list[int]]:
-        """(training, held-out) frame numbers; frames without a tracked face, and those that only repeat the one before,
-        are in neither."""
+        """(training, held-out) frame numbers; frames without a tracked face, and those that only repeat the one before
+        or are in a fade, are in neither."""
         told = self.tracking.valid.copy()
-        told[[frame for frame in self.clip.info.repeats if 0 <= frame < len(told)]] = False
+        left_out = (*self.clip.info.repeats, *self.clip.info.faded)
+        told[[frame for frame in left_out if 0 <= frame < len(told)]] = False
         return split_frames(told, holdout)
 
     def frame_weights(self, numbers: list[int]) -> Tensor:

@@ -6,19 +6,22 @@
 
 from __future__ import annotations
 
-import json
+import io
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from blendsplat.errors import FormatError, InputError, StorageError
-from blendsplat.files import write_bytes, write_json
+from blendsplat.files import check_file, read_json, write_bytes, write_json
 
 FORMAT = "blendsplat-clip"
 VERSION = 1
+MOST_PIXELS = 16384  # of a picture's side
 CONTENTS = ("images", "mattes", "valid", "landmarks.npz", "tracking.npz", "camera.json", "overlay.mp4", "clip.json")
 
 
@@ -39,6 +42,7 @@ class ClipInfo:
     detector: str = ""
     shots: list[int] = field(default_factory=lambda: [0])  # frames at which a shot begins
     repeats: list[int] = field(default_factory=list)  # frames that show what the one before shows
+    faded: list[int] = field(default_factory=list)  # frames in a fade: from or to one colour, or between two shots
     skipped: int = 0  # frames of the source that could not be read
     notes: list[str] = field(default_factory=list)  # what the user should know
 
@@ -57,7 +61,7 @@ class Clip:
         directory = Path(directory)
         path = directory / "clip.json"
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
         except FileNotFoundError as error:
             raise FormatError(
                 f"{directory} is not an imported clip (it has no clip.json); import the video first."
@@ -118,13 +122,31 @@ class Clip:
         return frame_path(self.directory, folder, index)
 
     def _read(self, path: Path, flags: int) -> np.ndarray:
+        check_file(path)
         try:
-            image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
-        except (OSError, cv2.error) as error:
+            data = path.read_bytes()
+        except OSError as error:
             raise FormatError(f"{path} cannot be read; import the video again.", repr(error)) from error
+        image = _decoded(data, flags) if _told_size(data) == (self.width, self.height) else None
         if image is None or image.shape[:2] != (self.height, self.width):
             raise FormatError(f"{path} is damaged or not {self.width}x{self.height}; import the video again.")
         return image
+
+
+def _told_size(data: bytes) -> tuple[int, int] | None:
+    """What a picture says of its width and height, asked before it may need the memory for them."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except Exception:  # Pillow raises whatever its many readers raise
+        return None
+
+
+def _decoded(data: bytes, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
 
 
 def frame_path(directory: Path, folder: str, index: int) -> Path:
@@ -156,27 +178,41 @@ def write_info(directory: Path, info: ClipInfo) -> None:
 
 
 def _parse_info(data: Any, path: Path) -> ClipInfo:
-    if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("version"), int):
+    if not isinstance(data, dict) or data.get("format") != FORMAT or type(data.get("version")) is not int:
         raise FormatError(f"{path} is not the description of a Blendsplat clip.")
     if data["version"] > VERSION:
         raise FormatError(
             f"{path} has version {data['version']} and this Blendsplat reads up to {VERSION}: update Blendsplat."
         )
     try:
-        known = {f.name: data[f.name] for f in fields(ClipInfo) if f.name in data}
-        info = ClipInfo(**known)
-        (w, h), (x, y, size) = info.source_size, info.crop
-        info.source_size, info.crop = (int(w), int(h)), (int(x), int(y), int(size))
-        info.width, info.height, info.fps = int(info.width), int(info.height), float(info.fps)
-        times = np.array(info.timestamps, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        info = checked_info({f.name: data[f.name] for f in fields(ClipInfo) if f.name in data})
+    except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{path} is damaged; import the video again.", repr(error)) from error
-    if (
-        times.ndim != 1
-        or not len(times)
-        or not np.isfinite(times).all()
-        or min(info.width, info.height) < 1
-        or info.fps <= 0
-    ):
-        raise FormatError(f"{path} is damaged (sizes or time stamps make no sense); import the video again.")
+    if not info.timestamps:
+        raise FormatError(f"{path} is damaged (it has no frame); import the video again.")
+    return info
+
+
+def checked_info(values: dict[str, Any]) -> ClipInfo:
+    """``values`` of ClipInfo's fields as they should be. Raises TypeError, ValueError, OverflowError for others."""
+    info = ClipInfo(**values)
+    (w, h), (x, y, size) = info.source_size, info.crop
+    info.source_size, info.crop = (int(w), int(h)), (int(x), int(y), int(size))
+    info.width, info.height, info.fps = int(info.width), int(info.height), float(info.fps)
+    info.trim_start = float(info.trim_start)
+    info.trim_end = None if info.trim_end is None else float(info.trim_end)
+    times, info.timestamps = info.timestamps, [float(time) for time in info.timestamps]
+    info.shots, info.repeats = [int(frame) for frame in info.shots], [int(frame) for frame in info.repeats]
+    info.skipped = int(info.skipped)
+    texts = (info.source, info.matte, info.detector, *info.notes)
+    if not all(isinstance(text, str) for text in texts) or any(isinstance(v, str) for v in (times, info.notes)):
+        raise TypeError("something else than text, or text instead of a list")
+    if not all(map(math.isfinite, (*info.timestamps, info.trim_start, info.trim_end or 0.0))):
+        raise ValueError("times that are not finite")
+    if not (1 <= info.width <= MOST_PIXELS and 1 <= info.height <= MOST_PIXELS and 0 < info.fps < math.inf):
+        raise ValueError("sizes that make no sense")
+    if any(abs(number) >= 2**31 for number in (*info.source_size, *info.crop, info.skipped)):
+        raise ValueError("numbers that no picture has")
+    if not all(0 <= frame < max(len(info.timestamps), 1) for frame in (*info.shots, *info.repeats)):
+        raise ValueError("frames that are not there")
     return info

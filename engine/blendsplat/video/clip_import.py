@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from blendsplat.errors import FormatError, InputError, NoFaceError, VideoError
 from blendsplat.landmarks.detector import LANDMARK_COUNT, Landmarks, box_distance, make_detector, save_landmarks
 from blendsplat.progress import Progress
 from blendsplat.video.clip import CONTENTS, Clip, ClipInfo, frame_path, write_info, write_png
-from blendsplat.video.crop import Crop, Survey, cropper, survey
+from blendsplat.video.crop import Crop, Survey, clamp_crop, cropper, survey
 from blendsplat.video.decode import Frame, Source, check_trim
+from blendsplat.video.fades import FadeFinder
 from blendsplat.video.images import open_source
 from blendsplat.video.matte import MaskFolder, Segmenter
 from blendsplat.video.prefetch import prefetch
@@ -122,7 +124,7 @@ def is_import_of(directory: Path | str, source: Path | str, options: ClipOptions
     return (
         older and Path(info.source) == source.resolve() and info.width == info.height == options.size and alike_matte
         and info.trim_end == options.end and 0 <= info.trim_start - options.start < 2 / info.fps
-        and (options.crop is None or tuple(options.crop) == info.crop)
+        and (options.crop is None or clamp_crop(options.crop, *info.source_size) == info.crop)
         and (options.fps is None or abs(options.fps - info.fps) < 1e-6)
     )  # fmt: skip
 
@@ -152,7 +154,7 @@ class _Import:
             stack.callback(self.segmenter.close)
         self.masks = MaskFolder(Path(options.matte), source.width, source.height) if self.mode == "folder" else None
         self.pool = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="blendsplat-write"))
-        self.shots = ShotFinder()
+        self.shots, self.fades = ShotFinder(), FadeFinder()
         self.times: list[float] = []
         self.points: list[np.ndarray | None] = []
         self.faces = 0
@@ -179,10 +181,13 @@ class _Import:
             waiting.popleft().result()
         if not self.times:
             raise VideoError(f"{self.source.path} has no readable frame between {self._trim_words()}.")
+        self.fades.finish()
+        for index in self.fades.mixed:  # two faces at once are nobody's
+            self.points[index] = None
         self._write_landmarks()
         if self.segmenter:
             self.matte_notes = refine_shots(
-                self.stage, self.shots.starts, len(self.times), self.pool, progress, self.points
+                self.stage, self._starts(), len(self.times), self.pool, progress, self.points
             )
         return self._info()
 
@@ -200,6 +205,7 @@ class _Import:
         """Analyse one frame and hand it on to be written."""
         index = len(self.times)
         image = self.cut(frame.image)
+        self.fades.see(image)
         if self.shots.is_cut(image):
             self._forget()
         face = self._face(image, frame.timestamp)
@@ -246,6 +252,10 @@ class _Import:
         if self.segmenter:
             self.segmenter.forget()
 
+    def _starts(self) -> list[int]:
+        """Frames at which shots begin: at cuts, and in the middle of fades between two."""
+        return sorted({*self.shots.starts} - {*self.fades.mixed} | {0, *self.fades.starts})
+
     def _expected(self) -> int:
         end = self.options.end if self.options.end is not None else self.source.duration or 0.0
         return max(1, round((min(end, self.source.duration or end) - self.options.start) * self.source.fps))
@@ -263,15 +273,17 @@ class _Import:
         notes = [*self.source.notes, *self.look.notes, *self.matte_notes]
         if self.held and np.median(self.held) < _HELD:
             notes.append(_BAD_ALPHA if self.mode == "alpha" else _BAD_MASKS)
-        lost = len(times) - self.faces
+        shots, repeats, faded = self._starts(), self.shots.repeats, self.fades.faded
+        lost = sum(point is None for index, point in enumerate(self.points) if index not in set(faded))
         if lost:
             notes.append(f"{lost} of {len(times)} frames show no face; they are marked and left out.")
         if self.source.skipped:
             notes.append(f"{self.source.skipped} damaged frames or packets of the source were skipped.")
-        shots, repeats = self.shots.starts, self.shots.repeats
-        if shots[1:]:
-            where = "a cut at the frame" if len(shots) == 2 else "cuts at the frames"
-            notes.append(f"The clip has {where} {_listed(shots[1:])}.")
+        if faded:
+            notes.append(_on_fades(faded))
+        if cuts := [frame for frame in shots[1:] if frame not in self.fades.starts]:
+            where = "a cut at the frame" if len(cuts) == 1 else "cuts at the frames"
+            notes.append(f"The clip has {where} {_listed(cuts)}.")
         if repeats:
             notes.append(
                 f"{len(repeats)} of {len(times)} frames repeat the one before, as when a film is brought to a higher "
@@ -295,6 +307,7 @@ class _Import:
             detector=self.detector.name,
             shots=shots,
             repeats=repeats,
+            faded=faded,
             skipped=self.source.skipped,
             notes=notes,
         )
@@ -331,6 +344,17 @@ def _matte_mode(matte: str | Path, source: Source, look: Survey) -> str:
     if not Path(matte).is_dir():
         raise InputError(f"The matte {choice!r} is not auto, alpha, none, or an existing folder of masks.")
     return "folder"
+
+
+def _on_fades(frames: list[int]) -> str:
+    """What is said of frames in fades."""
+    edges = [*(at for at, frame in enumerate(frames) if at == 0 or frame != frames[at - 1] + 1), len(frames)]
+    runs = [f"{frames[first]} to {frames[end - 1]}" for first, end in pairwise(edges)]
+    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+    return (
+        f"The picture fades in the frames {', '.join(runs[:_NAMED])}{more}: what they show is not the person's own "
+        "colours, so the tracking is not trusted there, and nothing is trained on them."
+    )
 
 
 def _listed(numbers: list[int]) -> str:

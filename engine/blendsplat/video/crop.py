@@ -29,6 +29,7 @@ _WIDE = 1.25  # longer side over shorter from which a picture is searched in squ
 _SAME_SIZE = 0.5  # log of the ratio of the sizes
 _TILED_PICTURES = 12  # how many pictures without a face are searched again in small squares
 _ALPHA_USED = 0.01  # share of see-through pixels from which a file's alpha is taken for a matte
+_SEEN, _SEEN_SHARE = 3, 0.5  # pictures, and of few pictures the share, in which a second person must be seen
 
 
 @dataclass
@@ -73,7 +74,7 @@ def survey(
             samples.append((frame.timestamp, find(frame)))
             alpha_used = alpha_used or _uses_alpha(frame.alpha)
             progress.update("find head", min(len(samples), SAMPLES), SAMPLES)
-    people = link_faces(samples)
+    samples, people = without_phantoms(samples)
     if not samples or not people:
         where = "in the chosen crop" if crop is not None else f"in {source.path}"
         raise NoFaceError(
@@ -173,6 +174,33 @@ def link_faces(samples: list[tuple[float, list[np.ndarray]]]) -> list[tuple[np.n
     return [(np.array([t for t, _ in person]), np.array([b for _, b in person])) for person in people]
 
 
+def without_phantoms(
+    samples: list[tuple[float, list[np.ndarray]]],
+) -> tuple[list[tuple[float, list[np.ndarray]]], list[tuple[np.ndarray, np.ndarray]]]:
+    """The samples without the boxes of "others" whom hardly any picture shows, and who the people then are, as
+    link_faces tells them. Grain, leaves and patterned shirts make the detector see a face for a moment.
+
+    Somebody seen rarely, but never beside the person who is followed, may be that person elsewhere and is kept.
+    """
+    people = link_faces(samples)
+    needed = min(_SEEN, max(1, round(_SEEN_SHARE * len(samples))))
+    alone = {time for time, boxes in samples if len(boxes) == 1}
+    phantoms = [
+        (time, box)
+        for times, boxes in people[1:]
+        if len(times) < needed and not alone.issuperset(times)
+        for time, box in zip(times, boxes, strict=True)
+    ]
+    if not phantoms:
+        return samples, people
+    kept = [(time, [box for box in boxes if not _is_one_of(time, box, phantoms)]) for time, boxes in samples]
+    return kept, link_faces(kept)
+
+
+def _is_one_of(time: float, box: np.ndarray, sightings: list[tuple[float, np.ndarray]]) -> bool:
+    return any(time == other and np.array_equal(box, there) for other, there in sightings)
+
+
 def head_square(boxes: np.ndarray, width: int, height: int, notes: list[str] | None = None) -> Crop:
     """One square that holds the head (hair and neck) at all the face boxes [S,4], inside the picture.
 
@@ -210,7 +238,11 @@ def clamp_crop(crop: Crop, width: int, height: int, notes: list[str] | None = No
     side = min(size, width, height)
     clamped = (min(max(x, 0), width - side), min(max(y, 0), height - side), side)
     if clamped != (x, y, size) and notes is not None:
-        notes.append(f"The crop was moved into the picture: x={clamped[0]} y={clamped[1]} size={clamped[2]}.")
+        done = "moved" if side == size else "shrunk" if clamped[:2] == (x, y) else "shrunk and moved"
+        notes.append(
+            f"The crop x={x} y={y} size={size} sticks out of the picture of {width}x{height}; it was {done} into it: "
+            f"x={clamped[0]} y={clamped[1]} size={side}."
+        )
     return clamped
 
 

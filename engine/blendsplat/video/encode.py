@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from blendsplat.errors import InputError, StorageError
-from blendsplat.files import atomic_path, write_bytes
+from blendsplat.files import atomic_path, way_out, write_bytes
 
 _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libx264", {"preset": "veryfast"}),
@@ -48,8 +48,20 @@ def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float, crf: i
                     container.mux(stream.encode(to_yuv(image)))
                 container.mux(stream.encode(None))
         except av.FFmpegError as error:
-            raise StorageError(f"Could not write {path}: {error.strerror}.", repr(error)) from error
+            reason = way_out(OSError(error.errno, error.strerror))
+            raise StorageError(f"Could not write {path}: {error.strerror}. {reason}", repr(error)) from error
     return count
+
+
+def padding_note(width: int, height: int) -> str | None:
+    """What is said of an mp4 whose pictures are width x height pixels, where its own size is another."""
+    if width % 2 == 0 and height % 2 == 0:
+        return None
+    copied = " and ".join(name for side, name in ((width, "column"), (height, "row")) if side % 2)
+    return (
+        f"The video is {width + width % 2}x{height + height % 2} pixels, not {width}x{height}, because an .mp4's sides "
+        f"are even: the last {copied} is there twice."
+    )
 
 
 def write_png_sequence(directory: Path | str, frames: Iterable[np.ndarray], pattern: str = "{:06d}.png") -> int:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from blendsplat.errors import VideoError
+from blendsplat.files import check_file
 from blendsplat.video.decode import Frame, Source, VideoFile, check_trim
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,12 @@ _UPRIGHT = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+_SIDEWAYS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
 
 
 def open_source(path: Path | str, fps: float | None = None) -> Source:
@@ -138,11 +145,11 @@ class ImageSequence:
 
 
 def upright_size(file: Path) -> tuple[int, int]:
-    """(width, height) of a picture as it is meant to be seen, without decoding it. Raises OSError, ValueError,
-    SyntaxError or Image.DecompressionBombError as Pillow does."""
+    """(width, height) of a picture as it is meant to be seen, without decoding it. Raises whatever Pillow's readers
+    raise, Image.DecompressionBombError among it."""
     with Image.open(file) as opened:
         width, height = opened.size
-        return (height, width) if opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5 else (width, height)
+        return (height, width) if _turn(opened) in _SIDEWAYS else (width, height)
 
 
 def read_image(file: Path, most: int | None = None) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -152,13 +159,14 @@ def read_image(file: Path, most: int | None = None) -> tuple[np.ndarray, np.ndar
     ``most``), so that a hundred megapixels need the memory of a few.
     """
     try:
+        check_file(file)
         with Image.open(file) as opened:
             picture: Image.Image = opened
             if most is not None:
                 opened.draft(None, (most, most))  # a JPEG decodes at an eighth as easily as whole
                 factor = max(opened.size) // most
                 picture = opened.reduce(factor) if factor > 1 and opened.mode in _REDUCIBLE else opened
-            turn = _UPRIGHT.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+            turn = _turn(opened)
             picture = picture if turn is None else picture.transpose(turn)
             if picture.mode.startswith("I") or picture.mode == "F":  # 16 bit grey: Pillow would clip, not scale
                 grey = np.asarray(picture, dtype=np.float64)
@@ -167,6 +175,14 @@ def read_image(file: Path, most: int | None = None) -> tuple[np.ndarray, np.ndar
                 rgba = np.array(picture.convert("RGBA"))
                 return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
             return np.array(picture.convert("RGB")), None
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # each of Pillow's readers raises its own on damaged input
         log.debug("%s: %s", file, error)
+        return None
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """What makes it upright; a tag that cannot be read says nothing."""
+    try:
+        return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # EXIF is a file of its own, with damage of its own
         return None

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a whole clip aside and put it in place at the end: cancelling, a full disk or a crash leaves what was there.
+"""Write a whole clip, or a whole tracking of one, aside and put it in place at the end: cancelling, a full disk or a
+crash leaves what was there.
 
-The stage is a hidden folder inside the target (the same disk, so putting in place is renaming).
+The stage is a hidden folder inside the target (the same disk, so putting in place is renaming). Putting in place has
+two halves, told apart by a folder's name, so that after a kill ``recover`` knows the way: while what was there moves
+into ``old``, it goes back; once that is ``replaced``, what is new goes on into its places.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blendsplat.errors import InputError, StorageError
+from blendsplat.files import abandoned, lock, way_out
 from blendsplat.video.clip import CONTENTS
 
 _PREFIX = ".blendsplat-import-"
+_LOCK, _OLD, _REPLACED = ".in-use", "old", "replaced"
+_LAST = ("tracking.npz", "clip.json")  # what says that all the rest is there
 
 
 @contextlib.contextmanager
@@ -26,27 +33,46 @@ def staging(directory: Path, overwrite: bool) -> Iterator[Path]:
     StorageError when the disk refuses. Only files and folders with a clip's names are ever replaced.
     """
     made_directory = not directory.exists()
+    if not recover(directory):
+        raise InputError(
+            f"Another clip is being written into {directory}; wait until it is there, or choose another folder."
+        )
     check_target(directory, overwrite)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(directory)
-        stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))
-    except OSError as error:
-        raise StorageError(
-            f"The folder {directory} cannot be written: {error.strerror}. Choose another one.", repr(error)
-        ) from error
-    try:
-        yield stage
-        try:
-            _put_in_place(stage, directory)
-        except OSError as error:
-            raise StorageError(f"Could not move the clip into {directory}: {error.strerror}.", repr(error)) from error
+        with _stage(directory) as stage:
+            yield stage
+            _put_in_place(stage, directory, CONTENTS)
         made_directory = False
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
         if made_directory:
             with contextlib.suppress(OSError):
                 directory.rmdir()
+
+
+@contextlib.contextmanager
+def staged_results(directory: Path, leaving: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield an empty folder for files and folders that belong together; if the block succeeds, they replace those of
+    the same names in ``directory``, and those in ``leaving`` go. Raises StorageError."""
+    recover(directory)
+    with _stage(directory) as stage:
+        yield stage
+        _put_in_place(stage, directory, [*_new(stage), *leaving])
+
+
+def recover(directory: Path) -> bool:
+    """Clean up after killed processes: what one was putting in place is whole again, the former or the new; unfinished
+    stages go -> whether nobody else is writing into ``directory``. Raises StorageError."""
+    alone = True
+    try:
+        for stage in directory.glob(_PREFIX + "*"):
+            if abandoned(stage / _LOCK):
+                _complete(stage, directory)
+                shutil.rmtree(stage)
+            else:
+                alone = False
+    except OSError as error:
+        raise _refused(directory, error) from error
+    return alone
 
 
 def check_target(directory: Path, overwrite: bool) -> None:
@@ -60,33 +86,78 @@ def check_target(directory: Path, overwrite: bool) -> None:
             )
         return
     foreign = [name for name in CONTENTS if (directory / name).exists()]
-    if foreign and not any(directory.glob(_PREFIX + "*/old")):
+    if foreign:
         raise InputError(
             f"{directory} holds {', '.join(foreign)} that no import made; choose another folder for the clip."
         )
 
 
-def _remove_leftovers(directory: Path) -> None:
-    """Clean up after an import that was killed; one killed while putting in place gets its old clip back first."""
-    for stage in directory.glob(_PREFIX + "*"):
-        if (stage / "old").is_dir() and not (directory / "clip.json").exists():
-            for name in CONTENTS:
-                if (stage / "old" / name).exists():
-                    _remove(directory / name)
-                    (stage / "old" / name).rename(directory / name)
-        shutil.rmtree(stage)
+@contextlib.contextmanager
+def _stage(directory: Path) -> Iterator[Path]:
+    """A stage that is marked as in use; it goes at the end, unless it still holds what could not be put back."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))
+        handle = os.open(stage / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        lock(handle)
+    except OSError as error:
+        raise _refused(directory, error) from error
+    try:
+        yield stage
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _complete(stage, directory)
+        raise
+    finally:
+        os.close(handle)
+        if not _holds_needed(stage):
+            shutil.rmtree(stage, ignore_errors=True)
 
 
-def _put_in_place(stage: Path, directory: Path) -> None:
-    """Old contents go into the stage (clip.json first), new ones come out of it (clip.json last)."""
-    old = stage / "old"
-    old.mkdir()
-    for name in reversed(CONTENTS):
-        if (directory / name).exists():
-            (directory / name).rename(old / name)
-    for name in CONTENTS:
-        if (stage / name).exists():
+def _holds_needed(stage: Path) -> bool:
+    """Whether files that the folder should have are only here."""
+    with contextlib.suppress(OSError):
+        if (stage / _OLD).is_dir():
+            return any((stage / _OLD).iterdir())
+        return (stage / _REPLACED).is_dir() and bool(_new(stage))
+    return True
+
+
+def _put_in_place(stage: Path, directory: Path, leaving: Sequence[str]) -> None:
+    """``leaving`` goes into the stage, what says that it is whole first; what is new comes out of it, that last."""
+    try:
+        old = stage / _OLD
+        old.mkdir()
+        for name in sorted(leaving, key=_weight, reverse=True):
+            if (directory / name).exists():
+                (directory / name).rename(old / name)
+        old.rename(stage / _REPLACED)
+        _complete(stage, directory)
+    except OSError as error:
+        raise StorageError(
+            f"Could not move what is new into {directory}: {error.strerror}. {way_out(error)}", repr(error)
+        ) from error
+
+
+def _complete(stage: Path, directory: Path) -> None:
+    """Take the putting in place of ``stage`` back, or to its end; nothing where it had not begun."""
+    old = stage / _OLD
+    if old.is_dir():
+        for name in sorted((entry.name for entry in old.iterdir()), key=_weight):
+            _remove(directory / name)
+            (old / name).rename(directory / name)
+    elif (stage / _REPLACED).is_dir():
+        for name in _new(stage):
             (stage / name).rename(directory / name)
+
+
+def _new(stage: Path) -> list[str]:
+    """Names of what is to be put in place, what says that it is whole last."""
+    return sorted({entry.name for entry in stage.iterdir()} - {_LOCK, _OLD, _REPLACED}, key=_weight)
+
+
+def _weight(name: str) -> int:
+    return _LAST.index(name) if name in _LAST else -1
 
 
 def _remove(path: Path) -> None:
@@ -94,3 +165,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _refused(directory: Path, error: OSError) -> StorageError:
+    return StorageError(f"The folder {directory} cannot be written: {error.strerror}. {way_out(error)}", repr(error))

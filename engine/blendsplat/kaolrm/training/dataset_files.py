@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from blendsplat.errors import FormatError
+from blendsplat.files import check_file
 from blendsplat.kaolrm.conventions import viewmat_of_pose
 
 
@@ -42,6 +43,7 @@ def read_viewmat(path: Path) -> np.ndarray:
 
 def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     """A .npy of finite numbers as float64. Raises FormatError when it is missing, damaged or of another shape."""
+    check_file(path)
     try:
         array = np.load(path, allow_pickle=False).astype(np.float64)
     except FileNotFoundError as error:

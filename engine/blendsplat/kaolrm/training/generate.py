@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from blendsplat.errors import InputError
-from blendsplat.files import atomic_path, write_json, write_npz
+from blendsplat.files import atomic_path, save_arrays, write_json, write_npz
 from blendsplat.geometry import project_points
 from blendsplat.heads.landmarks68 import landmarks68
 from blendsplat.heads.model import HeadModel
@@ -184,8 +184,8 @@ def _collect_landmarks(directory: Path) -> None:
     for path in sorted((directory / "truth").glob("*.npz")):
         with np.load(path, allow_pickle=False) as truth:
             landmarks[path.stem] = truth["landmarks"][0]
-    with atomic_path(directory / "lmks.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **landmarks)
+    with atomic_path(directory / "lmks.npz") as temporary:
+        save_arrays(temporary, landmarks, compress=True)
 
 
 def _write_truth(path: Path, head: HeadModel, person: Person, views: Views) -> None:

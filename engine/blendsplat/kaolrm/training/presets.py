@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blendsplat.errors import InputError
+from blendsplat.files import read_toml
 from blendsplat.kaolrm.config import Config
 
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -121,10 +121,10 @@ def load_preset(name_or_path: str | Path, overrides: dict[str, Any] | None = Non
     if not path.is_file():
         raise InputError(f"There is no preset {str(name_or_path)!r} of KaoLRM; give a name or a .toml file.")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
         for key, value in (overrides or {}).items():
             _set(values, key, value)
-        method = values.get("method", "truth")
+        method = str(values.get("method", "truth"))
         if method not in _METHODS:
             raise ValueError(f"method {method!r} is none of {', '.join(_METHODS)}")
         return _METHODS[method].model_validate(values)

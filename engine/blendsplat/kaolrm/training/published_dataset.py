@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.files import opened_npz
 from blendsplat.kaolrm.conventions import camera_vector, canonical_viewmat, intrinsics, normalise_views
 from blendsplat.kaolrm.training.dataset_files import on_colour, read_array, read_mask, read_rgba, read_viewmat
 
@@ -211,7 +212,7 @@ class HeadData:
 def _read_landmarks(path: Path) -> dict[str, np.ndarray]:
     """lmks.npz: [68,2] of every uid, in pixels of its picture. Raises FormatError."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with opened_npz(path) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # zip, zlib and numpy each raise their own
         raise FormatError(f"{path} is damaged or no .npz file.", repr(error)) from error
