@@ -90,8 +90,15 @@ def _launcher(version: str) -> Iterator[str]:
     if sys.platform != "win32" or not shutil.which("py"):
         return
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        words = ["py", version, "-c", "import sys; print(sys.executable)"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+        words = [
+            "py",
+            version,
+            "-X",
+            "utf8",
+            "-c",
+            "import sys; print(sys.executable)",
+        ]  # a user's name may have umlauts
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=20)
         if done.returncode == 0:
             yield done.stdout.strip()
 
@@ -102,7 +109,7 @@ def version_of(python: str) -> Version | None:
         return None
     words = [python, "-I", "-c", "import sys, venv, ensurepip, ctypes; print(*sys.version_info[:2])"]
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20, env=plain_environment())
+        done = subprocess.run(words, capture_output=True, encoding="ascii", timeout=20, env=plain_environment())
         major, minor = done.stdout.split()
         return int(major), int(minor)
     return None

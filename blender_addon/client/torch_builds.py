@@ -103,7 +103,7 @@ def cuda_of_driver(
     if sys.platform == "darwin":
         return None
     try:
-        text = run(["nvidia-smi"], capture_output=True, text=True, timeout=20).stdout
+        text = run(["nvidia-smi"], capture_output=True, encoding="utf-8", errors="replace", timeout=20).stdout
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r"CUDA Version:\s*(\d+)\.(\d+)", text)

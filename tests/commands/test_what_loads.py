@@ -28,12 +28,12 @@ finally:
 """
 
 
-def loaded(tmp_path, *arguments: str) -> set[str]:
+def loaded(tmp_path, *arguments: str, ends: int = 0) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], env=engine_environment(tmp_path), capture_output=True, text=True,
         encoding="utf-8", timeout=120,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == ends, done.stderr
     return set(done.stdout.rpartition("loaded:")[2].split())
 
 
@@ -46,6 +46,10 @@ def test_what_is_not_loaded(tmp_path, monkeypatch, arguments: tuple[str, ...], s
     if arguments == ("info",) and devices._may_have_cuda():
         pytest.skip("a graphics card's driver is here, so torch is asked for its devices")
     assert not loaded(tmp_path, *arguments) & set(spared)
+
+
+def test_no_torch_before_the_video_is_looked_at(tmp_path) -> None:
+    assert not loaded(tmp_path, "track", "missing.mp4", "-o", str(tmp_path / "clip"), ends=2) & {"torch", "scipy"}
 
 
 def test_every_command_is_listed_with_its_own_words() -> None:

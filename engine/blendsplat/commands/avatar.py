@@ -106,7 +106,6 @@ def track(
     notes: list[str] = []
 
     def work(progress: Progress) -> dict[str, Any]:
-        from blendsplat.live.take import unfinished
         from blendsplat.video.staged_folder import recover
 
         recover(folder)
@@ -124,7 +123,7 @@ def track(
                 progress.update("import frames", 1, 1, f"{folder} was imported before; goes on with tracking")
             else:
                 notes.extend(run_job("import", values, progress).get("notes", ()))
-        elif not (folder / "clip.json").is_file() and not unfinished(folder):
+        elif not (folder / "clip.json").is_file() and not _is_unfinished_take(folder):
             raise InputError(
                 f"{folder} is not a clip folder; name the one to write with -o, as in: track {video} -o clip/"
             )
@@ -144,6 +143,12 @@ def track(
         f"Tracked {result['valid']} of {result['frames']} frames. Look at {folder / 'overlay.mp4'}, then:",
         f"  blendsplat train {shlex.quote(str(folder))} --preset draft -o {avatar}",
     )
+
+
+def _is_unfinished_take(folder: Path) -> bool:
+    from blendsplat.live.take import unfinished
+
+    return unfinished(folder)
 
 
 def correct(

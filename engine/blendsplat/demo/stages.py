@@ -107,7 +107,7 @@ def _blender(addon: Path, folder: Path, avatar: Path, output: Path, first: int) 
         "--blend", str(output / "demo.blend"), "--frames", str(output / "render"), "--first", str(first),
         "--engine", sys.executable, "-m", "blendsplat", "serve",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode != 0:
         raise BlendsplatError(
             f"The Blender stage ended with code {done.returncode}: {done.stderr.strip().splitlines()[-1:]}",

@@ -293,6 +293,7 @@ def _rotation_jacobian(
     by_correctives [B,L,2,36]: d(pixel) / d(entries of the local rotations), through the pose correctives.
     """
     columns = []
+    by_correctives = by_correctives.flatten(1, 2)  # one copy of what lies strewn
     for turn, joint in enumerate(_TURNING):
         parent = pose.rotations[:, PARENTS[joint]]
         if joint == NECK_JOINT:  # carries jaw and eyes with it
@@ -305,7 +306,7 @@ def _rotation_jacobian(
             parent @ pose.jacobians[:, joint]
         )
         change = _rotation_change(pose.matrices[:, joint]) @ pose.jacobians[:, joint]
-        corrected = by_correctives[..., 9 * turn : 9 * (turn + 1)].flatten(1, 2) @ change
+        corrected = by_correctives[..., 9 * turn : 9 * (turn + 1)] @ change
         columns.append(turned + corrected)
     return torch.cat(columns, -1).unflatten(1, (-1, 2))
 

@@ -20,7 +20,7 @@ from blendsplat.fitting.shared_unknowns import ClipPrior, fit_clip_unknowns
 from blendsplat.fitting.silhouette import Mattes, make_inside
 from blendsplat.fitting.skin_border import Borders, make_border_term, padded
 from blendsplat.fitting.solver import Problem, ShapeTerm
-from blendsplat.fitting.vertex_offsets import OffsetBasis, make_offset_basis, with_offsets
+from blendsplat.fitting.vertex_offsets import OffsetBasis, offset_basis, with_offsets
 from blendsplat.geometry import rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
 from blendsplat.landmarks import points as pts
@@ -57,7 +57,7 @@ def fit_person(
     fit = fit_clip_unknowns(keys, values, expected, everything, prior, 10)
     basis: OffsetBasis | None = None
     if options.offsets:
-        basis = make_offset_basis(head)
+        basis = offset_basis(head)
         keys = replace(keys, model=with_offsets(problem.model, head, basis))
         whole = torch.block_diag(precision, options.shared_bias * basis.precision)
         expected = torch.cat([expected, torch.zeros(len(basis.precision))])

@@ -132,6 +132,17 @@ class _Rows:
     by_clip: Tensor | None
 
 
+@dataclass
+class _Part:
+    """What the landmarks, or one term, add to the normal equations: cost [B], gradient [B,P], matrix [B,P,P], and of
+    the clip's unknowns gradient [S+1], matrix [S+1,S+1] and cross [B,P,S+1]."""
+
+    cost: Tensor
+    gradient: Tensor
+    matrix: Tensor
+    of_clip: tuple[Tensor, ...]
+
+
 def prior_precision(model: LandmarkModel, expression_sigma: Tensor) -> Tensor:
     """[P,P]: what is believed of a frame before seeing it. expression_sigma [E]."""
     diagonal = torch.full((model.parameter_count,), 1e-4)
@@ -154,41 +165,65 @@ def landmark_pairs() -> Tensor:
 
 def linearise(problem: Problem, unknowns: Tensor, robust: bool = True) -> System:
     """Normal equations of all frames at ``unknowns`` [B,P]."""
-    cost, parts = _rows(problem, unknowns, None, robust)
-    return System(cost, *_products(problem, unknowns, parts))
+    return _system(problem, unknowns, [make() for make in _parts(problem, unknowns, None, robust)])
 
 
 def linearise_clip(problem: Problem, unknowns: Tensor, shape: Tensor) -> ClipSystem:
-    """The same with the clip's unknowns, at ``shape`` [S] and the problem's focal length."""
-    cost, parts = _rows(problem, unknowns, shape, True)
-    gradient, matrix = _products(problem, unknowns, parts)
+    """The same with the clip's unknowns, at ``shape`` [S] and the problem's focal length. Its parts are made side by
+    side, for it has all of its frames at once."""
+    makers = _parts(problem, unknowns, shape, True)
+    with _side_by_side() as pool:
+        parts = list(pool.map(lambda make: make(), makers))
+    system = _system(problem, unknowns, parts)
     of_clip = (torch.zeros((), dtype=unknowns.dtype),) * 3
     for part in parts:
-        assert part.by_clip is not None  # it is there whenever a shape is given
-        flat = part.by_clip.flatten(0, 1)
-        products = flat.T @ part.values.flatten(), flat.T @ flat, part.by_frame.transpose(1, 2) @ part.by_clip
-        of_clip = of_clip[0] + products[0], of_clip[1] + products[1], of_clip[2] + products[2]
-    return ClipSystem(cost, gradient, matrix, *of_clip)
+        of_clip = of_clip[0] + part.of_clip[0], of_clip[1] + part.of_clip[1], of_clip[2] + part.of_clip[2]
+    return ClipSystem(system.cost, system.gradient, system.matrix, *of_clip)
 
 
-def _products(problem: Problem, unknowns: Tensor, parts: list[_Rows]) -> tuple[Tensor, Tensor]:
-    """Gradient [B,P] and matrix [B,P,P], with the frames' prior."""
+def _system(problem: Problem, unknowns: Tensor, parts: list[_Part]) -> System:
+    """The parts' sum, with the frames' prior; always in the same order, so that it rounds alike."""
+    cost = parts[0].cost
+    for part in parts[1:]:
+        cost = cost + part.cost
     gradient, matrix = (unknowns - problem.mean) @ problem.precision, problem.precision
     for part in parts:
-        transposed = part.by_frame.transpose(1, 2)
-        gradient = gradient + (transposed @ part.values[..., None])[..., 0]
-        matrix = matrix + transposed @ part.by_frame
+        gradient, matrix = gradient + part.gradient, matrix + part.matrix
     if problem.held is None or problem.hold is None:
-        return gradient, matrix
-    return gradient + problem.hold * (unknowns - problem.held), matrix + torch.diag_embed(problem.hold)
+        return System(cost, gradient, matrix)
+    held = problem.hold * (unknowns - problem.held)
+    return System(cost, gradient + held, matrix + torch.diag_embed(problem.hold))
 
 
-def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> tuple[Tensor, list[_Rows]]:
-    """Cost [B] and all weighted residuals: landmarks with openings of lids and lips; then those of each term. They stay
-    apart, because all of them in one are hundreds of megabytes that only their products are wanted of."""
+def _parts(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> list[Callable[[], _Part]]:
+    """What makes the landmarks' part and that of each term. Of their rows, which are large, only products stay."""
+
+    def of_landmarks() -> _Part:
+        return _products(*_landmark_rows(problem, unknowns, shape, robust))
+
+    def of_term(term: ShapeTerm) -> _Part:
+        eyes = problem.sigma / NOISE
+        cost, values, by_frame, by_clip = term.rows(unknowns, problem.root, problem.focal, problem.centre, eyes, shape)
+        return _products(cost, _Rows(values, by_frame, by_clip))
+
+    return [of_landmarks, *(partial(of_term, term) for term in problem.terms)]
+
+
+def _products(cost: Tensor, rows: _Rows) -> _Part:
+    transposed = rows.by_frame.transpose(1, 2)
+    of_clip: tuple[Tensor, ...] = ()
+    if rows.by_clip is not None:
+        flat = rows.by_clip.flatten(0, 1)
+        of_clip = flat.T @ rows.values.flatten(), flat.T @ flat, transposed @ rows.by_clip
+    return _Part(cost, (transposed @ rows.values[..., None])[..., 0], transposed @ rows.by_frame, of_clip)
+
+
+def _landmark_rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool) -> tuple[Tensor, _Rows]:
+    """Cost [B], which is the prior's as well, and the rows of landmarks and of the openings of lids and lips."""
     model = problem.model if shape is None else problem.model.shaped(shape)
-    around = (unknowns, problem.root, problem.focal, problem.centre)
-    projected, jacobian, by_clip = project_with_jacobian(model, *around, shape is not None)
+    projected, jacobian, by_clip = project_with_jacobian(
+        model, unknowns, problem.root, problem.focal, problem.centre, shape is not None
+    )
     residual = (projected - problem.pixels) / problem.sigma[:, None, None]
     upper, lower = problem.pairs[:, 0], problem.pairs[:, 1]
     gap = residual[:, upper] - residual[:, lower]
@@ -203,18 +238,11 @@ def _rows(problem: Problem, unknowns: Tensor, shape: Tensor | None, robust: bool
     # A landmark's two rows share a weight, so weighting by square roots keeps the products symmetric.
     scale = INDEPENDENCE**0.5 / problem.sigma[:, None, None, None]
     weigh = partial(_weighted_rows, weight=weight, gap_weight=gap_weight, upper=upper, lower=lower)
-    parts = [
-        _Rows(
-            weigh(residual[..., None] * INDEPENDENCE**0.5)[..., 0],
-            weigh(jacobian * scale),
-            None if by_clip is None else weigh(by_clip * scale),
-        )
-    ]
-    for term in problem.terms:
-        more, values, by_frame, term_by_clip = term.rows(*around, problem.sigma / NOISE, shape)
-        cost = cost + more
-        parts.append(_Rows(values, by_frame, term_by_clip))
-    return cost, parts
+    return cost, _Rows(
+        weigh(residual[..., None] * INDEPENDENCE**0.5)[..., 0],
+        weigh(jacobian * scale),
+        None if by_clip is None else weigh(by_clip * scale),
+    )
 
 
 def _robust(residual: Tensor, weights: Tensor, robust: bool) -> tuple[Tensor, Tensor]:
@@ -269,8 +297,13 @@ def in_chunks(problem: Problem, work: Callable[[slice], _T]) -> list[_T]:
     rows = [slice(start, start + size) for start in range(0, len(problem.pixels), size)]
     if not problem.terms:
         return [work(part) for part in rows]
-    with ThreadPoolExecutor(PICTURE_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with _side_by_side() as pool:
         return list(pool.map(work, rows))
+
+
+def _side_by_side() -> ThreadPoolExecutor:
+    """Threads of which each computes alone."""
+    return ThreadPoolExecutor(PICTURE_THREADS, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _fit_chunk(

@@ -7,6 +7,7 @@ prior asks for little displacement, little bending (the mesh Laplacian of the di
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,8 +43,21 @@ class OffsetBasis:
         return self.weights @ pushes.reshape(-1, 3)
 
 
-def make_offset_basis(head: HeadModel) -> OffsetBasis:
-    """The basis for a head with a landmark embedding."""
+_last_made: tuple[weakref.ref[HeadModel], OffsetBasis] | None = None
+
+
+def offset_basis(head: HeadModel) -> OffsetBasis:
+    """The basis for a head with a landmark embedding, which fit and refinement both need: the last one is kept."""
+    global _last_made
+    last = _last_made
+    if last is not None and last[0]() is head:
+        return last[1]
+    basis = _make_offset_basis(head)
+    _last_made = weakref.ref(head), basis
+    return basis
+
+
+def _make_offset_basis(head: HeadModel) -> OffsetBasis:
     vertices = head.template.double().numpy()
     landmarks = head.landmarks_of(head.template[None])[0].double().numpy()
     assert head.landmarks is not None  # landmarks_of has checked it

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One entrance for every head: the one that ships, the user's FLAME pickle, the user's ICT-FaceKit."""
+"""One entrance for every head: the one that ships, the user's FLAME pickle, the user's ICT-FaceKit.
+
+What was loaded last is kept, so that a running engine's next job has it at once; nobody may change a head he gets.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,24 +20,63 @@ from blendsplat.progress import Progress
 SHIPPED = ("human",)  # heads that have a name instead of a file
 _RETIRED = "builtin"
 _NO_LONGER_MADE = f"The head {_RETIRED!r} of earlier versions is no longer made"
+KEPT = 2  # heads, some tens of megabytes each: an avatar's, and one that another person's performance comes with
+_FILES_LOOKED_AT = 1000  # in a head's folder: with more, it is read anew every time
+_kept: dict[tuple[object, ...], HeadModel] = {}  # the one that was asked for last is last
+_keeping = threading.Lock()
 _KINDS = "'human', a FLAME .pkl, or ICT-FaceKit's FaceXModel folder or packed .npz"
 
 
 def load_head(source: str | Path, *, landmarks: bool = True, progress: Progress | None = None) -> HeadModel:
-    """``source`` -> HeadModel with its landmark embedding (landmarks=False leaves it out and needs no detector).
+    """``source`` -> HeadModel with its landmark embedding (landmarks=False needs no detector, and may leave it out).
 
     source: "human"; a path to FLAME 2020, 2023 or 2023 Open (.pkl); ICT-FaceKit's folder or packed .npz. An embedding
     is detected once per head (some ten seconds, reported as the stage "embedding") and then comes from the user's cache
     folder. Raises InputError, FormatError, UnsafeFileError with the way out.
     """
-    head = _read(source)
-    if not landmarks or head.landmarks is not None:
-        return head
-    from blendsplat.heads.embedding import (
-        cached_embedding,
-    )  # needs splatting and the detector; heads alone need neither
+    state = _state(source)
+    head = _take(state) or _read(source)
+    if landmarks and head.landmarks is None:
+        # needs splatting and the detector; heads alone need neither
+        from blendsplat.heads.embedding import cached_embedding
 
-    return replace(head, landmarks=cached_embedding(head, progress))
+        head = replace(head, landmarks=cached_embedding(head, progress))
+    if state is not None and _state(source) == state:  # the files did not change while they were read
+        _keep(state, head)
+    return head
+
+
+def _state(source: str | Path) -> tuple[object, ...] | None:
+    """What tells whether a head's files are still those that were read; None where nobody can tell.
+
+    Files beside a head's may belong to it (heads/flame_companions.py), so the whole folder counts.
+    """
+    if str(source) in SHIPPED:
+        return (str(source),)
+    path = Path(os.path.abspath(Path(source).expanduser()))
+    files = []
+    try:
+        for file in path.rglob("*") if path.is_dir() else path.parent.iterdir():
+            facts = file.stat()
+            files.append((str(file), facts.st_mtime_ns, facts.st_size))
+            if len(files) > _FILES_LOOKED_AT:
+                return None
+    except OSError:
+        return None
+    return (str(path), *sorted(files))
+
+
+def _take(state: tuple[object, ...] | None) -> HeadModel | None:
+    with _keeping:
+        return None if state is None else _kept.get(state)
+
+
+def _keep(state: tuple[object, ...], head: HeadModel) -> None:
+    with _keeping:
+        _kept.pop(state, None)
+        _kept[state] = head
+        while len(_kept) > KEPT:
+            del _kept[next(iter(_kept))]
 
 
 def stored_source(source: str | Path) -> str:

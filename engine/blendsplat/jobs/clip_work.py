@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blendsplat.errors import InputError
 from blendsplat.jobs import options as opt
-from blendsplat.jobs.devices import resolve_device
+from blendsplat.jobs.devices import import_torch, resolve_device
 from blendsplat.jobs.json_values import plain
 from blendsplat.progress import Progress
 
@@ -22,11 +24,30 @@ def run_import(options: opt.ImportOptions, progress: Progress) -> dict[str, Any]
     """-> {directory, frames, width, height, fps, notes}."""
     from blendsplat.video import import_clip
 
-    clip = import_clip(options.video, options.directory, import_options(options), progress)
+    clip = import_clip(options.video, options.directory, import_options(options), progress, load_tracking)
     return {
         "directory": str(options.directory), "frames": clip.frame_count, "width": clip.width, "height": clip.height,
         "fps": float(clip.fps), "notes": list(clip.info.notes),
     }  # fmt: skip
+
+
+def load_tracking() -> threading.Thread:
+    """Load what tracking needs, torch above all, in a thread beside an import, which hardly uses Python's lock.
+
+    What fails here fails again, and is told, when tracking asks for it.
+    """
+
+    def load() -> None:
+        with contextlib.suppress(Exception):
+            import_torch()
+            import blendsplat.tracking  # noqa: F401
+            from blendsplat.heads.load import SHIPPED, load_head
+
+            load_head(SHIPPED[0], landmarks=False)
+
+    thread = threading.Thread(target=load, name="blendsplat-load")
+    thread.start()
+    return thread
 
 
 def import_options(options: opt.ImportOptions) -> ClipOptions:

@@ -38,7 +38,7 @@ from blendsplat.fitting.person_fit import expected_shape
 from blendsplat.fitting.shared_unknowns import ClipPrior
 from blendsplat.fitting.solver import Problem
 from blendsplat.fitting.temporal import Smoothness, make_smoothness, usual_stiffness
-from blendsplat.fitting.vertex_offsets import OffsetBasis, make_offset_basis, with_offsets, with_pushes
+from blendsplat.fitting.vertex_offsets import OffsetBasis, offset_basis, with_offsets, with_pushes
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance
 from blendsplat.landmarks import points as pts
@@ -155,7 +155,7 @@ def _followed(unknowns: Tensor, told: np.ndarray, rows: np.ndarray, timestamps: 
 def _person_models(head: HeadModel, found: Performance, options: RefineOptions, fit: FitOptions) -> PersonModels:
     plain = restrict_to_landmarks(head, SHAPE_DIRECTIONS)
     count = plain.shape_directions.shape[-1]
-    basis, samples = make_offset_basis(head), spread_samples(head, options.samples)
+    basis, samples = offset_basis(head), spread_samples(head, options.samples)
     at_samples = (basis.weights[samples.corners] * samples.barycentrics[..., None]).sum(1)
     iris = iris_model(head, SHAPE_DIRECTIONS)
     if iris is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -67,9 +67,11 @@ class ClipOptions:
 
 
 def import_clip(
-    source: Path | str, directory: Path | str, options: ClipOptions | None = None, progress: Progress | None = None
-) -> Clip:
-    """Import a video file or a folder of images into ``directory`` and open the clip.
+    source: Path | str, directory: Path | str, options: ClipOptions | None = None, progress: Progress | None = None,
+    found: Callable[[], object] = lambda: None,
+) -> Clip:  # fmt: skip
+    """Import a video file or a folder of images into ``directory`` and open the clip. ``found`` is called once there is
+    a head in it, before its frames are read.
 
     Raises VideoError (unreadable, empty), NoFaceError, InputError (options; the folder holds something), StorageError,
     Cancelled. Until the import has succeeded, nothing that was in the folder is touched.
@@ -86,6 +88,7 @@ def import_clip(
     with staging(directory, options.overwrite) as stage:
         progress.update("find head", 0, 1)
         look = survey(opened, options.start, options.end, options.crop, options.detector, progress)
+        found()
         for note in look.notes:
             progress.update("find head", 1, 1, note)
         info = _imported(opened, look, options, stage, progress)

@@ -37,7 +37,7 @@ def refine_shots(
     """
     moving = 0
     for first, end in zip(shots, [*shots[1:], frames], strict=True):
-        plate = learn_shot(stage, first, end, progress)
+        plate = learn_shot(stage, first, end, progress, pool)
         moving += 0 if plate.camera_stands_still else end - first
         waiting: deque[Future[None]] = deque()
         for index in range(first, end):
@@ -57,16 +57,17 @@ def refine_shots(
     ]
 
 
-def learn_shot(stage: Path, first: int, end: int, progress: Progress) -> CleanPlate:
+def learn_shot(stage: Path, first: int, end: int, progress: Progress, pool: ThreadPoolExecutor) -> CleanPlate:
     """The plate of the frames first ... end - 1, whose coarse masks lie in ``stage``/mattes."""
-    chosen, behind = [], []
-    sample = _read(stage, "mattes", first, cv2.IMREAD_GRAYSCALE)
-    for index in plate_frames(first, end, *sample.shape):
+
+    def look(index: int) -> tuple[np.ndarray, np.ndarray]:
         progress.check()
         image, mask = _pair(stage, index)
-        chosen.append(image)
-        behind.append(surely_behind(refine_matte(image, mask)))
-    return learn_plate(np.stack(chosen), np.stack(behind))
+        return image, surely_behind(refine_matte(image, mask))
+
+    sample = _read(stage, "mattes", first, cv2.IMREAD_GRAYSCALE)
+    seen = list(pool.map(look, plate_frames(first, end, *sample.shape)))
+    return learn_plate(np.stack([image for image, _ in seen]), np.stack([behind for _, behind in seen]))
 
 
 def _refine(stage: Path, index: int, plate: CleanPlate, face: np.ndarray | None) -> None:
