@@ -511,6 +511,8 @@ def _check(
         )
         if not fits:
             raise FileError(f"{path}: the array {name!r} has shape {have}, which does not fit; make it again.")
+        if arrays[name].dtype.kind not in "fiub":
+            raise FileError(f"{path}: the array {name!r} holds {arrays[name].dtype} instead of numbers; make it again.")
         if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
             raise FileError(f"{path}: the array {name!r} holds values that are not finite; make it again.")
     return sizes
