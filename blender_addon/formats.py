@@ -479,9 +479,11 @@ def lens_of(directory: Path, performance: Performance) -> tuple[float, float, fl
         clip = read_json(path)
         x, y, size = (float(value) for value in clip["crop"])
         width, height = (float(value) for value in clip["source_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        shrunk, longest = max(size, 1) / float(performance.meta["width"]), max(width, height, 1.0)
+        if not np.isfinite([x, y, shrunk, width, height]).all():
+            raise ValueError("numbers that are not finite")
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise FileError(f"{path} cannot be read; import the video again. ({error})") from error
-    shrunk, longest = max(size, 1) / float(performance.meta["width"]), max(width, height, 1.0)
     (focal, _, u), (_, _, v) = performance.K[:2] * shrunk
     return focal * 36.0 / longest, (width / 2 - x - u) / longest, (v + y - height / 2) / longest
 
@@ -511,6 +513,8 @@ def _check(
         )
         if not fits:
             raise FileError(f"{path}: the array {name!r} has shape {have}, which does not fit; make it again.")
+        if arrays[name].dtype.kind not in "fiub":
+            raise FileError(f"{path}: the array {name!r} holds {arrays[name].dtype} instead of numbers; make it again.")
         if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
             raise FileError(f"{path}: the array {name!r} holds values that are not finite; make it again.")
     return sizes

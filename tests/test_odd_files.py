@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +27,14 @@ from blendsplat.heads.obj import read_obj
 from blendsplat.heads.torch_files import load_torch
 from blendsplat.kaolrm.config import read_config
 from blendsplat.kaolrm.training.presets import load_preset as load_kaolrm_preset
+from blendsplat.kaolrm.weights import load_model, save_model
 from blendsplat.landmarks.detector import load_landmarks
 from blendsplat.photographs.convert_fit import fit_description
 from blendsplat.photographs.photograph import read_photograph
 from blendsplat.systems import load_preset
 from blendsplat.video.clip import Clip
 from blendsplat.video.images import open_source, read_image
+from tiny_kaolrm import tiny
 
 DEEP = "[" * 100_000 + "]" * 100_000
 META = {"format": "test", "version": 1}
@@ -186,3 +189,26 @@ def test_what_a_sentence_quotes_can_be_shown_anywhere() -> None:
     assert error.sentence == str(error) and error.sentence.isprintable() and len(error.sentence) < 1100
     assert error.sentence.startswith("The file 'a b \\udcff' holds x") and error.sentence.endswith("export it again.")
     assert InputError("a  b, ü 影").sentence == "a  b, ü 影", "names are as they are"
+
+
+def test_lists_that_hold_each_other_over_and_over(tmp_path: Path) -> None:
+    """Forty lists, each of the one before twice: whoever walks over all of it walks for ever."""
+    value: list[Any] = []
+    for _ in range(40):
+        value = [value, value]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"face": value}))
+    refused(lambda: load_pickle(tmp_path / "a.pkl"), FormatError)
+
+
+def test_a_capture_whose_rate_gives_no_times(tmp_path: Path) -> None:
+    frames = [{"jawOpen": 0.1, "eyeBlinkLeft": 0, "eyeBlinkRight": 0, "browInnerUp": 0, "mouthClose": 0}] * 3
+    (tmp_path / "take.json").write_text(json.dumps({"fps": 1e-320, "frames": frames}))
+    refused(lambda: read_capture(tmp_path / "take.json"), FormatError)
+
+
+def test_a_configuration_larger_than_its_weights_is_not_built(tmp_path: Path) -> None:
+    save_model(tmp_path, tiny())
+    told = json.loads((tmp_path / "config.json").read_text())
+    for changed in ({"flame_widths": [65536, 65536, 65536]}, {"transformer_layers": 60_000}):
+        (tmp_path / "config.json").write_text(json.dumps(told | changed))
+        refused(lambda: load_model(tmp_path), FormatError)

@@ -29,6 +29,18 @@ def test_json_nested_deeper_than_anything(tmp_path):
         formats.lens_of(tmp_path, formats.read_performance(tmp_path))
 
 
+@pytest.mark.parametrize("width", [None, 0, "wide", float("nan")])
+def test_a_lens_of_a_tracking_without_a_width(tmp_path, width):
+    synthetic.write_performance(tmp_path / "tracking.npz")
+    told = {"crop": [0, 0, 48], "source_size": [64, 48]}
+    (tmp_path / "clip.json").write_text(json.dumps(told))
+    performance = formats.read_performance(tmp_path)
+    assert formats.lens_of(tmp_path, performance)[0] > 0
+    performance.meta["width"] = width
+    with pytest.raises(formats.FileError, match="import the video again"):
+        formats.lens_of(tmp_path, performance)
+
+
 def test_archives_that_are_none(tmp_path):
     path = tmp_path / "tracking.npz"
     synthetic.write_performance(path)

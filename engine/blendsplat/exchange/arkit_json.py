@@ -56,7 +56,7 @@ def _rate(path: Path, content: dict[str, Any]) -> float | None:
     given = next((content[name] for name in _RATES if content.get(name) is not None), None)
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= 1000:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 1e-6 <= given <= 1000:
         raise FormatError(f"{path} says {given!r} frames a second; that must be a number from above 0 to 1000.")
     return float(given)
 

@@ -57,6 +57,8 @@ def checked(capture: Capture, path: Path) -> Capture:
         raise FormatError(f"{path} holds no frame; record or export it again.")
     if not capture.valid.any():
         raise FormatError(f"{path} shows a face in none of its {len(capture.valid)} frames; record it again.")
+    if not all(np.isfinite(each).all() for each in (capture.seconds, capture.head, *capture.values.values())):
+        raise FormatError(f"{path} holds times or angles that are no numbers; export it again.")
     steps = np.diff(capture.seconds)
     if (steps < 0).any():
         raise FormatError(

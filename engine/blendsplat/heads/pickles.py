@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from blendsplat.errors import FormatError, InputError, UnsafeFileError
 
 _DEEPEST = 64  # levels of nesting; the files that are meant have four
+_MOST = 5_000_000  # numbers in lists, what is shared counted as often as it is there: a walk over them must end
 
 
 class NotPlainError(ValueError):
@@ -299,6 +300,7 @@ class SafeUnpickler(pickle.Unpickler):
 def resolve(value: Any) -> Any:
     """Plain data from what a SafeUnpickler collected: stand-ins become arrays and matrices."""
     done: dict[int, Any] = {}
+    sizes: dict[int, int] = {}
 
     def visit(item: Any, depth: int) -> Any:
         if depth > _DEEPEST:
@@ -315,6 +317,12 @@ def resolve(value: Any) -> Any:
             else:
                 parts = [visit(part, depth + 1) for part in item]
                 done[id(item)] = tuple(parts) if isinstance(item, tuple) else parts
+            inside = (
+                (*item.keys(), *item.values()) if isinstance(item, dict) else () if isinstance(item, Stub) else item
+            )
+            sizes[id(item)] = 1 + sum(sizes.get(id(part), 1) for part in inside)
+            if sizes[id(item)] > _MOST:
+                raise NotPlainError("lists that hold each other over and over")
         return done[id(item)]
 
     return visit(value, 0)

@@ -101,6 +101,10 @@ def inspect_weights(directory: str | Path, **sizes: Any) -> Inspection:
     path = _weights_file(folder)
     with _opened(path) as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    if config.transformer_layers + config.encoder_layers > len(shapes):
+        raise FormatError(
+            f"{folder / CONFIG} describes more layers than {path.name} holds; fetch both again, as a pair."
+        )
     wanted = {key: tuple(tensor.shape) for key, tensor in _unfilled(config, path).state_dict().items()}
     ignored: dict[str, int] = {}
     for key in shapes.keys() - wanted.keys():
@@ -168,11 +172,23 @@ def _load(folder: Path, inspection: Inspection, device: torch.device | str) -> K
 def _unfilled(config: Config, path: Path) -> KaoLRM:
     """The network before its weights are read. A large one takes no memory; for a small one that way's own start (a
     second and a half of imports in torch) would be the slowest part of a fit."""
-    if path.stat().st_size > _SMALL:
+    if path.stat().st_size > _SMALL or _numbers_at_least(config) > path.stat().st_size:  # or another file's network
         with torch.device("meta"):
             return KaoLRM(config)
     with torch.random.fork_rng(devices=[]):
         return KaoLRM(config)
+
+
+def _numbers_at_least(config: Config) -> int:
+    """A lower bound of the network's parameters, from its largest matrices."""
+    wide, first, second = config.flame_widths
+    layers = (
+        4 * config.transformer_dim**2 * config.transformer_layers
+        + 4 * config.encoder_feat_dim**2 * config.encoder_layers
+    )
+    tokens = 3 * config.triplane_low_res**2 * config.transformer_dim + config.encoder_grid**2 * config.encoder_feat_dim
+    patches = config.encoder_patch * config.encoder_feat_dim
+    return layers + tokens + patches + wide * first + first * second + config.gaussian_width * config.triplane_dim
 
 
 def _fault(path: Path, inspection: Inspection) -> str:

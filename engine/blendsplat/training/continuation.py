@@ -55,14 +55,14 @@ def go_on_from(trainer: Trainer[Any, Any], snapshot: Snapshot, preset: Preset, s
             f"{source} lies on another head than {head.name!r}, with which the clip is tracked: track the clip with "
             "the head of that avatar, or train from the beginning."
         )
-    images = min(int(snapshot.plain["images"]), int(LATEST * preset.images))
     fresh: Sampler = trainer.sampler
-    plain = {
-        "images": images, "frames": 0, "arrived": 0, "sampler": fresh.state(), "callbacks": {},
-    }  # fmt: skip
     try:
+        images = min(int(snapshot.plain["images"]), int(LATEST * preset.images))
+        plain = {
+            "images": images, "frames": 0, "arrived": 0, "sampler": fresh.state(), "callbacks": {},
+        }  # fmt: skip
         trainer.restore(Snapshot(snapshot.tensors, plain))
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"A training with the preset {preset.name!r} cannot go on from {source}: its Gaussians, blendshapes or "
             "network are of other numbers. Choose the preset that fits (draft), or train from the beginning.",

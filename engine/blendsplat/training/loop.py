@@ -164,7 +164,7 @@ class Run:
             self.trainer.restore(snapshot)
         except torch.cuda.OutOfMemoryError:
             raise
-        except (KeyError, RuntimeError) as error:
+        except (LookupError, RuntimeError, TypeError, ValueError, AttributeError, OverflowError) as error:
             aside = put_aside(self.checkpoint, "other")
             raise FormatError(
                 f"The checkpoint {self.checkpoint.name} does not fit this version of Blendsplat; it was kept as "

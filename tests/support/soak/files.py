@@ -88,11 +88,16 @@ def run(share: Share) -> Iterator[Row]:
     reader = Reader(share.folder, share.seed)
     outside = _outside(share.folder)
     try:
-        while any(share.wants(row.tried, TARGET) for row in rows.values()):
-            for name, row in rows.items():
-                for _ in range(_BLOCK):
-                    if share.wants(row.tried, TARGET):
-                        _one(reader, row, name)
+        left = dict(rows)
+        while any(share.wants(row.tried, TARGET) for row in left.values()):
+            for name, row in list(left.items()):
+                try:
+                    for _ in range(_BLOCK):
+                        if share.wants(row.tried, TARGET):
+                            _one(reader, row, name)
+                except RuntimeError as error:
+                    row.bad(str(error))
+                    del left[name]
     finally:
         reader.close()
     if appeared := _outside(share.folder) - outside - {"home", "files", "stderr.txt", "cache"}:
