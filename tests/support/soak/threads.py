@@ -67,7 +67,8 @@ def _watched(share: Share, name: str, kind: str, library: str, options: dict[str
             break
         words = [
             *fixed_addresses(), sys.executable, "-m", "pytest", "-q", "-p", "soak.watched_kernels", "-p",
-            "no:cacheprovider", f"tests/splatting/test_{case}.py", "-m", "not soak and not gpu",
+            "no:cacheprovider", f"tests/splatting/test_{case}.py", "-m", "not soak and not gpu", "-k",
+            "not forked",  # sanitizers know no threads in a forked child
         ]  # fmt: skip
         began = time.monotonic()
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", errors="replace")
