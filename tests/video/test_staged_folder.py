@@ -137,3 +137,9 @@ def test_results_replace_their_own_names_together(tmp_path) -> None:
         raise ValueError
     assert read(tmp_path)["tracking.npz"] == "new"
     assert not list(tmp_path.glob(f"{staged_folder._PREFIX}*"))
+
+
+def test_a_disk_that_vanishes_is_no_fault_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="went away"), staging(tmp_path / "clip", overwrite=False) as stage:
+        shutil.rmtree(tmp_path / "clip")
+        (stage / "images").mkdir()

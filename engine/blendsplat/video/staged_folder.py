@@ -104,9 +104,14 @@ def _stage(directory: Path) -> Iterator[Path]:
         raise _refused(directory, error) from error
     try:
         yield stage
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             _complete(stage, directory)
+        if isinstance(error, OSError) and not stage.is_dir():
+            raise StorageError(
+                f"The folder {directory} went away while it was written; look whether the disk is still there.",
+                repr(error),
+            ) from error
         raise
     finally:
         os.close(handle)

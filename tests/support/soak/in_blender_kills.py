@@ -18,8 +18,8 @@ from pathlib import Path
 import bpy
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "blender_addon"))
-from client.link import Link  # noqa: E402 (found by the path above)
+sys.path.insert(0, str(ROOT))
+from blender_addon.client.link import Link  # noqa: E402 (found by the path above)
 
 TINY = {"uv_resolution": 14, "image_size": 32, "images": 400, "batch": 4, "blendshapes": 4, "mlp_width": 16}
 
