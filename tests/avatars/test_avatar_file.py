@@ -242,7 +242,7 @@ def test_a_failed_write_leaves_the_old_avatar(avatar: RGBAvatar, saved: Path, mo
     def full(*_args, **_kwargs) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
     with pytest.raises(StorageError, match="No space left"):
         avatar.save(saved)
     assert saved.read_bytes() == before

@@ -138,8 +138,9 @@ def _read_rows(path: Path, person: Performance) -> np.ndarray:
         block = rows[start : start + _BLOCK]
         times = rows["timestamp"][max(start - 1, 0) : start + _BLOCK]
         sound = np.concatenate([np.ones(len(block) + 1 - len(times), bool), np.diff(times) >= 0])
-        for name in (*_POSES, "timestamp", "error", "points"):
-            sound &= np.isfinite(block[name].reshape(len(block), -1)).all(1)
+        sound &= np.isfinite(block["timestamp"])
+        for name in (*_POSES, "error", "points"):  # of a face that was lost, anything may stand there
+            sound &= ~block["valid"] | np.isfinite(block[name].reshape(len(block), -1)).all(1)
         if not sound.all():
             return rows[: start + int(np.argmin(sound))]
     return rows
