@@ -274,7 +274,8 @@ def save_landmarks(
 
 
 def load_landmarks(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """Read landmarks.npz (of a clip's folder): points [F,478,3] float32, found [F] bool. Raises FormatError."""
+    """Read landmarks.npz (of a clip's folder): points [F,478,3] float32, found [F] bool. A face whose points are no
+    finite numbers was not found. Raises FormatError."""
     path = Path(path)
     if path.is_dir():
         path = path / "landmarks.npz"
@@ -282,6 +283,8 @@ def load_landmarks(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     points, found = arrays.get("points"), arrays.get("found")
     if points is None or found is None or found.ndim != 1 or points.shape != (len(found), LANDMARK_COUNT, 3):
         raise FormatError(f"{path} does not hold points [F,478,3] and found [F]; import the clip again.")
-    if points.dtype.kind != "f" or found.dtype.kind not in "bui" or not np.isfinite(points.astype(np.float32)).all():
-        raise FormatError(f"{path} holds points that are no finite numbers; import the clip again.")
-    return points.astype(np.float32, copy=False), found.astype(bool, copy=False)
+    if points.dtype.kind != "f" or found.dtype.kind not in "bui":
+        raise FormatError(f"{path} holds points that are no numbers; import the clip again.")
+    points = points.astype(np.float32, copy=False)
+    told = np.isfinite(points).all((1, 2))
+    return np.where(told[:, None, None], points, np.float32(0)), found.astype(bool) & told
