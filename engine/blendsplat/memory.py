@@ -8,6 +8,7 @@ which clears every page of it: a third of a tracking's processor time. Told to k
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 # <malloc.h>'s numbers of what mallopt sets
@@ -27,7 +28,9 @@ def keep_large_arrays() -> bool:
 
 
 def give_back() -> None:
-    """Return what is kept to the system; for the end of long work."""
+    """Return what is kept to the system; for the end of long work, some of which (a trainer and its parts, which know each
+    other) Python frees only now and then: until it does, several hundred megabytes a training."""
+    gc.collect()
     library = _library()
     if library is not None:
         library.malloc_trim(0)

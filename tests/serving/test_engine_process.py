@@ -197,4 +197,4 @@ def test_a_folder_with_spaces_and_other_alphabets(tmp_path: Path) -> None:
 def test_weights_are_described(server):
     described = server.call("weights.describe", weights="none")
     assert described["usable"] and "landmarks" in described["sentence"]
-    assert "neither a folder" in server.error("weights.describe", weights="nothing of the kind")["message"]
+    assert "neither a folder" in server.error("weights.describe", weights="nothing-of-the-kind")["message"]
