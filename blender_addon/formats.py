@@ -25,6 +25,7 @@ FIT, FIT_VERSION = "blendsplat-fit", 1
 CORRECTIONS, CORRECTIONS_VERSION = "blendsplat-corrections", 1
 _RATES = (10.0, 12.0, 15.0, 24.0, 25.0, 30.0, 50.0, 60.0)  # of cameras and films
 _EXACT_RATES = (*_RATES, 24000 / 1001, 30000 / 1001, 48.0, 60000 / 1001, 100.0, 120.0)
+_DIGITS = 100  # of a whole number in a JSON file: a float can hold it
 _STAMPED = 1.001e-3  # seconds by which some containers' time stamps, whole milliseconds, are off
 EARLIER_HEAD = "builtin"  # the family of the head that earlier versions brought
 _LONGEST = 1000  # letters of a sentence
@@ -268,9 +269,16 @@ def read_json(path: Path) -> Any:
     if path.exists() and not path.is_file():
         raise ValueError("no file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    """Raises ValueError for numbers that no float can hold."""
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _check_header(meta: Any, path: Path, format_name: str, newest: int) -> None:
@@ -400,6 +408,8 @@ def read_fit(folder: Path | str) -> Fit:
         raise FileError(f"{photograph} is missing; fit the photograph again.")
     performance = read_performance(folder)
     warnings = meta.get("warnings") or []
+    if not isinstance(warnings, list):
+        raise FileError(f"{path} has warnings that are no list; fit the photograph again.")
     return Fit(
         folder, PureWindowsPath(str(meta.get("image") or folder.name)).stem, str(meta.get("method", "")),
         [str(warning) for warning in warnings], photograph, texture if texture.is_file() else None, performance,

@@ -21,9 +21,11 @@ from blendsplat.evaluation.scans import mesh_of, read_landmarks
 from blendsplat.exchange.captures import is_capture, read_capture
 from blendsplat.exchange.live_link import is_live_link
 from blendsplat.exchange.registry import format_of
-from blendsplat.files import read_npz, write_npz
+from blendsplat.files import read_json, read_npz, write_npz
 from blendsplat.heads.foreign_files import load_npy, load_pickle
+from blendsplat.heads.load import load_head
 from blendsplat.heads.obj import read_obj
+from blendsplat.heads.performance import Performance
 from blendsplat.heads.torch_files import load_torch
 from blendsplat.kaolrm.config import read_config
 from blendsplat.kaolrm.training.presets import load_preset as load_kaolrm_preset
@@ -34,6 +36,7 @@ from blendsplat.photographs.photograph import read_photograph
 from blendsplat.systems import load_preset
 from blendsplat.video.clip import Clip
 from blendsplat.video.images import open_source, read_image
+from tiny_clip import tiny_head, tiny_tracking
 from tiny_kaolrm import tiny
 
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -216,3 +219,36 @@ def test_a_configuration_larger_than_its_weights_is_not_built(tmp_path: Path) ->
     for changed in ({"flame_widths": [65536, 65536, 65536]}, {"transformer_layers": 60_000}):
         (tmp_path / "config.json").write_text(json.dumps(told | changed))
         refused(lambda: load_model(tmp_path), FormatError)
+
+
+def test_a_whole_number_in_any_json_is_one_that_a_float_can_hold(tmp_path: Path) -> None:
+    path = tmp_path / "transforms.json"
+    path.write_text("[" + "9" * 400 + "]")
+    with pytest.raises(ValueError, match="400 digits"):
+        read_json(path)
+    path.write_text("[123456789012345678901234567890]")
+    assert read_json(path) == [123456789012345678901234567890]
+
+
+def test_a_packed_head_whose_arrays_are_none(tmp_path: Path) -> None:
+    arrays = {name: np.zeros((2, 3)) for name in ("v", "vt", "f", "ft", "expr_names", "expr_delta", "id_delta")}
+    for name in ("v", "expr_names", "id_delta"):
+        np.savez(tmp_path / "ict.npz", **(arrays | {name: np.float32(1.0)}))
+        assert "no lists of numbers" in refused(lambda: load_head(tmp_path / "ict.npz"), FormatError)
+
+
+def test_the_end_of_another_archive(tmp_path: Path) -> None:
+    path = tmp_path / "a.frame"
+    end = b"PK\x06\x07" + bytes([1, 0, 0, 0]) + bytes(8) + bytes([9, 0, 0, 0])  # of many disks
+    path.write_bytes(bytes(100) + end + b"PK\x05\x06" + bytes(18))
+    refused(lambda: load_torch(path), FormatError)
+
+
+@pytest.mark.parametrize("names", ["abc", [1, 2, 3], [["a"], "b", "c"]])
+def test_a_tracking_whose_names_are_no_words(tmp_path: Path, names: Any) -> None:
+    tiny_tracking(tiny_head(), 2).save(tmp_path / "tracking.npz")
+    with np.load(tmp_path / "tracking.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    meta = json.loads(arrays.pop("meta").tobytes())
+    write_npz(tmp_path / "tracking.npz", meta | {"expression_names": names}, arrays)
+    assert "no sense" in refused(lambda: Performance.load(tmp_path), FormatError)

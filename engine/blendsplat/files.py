@@ -26,6 +26,7 @@ from blendsplat.errors import FormatError, StorageError
 _masking = threading.Lock()
 _UNPACKED = 2**27  # bytes of an archive's content that nobody has to account for
 _SQUEEZED = 50  # times that a larger one may have been squeezed: numbers that mean something are not squeezed so far
+_DIGITS = 100  # of a whole number in a JSON file: a float can hold it
 _MARK = ".blendsplat-"  # in a temporary file's name
 _LEFT = re.compile(r"\..*\.blendsplat-[a-z0-9_]{8}(\.[^.]*)?")
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -237,9 +238,16 @@ def read_json(path: Path | str, encoding: str = "utf-8") -> Any:
     deeper than anything of use is."""
     check_file(path)
     try:
-        return json.loads(Path(path).read_text(encoding=encoding))
+        return json.loads(Path(path).read_text(encoding=encoding), parse_int=_whole_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    """Raises ValueError for numbers that no float can hold."""
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

@@ -41,6 +41,15 @@ def test_a_lens_of_a_tracking_without_a_width(tmp_path, width):
         formats.lens_of(tmp_path, performance)
 
 
+@pytest.mark.parametrize("warnings", [3, 0.5, "text", {"a": 1}])
+def test_a_fit_whose_warnings_are_no_list(tmp_path, warnings):
+    (tmp_path / "fit.json").write_text(json.dumps({"format": formats.FIT, "version": 1, "warnings": warnings}))
+    (tmp_path / "photograph.jpg").write_bytes(b"")
+    synthetic.write_performance(tmp_path / "tracking.npz")
+    with pytest.raises(formats.FileError, match="no list"):
+        formats.read_fit(tmp_path)
+
+
 def test_archives_that_are_none(tmp_path):
     path = tmp_path / "tracking.npz"
     synthetic.write_performance(path)

@@ -25,6 +25,7 @@ from blendsplat.heads.obj import read_obj
 from blendsplat.heads.topology import boundary_loops, connected_components, triangulate_quads
 
 VERTICES = 26719
+_PACKED = ("v", "vt", "f", "ft", "expr_names", "expr_delta", "id_delta")  # arrays of the packed file
 # FaceKit's fixed order of vertices (its README): [first, last) of each part used here. The face's own material also
 # holds the front of the neck.
 _FACE, _HEAD, _MOUTH, _SOCKETS, _GUMS, _TEETH = (
@@ -107,9 +108,11 @@ def _read_packed(path: Path) -> IctArrays:
         raise FormatError(
             f"{path} is damaged or not a packed ICT-FaceKit file; fetch it again.", repr(error)
         ) from error
-    missing = {"v", "vt", "f", "ft", "expr_names", "expr_delta", "id_delta"} - set(get)
+    missing = set(_PACKED) - set(get)
     if missing:
         raise FormatError(f"{path} is not a packed ICT-FaceKit file: it lacks {', '.join(sorted(missing))}.")
+    if not all(isinstance(get[name], np.ndarray) and get[name].ndim for name in _PACKED):
+        raise FormatError(f"{path} is damaged: it has parts that are no lists of numbers; fetch it again.")
     names = tuple(str(name) for name in get["expr_names"])
     for name, want in (
         ("expr_delta", (len(names), len(get["v"]), 3)),

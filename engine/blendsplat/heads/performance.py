@@ -7,6 +7,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,7 +147,7 @@ class Performance:
         try:
             read = cls(
                 head=str(meta["head"]), head_source=_found(str(meta["head_source"]), path),
-                width=int(meta["width"]), height=int(meta["height"]), expression_names=tuple(meta["expression_names"]),
+                width=int(meta["width"]), height=int(meta["height"]), expression_names=_names(meta["expression_names"]),
                 figures=dict(meta["figures"]), init=str(meta.get("init", "landmarks")),
                 notes=tuple(map(str, meta.get("notes", ()))), head_model=str(meta.get("head_model", "")),
                 head_family=str(meta.get("head_family", "")), part_of="",
@@ -160,6 +161,13 @@ class Performance:
         if min(read.width, read.height) < 1:
             raise FormatError(f"{path}: the header says {read.width} x {read.height} pixels; track the clip again.")
         return read
+
+
+def _names(listed: Any) -> tuple[str, ...]:
+    """Raises TypeError."""
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise TypeError("names that are no words")
+    return tuple(listed)
 
 
 def _found(source: str, tracking: Path) -> str:

@@ -115,9 +115,16 @@ def load_torch(path: Path | str) -> Any:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist or is not a file. Check the path.")
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         return guarded(str(path), lambda: _read_zip(path))
     return guarded(str(path), lambda: resolve(_read_stream(io.BytesIO(path.read_bytes()), str(path))))
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # an end of a zip, and nothing sound before it
+        return True
 
 
 def _read_zip(path: Path) -> Any:

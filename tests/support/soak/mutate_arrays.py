@@ -144,7 +144,7 @@ def _odd_array(random: Random, array: np.ndarray) -> Any:
         return pick(
             random,
             (
-                array[:0],
+                np.atleast_1d(array)[:0],
                 array[..., None],
                 array.reshape(-1),
                 array[None],
