@@ -28,7 +28,7 @@ def keep_large_arrays() -> bool:
 
 
 def give_back() -> None:
-    """Return what is kept to the system; for the end of long work, some of which (a trainer and its parts, which know each
+    """Return what is kept to the system; for the end of long work. Some of it (a trainer and its parts, which know each
     other) Python frees only now and then: until it does, several hundred megabytes a training."""
     gc.collect()
     library = _library()
