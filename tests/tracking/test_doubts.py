@@ -122,15 +122,15 @@ def test_a_blurred_stretch_is_not_trusted(clip: Footage) -> None:
 
 
 def test_covered_pixels_get_no_weight(clip: Footage, tmp_path: Path) -> None:
-    folder = replace(clip, images=boxed(clip)).write(tmp_path / "clip")
+    read = Clip.open(replace(clip, images=boxed(clip)).write(tmp_path / "clip"))
     frames = np.array([COVERED[4], FREE[2]])
     write_pictures(
-        Clip.open(folder), load_head("human"), judged(clip, boxed(clip)), clip.points[..., :2],
-        TrackOptions(overlay=False), Progress(), frames,
+        read, load_head("human"), judged(clip, boxed(clip)), clip.points[..., :2], TrackOptions(overlay=False),
+        Progress(), tmp_path / "stage", frames,
     )  # fmt: skip
     for frame in frames:
         x, y = clip.points[frame, list(pts.OUTER_LIPS), :2].mean(0).astype(int)
-        eyes, valid = clip.points[frame, 168, :2].astype(int), Clip.open(folder).valid(int(frame))
+        eyes, valid = clip.points[frame, 168, :2].astype(int), Clip(tmp_path / "stage", read.info).valid(int(frame))
         assert (valid[y - 8 : y + 9, x - 15 : x + 16] == (0 if frame in COVERED else 255)).all()
         assert valid[eyes[1] - 8 : eyes[1] + 3, eyes[0] - 20 : eyes[0] + 21].min() > 230
         assert valid[:20].min() == 255, "background counts"

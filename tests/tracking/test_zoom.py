@@ -71,8 +71,9 @@ def test_what_is_drawn_over_the_video_has_each_frames_focal_length(head, truth, 
         person = clip.matte(frame)[: SIZE - 30] > 0
         covered = drawn[0][: SIZE - 30] >= 0
         assert (person & covered).sum() > 0.96 * (person | covered).sum()
-        write_pictures(clip, head, alone, points, given, Progress(), np.array([frame]))
-        assert np.abs(clip.valid(frame).astype(int) - maps[frame]).mean() < 0.5
+        stage = tmp_path / f"stage {frame}"
+        write_pictures(clip, head, alone, points, given, Progress(), stage, np.array([frame]))
+        assert np.abs(Clip(stage, clip.info).valid(frame).astype(int) - maps[frame]).mean() < 0.5
 
 
 def test_one_lens_stays_one_lens(head, truth, tmp_path: Path) -> None:
