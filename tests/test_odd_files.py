@@ -134,7 +134,7 @@ def test_members_that_are_no_arrays_and_numbers_that_nobody_knows(tmp_path: Path
     "changed",
     [
         {"fps": float("nan")}, {"width": float("inf")}, {"width": 10**9, "height": 10**9}, {"shots": 3},
-        {"shots": ["a"]}, {"repeats": [7]}, {"notes": [3]}, {"notes": "abc"}, {"source": None}, {"matte": []},
+        {"shots": ["a"]}, {"repeats": [7]}, {"faded": ["a"]}, {"notes": [3]}, {"notes": "abc"}, {"source": None}, {"matte": []},
         {"trim_start": "x"},
         {"timestamps": "01"}, {"timestamps": [0.0, float("nan")]}, {"version": True}, {"crop": [0, 0, 10**400]},
     ],
@@ -178,7 +178,7 @@ def test_landmarks_that_are_no_numbers(tmp_path: Path) -> None:
 def test_a_number_too_large_for_any_float(tmp_path: Path) -> None:
     frames = [{"jawOpen": 0.1, "eyeBlinkLeft": 0, "eyeBlinkRight": 0, "browInnerUp": 0, "mouthClose": 10**400}]
     (tmp_path / "take.json").write_text(json.dumps({"fps": 30, "frames": frames}))
-    assert "mouthClose" in refused(lambda: read_capture(tmp_path / "take.json"), FormatError)
+    assert "take.json is damaged" in refused(lambda: read_capture(tmp_path / "take.json"), FormatError)
 
 
 def test_scans_that_are_none(tmp_path: Path) -> None:

@@ -93,16 +93,16 @@ def test_fits_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     for name in ("evaluate_fits", "evaluate_scan", "self_test"):
         monkeypatch.setattr(f"blendsplat.evaluation.fits.{name}", judge)
-    folder, scan = str(tmp_path / "fit"), str(tmp_path / "scan.obj")
+    folder, scan, other = str(tmp_path / "fit"), str(tmp_path / "scan.obj"), str(tmp_path / "other.pkl")
     judged = run("evaluate_fit", fits=[folder], scan=scan)
     assert judged == {"rows": {"mean face": {"mean_mm": 1.5, "chamfer_mm": None}}}
     assert asked[-1][:2] == ([Path(folder)], Path(scan))
     run("evaluate_fit", render_scan=scan, views=3)
     assert asked[-1][0] == Path(scan) and asked[-1][4].views == 3
-    run("evaluate_fit", render_scan=scan, head="other.pkl", same_person=True)
-    assert asked[-1][-2:] == ("other.pkl", True)
-    run("evaluate_fit", self_test=True, people=2, seed=7, head="other.pkl")
-    assert (asked[-1][0].people, asked[-1][0].seed, asked[-1][-1]) == (2, 7, "other.pkl")
+    run("evaluate_fit", render_scan=scan, head=other, same_person=True)
+    assert asked[-1][-2:] == (other, True)
+    run("evaluate_fit", self_test=True, people=2, seed=7, head=other)
+    assert (asked[-1][0].people, asked[-1][0].seed, asked[-1][-1]) == (2, 7, other)
 
 
 def test_heads_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +110,9 @@ def test_heads_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         return {"asked": dict(enumerate(given[:-1]))}  # type: ignore[dict-item]
 
     monkeypatch.setattr("blendsplat.evaluation.scan_fit.evaluate_head", judge)
-    scan = tmp_path / "s.obj"
-    rows = run("evaluate_head", head="a.pkl", scans=[str(scan)], people_of="b.npz", people=4, seed=2)["rows"]
-    assert list(rows["asked"].values()) == ["a.pkl", [str(scan)], None, None, "b.npz", 4, 2, 80]
+    head, scan, people = (str(tmp_path / name) for name in ("a.pkl", "s.obj", "b.npz"))
+    rows = run("evaluate_head", head=head, scans=[scan], people_of=people, people=4, seed=2)["rows"]
+    assert list(rows["asked"].values()) == [head, [scan], None, None, people, 4, 2, 80]
 
 
 def test_coverage_is_measured_folder_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def test_frames_that_repeat_or_fade_are_neither_trained_on_nor_scored(tmp_path: 
     write_tiny_clip(tmp_path, frames=16)
     told = json.loads((tmp_path / "clip.json").read_text())
     before = TrackedClip.open(tmp_path).split(0.3)
-    (tmp_path / "clip.json").write_text(json.dumps(told | {why: [1, 3, 14, 99]}))
+    (tmp_path / "clip.json").write_text(json.dumps(told | {why: [1, 3, 14]}))
     training, held_out = TrackedClip.open(tmp_path).split(0.3)
     assert training == [i for i in before[0] if i not in (1, 3)] and held_out == [i for i in before[1] if i != 14]
 

@@ -202,7 +202,7 @@ def checked_info(values: dict[str, Any]) -> ClipInfo:
     info.trim_start = float(info.trim_start)
     info.trim_end = None if info.trim_end is None else float(info.trim_end)
     times, info.timestamps = info.timestamps, [float(time) for time in info.timestamps]
-    info.shots, info.repeats = [int(frame) for frame in info.shots], [int(frame) for frame in info.repeats]
+    info.shots, info.repeats, info.faded = ([int(f) for f in told] for told in (info.shots, info.repeats, info.faded))
     info.skipped = int(info.skipped)
     texts = (info.source, info.matte, info.detector, *info.notes)
     if not all(isinstance(text, str) for text in texts) or any(isinstance(v, str) for v in (times, info.notes)):
@@ -213,6 +213,6 @@ def checked_info(values: dict[str, Any]) -> ClipInfo:
         raise ValueError("sizes that make no sense")
     if any(abs(number) >= 2**31 for number in (*info.source_size, *info.crop, info.skipped)):
         raise ValueError("numbers that no picture has")
-    if not all(0 <= frame < max(len(info.timestamps), 1) for frame in (*info.shots, *info.repeats)):
+    if not all(0 <= frame < max(len(info.timestamps), 1) for frame in (*info.shots, *info.repeats, *info.faded)):
         raise ValueError("frames that are not there")
     return info
