@@ -45,7 +45,8 @@ def confidences(
 
 def of_frames(regions: np.ndarray) -> np.ndarray:
     """Of frames [F] from that of their regions [F,R]."""
-    return np.asarray(sum(share * regions[:, REGIONS.index(name)] for name, share in FRAME.items()), np.float32)
+    frames = sum(share * regions[:, REGIONS.index(name)] for name, share in FRAME.items())
+    return np.clip(np.asarray(frames, np.float32), 0, 1)  # shares that add up to 1 may round above
 
 
 def _confidence(missed: Tensor, sight: Tensor) -> Tensor:
