@@ -134,7 +134,8 @@ def test_members_that_are_no_arrays_and_numbers_that_nobody_knows(tmp_path: Path
     "changed",
     [
         {"fps": float("nan")}, {"width": float("inf")}, {"width": 10**9, "height": 10**9}, {"shots": 3},
-        {"shots": ["a"]}, {"repeats": [7]}, {"faded": ["a"]}, {"notes": [3]}, {"notes": "abc"}, {"source": None}, {"matte": []},
+        {"shots": ["a"]}, {"repeats": [7]}, {"faded": ["a"]}, {"notes": [3]}, {"notes": "abc"},
+        {"source": None}, {"matte": []},
         {"trim_start": "x"},
         {"timestamps": "01"}, {"timestamps": [0.0, float("nan")]}, {"version": True}, {"crop": [0, 0, 10**400]},
     ],
