@@ -82,7 +82,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.failures:
             lines += ["", f"{row.part}, {row.case}:", ""]
-            lines += [f"- {failure}" for failure in row.failures[:FAILURES_SHOWN]]
+            lines += [f"- {' '.join(failure.split())}" for failure in row.failures[:FAILURES_SHOWN]]
             if len(row.failures) > FAILURES_SHOWN:
                 lines.append(f"- and {len(row.failures) - FAILURES_SHOWN} more")
     return "\n".join(lines) + "\n"
