@@ -269,7 +269,7 @@ def read_json(path: Path) -> Any:
     if path.exists() and not path.is_file():
         raise ValueError("no file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_number)
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_int=_whole_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

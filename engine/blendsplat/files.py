@@ -233,12 +233,12 @@ def check_unpacked(archive: zipfile.ZipFile, size: int) -> None:
         raise FormatError(f"{archive.filename} would unpack to {unpacked / 2**20:.0f} MiB; fetch or make it again.")
 
 
-def read_json(path: Path | str, encoding: str = "utf-8") -> Any:
-    """A JSON file. Raises FormatError for what is no file, OSError, and ValueError for what is no JSON or nested
-    deeper than anything of use is."""
+def read_json(path: Path | str) -> Any:
+    """A JSON file, with or without the mark that Windows' editors put before it. Raises FormatError for what is no
+    file, OSError, and ValueError for what is no JSON or nested deeper than anything of use is."""
     check_file(path)
     try:
-        return json.loads(Path(path).read_text(encoding=encoding), parse_int=_whole_number)
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"), parse_int=_whole_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -254,7 +254,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     """A TOML file. Raises as read_json."""
     check_file(path)
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -63,7 +63,7 @@ def read_landmarks(path: Path) -> np.ndarray:
             points = np.array(read_json(path))
         else:
             points = np.array(
-                [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
+                [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8-sig").splitlines()]
             )
         points = np.asarray(points, dtype=np.float64)
     except OSError as error:

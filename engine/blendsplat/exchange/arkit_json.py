@@ -27,7 +27,7 @@ def is_json(path: Path) -> bool:
 def read(path: Path, fps: float | None = None) -> Capture:
     """The capture. Raises FormatError."""
     try:
-        content = read_json(path, "utf-8-sig")
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} is damaged or no JSON; export it again.", repr(error)) from error
     rate, names, frames = None, None, content

@@ -30,11 +30,13 @@ def read_obj(path: Path, *, positions_only: bool = False) -> ObjMesh:
     """
     check_file(path)
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
     try:
         vertices = _numbers([line for line in lines if line.startswith("v ")], 3)
+        if not len(vertices):
+            raise ValueError("no vertex is in it")
         if positions_only:
             empty = np.zeros((0, 4), np.int64)
             return ObjMesh(vertices, np.zeros((0, 2)), empty, empty, np.zeros(0, str))
