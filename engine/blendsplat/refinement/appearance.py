@@ -21,6 +21,7 @@ ORDINARY = 0.06  # what a sample's noise is taken for before it was seen often
 USUAL_BRIGHTNESS, DARKEST = 0.5, 0.25  # of a face, for which the above are stated; less noise than a quarter is none
 USUAL_LIGHT = 0.15  # one sigma of a light's coefficients around (1, 0, ..., 0)
 CAUCHY = 3.0
+MANY = 8  # pictures of a face that tell what is usual of it; fewer may each have a light of their own
 DIM = 0.1  # brightness, of USUAL_BRIGHTNESS's face, below which a sample tells no exposure
 MEDIAN_FRAMES = 61
 MEDIAN_OF_THREE = 0.789  # median over mean of the mean square of three normal deviates
@@ -49,7 +50,8 @@ def learn_appearance(colours: Tensor, normals: Tensor, weights: Tensor) -> Appea
     bright = albedo[weights.sum(0) > 0]
     level = float((bright.median() / USUAL_BRIGHTNESS).clamp(DARKEST, 1.0)) if len(bright) else 1.0
     noise = noise * level
-    light, trusted = torch.zeros(frames, 9), _like_usual(colours, albedo, weights, level)
+    light = torch.zeros(frames, 9)
+    trusted = _like_usual(colours, albedo, weights, level) if frames >= MANY else weights
     for _ in range(ROUNDS):
         light = _lights(colours, basis, albedo, trusted / noise**2)
         shade = (basis @ light[..., None])[..., 0].clamp_min(0.05)
