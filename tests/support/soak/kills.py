@@ -20,7 +20,7 @@ from .table import Row, Share
 
 KILLS = 20  # of each step, by each way
 BLENDER_KILLS = 20
-RANDOM_SHARE, BLENDER_SHARE = 0.55, 0.12  # of the time
+RANDOM_SHARE, BLENDER_SHARE = 0.7, 0.12  # of the time
 
 
 def run(share: Share) -> Iterator[Row]:
