@@ -177,10 +177,13 @@ class BorderTerm:
         """Of each border point: its vertex [B,N], and 1 where there is one [B,N]."""
         world = landmark_positions(model, unknowns, root)
         flat = torch.stack([world[..., 0], -world[..., 1]], -1) / (-world[..., 2:]).clamp_min(0.02) * focal + centre
-        offset = flat[:, None] - self.points[:, :, None]  # [B,N,V,2]
-        out = (offset * self.normals[:, :, None]).sum(-1)
         tangents = torch.stack([-self.normals[..., 1], self.normals[..., 0]], -1)
-        beside = (offset * tangents[:, :, None]).sum(-1).abs()
+
+        def along(directions: Tensor) -> Tensor:
+            """[B,N,V]: how far each vertex lies from each border point along that one's direction [B,N,2]."""
+            return directions @ flat.mT - (directions * self.points).sum(-1, keepdim=True)
+
+        out, beside = along(self.normals), along(tangents).abs()
         unit = eyes[:, None, None]
         usable = (beside < STRIP * unit) & (out.abs() < REACH * unit)
         best, vertex = torch.where(usable, out, -torch.inf).max(-1)

@@ -285,10 +285,23 @@ def fit_frames(
     problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Minimise every frame's energy over the ``active`` [P] unknowns: (unknowns [B,P], cost [B])."""
-    parts = in_chunks(
-        problem, lambda rows: _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust)
-    )
+
+    def fitted(rows: slice) -> tuple[Tensor, Tensor]:
+        found, system = _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust)
+        return found, system.cost
+
+    parts = in_chunks(problem, fitted)
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def fit_frames_with_systems(
+    problem: Problem, unknowns: Tensor, active: Tensor, iterations: int
+) -> tuple[Tensor, list[System]]:
+    """The same: unknowns [B,P], and their normal equations, chunk by chunk, for who goes on from there."""
+    parts = in_chunks(
+        problem, lambda rows: _fit_chunk(problem.frames(rows), unknowns[rows], active, iterations, robust=True)
+    )
+    return torch.cat([part[0] for part in parts]), [part[1] for part in parts]
 
 
 def in_chunks(problem: Problem, work: Callable[[slice], _T]) -> list[_T]:
@@ -308,7 +321,7 @@ def _side_by_side() -> ThreadPoolExecutor:
 
 def _fit_chunk(
     problem: Problem, unknowns: Tensor, active: Tensor, iterations: int, robust: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, System]:
     unknowns = unknowns.clamp(problem.lower, problem.upper)
     system = linearise(problem, unknowns, robust=robust)
     damping = torch.full_like(system.cost, 1e-3)
@@ -326,4 +339,4 @@ def _fit_chunk(
             matrix=torch.where(better[:, None, None], after.matrix, system.matrix),
         )
         damping = torch.where(better, damping * 0.2, damping * 20).clamp(1e-7, 1e6)
-    return unknowns, system.cost
+    return unknowns, system

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from blendsplat.fitting.landmark_model import EXPRESSION, EYELIDS, EYES, FIXED_PARAMETERS, JAW, NECK, TRANSLATION
-from blendsplat.fitting.solver import Problem, free_unknowns, in_chunks, linearise
+from blendsplat.fitting.solver import Problem, System, free_unknowns, in_chunks, linearise
 
 REFERENCE_STEP = 1 / 30  # seconds: accelerations are stated per step of this length
 STILL_WORDS = ("brow", "cheek", "nose", "forehead")
@@ -98,16 +98,22 @@ def _usual_of(name: str) -> float:
 
 
 def fit_together(
-    problem: Problem, unknowns: Tensor, valid: Tensor, active: Tensor, smooth: Smoothness, rounds: int = 2
-) -> Tensor:
-    """Minimise landmarks + prior + smoothness over all valid [F] frames' unknowns [F,P] at once."""
+    problem: Problem, unknowns: Tensor, valid: Tensor, active: Tensor, smooth: Smoothness, rounds: int = 2,
+    systems: list[System] | None = None,
+) -> Tensor:  # fmt: skip
+    """Minimise landmarks + prior + smoothness over all valid [F] frames' unknowns [F,P] at once.
+
+    systems: the frames' normal equations at ``unknowns``, in pieces, where somebody has them already.
+    """
     for _ in range(rounds):
         present = unknowns
-        systems = in_chunks(problem, lambda rows: linearise(problem.frames(rows), present[rows]))  # noqa: B023
-        force = torch.cat([system.gradient for system in systems]) + smooth.apply(unknowns)
+        if systems is None:
+            systems = in_chunks(problem, lambda rows: linearise(problem.frames(rows), present[rows]))  # noqa: B023
+        matrix, gradient = (torch.cat([getattr(part, name) for part in systems]) for name in ("matrix", "gradient"))
+        systems = None
+        force = gradient + smooth.apply(unknowns)
         free = free_unknowns(problem, unknowns, force, active) * valid[:, None]
-        step = _conjugate_gradients(torch.cat([system.matrix for system in systems]), force, free, smooth)
-        unknowns = (unknowns + step).clamp(problem.lower, problem.upper)
+        unknowns = (unknowns + _conjugate_gradients(matrix, force, free, smooth)).clamp(problem.lower, problem.upper)
     return unknowns
 
 

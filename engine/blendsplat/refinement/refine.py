@@ -20,7 +20,7 @@ from blendsplat.fitting.initial_poses import iris_confidence
 from blendsplat.fitting.landmark_model import DEPTH, NECK
 from blendsplat.fitting.person_fit import choose_keyframes
 from blendsplat.fitting.shared_unknowns import fit_clip_unknowns
-from blendsplat.fitting.solver import fit_frames, in_chunks
+from blendsplat.fitting.solver import fit_frames_with_systems, in_chunks
 from blendsplat.fitting.temporal import fit_together
 from blendsplat.geometry import matrix_to_rotvec, rotvec_to_matrix
 from blendsplat.heads.model import HeadModel
@@ -203,9 +203,10 @@ def _fit_frames(state: ClipState, look: Look, iris: IrisTerm | None, options: Re
     terms = [term for term in (picture_term(state, look, options.votes), iris) if term is not None]
     problem = replace(problem, terms=tuple(replace(term, model=state.own(term.model)) for term in terms))
     everything = torch.ones(state.unknowns.shape[1], dtype=torch.bool)
-    unknowns, _ = fit_frames(problem, state.unknowns, everything, options.iterations)
+    unknowns, systems = fit_frames_with_systems(problem, state.unknowns, everything, options.iterations)
     everyone = torch.ones(len(unknowns), dtype=torch.bool)
-    return replace(state, unknowns=fit_together(problem, unknowns, everyone, everything, state.smooth, 1))
+    together = fit_together(problem, unknowns, everyone, everything, state.smooth, 1, systems)
+    return replace(state, unknowns=together)
 
 
 def _fit_person(state: ClipState, look: Look, iris: IrisTerm | None, options: RefineOptions) -> ClipState:
