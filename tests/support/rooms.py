@@ -14,7 +14,7 @@ ADDON = ROOT / "blender_addon"
 # From the ground up. A room uses rooms of lower floors; rooms of one floor do not know each other.
 ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "__init__"),
-    ("geometry", "folders", "files", "memory", "progress", "_kernels_cpu", "_kernels_cuda"),
+    ("geometry", "folders", "files", "tensor_files", "memory", "progress", "_kernels_cpu", "_kernels_cuda"),
     ("splatting",),
     ("image_metrics", "landmarks"),
     ("heads", "video"),
@@ -146,7 +146,7 @@ def drawing() -> str:
 
 # What nearly everything stands on, and the entry points: drawn, their arrows would hide the others.
 _UNDRAWN = {
-    ENGINE: {"errors", "geometry", "folders", "files", "memory", "progress", "__main__", "__init__"},
+    ENGINE: {"errors", "geometry", "folders", "files", "tensor_files", "memory", "progress", "__main__", "__init__"},
     ADDON: {"__init__", "space", "paths", "batch"},
 }
 

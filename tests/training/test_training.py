@@ -198,7 +198,7 @@ def test_an_avatar_for_which_there_is_room_is_kept_without_its_checkpoint(tiny_c
     def full(*_args) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("blendsplat.training.checkpoint.save_file", full)
+    monkeypatch.setattr("blendsplat.training.checkpoint.write_tensors", full)
     recorder = Recorder()
     result = train_avatar(tiny_clip, small(images=48, decay_images=100, checkpoint_seconds=1e-3), output, recorder)
     assert result.images == 48 and read_avatar(output)[0]["training"]["images"] == 48

@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from blendsplat.errors import FormatError, InputError, StorageError, UnsafeFileError
+from blendsplat.errors import FormatError, InputError, UnsafeFileError
 from blendsplat.files import atomic_path, write_json
 from blendsplat.kaolrm.config import Config, read_config
 from blendsplat.kaolrm.model import KaoLRM
 from blendsplat.kaolrm.weight_catalogue import DEFAULT, find_weights
+from blendsplat.tensor_files import write_tensors
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _SMALL = 1 << 26  # bytes of a file whose network may be built twice
@@ -132,12 +132,9 @@ def inspect_weights(directory: str | Path, **sizes: Any) -> Inspection:
 def save_model(directory: str | Path, model: KaoLRM, dtype: torch.dtype = torch.float32) -> None:
     """Write model.safetensors and config.json into a folder, each whole or not at all. Raises StorageError."""
     folder = Path(directory)
-    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
+    tensors = {key: value.to("cpu", dtype) for key, value in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as path:
-        try:
-            save_file(tensors, path, {"format": "pt"})
-        except SafetensorError as error:
-            raise StorageError(f"Could not write {folder / WEIGHTS}. Free some space.", repr(error)) from error
+        write_tensors(path, tensors, {"format": "pt"})
     write_json(folder / CONFIG, model.config.as_json())
 
 

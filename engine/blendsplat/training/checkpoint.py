@@ -11,11 +11,10 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from blendsplat.avatars.file import SUFFIX
-from blendsplat.errors import StorageError
 from blendsplat.files import atomic_path
+from blendsplat.tensor_files import write_tensors
 from blendsplat.training.presets import Preset, training_identity
 from blendsplat.training.trainer import Snapshot
 
@@ -38,15 +37,9 @@ def training_fingerprint(preset: Preset, clip_fingerprint: str) -> str:
 
 def save_checkpoint(path: Path, snapshot: Snapshot, fingerprint: str) -> None:
     """Write atomically. Raises StorageError, with the previous checkpoint untouched."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
     metadata = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "plain": json.dumps(snapshot.plain)}
     with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            raise StorageError(
-                f"Could not write {path}. Free some space or choose another folder.", repr(error)
-            ) from error
+        write_tensors(temporary, snapshot.tensors, metadata)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> tuple[Snapshot | None, str]:

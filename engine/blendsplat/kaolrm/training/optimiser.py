@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from blendsplat.errors import FormatError, InputError, StorageError
+from blendsplat.errors import FormatError, InputError
 from blendsplat.files import atomic_path
+from blendsplat.tensor_files import write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 BETAS = (0.9, 0.95)
@@ -75,10 +75,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimiz
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors |= {name: torch.tensor(value) for name, value in numbers.items()}
     with atomic_path(path) as temporary:
-        try:
-            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary)
-        except SafetensorError as error:
-            raise StorageError(f"Could not write {path}. Free some space.", repr(error)) from error
+        write_tensors(temporary, tensors)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, float]:
