@@ -14,6 +14,10 @@ from torch import Tensor
 from blendsplat.fitting.landmark_model import DEPTH
 from blendsplat.fitting.solver import ClipSystem, Problem, damped_step, free_unknowns, linearise_clip
 
+DAMPING = 1e-3  # the least: below it steps overshoot, for the losses are no squares
+SETTLED = 1e-3  # a step that lowers the cost by less than this part of it is the last
+REJECTIONS = 3  # so many steps in a row that do not lower it, each 30 times as damped, are the end
+
 
 @dataclass
 class ClipPrior:
@@ -42,7 +46,7 @@ def fit_clip_unknowns(
     """
     clip = torch.cat([shape, problem.focal.log()[None]])
     system, cost = evaluate_clip(problem, unknowns, clip, prior)
-    damping = 1e-3
+    damping, rejected = DAMPING, 0
     for _ in range(iterations):
         step, clip_step = _schur_step(problem, system, unknowns, active, prior, damping)
         tried = unknowns + step
@@ -51,13 +55,14 @@ def fit_clip_unknowns(
         tried_clip = clip + clip_step
         after, after_cost = evaluate_clip(problem, tried, tried_clip, prior)
         if after_cost <= cost:
-            done = cost - after_cost < 1e-5 * cost
+            done = cost - after_cost < SETTLED * cost
             unknowns, clip, system, cost = tried, tried_clip, after, after_cost
-            damping = max(damping * 0.2, 1e-7)
-            if done:
-                break
+            damping, rejected = max(damping / 5, DAMPING), 0
         else:
-            damping = min(damping * 10, 1e6)
+            damping, rejected = damping * 30, rejected + 1
+            done = rejected == REJECTIONS
+        if done:
+            break
     return ClipFit(clip[:-1], clip[-1].exp(), unknowns, cost)
 
 
