@@ -360,18 +360,21 @@ def rig_from(meta: dict[str, Any], arrays: dict[str, np.ndarray], path: Path | s
     sizes = _check(path, arrays, {f"rig.{name}": shape for name, shape in wanted.items()})
     _check_indices(path, arrays, "rig.faces", sizes["V"])
     _check_indices(path, arrays, "rig.uv_faces", sizes["T"])
-    low, high = meta.get("expression_range", (0.0, 1.0))
+    try:
+        low, high = (float(bound) for bound in meta.get("expression_range", (0.0, 1.0)))
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path} has a range of expressions that is none; make it again.") from error
     return Rig(
         **{name: arrays[f"rig.{name}"] for name in wanted},
         expression_names=_names(meta.get("expression_names", ()), sizes["E"], "expression"),
-        expression_range=(float(low), float(high)),
+        expression_range=(low, high),
         shape_names=_names(meta.get("shape_names", ()), sizes.get("S", 0), "shape"),
     )
 
 
 def _names(given: Any, count: int, what: str) -> tuple[str, ...]:
     """The given names when there is one for each, else numbers."""
-    names = tuple(str(name) for name in given)
+    names = tuple(str(name) for name in given) if isinstance(given, list) else ()
     return names if len(names) == count else tuple(f"{what} {index + 1:02d}" for index in range(count))
 
 
@@ -466,6 +469,8 @@ def add_correction(
         **frame, "frames": np.int64(row), "root_pose": performance.root_pose[row], "changed": changed,
         "focal": performance.K[0, 0], "distance": performance.viewmat[2, 3],
     }  # fmt: skip
+    if any(before[name].shape[1:] != np.shape(new[name]) for name in before):
+        raise FileError(f"{directory / 'corrections.npz'} belongs to another head; track the clip again, or remove it.")
     whole = {}
     for name in _CORRECTION_SHAPES:
         kind = {"frames": np.int64, "changed": bool}.get(name, np.float32)
@@ -494,8 +499,12 @@ def lens_of(directory: Path, performance: Performance) -> tuple[float, float, fl
             raise ValueError("numbers that are not finite")
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise FileError(f"{path} cannot be read; import the video again. ({error})") from error
-    (focal, _, u), (_, _, v) = performance.K[:2] * shrunk
-    return focal * 36.0 / longest, (width / 2 - x - u) / longest, (v + y - height / 2) / longest
+    (focal, _, u), (_, _, v) = performance.K[:2].astype(np.float64) * shrunk
+    with np.errstate(all="ignore"):
+        lens = focal * 36.0 / longest, (width / 2 - x - u) / longest, (v + y - height / 2) / longest
+    if not np.isfinite(lens).all():
+        raise FileError(f"{path} has a size that no picture has; import the video again.")
+    return lens
 
 
 def _write_npz(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:

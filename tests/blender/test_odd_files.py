@@ -9,6 +9,7 @@ import queue
 import struct
 import zipfile
 
+import numpy as np
 import pytest
 from blender_addon import formats
 from blender_addon.client.inbox import Inbox
@@ -39,6 +40,44 @@ def test_a_lens_of_a_tracking_without_a_width(tmp_path, width):
     performance.meta["width"] = width
     with pytest.raises(formats.FileError, match="import the video again"):
         formats.lens_of(tmp_path, performance)
+
+
+def test_a_lens_of_a_picture_that_is_none(tmp_path):
+    synthetic.write_performance(tmp_path / "tracking.npz")
+    told = {"crop": [0, 0, 1e307], "source_size": [1, 1]}
+    (tmp_path / "clip.json").write_text(json.dumps(told))
+    with pytest.raises(formats.FileError, match="no picture has"):
+        formats.lens_of(tmp_path, formats.read_performance(tmp_path))
+
+
+@pytest.mark.parametrize("names", [0.5, 3, "names", {"a": 1}])
+def test_names_that_are_no_list_are_numbers(tmp_path, names):
+    meta, arrays = synthetic.grid_head()
+    count = len(arrays["rig.expression_directions"])
+    rig = formats.rig_from(meta | {"expression_names": names}, arrays, tmp_path)
+    assert rig.expression_names == tuple(f"expression {number + 1:02d}" for number in range(count))
+
+
+@pytest.mark.parametrize("bounds", [0.5, [1.0], ["low", "high"], None])
+def test_a_range_that_is_none(tmp_path, bounds):
+    meta, arrays = synthetic.grid_head()
+    with pytest.raises(formats.FileError, match="range of expressions"):
+        formats.rig_from(meta | {"expression_range": bounds}, arrays, tmp_path)
+
+
+def test_corrections_of_another_head_take_no_more(tmp_path):
+    synthetic.write_performance(tmp_path / "tracking.npz")
+    performance = formats.read_performance(tmp_path)
+    count = len(performance.meta["expression_names"])
+    sizes = {"neck_pose": 3, "jaw_pose": 3, "eyes_pose": (2, 3), "eyelids": 2, "translation": 3, "expression": count}
+    frame = {name: np.zeros(size) for name, size in sizes.items()}
+    added = formats.add_correction(tmp_path, performance, 0, frame, np.ones(15 + count, bool))
+    added.rename(tmp_path / "corrections.npz")
+    wider = frame | {"expression": np.zeros(count + 1)}
+    with pytest.raises(formats.FileError, match="another head"):
+        formats.add_correction(tmp_path, performance, 1, wider, np.ones(16 + count, bool))
+    with pytest.raises(formats.FileError, match="another head"):
+        formats.add_correction(tmp_path, performance, 1, frame, np.ones(3, bool))
 
 
 @pytest.mark.parametrize("warnings", [3, 0.5, "text", {"a": 1}])

@@ -178,6 +178,11 @@ def test_bad_sources(packed: Path, tmp_path: Path) -> None:
     path.write_bytes(packed.read_bytes()[:1000])
     with pytest.raises(FormatError, match="damaged"):
         load_head(path)
+    with np.load(packed) as archive:
+        arrays = dict(archive)
+    np.savez(path, **arrays | {"expr_names": np.frombuffer(b" " * 8, "<U1")})  # code points that no letter has
+    with pytest.raises(FormatError, match="no words"):
+        load_head(path)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def read_eyelids(path: Path, vertices: np.ndarray, eyes: np.ndarray) -> np.ndarr
 
 def _eyelid_of(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     content = load_npy(file)
+    if isinstance(content, np.ndarray) and content.dtype.kind not in "fiu":
+        raise FormatError(f"{file} holds something else than numbers.")
     try:
         lid = np.asarray(content, np.float64)
     except (TypeError, ValueError) as error:

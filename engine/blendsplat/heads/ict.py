@@ -113,7 +113,10 @@ def _read_packed(path: Path) -> IctArrays:
         raise FormatError(f"{path} is not a packed ICT-FaceKit file: it lacks {', '.join(sorted(missing))}.")
     if not all(isinstance(get[name], np.ndarray) and get[name].ndim for name in _PACKED):
         raise FormatError(f"{path} is damaged: it has parts that are no lists of numbers; fetch it again.")
-    names = tuple(str(name) for name in get["expr_names"])
+    try:
+        names = tuple(str(name) for name in get["expr_names"])
+    except (ValueError, SystemError) as error:  # code points that are no letters
+        raise FormatError(f"{path} is damaged: its names are no words; fetch it again.", repr(error)) from error
     for name, want in (
         ("expr_delta", (len(names), len(get["v"]), 3)),
         ("id_delta", (len(get["id_delta"]), len(get["v"]), 3)),

@@ -9,6 +9,7 @@ built from what was collected after the program has ended. Any other name ends t
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ import scipy.sparse as sp
 
 from blendsplat.errors import FormatError, InputError, UnsafeFileError
 
+_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 _DEEPEST = 64  # levels of nesting; the files that are meant have four
 _MOST = 5_000_000  # numbers in lists, what is shared counted as often as it is there: a walk over them must end
 
@@ -277,12 +279,28 @@ def _names() -> dict[tuple[str, str], Any]:
 NAMES = _names()
 
 
+def _check_memo(file: BinaryIO) -> None:
+    """Raise NotPlainError where the pickle that begins here remembers something under a number larger than itself, for
+    which Python's unpickler makes room at once; ValueError where it ends too early."""
+    start = file.tell()
+    highest = max((int(arg or 0) for code, arg, _ in pickletools.genops(file) if code.name in _PUTS), default=0)
+    size = file.tell() - start
+    file.seek(start)
+    if highest > size:
+        raise NotPlainError("a memory larger than the file")
+
+
 class SafeUnpickler(pickle.Unpickler):
     """Unpickler whose world is a table of names; persistent ids are refused unless a subclass knows them."""
 
     def __init__(self, file: BinaryIO, source: str, names: dict[tuple[str, str], Any] = NAMES) -> None:
         super().__init__(file, encoding="latin1")
-        self._source, self._names = source, names
+        self._file, self._source, self._names = file, source, names
+
+    def load(self) -> Any:
+        """The next pickle of the file. Raises NotPlainError, UnsafeFileError and what pickle raises."""
+        _check_memo(self._file)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         try:
