@@ -100,21 +100,9 @@ def track_clip(
     reading = read_clip(clip, points, found, regressor, progress) if regressor and found.any() else None
     wanted = _with_reading(camera_prior(clip.info, _with_lens(clip, options)), reading)
     assert wanted.centre is not None  # the camera prior's
-    view, shots = OneLens.of(clip, points[..., :2], wanted.centre), np.asarray(clip.info.shots)
-
-    def fit(view: OneLens) -> Performance:
-        return fit_clip(
-            head, view.points, found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
-            progress, shots, view.matte if clip.has_mattes else None, _borders(view) if clip.has_mattes else None,
-        )  # fmt: skip
-
-    tracking = fit(view)
-    if options.zooms:  # which the first fit takes for steps towards the camera
-        view = view.corrected(head, tracking)
-        tracking = fit(view)
-    matte = view.matte_inside if clip.has_mattes else None
-    confirm = refine_clip if options.refine == "dense" else judge_clip
-    tracking = confirm(head, tracking, view.image, matte, view.points, fit=wanted, shots=shots, progress=progress)
+    view = OneLens.of(clip, points[..., :2], wanted.centre)
+    tracking, view = _fitted(clip, head, view, found, wanted, options, progress)
+    tracking = _confirmed(clip, head, view, tracking, wanted, options, progress)
     tracking = in_fades(tracking, clip.info.faded, found)
     if options.zooms:
         tracking = replace(tracking, zoom=view.zoom.astype(np.float32))
@@ -130,17 +118,51 @@ def track_clip(
     with staged_results(clip.directory, [UNCORRECTED] if uncorrected is None else []) as stage:
         write_pictures(clip, head, tracking, points[..., :2], options, progress, stage)
         tracking.figures["frames_per_second"] = clip.frame_count / max(time.perf_counter() - started, 1e-6)
-        camera = {
-            "width": clip.width,
-            "height": clip.height,
-            "K": tracking.K.tolist(),
-            "viewmat": tracking.viewmat.tolist(),
-        }
-        write_json(stage / "camera.json", camera | ({"zoom": tracking.zoom.tolist()} if options.zooms else {}))
+        write_json(stage / "camera.json", _camera(clip, tracking, options.zooms))
         if uncorrected is not None:
             uncorrected.save(stage / UNCORRECTED)
         tracking.save(stage / "tracking.npz")
     return tracking
+
+
+def _fitted(
+    clip: Clip, head: HeadModel, view: OneLens, found: np.ndarray, wanted: FitOptions, options: TrackOptions,
+    progress: Progress,
+) -> tuple[Performance, OneLens]:  # fmt: skip
+    """The landmarks' fit, and the lens that it is seen through: with ``options.zooms`` one that changes."""
+
+    def fit(view: OneLens) -> Performance:
+        return fit_clip(
+            head, view.points, found, clip.timestamps, clip.width, clip.height, wanted, stored_source(options.head),
+            progress, np.asarray(clip.info.shots), view.matte if clip.has_mattes else None,
+            _borders(view) if clip.has_mattes else None,
+        )  # fmt: skip
+
+    tracking = fit(view)
+    if options.zooms:  # which the first fit takes for steps towards the camera
+        view = view.corrected(head, tracking)
+        tracking = fit(view)
+    return tracking, view
+
+
+def _confirmed(
+    clip: Clip, head: HeadModel, view: OneLens, tracking: Performance, wanted: FitOptions, options: TrackOptions,
+    progress: Progress,
+) -> Performance:  # fmt: skip
+    """What the pictures make of the landmarks' fit, or only confirm of it."""
+    confirm = refine_clip if options.refine == "dense" else judge_clip
+    return confirm(
+        head, tracking, view.image, view.matte_inside if clip.has_mattes else None, view.points, fit=wanted,
+        shots=np.asarray(clip.info.shots), progress=progress,
+    )  # fmt: skip
+
+
+def _camera(clip: Clip, tracking: Performance, zooms: bool) -> dict[str, object]:
+    """camera.json."""
+    camera: dict[str, object] = {
+        "width": clip.width, "height": clip.height, "K": tracking.K.tolist(), "viewmat": tracking.viewmat.tolist(),
+    }  # fmt: skip
+    return camera | ({"zoom": tracking.zoom.tolist()} if zooms else {})
 
 
 def write_pictures(
