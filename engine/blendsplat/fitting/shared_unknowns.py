@@ -38,8 +38,9 @@ class ClipFit:
 
 
 def fit_clip_unknowns(
-    problem: Problem, unknowns: Tensor, shape: Tensor, active: Tensor, prior: ClipPrior, iterations: int
-) -> ClipFit:
+    problem: Problem, unknowns: Tensor, shape: Tensor, active: Tensor, prior: ClipPrior, iterations: int,
+    settled: float = SETTLED,
+) -> ClipFit:  # fmt: skip
     """Minimise over shape [S], focal and the ``active`` [P] unknowns [B,P] of the given frames.
 
     problem.model must hold the shape directions and no shape built in; problem.focal is the start.
@@ -55,7 +56,7 @@ def fit_clip_unknowns(
         tried_clip = clip + clip_step
         after, after_cost = evaluate_clip(problem, tried, tried_clip, prior)
         if after_cost <= cost:
-            done = cost - after_cost < SETTLED * cost
+            done = cost - after_cost < settled * cost
             unknowns, clip, system, cost = tried, tried_clip, after, after_cost
             damping, rejected = max(damping / 5, DAMPING), 0
         else:
