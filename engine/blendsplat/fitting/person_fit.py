@@ -16,7 +16,7 @@ from blendsplat.fitting.fit_options import KEYFRAMES, FitOptions
 from blendsplat.fitting.frame_problem import Observations, fit_poses
 from blendsplat.fitting.initial_poses import spread_frames
 from blendsplat.fitting.landmark_model import DEPTH, NECK
-from blendsplat.fitting.shared_unknowns import SETTLED, ClipPrior, fit_clip_unknowns
+from blendsplat.fitting.shared_unknowns import ClipPrior, fit_clip_unknowns
 from blendsplat.fitting.silhouette import Mattes, make_inside
 from blendsplat.fitting.skin_border import Borders, make_border_term, padded
 from blendsplat.fitting.solver import Problem, ShapeTerm
@@ -26,7 +26,6 @@ from blendsplat.heads.model import HeadModel
 from blendsplat.landmarks import points as pts
 
 INSIDE = 0.4  # weight of one vertex that lies beyond the matte
-ROUGH = 1e-2  # the part of the cost by which a step must lower it, of a fit from which another goes on
 
 
 @dataclass
@@ -55,7 +54,7 @@ def fit_person(
     precision = torch.eye(shape_count) * options.shared_bias / options.shape_sigma**2
     expected = expected_shape(options.prior, shape_count)
     prior = ClipPrior(precision, expected, float(problem.focal.log()), focal_sigma)
-    fit = fit_clip_unknowns(keys, values, expected, everything, prior, 10, ROUGH if options.offsets else SETTLED)
+    fit = fit_clip_unknowns(keys, values, expected, everything, prior, 10)
     basis: OffsetBasis | None = None
     if options.offsets:
         basis = offset_basis(head)

@@ -14,10 +14,6 @@ from torch import Tensor
 from blendsplat.fitting.landmark_model import DEPTH
 from blendsplat.fitting.solver import ClipSystem, Problem, damped_step, free_unknowns, linearise_clip
 
-DAMPING = 1e-3  # the least: below it steps overshoot, for the losses are no squares
-SETTLED = 1e-3  # a step that lowers the cost by less than this part of it is the last
-REJECTIONS = 3  # so many steps in a row that do not lower it, each 30 times as damped, are the end
-
 
 @dataclass
 class ClipPrior:
@@ -38,16 +34,15 @@ class ClipFit:
 
 
 def fit_clip_unknowns(
-    problem: Problem, unknowns: Tensor, shape: Tensor, active: Tensor, prior: ClipPrior, iterations: int,
-    settled: float = SETTLED,
-) -> ClipFit:  # fmt: skip
+    problem: Problem, unknowns: Tensor, shape: Tensor, active: Tensor, prior: ClipPrior, iterations: int
+) -> ClipFit:
     """Minimise over shape [S], focal and the ``active`` [P] unknowns [B,P] of the given frames.
 
     problem.model must hold the shape directions and no shape built in; problem.focal is the start.
     """
     clip = torch.cat([shape, problem.focal.log()[None]])
     system, cost = evaluate_clip(problem, unknowns, clip, prior)
-    damping, rejected = DAMPING, 0
+    damping = 1e-3
     for _ in range(iterations):
         step, clip_step = _schur_step(problem, system, unknowns, active, prior, damping)
         tried = unknowns + step
@@ -56,14 +51,13 @@ def fit_clip_unknowns(
         tried_clip = clip + clip_step
         after, after_cost = evaluate_clip(problem, tried, tried_clip, prior)
         if after_cost <= cost:
-            done = cost - after_cost < settled * cost
+            done = cost - after_cost < 1e-5 * cost
             unknowns, clip, system, cost = tried, tried_clip, after, after_cost
-            damping, rejected = max(damping / 5, DAMPING), 0
+            damping = max(damping * 0.2, 1e-7)
+            if done:
+                break
         else:
-            damping, rejected = damping * 30, rejected + 1
-            done = rejected == REJECTIONS
-        if done:
-            break
+            damping = min(damping * 10, 1e6)
     return ClipFit(clip[:-1], clip[-1].exp(), unknowns, cost)
 
 
