@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The derivative of bind_forward: to base, blendshapes, weights and activations, and where it is asked for to the surface
 // that carries the Gaussians. Runs of Gaussians are cut the same way for any number of threads, so sums do not depend on it.
+#include <algorithm>
 #include <cstring>
 
 #include "bind.h"
@@ -103,7 +104,7 @@ BS_FN void keep_blended(const Bind& bind, const BindSurface& s, int64_t image, i
 
 // The blocks [begin, end). weight_sums: [B,K,16].
 void run_blocks(const Bind& bind, const BindBackward& b, int64_t begin, int64_t end, float* weight_sums) {
-  std::memset(weight_sums, 0, bind.images * bind.blendshapes * kLanes * sizeof(float));
+  std::fill_n(weight_sums, bind.images * bind.blendshapes * kLanes, 0.0f);  // none without blendshapes: memset takes no null
   for (int64_t block = begin; block < end; ++block) {
     const int64_t first = block * kBindBlock;
     const int count = gaussians_in(bind, first, kBindBlock);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stage 4 for surfels: the derivative of compositing, as blend_backward.cpp does it for Gaussians - composite once more,
 // keep what counts, walk that list backwards, sum over a tile's pixels for sixteen surfels at a time.
-#include <cstring>
+#include <algorithm>
 
 #include "blendsplat/surfel_blend.h"
 #include "kept.h"
@@ -173,7 +173,7 @@ void surfel_backward(const Scene& scene, const Bins& bins, const SurfelBackward&
     const int part = static_cast<int>(item % b.parts);
     const int64_t owner = part * scene.images + image;
     float* rows = b.rows + owner * scene.gaussians * kSurfelSize;
-    std::memset(rows, 0, sizeof(float) * static_cast<size_t>(scene.gaussians * kSurfelSize));
+    std::fill_n(rows, scene.gaussians * kSurfelSize, 0.0f);  // none without surfels: memset takes no null
     float* grad_background = b.grad_backgrounds ? b.grad_backgrounds + owner * 3 : nullptr;
     for (int c = 0; c < 3 && grad_background; ++c) grad_background[c] = 0.0f;
     const Kept kept = kept_of_thread(b.kept, b.kept_entries, b.longest, rank);

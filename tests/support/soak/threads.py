@@ -73,7 +73,7 @@ class _Watched:
         if not self.here:
             return
         words = [
-            *fixed_addresses(), sys.executable, "-m", "pytest", "-q", "-p", "soak.watched_kernels", "-p",
+            *fixed_addresses(), sys.executable, "-m", "pytest", "-q", "-s", "-p", "soak.watched_kernels", "-p",
             "no:cacheprovider", f"tests/splatting/test_{case}.py", "-m", "not soak and not gpu", "-k",
             "not forked",  # sanitizers know no threads in a forked child
         ]  # fmt: skip
