@@ -19,6 +19,7 @@ from blendsplat.landmarks.detector import load_landmarks, make_detector
 from blendsplat.progress import Progress
 from blendsplat.tracking.coverage import measure_picture, summary
 from blendsplat.video import Clip
+from blendsplat.video.staged_folder import recover
 
 FRAMES = 20
 
@@ -33,6 +34,7 @@ def measure_folder(
     Raises InputError for a folder that is neither, or without mattes or landmarks, NoFaceError without a usable frame.
     """
     progress = progress or Progress()
+    recover(folder)
     if (folder / "clip.json").is_file():
         return _measure_clip(folder, frames, pictures_to, progress)
     if (folder / "fit.json").is_file():

@@ -23,7 +23,9 @@ def run_convert(options: opt.ConvertOptions, progress: Progress) -> dict[str, An
     from blendsplat.heads.load import load_head
     from blendsplat.heads.performance import Performance
     from blendsplat.photographs.convert_fit import convert_fit, is_fit
+    from blendsplat.video.staged_folder import recover
 
+    recover(options.tracked)
     before = Performance.load(options.tracked)
     output = options.output
     fit = options.tracked.is_dir() and is_fit(options.tracked)

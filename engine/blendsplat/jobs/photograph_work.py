@@ -30,10 +30,12 @@ def run_export_head(options: opt.ExportHeadOptions, progress: Progress) -> dict[
     from blendsplat.heads.load import load_head_of
     from blendsplat.heads.performance import Performance
     from blendsplat.photographs.export_head import export_head
+    from blendsplat.video.staged_folder import recover
 
+    folder = options.fit if options.fit.is_dir() else options.fit.parent
+    recover(folder)
     tracking = Performance.load(options.performance or options.fit)
     head = load_head_of(tracking, progress=progress)
-    folder = options.fit if options.fit.is_dir() else options.fit.parent
     texture = folder / "texture.png" if (folder / "texture.png").is_file() else None
     return {"output": str(options.output), **export_head(tracking, head, options.output, texture)}
 

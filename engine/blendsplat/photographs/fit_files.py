@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a fitted photograph: pictures to look at, the texture, the tracking, and fit.json.
 
-Everything is written aside first and moved into place when it is whole, fit.json last: a full disk or a stopped
-program leaves the earlier results as they were.
+Everything is written aside first and moved into place together, fit.json last: a full disk or a stopped program leaves
+the earlier results as they were, and of a kill in the middle of the moving, video.staged_folder.recover makes one whole
+fit, the earlier or the new one.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from blendsplat.photographs.face_texture import View, project_texture
 from blendsplat.photographs.photograph import Face, Photograph
 from blendsplat.splatting import rasterize_mesh
 from blendsplat.tracking.overlay import OverlayPainter
+from blendsplat.video.staged_folder import staged_results
 
 FORMAT, VERSION = "blendsplat-fit", 1
 NAMES = ("overlay.png", "crop.png", "photograph.jpg", "texture.png", "tracking.npz", "fit.json")
@@ -56,17 +57,13 @@ def check_writable(folder: Path) -> None:
 def save_fit(fit: ImageFit, head: HeadModel, folder: Path) -> None:
     """Write NAMES into ``folder``. Raises StorageError with what was there before left whole."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fit-", dir=folder) as name:
-            aside = Path(name)
-            _write_picture(aside / "overlay.png", paint_overlay(fit, head))
-            _write_picture(aside / "crop.png", fit.crop)
-            _write_picture(aside / "photograph.jpg", fit.photograph.image)
-            _write_picture(aside / "texture.png", make_texture(fit, head))
-            fit.tracking.save(aside / "tracking.npz")
-            write_json(aside / "fit.json", described_fit(fit))
-            for part in NAMES:
-                os.replace(aside / part, folder / part)
+        with staged_results(folder) as stage:
+            _write_picture(stage / "overlay.png", paint_overlay(fit, head))
+            _write_picture(stage / "crop.png", fit.crop)
+            _write_picture(stage / "photograph.jpg", fit.photograph.image)
+            _write_picture(stage / "texture.png", make_texture(fit, head))
+            fit.tracking.save(stage / "tracking.npz")
+            write_json(stage / "fit.json", described_fit(fit))
     except StorageError as error:  # which names the file that was written aside
         raise StorageError(f"The fit cannot be written to {folder}: free some space.", error.detail) from error
     except OSError as error:

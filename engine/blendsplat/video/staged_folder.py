@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a whole clip, or a whole tracking of one, aside and put it in place at the end: cancelling, a full disk or a
+"""Write a whole clip, tracking or fit aside and put it in place at the end: cancelling, a full disk or a
 crash leaves what was there.
 
 The stage is a hidden folder inside the target (the same disk, so putting in place is renaming). Putting in place has
@@ -22,7 +22,7 @@ from blendsplat.video.clip import CONTENTS
 
 _PREFIX = ".blendsplat-import-"
 _LOCK, _OLD, _REPLACED = ".in-use", "old", "replaced"
-_LAST = ("tracking.npz", "clip.json")  # what says that all the rest is there
+_LAST = ("tracking.npz", "fit.json", "clip.json")  # what says that all the rest is there
 
 
 @contextlib.contextmanager

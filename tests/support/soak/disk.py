@@ -17,7 +17,7 @@ from pathlib import Path
 from .engines import Engine
 from .forked import Ended, Forked
 from .mounts import Disk, small_disk
-from .steps import Step, World, ended_well, judge, make_world, shuffled_changes
+from .steps import Step, World, ended_well, judge, make_world, settled, shuffled_changes
 from .table import Row, Share
 
 TRIES = 12  # of each fault in each step
@@ -133,16 +133,10 @@ class DiskTries:
         return f"after {after:.2f} s: {wrong}" if wrong else ended_well(step, self.world, home)
 
     def _settled(self, step: Step, home: Path, ended: Ended, codes: tuple[int, ...], when: str) -> str:
-        """Judge how it ended and what lies there, give the same command again, judge. A run that had all it needed may
-        end well."""
+        """Judge how it ended, and the rest as after a kill. A run that had all it needed may end well."""
         said = [line for line in ended.text.strip().splitlines() if line.strip()][-1:] or [""]
         if ended.code not in (0, *codes) or "Traceback" in ended.text:
             return f"{when}: it ended with {ended.code}: {said[0][:300]}"
         if ended.code and not said[0].rstrip().endswith("."):
             return f"{when}: it said {said[0][:300]!r}"
-        if wrong := judge(step, self.world, home):
-            return f"{when}: {wrong}"
-        again = self.forked.run(step.command(home))
-        if again.code:
-            return f"{when}: the next run ended with {again.code}: {again.text.strip().splitlines()[-1:]}"
-        return ended_well(step, self.world, home)
+        return settled(step, self.world, home, self.forked, when)

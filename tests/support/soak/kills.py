@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .engines import Engine
 from .forked import Forked
-from .steps import Step, World, ended_well, judge, make_world, shuffled_changes
+from .steps import Step, World, ended_well, judge, make_world, settled, shuffled_changes
 from .table import Row, Share
 
 KILLS = 20  # of each step, by each way
@@ -88,12 +88,12 @@ class _Tries:
     def kill_command(self, step: Step) -> str:
         home, after = self.world.home(), self._moment(step.seconds)
         self.forked.run(step.command(home), after=after)
-        return self._settled(step, home, f"after {after:.2f} s")
+        return settled(step, self.world, home, self.forked, f"after {after:.2f} s")
 
     def kill_before(self, step: Step, change: int) -> str:
         home = self.world.home()
         self.forked.run(step.command(home), watched=home, die_at=change)
-        return self._settled(step, home, "")
+        return settled(step, self.world, home, self.forked, "")
 
     def kill_engine(self, step: Step) -> str:
         home, after = self.world.home(), self._moment(step.job_seconds)
@@ -110,15 +110,6 @@ class _Tries:
             engine.end()
         if wrong:
             return f"after {after:.2f} s: the next job ended as {wrong}"
-        return ended_well(step, self.world, home)
-
-    def _settled(self, step: Step, home: Path, when: str) -> str:
-        """Judge, give the same command again, judge."""
-        if wrong := judge(step, self.world, home):
-            return f"{when}: {wrong}"
-        again = self.forked.run(step.command(home))
-        if again.code:
-            return f"{when}: the next run ended with {again.code}: {again.text.strip().splitlines()[-1:]}"
         return ended_well(step, self.world, home)
 
 

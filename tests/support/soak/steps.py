@@ -228,6 +228,17 @@ def ended_well(step: Step, world: World, home: Path) -> str:
     return ""
 
 
+def settled(step: Step, world: World, home: Path, forked: Forked, when: str) -> str:
+    """After a run that came to its end early: judge what lies there, give the same command again, judge. -> what is
+    wrong, "" for nothing."""
+    if wrong := judge(step, world, home):
+        return f"{when}: {wrong}"
+    again = forked.run(step.command(home))
+    if again.code:
+        return f"{when}: the next run ended with {again.code}: {again.text.strip().splitlines()[-1:]}"
+    return ended_well(step, world, home)
+
+
 def _state(step: Step, home: Path, first: int = 0, last: int | None = None) -> str:
     """How ``home`` differs from all states of the step; empty where it is one of them."""
     now, wrong = snapshot(home), []
