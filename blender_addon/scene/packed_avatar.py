@@ -14,8 +14,10 @@ from pathlib import Path
 import bpy
 
 from .. import paths
+from ..file_names import portable_name
 
 _PACKED, _NAME, _DIGEST = "blendsplat_packed", "blendsplat_packed_name", "blendsplat_packed_digest"
+_ENDING = ".avatar.npz"
 
 
 class PackError(Exception):
@@ -49,7 +51,7 @@ def pack(carrier: bpy.types.Object) -> int:
 def unpack(carrier: bpy.types.Object) -> Path:
     """Take the file out of the .blend again -> where it lies: where the scene says, written there if it is not there;
     beside the .blend where the scene says nothing. Raises PackError."""
-    path, name = own_path(carrier), Path(str(carrier.data[_NAME])).name
+    path, name = own_path(carrier), _name(carrier)
     if path is None and not bpy.data.filepath:
         raise PackError("Save this .blend first: the avatar's file is put beside it.")
     path = path or Path(bpy.data.filepath).with_name(name)
@@ -76,11 +78,17 @@ def file_of(carrier: bpy.types.Object) -> Path | None:
     path = own_path(carrier)
     if (path is not None and path.is_file()) or not is_packed(carrier):
         return path
-    path = Path(bpy.app.tempdir) / f"avatar {carrier.data[_DIGEST]}" / Path(str(carrier.data[_NAME])).name
+    path = Path(bpy.app.tempdir) / f"avatar {carrier.data[_DIGEST]}" / _name(carrier)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, carrier.data)
     return path
+
+
+def _name(carrier: bpy.types.Object) -> str:
+    """The packed file's, which another system may have given it."""
+    name = Path(str(carrier.data[_NAME])).name
+    return portable_name(name.removesuffix(_ENDING)) + _ENDING if name.endswith(_ENDING) else portable_name(name)
 
 
 def _write(path: Path, mesh: bpy.types.Mesh) -> None:

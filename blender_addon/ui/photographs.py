@@ -14,6 +14,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from ..file_names import name_in
 from ..paths import RELATIVE, kept
 from ..scene import fit_scene
 
@@ -154,7 +155,7 @@ def default_directory(images: Sequence[Path]) -> Path:
     """Where fits go when no folder is chosen: one folder each in "heads" beside the photographs, so that fitting a
     photograph alone or among others ends up in the same place."""
     heads = images[0].parent / "heads"
-    return heads / images[0].stem if len(images) == 1 else heads
+    return heads / name_in(heads, images[0].stem) if len(images) == 1 else heads
 
 
 def remember(settings: BlendsplatPhotographs, images: Sequence[Path]) -> None:

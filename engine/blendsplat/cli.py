@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -53,4 +56,6 @@ def blendsplat_command(
 def main() -> None:
     """Entry point of the console script."""
     memory.keep_large_arrays()
+    if isinstance(sys.stderr, io.TextIOWrapper) and codecs.lookup(sys.stderr.encoding).name == "ascii":
+        sys.stderr.reconfigure(encoding="utf-8")  # as terminals are, and sentences name files with all their letters
     app()

@@ -83,5 +83,17 @@ class Cancelled(BlendsplatError):
 def plain_sentence(text: str) -> str:
     """``text`` as it can be shown on one line anywhere: without control characters and halves of letters, which file
     names and damaged files bring, and cut in the middle where what it quotes is very long."""
-    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).encode("utf-8", "backslashreplace").decode()
+    line = (
+        re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", readable(text)).encode("utf-8", "backslashreplace").decode()
+    )
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST * 2 // 3]} ... {line[-_LONGEST // 4 :]}"
+
+
+def readable(text: str) -> str:
+    """``text`` with the letters that a system without UTF-8 gives Python as loose bytes, in file names; bytes that are
+    no letters stay as they are."""
+    return re.sub("[\udc80-\udcff]+", lambda found: _letters(found[0]), text)
+
+
+def _letters(loose: str) -> str:
+    return loose.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")

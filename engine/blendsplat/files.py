@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from blendsplat.errors import FormatError, StorageError
+from blendsplat.file_names import held_by_windows
 
 _masking = threading.Lock()
 _UNPACKED = 2**27  # bytes of an archive's content that nobody has to account for
@@ -70,7 +71,13 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
 
 
 def _check_place(target: Path) -> None:
-    """Raise StorageError where something else than a file stands: renaming would put a file in a device's place."""
+    """Raise StorageError where something else than a file stands: renaming would put a file in a device's place; and on
+    Windows for a name that is none there, which it may take for a device's, another file's or a stream inside of one.
+    """
+    if sys.platform == "win32" and (better := held_by_windows(target.name)) != target.name:
+        raise StorageError(
+            f"Could not write {target}: Windows holds no file of this name. Choose another one, as {better}."
+        )
     try:
         mode = target.stat().st_mode
     except OSError:

@@ -13,7 +13,7 @@ ADDON = ROOT / "blender_addon"
 
 # From the ground up. A room uses rooms of lower floors; rooms of one floor do not know each other.
 ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "__init__"),
+    ("errors", "file_names", "__init__"),
     ("geometry", "folders", "files", "tensor_files", "memory", "progress", "_kernels_cpu", "_kernels_cuda"),
     ("splatting",),
     ("image_metrics", "landmarks"),
@@ -34,7 +34,7 @@ ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 ADDON_FLOORS: tuple[tuple[str, ...], ...] = (
-    ("space", "paths", "preferences"),
+    ("space", "paths", "file_names", "preferences"),
     ("formats",),
     ("client",),
     ("scene",),
@@ -146,8 +146,19 @@ def drawing() -> str:
 
 # What nearly everything stands on, and the entry points: drawn, their arrows would hide the others.
 _UNDRAWN = {
-    ENGINE: {"errors", "geometry", "folders", "files", "tensor_files", "memory", "progress", "__main__", "__init__"},
-    ADDON: {"__init__", "space", "paths", "batch"},
+    ENGINE: {
+        "errors",
+        "file_names",
+        "geometry",
+        "folders",
+        "files",
+        "tensor_files",
+        "memory",
+        "progress",
+        "__main__",
+        "__init__",
+    },  # fmt: skip
+    ADDON: {"__init__", "space", "paths", "file_names", "batch"},
 }
 
 

@@ -13,6 +13,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from ...client import jobs, pump, session
 from ...client.link import LinkError
+from ...file_names import name_in
 from ...paths import absolute as path_of
 
 NO_AVATAR = "Add an avatar first (or select one)."  # why what is about the selected avatar is grey
@@ -38,7 +39,7 @@ def directory_of(scene: bpy.types.Scene) -> Path | None:
     if chosen is not None:
         return chosen
     video = video_of(scene)
-    return video.with_name(f"{video.stem} avatar") if video is not None else None
+    return video.with_name(name_in(video.parent, f"{video.stem} avatar")) if video is not None else None
 
 
 def output_of(scene: bpy.types.Scene) -> Path | None:
@@ -49,7 +50,9 @@ def output_of(scene: bpy.types.Scene) -> Path | None:
         if chosen.is_dir() and directory is not None:
             chosen = chosen / directory.name
         return chosen if chosen.name.endswith(".avatar.npz") else chosen.with_name(chosen.name + ".avatar.npz")
-    return directory / f"{clip_name(directory)}.avatar.npz" if directory is not None else None
+    if directory is None:
+        return None
+    return directory / f"{name_in(directory, clip_name(directory), '.avatar.npz')}.avatar.npz"
 
 
 def live_avatar_of(directory: Path | None) -> Path | None:

@@ -15,6 +15,7 @@ from bpy.props import BoolProperty, CollectionProperty, StringProperty
 
 from ... import preferences
 from ...client import jobs, session
+from ...file_names import name_in
 from ...scene import fit_scene
 from .. import photographs
 from . import common, results
@@ -68,7 +69,7 @@ class _Fit(common.JobOperator):
         chosen = common.path_of(context.scene.blendsplat.photographs.directory)
         if chosen is None:
             return photographs.default_directory(self.images)
-        return chosen / self.images[0].stem if len(self.images) == 1 else chosen
+        return chosen / name_in(chosen, self.images[0].stem) if len(self.images) == 1 else chosen
 
     def notes(self, context: bpy.types.Context) -> dict[str, Any]:
         return {**super().notes(context), "images": [str(path) for path in self.images]}

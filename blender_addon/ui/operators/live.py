@@ -12,6 +12,7 @@ import bpy
 
 from ... import preferences
 from ...client import jobs, pump, session
+from ...file_names import portable_name
 from ...paths import kept
 from ...scene import live_avatar
 from .. import live_sources
@@ -47,7 +48,7 @@ class StartLive(common.JobOperator, bpy.types.Operator):
             raise ValueError("Nobody could stop it: say how long the take is (Take Length), or do not wait.")
         params: dict[str, Any] = {
             "source": _source(settings), "directory": session.engine_path(directory),
-            "output": session.engine_path(directory / f"{directory.name}.avatar.npz"),
+            "output": session.engine_path(directory / f"{portable_name(directory.name)}.avatar.npz"),
             "preset": live_sources.chosen_preset(settings), "mirror": settings.mirror,
             "overrides": json.loads(self.overrides or "{}"),  # its error is a ValueError with the place
             "head": common.head_of(context.scene), "device": session.device(),
@@ -57,7 +58,7 @@ class StartLive(common.JobOperator, bpy.types.Operator):
         if settings.seconds > 0:
             params["seconds"] = settings.seconds
         if settings.film:
-            params["preview"] = session.engine_path(directory / f"{directory.name} preview.mp4")
+            params["preview"] = session.engine_path(directory / f"{portable_name(directory.name)} preview.mp4")
         if landmarker := preferences.get().landmarker:
             params["landmarker"] = session.engine_path(landmarker)
         settings.take = kept(directory)

@@ -17,6 +17,7 @@ from bpy.props import EnumProperty
 
 from ... import formats
 from ...client import jobs, session
+from ...file_names import portable_name
 from ...paths import absolute
 from ...scene import avatar_rig, head_rig, keyframes, linked, performance_sound, preview_performance, rig_source
 from .. import acting
@@ -253,7 +254,7 @@ def carried_file(path: Path, carrier: bpy.types.Object, scene: bpy.types.Scene) 
     file = _avatar_file(carrier)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "tracking" else path.stem
     told = hashlib.sha256(f"{path} {file.name} {scene.blendsplat.acting.rate:g}".encode()).hexdigest()[:6]
-    return file.parent / _FOLDER / f"{name} {told}.npz"
+    return file.parent / _FOLDER / f"{portable_name(name)} {told}.npz"
 
 
 def beyond(scene: bpy.types.Scene, carrier: bpy.types.Object) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blendsplat.errors import FormatError, InputError
+from blendsplat.file_names import folded, name_in
 from blendsplat.files import read_json
 
 VIDEO_SUFFIXES = {
@@ -69,7 +70,7 @@ def find_clips(sources: Iterable[Path], output: Path) -> tuple[list[Unit], list[
     for source in sources:
         source = _absolute(source)
         if kind := kind_of(source, own):
-            found.append(Unit(_name(source, kind), source, kind, output))
+            found.append(Unit(_name(source, kind, output), source, kind, output))
             continue
         if not source.is_dir():
             wrong = "is neither a folder of clips nor a video" if source.exists() else "does not exist"
@@ -78,7 +79,7 @@ def find_clips(sources: Iterable[Path], output: Path) -> tuple[list[Unit], list[
             if entry in own:
                 continue
             if kind := kind_of(entry, own):
-                found.append(Unit(_name(entry, kind), entry, kind, output))
+                found.append(Unit(_name(entry, kind, output), entry, kind, output))
             elif not _ours(entry, output):
                 passed.append(entry)
     units, notes = _without_imported(found)
@@ -132,8 +133,9 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))
 
 
-def _name(path: Path, kind: Kind) -> str:
-    return path.stem if kind == "video" else path.name
+def _name(path: Path, kind: Kind, output: Path) -> str:
+    """What the avatar and all that is kept of it are called: as in an earlier batch, where there was one."""
+    return name_in(output / "batch", path.stem if kind == "video" else path.name, ".json")
 
 
 def _order(path: Path) -> list[tuple[int, int, str]]:
@@ -169,7 +171,7 @@ def imported_from(folder: Path) -> Path | None:
 def _check_names(units: list[Unit]) -> None:
     names: dict[str, Unit] = {}
     for unit in units:
-        other = names.setdefault(unit.name.casefold(), unit)
+        other = names.setdefault(folded(unit.name), unit)
         if other is not unit:
             raise InputError(
                 f"{other.source} and {unit.source} would both become {unit.avatar.name}: rename one of them."

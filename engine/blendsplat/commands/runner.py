@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from blendsplat.commands.console_progress import progress_for
-from blendsplat.errors import Cancelled
+from blendsplat.errors import Cancelled, readable
 from blendsplat.jobs.failures import describe_failure
 from blendsplat.jobs.kinds import KINDS
 from blendsplat.jobs.logs import start_log
@@ -79,8 +79,9 @@ def run_job(name: str, values: dict[str, Any], progress: Progress) -> dict[str, 
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=True) + "\n")
+    """One line of JSON on standard output, in ASCII: whoever reads it may speak another encoding."""
+    told = json.loads(readable(json.dumps(value, ensure_ascii=False)))
+    sys.stdout.write(json.dumps(told, ensure_ascii=True) + "\n")
     sys.stdout.flush()
 
 

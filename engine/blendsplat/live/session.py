@@ -17,6 +17,7 @@ import numpy as np
 
 from blendsplat.avatars.file import SUFFIX
 from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError
+from blendsplat.file_names import portable_name
 from blendsplat.fitting.fit_options import FitOptions
 from blendsplat.heads.load import load_head, stored_source
 from blendsplat.heads.model import HeadModel
@@ -149,7 +150,7 @@ def take_folder(output: Path, wanted: Path | None) -> Path:
     if wanted is not None:
         check_target(wanted, overwrite=False)
         return wanted
-    name = output.name.removesuffix(SUFFIX)
+    name = portable_name(output.name.removesuffix(SUFFIX))
     folder, number = output.with_name(name), 1
     while folder.exists():
         number += 1

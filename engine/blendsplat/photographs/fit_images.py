@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from blendsplat.errors import BlendsplatError, Cancelled, InputError, NoFaceError, StorageError
+from blendsplat.file_names import folded, name_in
 from blendsplat.fitting.face_crop import SIZE, cut_square, framing, paste_square, uprighted
 from blendsplat.fitting.face_prior import FacePrior, Regressor
 from blendsplat.fitting.fit import SHARED_BIAS, FitOptions, fit_clip
@@ -326,7 +327,8 @@ def _landmark_error(tracking: Performance, head: HeadModel, face: Face) -> float
 
 
 def _folders(files: list[Path], directory: Path) -> dict[Path, Path]:
-    """A folder for each file: the directory for a single one, else named after the file, never one twice."""
+    """A folder for each file: the directory for a single one, else named after the file, never one twice on any
+    system."""
     if len(set(files)) < len(files):
         raise InputError("A picture is named twice; name each once.")
     if len(files) == 1:
@@ -334,10 +336,11 @@ def _folders(files: list[Path], directory: Path) -> dict[Path, Path]:
     folders: dict[Path, Path] = {}
     taken: set[str] = set()
     for path in files:
-        name, number = path.stem, 2
-        while name.lower() in taken:
-            name, number = f"{path.stem}_{number}", number + 1
-        taken.add(name.lower())
+        named, number = name_in(directory, path.stem), 2
+        name = named
+        while folded(name) in taken:
+            name, number = f"{named}_{number}", number + 1
+        taken.add(folded(name))
         folders[path] = directory / name
     return folders
 
