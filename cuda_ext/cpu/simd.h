@@ -231,11 +231,14 @@ BS_FN Lanes round_down(const Lanes& a) {
 BS_FN int32_t bits_of(float x) { union { float f; int32_t i; } u; u.f = x; return u.i; }
 BS_FN float float_of(int32_t x) { union { float f; int32_t i; } u; u.i = x; return u.f; }
 BS_FN void store_whole(int32_t* p, const Lanes& a) { BS_EACH p[i] = static_cast<int32_t>(a.v[i]); }
+// As the vector units do it, whatever NaN became: bits that leave at the top are lost.
+BS_FN int32_t shifted(float whole, int by) { return static_cast<int32_t>(static_cast<uint32_t>(static_cast<int32_t>(whole)) << by); }
+BS_FN int32_t sum_of(int32_t a, int32_t b) { return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
 BS_FN Lanes pack_whole(const Lanes& low, const Lanes& high) {
-  Lanes r; BS_EACH r.v[i] = float_of(static_cast<int32_t>(low.v[i]) | static_cast<int32_t>(high.v[i]) * (1 << 16)); return r;
+  Lanes r; BS_EACH r.v[i] = float_of(static_cast<int32_t>(low.v[i]) | shifted(high.v[i], 16)); return r;
 }
 BS_FN Lanes times_power_of_two(const Lanes& a, const Lanes& whole) {
-  Lanes r; BS_EACH r.v[i] = float_of(bits_of(a.v[i]) + (static_cast<int32_t>(whole.v[i]) * (1 << 23))); return r;
+  Lanes r; BS_EACH r.v[i] = float_of(sum_of(bits_of(a.v[i]), shifted(whole.v[i], 23))); return r;
 }
 BS_FN Lanes exponent_of(const Lanes& a) { Lanes r; BS_EACH r.v[i] = static_cast<float>((bits_of(a.v[i]) >> 23) - 127); return r; }
 BS_FN Lanes significand_of(const Lanes& a) { Lanes r; BS_EACH r.v[i] = float_of((bits_of(a.v[i]) & 0x007fffff) | 0x3f800000); return r; }
