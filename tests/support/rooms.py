@@ -157,7 +157,7 @@ _UNDRAWN = {
         "progress",
         "__main__",
         "__init__",
-    },  # fmt: skip
+    },
     ADDON: {"__init__", "space", "paths", "file_names", "batch"},
 }
 
