@@ -38,9 +38,11 @@ from blendsplat.tracking.doubts import PixelTrust, notes_on_doubts
 from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
 from blendsplat.tracking.faded import in_fades
 from blendsplat.tracking.human_face import human_face_notes
+from blendsplat.tracking.leaning import leaned
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
+from blendsplat.tracking.profile import in_profile
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.clip import ClipInfo
 from blendsplat.video.prefetch import prefetch
@@ -115,7 +117,8 @@ def track_clip(
     matte = view.matte_inside if clip.has_mattes else None
     confirm = refine_clip if options.refine == "dense" else judge_clip
     tracking = confirm(head, tracking, view.image, matte, view.points, fit=wanted, shots=shots, progress=progress)
-    tracking = in_fades(tracking, clip.info.faded, found)
+    tracking = in_profile(in_fades(tracking, clip.info.faded, found))
+    tracking = leaned(head, tracking, shots)  # before the corrections, which hold
     if options.zooms:
         tracking = replace(tracking, zoom=view.zoom.astype(np.float32))
     if regressor and reading:
