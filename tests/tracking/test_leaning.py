@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import hostile_clips
+from blendsplat.fitting.corrections import corrected_frame, empty
 from blendsplat.heads.load import load_head
 from blendsplat.heads.model import HeadModel
 from blendsplat.heads.performance import Performance, head_vertices
@@ -90,6 +91,9 @@ def test_nothing_doubted_is_the_same_bits(head: HeadModel, truth: Performance) -
     assert leaned(head, truth, NO_SHOTS) is truth, "a tracking of which nobody knows"
     always = doubted(truth, np.arange(FRAMES), "left eye", "right eye")
     assert leaned(head, always, NO_SHOTS) is always, "glasses all along"
+    blinks = doubted(truth, NO_SHOTS, "mouth")
+    blinks.region_confidence[COVERED, REGIONS.index("left eye")] = 0.3
+    assert leaned(head, blinks, NO_SHOTS) is blinks, "half a doubt, as of a blink"
     blurred = doubted(truth, COVERED, *REGIONS)
     assert leaned(head, blurred, NO_SHOTS) is blurred, "landmarks read a blurred face"
 
@@ -144,6 +148,12 @@ def test_tracking_leads_a_mouth_behind_a_box(head: HeadModel, tmp_path: Path, mo
     folder = replace(clip, images=images, points=points).write(tmp_path / "c")
     options = TrackOptions(head_model=head, refine="none", overlay=False, valid_maps=False)
     found = track_clip(folder, options)
+    said = found.expression[COVERED[2]] + np.float32(0.3)
+    corrected_frame(empty(found), found, int(COVERED[2]), expression=said).save(folder / "corrections.npz")
+    held = track_clip(folder, options)
+    assert held.figures["corrected_frames"] == 1
+    np.testing.assert_allclose(held.expression[COVERED[2]], said, atol=5e-3)
+    (folder / "corrections.npz").unlink()
     monkeypatch.setattr(pipeline, "leaned", lambda head, tracking, shots: tracking)
     guessed = track_clip(folder, options)
     assert found.figures["frames_leaned"] >= len(COVERED) and "frames_leaned" not in guessed.figures

@@ -25,11 +25,12 @@ from blendsplat.heads.performance import Performance, without_lost
 from blendsplat.refinement.refine_options import RefineOptions
 from blendsplat.refinement.regions import REGIONS, regions_of_samples
 from blendsplat.refinement.surface_samples import spread_samples
-from blendsplat.tracking.doubts import WATCHED, region_shares
+from blendsplat.tracking.doubts import DOUBTED, WATCHED, region_shares
 
 STEP = 0.01  # radians by which the jaw is turned to see what it moves
 FIRM = 0.001  # of a direction's own energy, for its change: directions that do nearly the same share it
 HARDLY = 0.03  # of a sample's weight: skin beside what is covered
+COVERED = 0.1  # confidence up to which a region is led altogether
 SEEN = 0.75  # of the regions, from below: what a face counts where nothing covers it; a box may lie over five of eight
 NOTHING = 1e-12  # square metres: a direction that moves no sample
 _EYES = tuple(REGIONS.index(name) for name in ("left eye", "right eye"))
@@ -86,14 +87,15 @@ def energies(head: HeadModel) -> np.ndarray:
 
 
 def local_doubts(tracking: Performance) -> np.ndarray | None:
-    """[F,R]: how much less than the rest of its face each region counts; None where nothing is doubted, or nobody
-    knows."""
+    """[F,R] 0 to 1: regions whose pixels count nothing while the rest of their face is seen; None where there are none,
+    or nobody knows. Half a doubt is none: blinks and grimaces go down to a confidence of .3, and are not to be lost."""
     shares = region_shares(tracking)
     if shares is None:
         return None
     doubt = np.zeros((tracking.frame_count, len(REGIONS)))
-    usual = np.quantile(shares[:, _FACE], SEEN, axis=1, keepdims=True)
-    doubt[:, _FACE] = np.clip(usual - shares[:, _FACE], 0, 1)
+    seen = np.quantile(shares[:, _FACE], SEEN, axis=1, keepdims=True)
+    covered = np.clip((DOUBTED - tracking.region_confidence[:, _FACE]) / (DOUBTED - COVERED), 0, 1)
+    doubt[:, _FACE] = covered * seen * (shares[:, _FACE] < 1)
     return doubt if doubt.any() else None
 
 
