@@ -38,6 +38,21 @@ def trust(confidence: np.ndarray) -> np.ndarray:
     return shares
 
 
+def region_shares(tracking: Performance) -> np.ndarray | None:
+    """[F,R+1] what the pixels of the regions, and of what is none, count in the frames; None where nobody knows. Those
+    that are doubtful in most of the frames count fully: what covers them is how the person looks."""
+    if tracking.regions != REGIONS:
+        return None
+    shares = np.ones((tracking.frame_count, len(REGIONS) + 1))
+    watched = [REGIONS.index(name) for name in WATCHED]
+    shares[:, watched] = trust(tracking.region_confidence[:, watched])
+    shares[~tracking.valid] = 1  # whole frames that count nothing
+    for column in watched:
+        if (shares[tracking.valid, column] < 0.5).mean() > USUALLY:
+            shares[:, column] = 1
+    return shares
+
+
 @dataclass(frozen=True)
 class PixelTrust:
     """shares [F,R+1] of the regions and of what is none; region [T] of each of the head's faces."""
@@ -48,16 +63,8 @@ class PixelTrust:
     @classmethod
     def of(cls, tracking: Performance, head: HeadModel) -> PixelTrust | None:
         """None where every region is trusted in every frame, or nobody knows."""
-        if tracking.regions != REGIONS:
-            return None
-        shares = np.ones((tracking.frame_count, len(REGIONS) + 1))
-        watched = [REGIONS.index(name) for name in WATCHED]
-        shares[:, watched] = trust(tracking.region_confidence[:, watched])
-        shares[~tracking.valid] = 1  # whole frames that count nothing
-        for column in watched:
-            if (shares[tracking.valid, column] < 0.5).mean() > USUALLY:
-                shares[:, column] = 1
-        return cls(shares, regions_of_faces(head)) if shares.min() < 1 else None
+        shares = region_shares(tracking)
+        return None if shares is None or shares.min() >= 1 else cls(shares, regions_of_faces(head))
 
     def weigh(self, drawn: DrawnHead, valid: np.ndarray) -> np.ndarray:
         """valid [H,W] uint8 of a frame, lowered where its mesh shows what is not trusted."""
@@ -89,8 +96,8 @@ def notes_on_doubts(tracking: Performance, known: Sequence[int] = ()) -> tuple[s
     whole = doubtful.mean(1) > WHOLE
     if stretches := doubtful_stretches(whole, tracking.timestamps):
         notes.append(
-            f"The pictures hardly confirm the face in {_frames(stretches)}: it is blurred, covered or badly lit there. "
-            "Training trusts these frames less."
+            f"The pictures hardly confirm the face in {_frames(stretches)}: it is blurred, covered, turned away or "
+            "badly lit there. Training trusts these frames less."
         )
     found = {name: doubtful_stretches(column & ~whole, tracking.timestamps)
              for name, column in zip(WATCHED, doubtful.T, strict=True)}  # fmt: skip

@@ -38,9 +38,11 @@ from blendsplat.tracking.doubts import PixelTrust, notes_on_doubts
 from blendsplat.tracking.drawn_head import DrawnHead, drawn_frames, learn_clip_hair
 from blendsplat.tracking.faded import in_fades
 from blendsplat.tracking.human_face import human_face_notes
+from blendsplat.tracking.leaning import leaned
 from blendsplat.tracking.metrics import jitter
 from blendsplat.tracking.one_lens import OneLens
 from blendsplat.tracking.overlay import OverlayPainter, paint_without_face
+from blendsplat.tracking.profile import in_profile
 from blendsplat.video import Clip, write_mp4
 from blendsplat.video.clip import ClipInfo
 from blendsplat.video.prefetch import prefetch
@@ -103,7 +105,8 @@ def track_clip(
     view = OneLens.of(clip, points[..., :2], wanted.centre)
     tracking, view = _fitted(clip, head, view, found, wanted, options, progress)
     tracking = _confirmed(clip, head, view, tracking, wanted, options, progress)
-    tracking = in_fades(tracking, clip.info.faded, found)
+    tracking = in_profile(in_fades(tracking, clip.info.faded, found))
+    tracking = leaned(head, tracking, np.asarray(clip.info.shots))  # before the corrections, which hold
     if options.zooms:
         tracking = replace(tracking, zoom=view.zoom.astype(np.float32))
     if regressor and reading:
